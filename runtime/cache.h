@@ -1,0 +1,72 @@
+/* The KV cache and attention over it.
+ *
+ * Per layer and KV head a token is a sink (one of the first `sinks`, f16), in the window (newest `window`, f16) or in the body
+ * (encoded, once, in blocks of KV_BLOCK tokens laid out for SIMD). There is no other copy of the body. Query i reads key j at
+ * full precision exactly when i - j < window or j < sinks, in prefill and decode alike: the f16 ring holds window + n_batch
+ * tokens, and a token is encoded before the first query that must read it so. With f32 or f16 as the codec of both K and V
+ * everything is body.
+ * The bytes of the cache depend on the tokens alone, not on how they were batched.
+ */
+#ifndef RT_CACHE_H
+#define RT_CACHE_H
+
+#include "codec_id.h"
+#include "exec.h"
+#include "profile.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KV_BLOCK = 64 };
+
+typedef struct kv_cache kv_cache;
+
+/* Codec of one KV head's K or V. */
+typedef struct kv_codec_sel {
+    kv_codec_id id;
+    const prof_tc *tc; /* KV_TC only; borrowed for the life of the cache */
+} kv_codec_sel;
+
+typedef struct kv_cache_cfg {
+    uint32_t n_layer, n_head, n_kv_head, head_dim;
+    uint32_t n_ctx;   /* most tokens */
+    uint32_t n_batch; /* most tokens per kv_put */
+    uint32_t sinks, window;
+    const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
+                                  key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
+    const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */
+} kv_cache_cfg;
+
+/* Allocates everything. KV_EINVAL: shapes that do not fit; KV_ERANGE: prof_tc broken (singular basis); KV_ENOMEM. */
+kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err);
+void kv_cache_free(kv_cache *c);
+void kv_cache_clear(kv_cache *c);
+uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
+/* Drop everything from position n on, n <= len. KV_EINVAL where bytes before n would have to change (n is inside the encoded
+ * part and cuts a block whose f16 neighbours are gone): then clear and feed again. */
+kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
+
+/* Add n tokens (n <= n_batch) at positions len .. len+n-1 of one layer, and attend with their queries.
+ *   k, v (n, n_kv_head, head_dim) f32, after RoPE;  q (n, n_head, head_dim) f32;  out (n, n_head, head_dim) f32
+ *   scale: of the scores, 1/sqrt(head_dim) mostly
+ *   lse, entropy: (n, n_head) natural-log sum of exp(scaled score) and attention entropy in nats, or NULL
+ * Call for layers 0 .. n_layer-1, then kv_cache_commit(c, n). KV_ERANGE: cache full; NaN or Inf in k or v. */
+kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
+                    float scale, float *out, float *lse, float *entropy, kv_err *err);
+void kv_cache_commit(kv_cache *c, uint32_t n);
+
+/* What the cache costs. All are bytes really allocated for blocks, sinks and ring (parameters such as codebooks not counted).
+ */
+typedef struct kv_cache_info {
+    size_t bytes;          /* all of it, at capacity */
+    size_t body_bytes;     /* the encoded part, at capacity */
+    size_t fp_bytes;       /* sinks and ring */
+    double bits_k, bits_v; /* true bits per element of the body, metadata included */
+    size_t bytes_f16;      /* what the same capacity costs with an f16 codec */
+} kv_cache_info;
+kv_cache_info kv_cache_get_info(const kv_cache *c);
+
+/* XXH3-64 of the bytes that hold the first len tokens: for tests of batch independence. */
+uint64_t kv_cache_digest(const kv_cache *c);
+
+#endif

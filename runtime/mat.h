@@ -1,0 +1,39 @@
+/* Weight matrices and their products with batches of activations: y = W x.
+ *
+ * At load, a quantised matrix is repacked losslessly into tiles of 16 rows whose lanes are rows ("wide tiles"), so that one
+ * int8 dot-product instruction serves 16 rows and no horizontal sum is ever needed. Codes keep their bits and scales their
+ * values: weights are never requantised. F32, F16 and BF16 matrices stay where they are in the mapping and are multiplied in
+ * f32.
+ */
+#ifndef RT_MAT_H
+#define RT_MAT_H
+
+#include "exec.h"
+#include "gguf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rt_mat rt_mat;
+
+/* Prepare a 2-D tensor (dims[0] = cols, dims[1] = rows). Any type of qtype.h, any number of rows; cols a multiple of the type's
+ * block. The tensor's mapping is borrowed for the life of the matrix. Packs with all of e's threads. */
+kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *err);
+void mat_free(rt_mat *m);
+size_t mat_rows(const rt_mat *m);
+size_t mat_cols(const rt_mat *m);
+size_t mat_bytes(const rt_mat *m); /* bytes read by one product: for bandwidth figures */
+
+/* A batch of activations, quantised once for all matrices that read it. */
+typedef struct rt_act rt_act;
+kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err);
+void act_free(rt_act *a);
+/* Take x (n_tok, cols), row-major, borrowed until the last product. Quantises to int8 unless e->exact. */
+void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t cols);
+
+/* y (n_tok, rows), row stride ldy >= rows. Splits rows over threads. a must hold cols columns. */
+void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy);
+/* Row r dequantised to cols floats: token embeddings. */
+void mat_row(const rt_mat *m, size_t r, float *out);
+
+#endif
