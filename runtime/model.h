@@ -56,8 +56,8 @@ typedef struct rt_ctx_cfg {
 typedef struct rt_ctx rt_ctx;
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);
 void rt_ctx_free(rt_ctx *c);
-void rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user); /* NULL: none */
-kv_cache *rt_ctx_cache(rt_ctx *c);                      /* borrowed */
+kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err); /* NULL: none. KV_ENOMEM */
+kv_cache *rt_ctx_cache(rt_ctx *c);                                        /* borrowed */
 uint32_t rt_ctx_n_ctx(const rt_ctx *c);
 uint32_t rt_ctx_n_batch(const rt_ctx *c);
 uint32_t rt_ctx_len(const rt_ctx *c);

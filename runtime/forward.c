@@ -1,0 +1,345 @@
+/* Contexts and the forward pass: a batch of tokens goes through all layers at once, matrix by matrix.
+ *
+ *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
+ *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
+ *   gate, up (n, n_ff)
+ *
+ * Every token's result is computed by the same sums in the same order whatever the batch and the number of threads.
+ */
+#include "kernels/kernels.h"
+#include "model_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct rt_ctx {
+    const rt_model *m;
+    kv_cache *cache;
+    uint32_t n_ctx, n_batch;
+    rt_act *act;
+    float *scratch; /* one allocation for all that follow */
+    float *x, *h, *q, *k, *v, *o, *gate, *up;
+    float *cos, *sin; /* (2, n_batch, n_rot/2): full layers, sliding-window layers */
+    rt_tap tap;
+    void *tap_user;
+    float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
+};
+
+/* ---- contexts ---- */
+
+/* The codec of K or V of every head: the override, else the profile's, else f16. */
+static kv_status select_codecs(const rt_model *m, const rt_ctx_cfg *cfg, bool is_k, kv_codec_sel *sel, kv_err *err) {
+    const prof *p = cfg->profile;
+    const int override = is_k ? cfg->ctk : cfg->ctv;
+    for (uint32_t l = 0; l < m->hp.n_layer; l++)
+        for (uint32_t g = 0; g < m->hp.n_kv_head; g++) {
+            kv_codec_sel *s = &sel[l * m->hp.n_kv_head + g];
+            const prof_kv *kv = p && p->layers ? (is_k ? &p->layers[l].k : &p->layers[l].v) : NULL;
+            s->id = override >= 0 ? (kv_codec_id) override : kv ? kv->codec : p ? (is_k ? p->default_k : p->default_v) : KV_F16;
+            s->tc = kv && kv->heads ? &kv->heads[g] : NULL;
+            if (s->id == KV_TC && !s->tc)
+                return kv_fail(err, KV_EINVAL, "codec 'tc' needs a calibrated profile (make one with kvcalib)");
+        }
+    return KV_OK;
+}
+
+static kv_status new_cache(rt_ctx *c, const rt_ctx_cfg *cfg, kv_err *err) {
+    const rt_hparams *hp = &c->m->hp;
+    const prof *p = cfg->profile;
+    kv_status st = KV_ENOMEM;
+    kv_codec_sel *k = calloc((size_t)hp->n_layer * hp->n_kv_head, sizeof *k);
+    kv_codec_sel *v = calloc((size_t)hp->n_layer * hp->n_kv_head, sizeof *v);
+    uint32_t *swa = calloc(hp->n_layer, sizeof *swa);
+    if (!k || !v || !swa) {
+        kv_fail(err, st, "out of memory for the codecs of %u layers", hp->n_layer);
+        goto done;
+    }
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        swa[l] = rt_layer_swa(hp, l) ? hp->swa : 0;
+    if ((st = select_codecs(c->m, cfg, true, k, err)) || (st = select_codecs(c->m, cfg, false, v, err)))
+        goto done;
+    kv_cache_cfg cc = {
+        .n_layer = hp->n_layer,
+        .n_head = hp->n_head,
+        .n_kv_head = hp->n_kv_head,
+        .head_dim = hp->head_dim,
+        .n_ctx = c->n_ctx,
+        .n_batch = c->n_batch,
+        .sinks = cfg->sinks >= 0 ? (uint32_t)cfg->sinks
+                 : p             ? p->sinks
+                                 : 0,
+        .window = cfg->window >= 0 ? (uint32_t)cfg->window
+                  : p              ? p->window
+                                   : 0,
+        .swa = hp->swa ? swa : NULL,
+        .k = k,
+        .v = v,
+    };
+    st = kv_cache_new(&cc, &c->m->exec, &c->cache, err);
+done:
+    free(k);
+    free(v);
+    free(swa);
+    return st;
+}
+
+/* Hand out pieces of one allocation; with base == NULL only count. */
+static size_t lay_out(rt_ctx *c, float *base) {
+    const rt_hparams *hp = &c->m->hp;
+    const size_t n = c->n_batch, n_q = (size_t)hp->n_head * hp->head_dim, n_kv = (size_t)hp->n_kv_head * hp->head_dim;
+    const struct {
+        float **p;
+        size_t len;
+    } parts[] = {
+        {&c->x, n * hp->n_embd},  {&c->h, n * hp->n_embd},  {&c->q, n * n_q},         {&c->k, n * n_kv},
+        {&c->v, n * n_kv},        {&c->o, n * n_q},         {&c->gate, n * hp->n_ff}, {&c->up, n * hp->n_ff},
+        {&c->cos, n * hp->n_rot}, {&c->sin, n * hp->n_rot},
+    };
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base)
+            *parts[i].p = base + at;
+        at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
+    }
+    return at;
+}
+
+kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
+    const rt_hparams *hp = &m->hp;
+    kv_status st;
+    rt_ctx *c = calloc(1, sizeof *c);
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a context");
+    c->m = m;
+    c->n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
+    c->n_batch = cfg->n_batch ? cfg->n_batch : 512;
+    if (c->n_batch > c->n_ctx)
+        c->n_batch = c->n_ctx;
+    if (cfg->profile &&
+        (st = prof_matches(cfg->profile, m->hash, hp->n_layer, hp->n_kv_head, hp->head_dim, gguf_path(m->file), err)))
+        goto done;
+    uint32_t n_q = hp->n_head * hp->head_dim;
+    uint32_t max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
+    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->act, err)) || (st = new_cache(c, cfg, err)))
+        goto done;
+    c->scratch = aligned_alloc(64, lay_out(c, NULL) * sizeof(float));
+    if (!c->scratch) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", c->n_batch);
+        goto done;
+    }
+    lay_out(c, c->scratch);
+    *out = c;
+    c = NULL;
+done:
+    rt_ctx_free(c);
+    return st;
+}
+
+void rt_ctx_free(rt_ctx *c) {
+    if (!c)
+        return;
+    act_free(c->act);
+    kv_cache_free(c->cache);
+    free(c->scratch);
+    free(c->lse);
+    free(c);
+}
+
+kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err) {
+    const size_t n = (size_t)c->n_batch * c->m->hp.n_head;
+    if (tap && !c->lse) {
+        c->lse = malloc(2 * n * sizeof(float));
+        if (!c->lse)
+            return kv_fail(err, KV_ENOMEM, "out of memory for a tap on batches of %u tokens", c->n_batch);
+        c->entropy = c->lse + n;
+    }
+    c->tap = tap;
+    c->tap_user = user;
+    return KV_OK;
+}
+
+kv_cache *rt_ctx_cache(rt_ctx *c) {
+    return c->cache;
+}
+uint32_t rt_ctx_n_ctx(const rt_ctx *c) {
+    return c->n_ctx;
+}
+uint32_t rt_ctx_n_batch(const rt_ctx *c) {
+    return c->n_batch;
+}
+uint32_t rt_ctx_len(const rt_ctx *c) {
+    return kv_cache_len(c->cache);
+}
+void rt_ctx_clear(rt_ctx *c) {
+    kv_cache_clear(c->cache);
+}
+
+/* ---- the pieces of a layer: each runs over the rows of a batch ---- */
+
+#define FOR_ROWS(n)                                                                                                            \
+    _Pragma("omp parallel for schedule(static) num_threads(n_threads) if (n > 1)") for (uint32_t t = 0; t < n; t++)
+
+static void embed(rt_ctx *c, const int32_t *tokens, uint32_t n) {
+    const gguf_tensor *w = c->m->embd;
+    const size_t d = c->m->hp.n_embd, row = w->nbytes / c->m->hp.n_vocab;
+    const float scale = c->m->hp.embd_scale;
+    const int n_threads = c->m->exec.n_threads;
+    FOR_ROWS(n) {
+        float *x = c->x + t * d;
+        w->type->dequant(w->data + (size_t)tokens[t] * row, x, d);
+        for (size_t i = 0; scale != 1 && i < d; i++)
+            x[i] *= scale;
+    }
+}
+
+static void norm_rows(const rt_ctx *c, const float *x, const float *w, uint32_t n, uint32_t dim, float *out) {
+    const int n_threads = c->m->exec.n_threads;
+    FOR_ROWS(n) {
+        c->m->exec.k->rms_norm(x + (size_t)t * dim, w, dim, c->m->hp.rms_eps, out + (size_t)t * dim);
+    }
+}
+
+static void add_bias(const rt_ctx *c, float *x, const float *bias, uint32_t n, uint32_t dim) {
+    for (uint32_t t = 0; bias && t < n; t++)
+        c->m->exec.k->add(x + (size_t)t * dim, bias, dim);
+}
+
+/* x += what a block computed (in h), normed first where the architecture does so. */
+static void add_block(rt_ctx *c, const float *post_norm, uint32_t n) {
+    const uint32_t d = c->m->hp.n_embd;
+    const int n_threads = c->m->exec.n_threads;
+    FOR_ROWS(n) {
+        float *h = c->h + (size_t)t * d;
+        if (post_norm)
+            c->m->exec.k->rms_norm(h, post_norm, d, c->m->hp.rms_eps, h);
+        c->m->exec.k->add(c->x + (size_t)t * d, h, d);
+    }
+}
+
+static void fill_rope(rt_ctx *c, uint32_t pos0, uint32_t n) {
+    const uint32_t half = c->m->hp.n_rot / 2;
+    const int n_threads = c->m->exec.n_threads;
+    for (uint32_t kind = 0; kind < (c->m->hp.swa ? 2u : 1u); kind++) {
+        const float *inv_freq = c->m->inv_freq + kind * half;
+        const size_t base = (size_t)kind * c->n_batch * half;
+        FOR_ROWS(n) {
+            for (uint32_t i = 0; i < half; i++) {
+                double angle = (double)(pos0 + t) * inv_freq[i];
+                c->cos[base + t * half + i] = (float)cos(angle);
+                c->sin[base + t * half + i] = (float)sin(angle);
+            }
+        }
+    }
+}
+
+/* Norm (where there is one) and rotate every head of q or k. */
+static void rotate(rt_ctx *c, uint32_t layer, float *x, const float *norm, uint32_t n, uint32_t n_head) {
+    const rt_hparams *hp = &c->m->hp;
+    const rt_kernels *k = c->m->exec.k;
+    const uint32_t d = hp->head_dim, half = hp->n_rot / 2;
+    const size_t base = rt_layer_swa(hp, layer) ? (size_t)c->n_batch * half : 0;
+    const int n_threads = c->m->exec.n_threads;
+    FOR_ROWS(n) {
+        float *row = x + (size_t)t * n_head * d;
+        for (uint32_t h = 0; norm && h < n_head; h++)
+            k->rms_norm(row + h * d, norm, d, hp->rms_eps, row + h * d);
+        k->rope(row, n_head, d, hp->n_rot, c->cos + base + t * half, c->sin + base + t * half, c->m->arch->rope_neox);
+    }
+}
+
+/* y (n, rows) = W x + bias */
+static void project(rt_ctx *c, const rt_mat *w, const float *bias, float *y, uint32_t n) {
+    mat_mul(w, &c->m->exec, c->act, y, mat_rows(w));
+    add_bias(c, y, bias, n, (uint32_t)mat_rows(w));
+}
+
+static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *err) {
+    const rt_hparams *hp = &c->m->hp;
+    const rt_exec *e = &c->m->exec;
+    const rt_layer *y = &c->m->layers[layer];
+    norm_rows(c, c->x, y->attn_norm, n, hp->n_embd, c->h);
+    act_set(c->act, e, c->h, n, hp->n_embd);
+    project(c, y->q, y->q_bias, c->q, n);
+    project(c, y->k, y->k_bias, c->k, n);
+    project(c, y->v, y->v_bias, c->v, n);
+    rotate(c, layer, c->q, y->q_norm, n, hp->n_head);
+    rotate(c, layer, c->k, y->k_norm, n, hp->n_kv_head);
+
+    float *lse = c->tap ? c->lse : NULL, *entropy = c->tap ? c->entropy : NULL;
+    kv_status st = kv_attend(c->cache, e, layer, c->q, c->k, c->v, n, hp->attn_scale, c->o, lse, entropy, err);
+    if (st)
+        return st;
+    if (c->tap)
+        c->tap(c->tap_user, &(rt_tap_view){layer, rt_ctx_len(c), n, c->q, c->k, c->v, lse, entropy});
+    act_set(c->act, e, c->o, n, (size_t)hp->n_head * hp->head_dim);
+    project(c, y->o, y->o_bias, c->h, n);
+    add_block(c, y->post_attn_norm, n);
+    return KV_OK;
+}
+
+static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
+    const rt_hparams *hp = &c->m->hp;
+    const rt_exec *e = &c->m->exec;
+    const rt_layer *y = &c->m->layers[layer];
+    const int n_threads = e->n_threads;
+    norm_rows(c, c->x, y->ffn_norm, n, hp->n_embd, c->h);
+    act_set(c->act, e, c->h, n, hp->n_embd);
+    project(c, y->gate, NULL, c->gate, n);
+    project(c, y->up, NULL, c->up, n);
+    FOR_ROWS(n) {
+        float *gate = c->gate + (size_t)t * hp->n_ff;
+        const float *up = c->up + (size_t)t * hp->n_ff;
+        if (c->m->arch->gelu)
+            e->k->gelu_mul(gate, up, hp->n_ff);
+        else
+            e->k->silu_mul(gate, up, hp->n_ff);
+    }
+    act_set(c->act, e, c->gate, n, hp->n_ff);
+    project(c, y->down, NULL, c->h, n);
+    add_block(c, y->post_ffn_norm, n);
+}
+
+static kv_status check_tokens(const rt_ctx *c, const int32_t *tokens, size_t n, kv_err *err) {
+    const uint32_t len = rt_ctx_len(c);
+    if (n > c->n_ctx - len)
+        return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit (use a larger --ctx)",
+                       len, c->n_ctx, n);
+    for (size_t t = 0; t < n; t++)
+        if (tokens[t] < 0 || (uint32_t)tokens[t] >= c->m->hp.n_vocab)
+            return kv_fail(err, KV_ERANGE, "token %zu: id %d is outside the vocabulary of %u", t, tokens[t], c->m->hp.n_vocab);
+    return KV_OK;
+}
+
+kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
+    const rt_hparams *hp = &c->m->hp;
+    if (n < 1 || n > c->n_batch || n_out > n)
+        return kv_fail(err, KV_EINVAL, "a batch of %u tokens with %u outputs: 1..%u tokens are possible", n, n_out, c->n_batch);
+    kv_status st = check_tokens(c, tokens, n, err);
+    if (st)
+        return st;
+    embed(c, tokens, n);
+    fill_rope(c, rt_ctx_len(c), n);
+    for (uint32_t l = 0; l < hp->n_layer; l++) {
+        if ((st = attention_block(c, l, n, err)))
+            return st;
+        ffn_block(c, l, n);
+    }
+    kv_cache_commit(c->cache, n);
+    if (n_out) {
+        norm_rows(c, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
+        act_set(c->act, &c->m->exec, c->h, n_out, hp->n_embd);
+        mat_mul(c->m->output, &c->m->exec, c->act, logits, hp->n_vocab);
+    }
+    return KV_OK;
+}
+
+kv_status rt_prefill(rt_ctx *c, const int32_t *tokens, size_t n, float *logits, kv_err *err) {
+    kv_status st = check_tokens(c, tokens, n, err);
+    for (size_t at = 0; !st && at < n;) {
+        uint32_t step = n - at < c->n_batch ? (uint32_t)(n - at) : c->n_batch;
+        st = rt_forward(c, tokens + at, step, logits && at + step == n, logits, err);
+        at += step;
+    }
+    return st;
+}
