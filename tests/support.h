@@ -1,0 +1,54 @@
+/* What several tests need: where models and data are, and how well a model agrees with reference log-probabilities. */
+#ifndef TEST_SUPPORT_H
+#define TEST_SUPPORT_H
+
+#include "model.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SMOLLM2 "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define QWEN    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+#define GEMMA   "gemma-3-270m-q4_k_m.gguf"
+
+/* Path of a real model in the model cache; NULL, said on stdout, where it is not there. path: 4096 bytes. */
+static inline const char *find_model(const char *name, char *path) {
+    const char *dir = getenv("KV_MODEL_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (dir)
+        snprintf(path, 4096, "%s/%s", dir, name);
+    else if (xdg)
+        snprintf(path, 4096, "%s/kvcalib/models/%s", xdg, name);
+    else
+        snprintf(path, 4096, "%s/.cache/kvcalib/models/%s", home ? home : ".", name);
+    if (access(path, R_OK) == 0)
+        return path;
+    printf("skipped: no %s\n", path);
+    return NULL;
+}
+
+/* Path of a file under $KV_EVAL_DATA; NULL, said on stdout, where that is not set or not there. */
+static inline const char *find_eval_data(const char *name, char *path) {
+    const char *dir = getenv("KV_EVAL_DATA");
+    if (dir)
+        snprintf(path, 4096, "%s/%s", dir, name);
+    if (dir && access(path, R_OK) == 0)
+        return path;
+    printf("skipped: %s: KV_EVAL_DATA is not set or does not hold it\n", name);
+    return NULL;
+}
+
+/* Agreement with a reference file {"chunks":[{"tokens":[...], "scored":[{"pos":p, "top":[[id, lp], ...]}, ...]}]}. */
+typedef struct agreement {
+    double mean_abs, max_abs; /* |difference| of the log-probability of the reference's top token */
+    double top1;              /* share of positions with the same most likely token */
+    double ppl, ref_ppl;      /* second half of each chunk; 0 where the file has no perplexity */
+    size_t n;
+} agreement;
+
+/* Runs the model over the file's tokens; fails the running cmocka test on any error. */
+agreement compare_with_reference(const char *model_path, const char *ref_path, const char *cpu, int n_threads, bool exact,
+                                 uint32_t n_batch);
+
+#endif
