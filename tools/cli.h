@@ -32,7 +32,7 @@ typedef struct cli_opt {
     const char *alias; /* "-c", or NULL; llama.cpp's short names such as "-ctk" are fine */
     cli_kind kind;
     const char *arg; /* "N" in --help, NULL for flags */
-    void *dst;       /* holds the default before parsing */
+    void *dst;       /* holds the default before parsing; --help shows it for numbers that are not negative */
     double min, max; /* CLI_INT and CLI_REAL, inclusive */
     const char *help;
 } cli_opt;
@@ -49,11 +49,19 @@ typedef struct cli_spec {
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
  * stdout. Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE after a message that names the
- * option and the nearest known one). CLI_STRS memory lives until exit. */
+ * option and the nearest known one). The list of a CLI_STRS is the caller's to free() or to keep until exit. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
-/* Print "tool: message" on stderr (red "error:" on a terminal unless NO_COLOR) and return the exit code for the status:
- * CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
+/* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or
+ * with --help, lists them. Returns the exit code. */
+typedef struct cli_command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} cli_command;
+int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
+
+/* Print "tool: error: message" on stderr ("error:" in red on a terminal unless NO_COLOR) and return the exit code for the
+ * status: CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
 int cli_report(const char *tool, const kv_err *err);
 void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
 

@@ -1,0 +1,283 @@
+/* The command line: every kind of option, every complaint, the help page, progress, byte counts, Ctrl-C. */
+#include "cli.h"
+#include "codec_id.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Everything a small tool could ask for. */
+typedef struct fixture {
+    bool json;
+    int64_t ctx;
+    double bits;
+    const char *out;
+    cli_strs text;
+    int ctk;
+    const char *positional[2];
+    int code;
+    char said[16384]; /* what went to the captured stream */
+} fixture;
+
+static void run(fixture *f, int fd, int argc, char **argv) {
+    f->ctx = 512;
+    f->bits = 4;
+    f->ctk = -1;
+    const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to read"},
+        {"--ctx", "-c", CLI_INT, "N", &f->ctx, 1, 1048576, "tokens of context"},
+        {"--text", NULL, CLI_STRS, "FILE...", &f->text, 0, 0, "text to read"},
+        {.kind = CLI_HEADING, .help = "What to make of it"},
+        {"--bits", NULL, CLI_REAL, "B", &f->bits, 1, 16, "bits per element"},
+        {"--out", "-o", CLI_STR, "FILE", &f->out, 0, 0, "where to write"},
+        {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE", &f->ctk, 0, 0, "type of the keys"},
+        {"--json", NULL, CLI_FLAG, NULL, &f->json, 0, 0,
+         "a help text that is so long that it cannot possibly fit on the line where it began but has to go on below"},
+        {0},
+    };
+    const cli_spec spec = {.tool = "probe",
+                           .usage = "MODEL [TEXT] [options]",
+                           .summary = "Probes.",
+                           .examples = "  probe model.gguf\n",
+                           .opts = opts,
+                           .positional = f->positional,
+                           .n_positional = 2,
+                           .n_required = 1};
+    FILE *tmp = tmpfile();
+    assert_non_null(tmp);
+    fflush(fd == STDOUT_FILENO ? stdout : stderr);
+    int saved = dup(fd);
+    dup2(fileno(tmp), fd);
+    f->code = cli_parse(&spec, argc, argv);
+    fflush(fd == STDOUT_FILENO ? stdout : stderr);
+    dup2(saved, fd);
+    close(saved);
+    rewind(tmp);
+    f->said[fread(f->said, 1, sizeof f->said - 1, tmp)] = '\0';
+    fclose(tmp);
+}
+
+static void done(fixture *f) {
+    free(f->text.v);
+}
+
+#define ARGS(...)                                                                                                              \
+    (int)(sizeof((char *[]){"probe", __VA_ARGS__}) / sizeof(char *)), (char *[]) {                                             \
+        "probe", __VA_ARGS__                                                                                                   \
+    }
+
+/* Parse, expect CLI_USAGE and exactly this on stderr. */
+#define COMPLAINS(text, ...)                                                                                                   \
+    do {                                                                                                                       \
+        fixture f_ = {0};                                                                                                      \
+        run(&f_, STDERR_FILENO, ARGS(__VA_ARGS__));                                                                            \
+        assert_string_equal(f_.said, text);                                                                                    \
+        assert_int_equal(f_.code, CLI_USAGE);                                                                                  \
+        done(&f_);                                                                                                             \
+    } while (0)
+
+static void cli_fills_every_kind(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO,
+        ARGS("m.gguf", "-c", "64", "--text", "a", "b", "--bits=3.5", "-ctk", "q4_0", "--text", "c", "--json", "-o", "-",
+             "more"));
+    assert_string_equal(f.said, "");
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.positional[0], "m.gguf");
+    assert_string_equal(f.positional[1], "more");
+    assert_int_equal(f.ctx, 64);
+    assert_true(f.bits == 3.5);
+    assert_int_equal(f.ctk, KV_Q4_0);
+    assert_string_equal(f.out, "-");
+    assert_true(f.json);
+    assert_int_equal(f.text.n, 3);
+    assert_string_equal(f.text.v[0], "a");
+    assert_string_equal(f.text.v[2], "c");
+    done(&f);
+}
+
+static void cli_keeps_defaults(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m.gguf"));
+    assert_int_equal(f.code, -1);
+    assert_int_equal(f.ctx, 512);
+    assert_int_equal(f.ctk, -1);
+    assert_null(f.positional[1]);
+    assert_null(f.out);
+    assert_false(f.json);
+}
+
+static void cli_double_dash_ends_options(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("--", "--ctx", "--help"));
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.positional[0], "--ctx");
+    assert_string_equal(f.positional[1], "--help");
+}
+
+static void cli_text_may_begin_with_a_dash(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "--out", "-5 degrees", "--text=--json"));
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.out, "-5 degrees");
+    assert_string_equal(f.text.v[0], "--json");
+    assert_false(f.json);
+    done(&f);
+}
+
+static void cli_refuses_numbers_out_of_range(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: --ctx: 'abc' is not a whole number in 1..1048576\n", "m", "-c", "abc");
+    COMPLAINS("probe: error: --ctx: '0' is not a whole number in 1..1048576\n", "m", "--ctx", "0");
+    COMPLAINS("probe: error: --ctx: '1048577' is not a whole number in 1..1048576\n", "m", "--ctx=1048577");
+    COMPLAINS("probe: error: --ctx: '12x' is not a whole number in 1..1048576\n", "m", "-c", "12x");
+    COMPLAINS("probe: error: --ctx: '' is not a whole number in 1..1048576\n", "m", "--ctx=");
+    COMPLAINS("probe: error: --ctx: '99999999999999999999' is not a whole number in 1..1048576\n", "m", "-c",
+              "99999999999999999999");
+    COMPLAINS("probe: error: --bits: 'nan' is not a number in 1..16\n", "m", "--bits", "nan");
+    COMPLAINS("probe: error: --bits: '17' is not a number in 1..16\n", "m", "--bits", "17");
+}
+
+static void cli_refuses_unknown_cache_types(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: --cache-type-k: 'q5' is not a cache type; known are f32, f16, q8_0, q4_0, tc\n", "m", "-ctk",
+              "q5");
+}
+
+static void cli_suggests_the_nearest_option(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: unknown option --ctz; did you mean --ctx? ('probe --help' lists all)\n", "m", "--ctz", "5");
+    COMPLAINS("probe: error: unknown option --jsno; did you mean --json? ('probe --help' lists all)\n", "--jsno");
+    COMPLAINS("probe: error: unknown option --cache; did you mean --cache-type-k? ('probe --help' lists all)\n", "--cache",
+              "f16");
+    COMPLAINS("probe: error: unknown option --zzzzzz ('probe --help' lists all)\n", "m", "--zzzzzz");
+}
+
+static void cli_wants_values_where_needed(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: --out needs a value (FILE)\n", "m", "--out");
+    COMPLAINS("probe: error: --out needs a value (FILE), but is followed by --json\n", "m", "--out", "--json");
+    COMPLAINS("probe: error: --json takes no value (given: 'yes')\n", "m", "--json=yes");
+}
+
+static void cli_counts_arguments(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: nothing to work on\nusage: probe MODEL [TEXT] [options]\n('probe --help' explains)\n", "--json");
+    COMPLAINS("probe: error: unexpected argument 'c'\nusage: probe MODEL [TEXT] [options]\n", "a", "b", "c");
+}
+
+static void cli_help_shows_every_row_and_default(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDOUT_FILENO, ARGS("m", "--nonsense", "--help"));
+    assert_int_equal(f.code, CLI_OK);
+    static const char *const expect[] = {"usage: probe MODEL [TEXT] [options]\n",
+                                         "\nWhat to read\n",
+                                         "  -c, --ctx N                tokens of context [512]\n",
+                                         "  --bits B                   bits per element [4]\n",
+                                         "  -ctk, --cache-type-k TYPE  type of the keys\n",
+                                         "\nWhat to make of it\n",
+                                         "  -h, --help                 this page\n",
+                                         "  probe model.gguf\n",
+                                         "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"};
+    for (size_t i = 0; i < sizeof expect / sizeof *expect; i++)
+        if (!strstr(f.said, expect[i]))
+            fail_msg("the help page lacks:\n%sbut says:\n%s", expect[i], f.said);
+    for (const char *line = f.said; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 80);
+}
+
+static void cli_version_names_tool_and_version(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDOUT_FILENO, ARGS("--version"));
+    assert_int_equal(f.code, CLI_OK);
+    assert_string_equal(f.said, "probe " KV_TOOL_VERSION "\n");
+}
+
+static int say_seven(int argc, char **argv) {
+    return argc == 2 && !strcmp(argv[0], "seven") && !strcmp(argv[1], "--x") ? 7 : 70;
+}
+
+static void cli_dispatch_runs_the_subcommand(void **state) {
+    (void)state;
+    const cli_command commands[] = {{"seven", "says seven", say_seven}, {0}};
+    assert_int_equal(cli_dispatch("probe", "Probes.", commands, 3, (char *[]){"probe", "seven", "--x"}), 7);
+}
+
+static void cli_bytes_reads_well(void **state) {
+    (void)state;
+    char buf[24];
+    assert_string_equal(cli_bytes(0, buf), "0 bytes");
+    assert_string_equal(cli_bytes(1023, buf), "1023 bytes");
+    assert_string_equal(cli_bytes(1536, buf), "1.5 KiB");
+    assert_string_equal(cli_bytes(17.3 * 1048576, buf), "17.3 MiB");
+    assert_string_equal(cli_bytes(200.0 * 1073741824, buf), "200 GiB");
+}
+
+static void cli_report_maps_status_to_exit_code(void **state) {
+    (void)state;
+    /* Its message goes to the log of the test; only the code matters here. */
+    assert_int_equal(cli_report("probe", &(kv_err){.code = KV_ECANCEL, .msg = "stopped"}), CLI_INTERRUPTED);
+    assert_int_equal(cli_report("probe", &(kv_err){.code = KV_EINVAL, .msg = "wrong"}), CLI_USAGE);
+    assert_int_equal(cli_report("probe", &(kv_err){.code = KV_EFORMAT, .msg = "broken"}), CLI_FAIL);
+}
+
+/* In a child, because the second signal ends it. */
+static int signalled(int first, int second) {
+    pid_t pid = fork();
+    if (!pid) {
+        cli_catch_interrupts();
+        raise(first);
+        if (!cli_interrupted())
+            _exit(99);
+        cli_clear_interrupt();
+        if (cli_interrupted())
+            _exit(98);
+        raise(first);
+        raise(second);
+        _exit(97);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void cli_second_interrupt_ends_the_process(void **state) {
+    (void)state;
+    assert_int_equal(signalled(SIGINT, SIGINT), CLI_INTERRUPTED);
+    assert_int_equal(signalled(SIGINT, SIGTERM), CLI_INTERRUPTED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cli_fills_every_kind),
+        cmocka_unit_test(cli_keeps_defaults),
+        cmocka_unit_test(cli_double_dash_ends_options),
+        cmocka_unit_test(cli_text_may_begin_with_a_dash),
+        cmocka_unit_test(cli_refuses_numbers_out_of_range),
+        cmocka_unit_test(cli_refuses_unknown_cache_types),
+        cmocka_unit_test(cli_suggests_the_nearest_option),
+        cmocka_unit_test(cli_wants_values_where_needed),
+        cmocka_unit_test(cli_counts_arguments),
+        cmocka_unit_test(cli_help_shows_every_row_and_default),
+        cmocka_unit_test(cli_version_names_tool_and_version),
+        cmocka_unit_test(cli_dispatch_runs_the_subcommand),
+        cmocka_unit_test(cli_bytes_reads_well),
+        cmocka_unit_test(cli_report_maps_status_to_exit_code),
+        cmocka_unit_test(cli_second_interrupt_ends_the_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
