@@ -26,7 +26,8 @@ enum {
  *   x - mean = sum over i of z[i] * basis[i][.]     (dim coefficients, sorted by falling bits)
  *   z[i]     = gain * levels of dimension i [code i]  (one gain per token, f16)
  * bits never rises with i; a dimension of 0 bits is not stored and decodes to z = 0.
- * All floats are exactly representable in f16 (mean: in f32), so what is written equals what was measured. */
+ * All floats are exactly representable in f16 (mean: in f32), and a row of the basis is integers below 2^10 times a power of
+ * two: prof_round sees to both, so what is written equals what was measured. */
 typedef struct prof_tc {
     uint32_t dim;
     uint8_t *bits; /* (dim) 0..PROF_MAX_BITS */
@@ -77,7 +78,8 @@ typedef struct prof {
     prof_measured measured[4];
 } prof;
 
-/* Allocate a full profile's arrays, zeroed. KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
+/* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0
+ * until prof_tc_alloc). KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
 kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32_t head_dim, prof **out, kv_err *err);
 /* Allocate one head's arrays: bits, mean, basis, sigma zeroed; levels NULL until bits are known. */
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);

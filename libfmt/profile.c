@@ -1,0 +1,351 @@
+/* Profiles in memory: allocation, rounding to storage precision, checking, and whether one fits a model.
+ *
+ * Invariant after prof_round: writing a profile and reading it back gives the same numbers, so that what was measured is what
+ * every later reader gets. Text numbers keep as many digits as their schema row says; levels and sigma are f16; a row of the
+ * basis is integers below 2^10 times a power of two, which is exact in f16 too and compresses to two thirds of it. The encoder
+ * works with the inverse of the rounded basis, so rounding the basis costs no accuracy of its own.
+ */
+#include "fp16.h"
+#include "profile_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BASIS_MIN_EXP = -24, BASIS_MAX_EXP = 5 }; /* a step of 2^-24 is the smallest f16; 1023 * 2^5 is below the largest */
+
+/* ---- allocation ---- */
+
+kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32_t head_dim, prof **out, kv_err *err) {
+    *out = NULL;
+    if (n_layer < 1 || n_layer > PROF_MAX_LAYERS || n_head < 1 || n_head > PROF_MAX_HEADS || n_kv_head < 1 ||
+        n_kv_head > PROF_MAX_HEADS || head_dim < 1 || head_dim > PROF_MAX_DIM)
+        return kv_fail(err, KV_ERANGE, "profile: %u layers, %u heads, %u KV heads of width %u: the most are %d, %d, %d, %d",
+                       n_layer, n_head, n_kv_head, head_dim, PROF_MAX_LAYERS, PROF_MAX_HEADS, PROF_MAX_HEADS, PROF_MAX_DIM);
+    prof *p = calloc(1, sizeof *p);
+    if (!p || !(p->layers = calloc(n_layer, sizeof *p->layers)))
+        goto nomem;
+    p->n_layer = n_layer;
+    p->n_head = n_head;
+    p->n_kv_head = n_kv_head;
+    p->head_dim = head_dim;
+    p->default_k = p->default_v = KV_F16;
+    for (uint32_t i = 0; i < n_layer; i++) {
+        prof_layer *l = &p->layers[i];
+        l->entropy = calloc(n_head, sizeof *l->entropy);
+        l->importance = calloc(n_kv_head, sizeof *l->importance);
+        l->k.codec = l->v.codec = KV_TC;
+        l->k.heads = calloc(n_kv_head, sizeof *l->k.heads);
+        l->v.heads = calloc(n_kv_head, sizeof *l->v.heads);
+        if (!l->entropy || !l->importance || !l->k.heads || !l->v.heads)
+            goto nomem;
+    }
+    *out = p;
+    return KV_OK;
+nomem:
+    prof_free(p);
+    return kv_fail(err, KV_ENOMEM, "profile: out of memory");
+}
+
+kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err) {
+    if (dim < 1 || dim > PROF_MAX_DIM)
+        return kv_fail(err, KV_ERANGE, "profile: head width %u is outside 1..%d", dim, PROF_MAX_DIM);
+    *t = (prof_tc){.dim = dim};
+    t->bits = calloc(dim, sizeof *t->bits);
+    t->mean = calloc(dim, sizeof *t->mean);
+    t->basis = calloc((size_t)dim * dim, sizeof *t->basis);
+    t->sigma = calloc(dim, sizeof *t->sigma);
+    if (t->bits && t->mean && t->basis && t->sigma)
+        return KV_OK;
+    free(t->bits);
+    free(t->mean);
+    free(t->basis);
+    free(t->sigma);
+    *t = (prof_tc){0};
+    return kv_fail(err, KV_ENOMEM, "profile: out of memory");
+}
+
+size_t prof_tc_n_levels(const prof_tc *t) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < t->dim; i++)
+        n += t->bits[i] ? (size_t)1 << t->bits[i] : 0;
+    return n;
+}
+
+kv_status prof_tc_alloc_levels(prof_tc *t, kv_err *err) {
+    free(t->levels);
+    size_t n = prof_tc_n_levels(t);
+    t->levels = calloc(n ? n : 1, sizeof *t->levels);
+    return t->levels ? KV_OK : kv_fail(err, KV_ENOMEM, "profile: out of memory");
+}
+
+static void kv_free(prof_kv *kv, uint32_t n_kv_head) {
+    for (uint32_t h = 0; kv->heads && h < n_kv_head; h++) {
+        prof_tc *t = &kv->heads[h];
+        free(t->bits);
+        free(t->mean);
+        free(t->basis);
+        free(t->sigma);
+        free(t->levels);
+    }
+    free(kv->heads);
+}
+
+void prof_free(prof *p) {
+    if (!p)
+        return;
+    for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
+        prof_layer *l = &p->layers[i];
+        free(l->entropy);
+        free(l->importance);
+        kv_free(&l->k, p->n_kv_head);
+        kv_free(&l->v, p->n_kv_head);
+    }
+    free(p->layers);
+    free(p);
+}
+
+/* ---- small shared things ---- */
+
+float prof_codec_bits(kv_codec_id id) {
+    static const float bits[KV_CODEC_COUNT] = {[KV_F32] = 32, [KV_F16] = 16, [KV_Q8_0] = 8.5f, [KV_Q4_0] = 4.5f, [KV_TC] = 0};
+    return bits[id];
+}
+
+size_t prof_n_tc(const prof *p) {
+    size_t n = 0;
+    for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
+        n += (size_t)((p->layers[i].k.codec == KV_TC) + (p->layers[i].v.codec == KV_TC)) * p->n_kv_head;
+    return n;
+}
+
+bool prof_is_hash(const char *s) {
+    return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32;
+}
+
+/* Length of the well-formed UTF-8 character at s (n bytes left), 0 where there is none. Control characters do not count. */
+static size_t utf8_len(const unsigned char *s, size_t n) {
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 ? 4 : 0;
+    if (len == 0 || len > n)
+        return 0;
+    if (len == 1)
+        return s[0] >= 0x20 && s[0] != 0x7f;
+    uint32_t c = s[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || c < 0xa0 || (c & 0xfffe) == 0xfffe ? 0 : len;
+}
+
+bool prof_is_utf8(const char *s, size_t len) {
+    for (size_t i = 0, n; i < len; i += n)
+        if (!(n = utf8_len((const unsigned char *)s + i, len - i)))
+            return false;
+    return true;
+}
+
+bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
+    float most = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        if (!isfinite(row[i]))
+            return false;
+        most = fmaxf(most, fabsf(row[i]));
+    }
+    int e;
+    frexpf(most, &e); /* most < 2^e */
+    e -= PROF_BASIS_BITS;
+    *exp = e < BASIS_MIN_EXP ? BASIS_MIN_EXP : e;
+    return most > 0 && e <= BASIS_MAX_EXP;
+}
+
+/* ---- rounding ---- */
+
+static float round_f16(float f) {
+    return fp16_to_fp32(fp16_from_fp32(f));
+}
+
+static void round_row(float *row, uint32_t dim) {
+    int e, before;
+    if (!prof_row_exp(row, dim, &e))
+        return; /* prof_check will say so */
+    do {        /* again where the largest was rounded up to 2^PROF_BASIS_BITS steps, so that rounding twice changes nothing */
+        before = e;
+        for (uint32_t i = 0; i < dim; i++)
+            row[i] = ldexpf(rintf(ldexpf(row[i], -e)), e) + 0.0f; /* + 0: no negative zeros */
+    } while (prof_row_exp(row, dim, &e) && e != before);
+}
+
+static void round_tc(prof_tc *t) {
+    for (uint32_t i = 0; i < t->dim; i++) {
+        round_row(t->basis + (size_t)i * t->dim, t->dim);
+        t->sigma[i] = round_f16(t->sigma[i]);
+    }
+    size_t n = t->levels ? prof_tc_n_levels(t) : 0;
+    for (size_t i = 0; i < n; i++)
+        t->levels[i] = round_f16(t->levels[i]);
+}
+
+static double round_text(double v, int digits) {
+    char text[32];
+    prof_number(text, v, digits);
+    return prof_number_value(text);
+}
+
+static kv_status round_value(void *user, const prof_place *at, kv_err *err) {
+    (void)user;
+    (void)err;
+    if (at->step != PROF_VALUE)
+        return KV_OK;
+    const prof_field *f = at->field;
+    void *v = (void *)at->value; /* prof_round was given the profile to write to */
+    if (f->kind == PK_F64)
+        *(double *)v = round_text(*(double *)v, f->digits);
+    if (f->kind == PK_F32 || f->kind == PK_F32S)
+        for (uint32_t i = 0, n = f->kind == PK_F32S ? at->n : 1; i < n; i++)
+            ((float *)v)[i] = (float)round_text(((float *)v)[i], f->digits);
+    if (f->kind == PK_STR) /* names come from model files, cut to fit: what is not text becomes '?' */
+        for (unsigned char *s = v; *s;) {
+            size_t n = utf8_len(s, strlen((char *)s));
+            if (n == 0)
+                *s = '?';
+            s += n ? n : 1;
+        }
+    return KV_OK;
+}
+
+void prof_round(prof *p) {
+    prof_walk(p, round_value, NULL, NULL);
+    for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+            if (p->layers[i].k.heads)
+                round_tc(&p->layers[i].k.heads[h]);
+            if (p->layers[i].v.heads)
+                round_tc(&p->layers[i].v.heads[h]);
+        }
+}
+
+/* ---- checking ---- */
+
+static kv_status out_of_range(const char *where, const char *path, double v, const prof_field *f, kv_err *err) {
+    return kv_fail(err, KV_ERANGE, "%s: %s: %.9g is outside %.9g..%.9g", where, path, v, f->min, f->max);
+}
+
+static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
+    const char *where = user;
+    const prof_field *f = at->field;
+    double v = f->min;
+    if (f->kind == PK_LIST && at->step == PROF_BEGIN)
+        v = at->n;
+    if (at->step == PROF_VALUE)
+        switch (f->kind) {
+        case PK_U32:
+            v = *(const uint32_t *)at->value;
+            break;
+        case PK_F32:
+            v = *(const float *)at->value;
+            break;
+        case PK_F64:
+            v = *(const double *)at->value;
+            break;
+        case PK_CODEC:
+            v = *(const kv_codec_id *)at->value;
+            break;
+        case PK_F32S:
+            for (uint32_t i = 0; i < at->n; i++) {
+                v = ((const float *)at->value)[i];
+                if (!(v >= f->min && v <= f->max))
+                    break;
+            }
+            break;
+        case PK_STR:
+            if (!memchr(at->value, 0, f->size) || !prof_is_utf8(at->value, strlen(at->value)))
+                return kv_fail(err, KV_ERANGE, "%s: %s: is not UTF-8 text", where, at->path);
+            break;
+        case PK_HASH:
+            if (*(const char *)at->value && !prof_is_hash(at->value))
+                return kv_fail(err, KV_ERANGE, "%s: %s: is not a hash of 32 lower-case hex digits", where, at->path);
+            break;
+        default:
+            break;
+        }
+    return v >= f->min && v <= f->max ? KV_OK : out_of_range(where, at->path, v, f, err);
+}
+
+static kv_status bad_tc(const char *where, const char *path, const char *what, uint32_t i, kv_err *err) {
+    return kv_fail(err, KV_ERANGE, "%s: %s: coefficient %u: %s", where, path, i, what);
+}
+
+static kv_status check_tc(const prof_tc *t, uint32_t dim, const char *where, const char *path, kv_err *err) {
+    if (t->dim != dim || !t->bits || !t->mean || !t->basis || !t->sigma || !t->levels)
+        return kv_fail(err, KV_ERANGE, "%s: %s: has no transform of width %u", where, path, dim);
+    const float *level = t->levels;
+    for (uint32_t i = 0; i < dim; i++) {
+        int e;
+        if (t->bits[i] > PROF_MAX_BITS || (i > 0 && t->bits[i] > t->bits[i - 1]))
+            return bad_tc(where, path, "bits must be at most 6 and never rise", i, err);
+        if (!isfinite(t->mean[i]))
+            return bad_tc(where, path, "mean is not finite", i, err);
+        if (!(t->sigma[i] > 0) || !isfinite(t->sigma[i]))
+            return bad_tc(where, path, "sigma must be above 0 and finite", i, err);
+        if (!prof_row_exp(t->basis + (size_t)i * dim, dim, &e))
+            return bad_tc(where, path, "row of the basis is zero, not finite or above 32736", i, err);
+        uint32_t n = t->bits[i] ? 1u << t->bits[i] : 0;
+        for (uint32_t c = 0; c < n; c++)
+            if (!isfinite(level[c]) || (c > 0 && level[c] <= level[c - 1]))
+                return bad_tc(where, path, "levels must rise and be finite", i, err);
+        level += n;
+    }
+    return KV_OK;
+}
+
+static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where, kv_err *err) {
+    if (kv->codec != KV_TC)
+        return KV_OK;
+    if (!(kv->bits > 0))
+        return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.bits: missing; codec tc must say its true bits", where, layer, name);
+    if (!p->n_kv_head || !p->head_dim)
+        return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.codec: tc needs the model's shape (model.kv_heads, model.head_dim)",
+                       where, layer, name);
+    if (!kv->heads)
+        return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.codec: tc needs calibrated data", where, layer, name);
+    for (uint32_t h = 0; h < p->n_kv_head; h++) {
+        char path[64];
+        snprintf(path, sizeof path, "layers[%u].%s, head %u", layer, name, h);
+        kv_status st = check_tc(&kv->heads[h], p->head_dim, where, path, err);
+        if (st != KV_OK)
+            return st;
+    }
+    return KV_OK;
+}
+
+kv_status prof_check(const prof *p, const char *where, kv_err *err) {
+    kv_status st = prof_walk(p, check_value, (void *)where, err);
+    for (uint32_t i = 0; st == KV_OK && p->layers && i < p->n_layer; i++)
+        if ((st = check_kv(p, &p->layers[i].k, i, "k", where, err)) == KV_OK)
+            st = check_kv(p, &p->layers[i].v, i, "v", where, err);
+    return st;
+}
+
+/* ---- identity ---- */
+
+kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, uint32_t n_kv_head, uint32_t head_dim,
+                       const char *where, kv_err *err) {
+    const struct {
+        const char *what;
+        uint32_t ours, theirs;
+    } shape[] = {
+        {"layers", p->n_layer, n_layer}, {"KV heads", p->n_kv_head, n_kv_head}, {"numbers per head", p->head_dim, head_dim}};
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+        if (shape[i].ours && shape[i].ours != shape[i].theirs)
+            return kv_fail(err, KV_EMISMATCH, "%s: made for a model with %u %s (%s), this one has %u", where, shape[i].ours,
+                           shape[i].what, p->model_name[0] ? p->model_name : "unnamed", shape[i].theirs);
+    if (p->model_hash[0] && strcmp(p->model_hash, model_hash))
+        return kv_fail(err, KV_EMISMATCH,
+                       "%s: made for another model (%s, hash %s); this one has hash %s; calibrate it with kvcalib", where,
+                       p->model_name[0] ? p->model_name : "unnamed", p->model_hash, model_hash);
+    return KV_OK;
+}

@@ -1,0 +1,86 @@
+/* Shared by the profile's files: the schema as tables of rows, and a walk over a profile along them. The parser, the formatter,
+ * prof_round, prof_check and the test of docs/profile.md all read these rows; there is no second list of keys anywhere.
+ */
+#ifndef KV_PROFILE_INTERNAL_H
+#define KV_PROFILE_INTERNAL_H
+
+#include "profile.h"
+
+#include <stdbool.h>
+
+typedef enum prof_kind {
+    PK_CONST, /* no destination: always `min` */
+    PK_INDEX, /* no destination: place of this element in its list */
+    PK_U32,
+    PK_U64,
+    PK_F32,
+    PK_F64,
+    PK_STR,   /* char[size], UTF-8 */
+    PK_HASH,  /* char[33], 32 lower-case hex digits */
+    PK_CODEC, /* kv_codec_id; max is the largest id that may stand here */
+    PK_F32S,  /* float *, as many as the uint32_t at `count` of struct prof says */
+    PK_MAP,   /* keys of `sub`, destinations relative to offset */
+    PK_LIST,  /* list of maps: array of `size`-byte elements at offset, uint32_t at `count` of them, at most `max` */
+    PK_DATA,  /* the binary part (blob.h) */
+    PK_COUNT
+} prof_kind;
+
+enum {
+    PF_REQUIRED = 1,  /* must be given, is always written; others are left out when zero or empty */
+    PF_NO_LAYERS = 2, /* only in a profile without `layers` */
+    PF_POINTER = 4,   /* list: offset holds a pointer to the elements, not the elements */
+    PF_FLOW = 8,      /* written on one line */
+};
+
+typedef struct prof_field {
+    const char *key; /* NULL ends a table */
+    prof_kind kind;
+    unsigned flags;
+    size_t offset, size, count;
+    double min, max; /* inclusive */
+    int digits;      /* significant ones, of floats */
+    const struct prof_field *sub;
+} prof_field;
+
+extern const prof_field prof_schema[];
+extern const char *const prof_kind_names[PK_COUNT]; /* "integer", ...: for messages and docs */
+
+enum { PROF_PATH = 128 }; /* longest "layers[3].k.bits", with room to spare */
+
+/* "layers[3]" + "k" -> "layers[3].k" into out (PROF_PATH bytes). */
+void prof_path_join(char *out, const char *path, const char *key);
+
+/* Walk all that is to be written, in order. Maps and lists get a begin and an end; `value` points at the destination
+ * (PK_F32S: at the first float; PK_LIST: at the first element), n is the number of floats or elements, or the index. */
+typedef enum prof_step { PROF_VALUE, PROF_BEGIN, PROF_ELEM_BEGIN, PROF_ELEM_END, PROF_END } prof_step;
+typedef struct prof_place {
+    prof_step step;
+    const prof_field *field;
+    const void *value;
+    uint32_t n;
+    const char *path;
+} prof_place;
+typedef kv_status (*prof_visit)(void *user, const prof_place *at, kv_err *err);
+kv_status prof_walk(const prof *p, prof_visit visit, void *user, kv_err *err);
+
+/* A float as the profile writes it: `digits` significant ones, and always readable as a float by YAML 1.1 ("1.0e-05"). */
+void prof_number(char out[32], double v, int digits);
+double prof_number_value(const char *text);
+
+/* Rows of a basis are stored as integers below 2^PROF_BASIS_BITS times a power of two. That power: 2^(*exp); false where the
+ * row is zero, not finite, or too large. */
+enum { PROF_BASIS_BITS = 10 };
+bool prof_row_exp(const float *row, uint32_t dim, int *exp);
+
+bool prof_is_hash(const char *s);
+bool prof_is_utf8(const char *s, size_t len); /* and free of control characters */
+float prof_codec_bits(kv_codec_id id);        /* true bits per element; 0 for KV_TC, whose bits the profile says */
+size_t prof_n_tc(const prof *p);              /* heads coded with KV_TC, K and V, all layers */
+
+/* Like prof_parse, with the binary part given apart (a zstd frame) instead of in the text; frame NULL: in the text. */
+kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, size_t frame_len, const char *where, prof **out,
+                           kv_err *err);
+/* Like prof_format; with_data false: without the binary part. */
+kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *len, kv_err *err);
+
+#endif
