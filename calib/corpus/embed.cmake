@@ -1,0 +1,23 @@
+# cmake -DDIR=folder -DOUT=file.inc -P embed.cmake
+# Joins folder/*.txt in the order of their names, one blank line between them, into a list of C byte values "104,101,...".
+file(GLOB texts ${DIR}/*.txt)
+list(SORT texts)
+set(hex "")
+foreach(text ${texts})
+  file(READ ${text} bytes HEX)
+  if(NOT bytes MATCHES "0a$")
+    message(FATAL_ERROR "${text}: does not end with a newline")
+  endif()
+  if(hex)
+    string(APPEND hex 0a)
+  endif()
+  string(APPEND hex ${bytes})
+endforeach()
+if(NOT hex)
+  message(FATAL_ERROR "${DIR}: no text to embed")
+endif()
+# Lines of 32 bytes, so that the file can be looked at.
+string(REGEX REPLACE "(..)" "0x\\1," list "${hex}")
+string(REPEAT "....." 32 line)
+string(REGEX REPLACE "(${line})" "\\1\n" list "${list}")
+file(WRITE ${OUT} "${list}\n")
