@@ -179,14 +179,35 @@ static void round_row(float *row, uint32_t dim) {
     } while (prof_row_exp(row, dim, &e) && e != before);
 }
 
+/* The next f16 above an f16 value. */
+static float f16_after(float f) {
+    uint16_t h = fp16_from_fp32(f);
+    return fp16_to_fp32(h & 0x7fff ? (h & 0x8000 ? h - 1 : h + 1) : 1);
+}
+
+/* Rising levels, rounded; those that rounding would make equal are set an f16 step apart. */
+static void round_levels(float *level, uint32_t n) {
+    float below = 0; /* the level before this one, unrounded */
+    for (uint32_t c = 0; c < n; c++) {
+        float exact = level[c];
+        level[c] = round_f16(exact);
+        if (c > 0 && exact >= below && level[c] <= level[c - 1])
+            level[c] = f16_after(level[c - 1]);
+        below = exact;
+    }
+}
+
 static void round_tc(prof_tc *t) {
     for (uint32_t i = 0; i < t->dim; i++) {
         round_row(t->basis + (size_t)i * t->dim, t->dim);
         t->sigma[i] = round_f16(t->sigma[i]);
     }
-    size_t n = t->levels ? prof_tc_n_levels(t) : 0;
-    for (size_t i = 0; i < n; i++)
-        t->levels[i] = round_f16(t->levels[i]);
+    float *level = t->levels;
+    for (uint32_t i = 0; level && i < t->dim; i++) {
+        uint32_t n = t->bits[i] ? 1u << t->bits[i] : 0;
+        round_levels(level, n);
+        level += n;
+    }
 }
 
 static double round_text(double v, int digits) {

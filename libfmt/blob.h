@@ -1,0 +1,28 @@
+/* The binary part of a profile: matrices and codebooks of the calibrated heads, as one zstd frame; and base64 for it.
+ *
+ * Inside the frame, little endian, after a header of 16 bytes ("KVTC", version, dim, heads as u32). Heads are those with codec
+ * tc: layer after layer, K before V. One array per kind of number, over all heads; numbers of 2 and 4 bytes are split into
+ * planes (all lowest bytes first), which compresses better. bits    u8  (heads, dim) mean    f32 (heads, dim)            4
+ * planes exp     i8  (heads, dim)            a row of the basis is its integers times 2^exp basis   i16 (heads, dim, dim) 2
+ * planes sigma   f16 (heads, dim)            2 planes levels  f16 (sum of 2^bits)         2 planes
+ */
+#ifndef KV_BLOB_H
+#define KV_BLOB_H
+
+#include "profile.h"
+
+#include <stdbool.h>
+
+/* *frame: caller frees with free(). KV_ERANGE where numbers are not as prof_round leaves them. p must pass prof_check. */
+kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *err);
+
+/* Fill the heads of p's layers with codec KV_TC (shape and codecs are set, heads NULL). Sizes are checked against the shape
+ * before anything is allocated. KV_EFORMAT. On failure prof_free(p) cleans up. Numbers are not judged: prof_check does that. */
+kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err);
+
+/* Lines of 76 characters, each ended by a newline. *text: caller frees with free(); NULL when out of memory. */
+char *prof_base64_encode(const uint8_t *bytes, size_t n, size_t *text_len);
+/* out: len / 4 * 3 + 3 bytes. Spaces and newlines are skipped; false for anything that is not exactly base64. */
+bool prof_base64_decode(const char *text, size_t len, uint8_t *out, size_t *n);
+
+#endif
