@@ -3,7 +3,7 @@
  *
  * The scalar kernels define the answer, bit for bit: every sum runs in a stated order with fused multiply-adds (fmaf), vector
  * lanes run over independent outputs, and integer parts are exact. So a result depends neither on the instruction set, nor on
- * the number of tokens in a batch, nor on the number of threads. tests/test_kernels.c holds every variant to that.
+ * the number of tokens in a batch, nor on the number of threads. tests/test_kernels_*.c hold every variant to that.
  */
 #ifndef RT_KERNELS_H
 #define RT_KERNELS_H
@@ -14,26 +14,41 @@
 #include <stdint.h>
 
 enum {
-    RT_TILE_ROWS = 16, /* weight rows in one tile of a packed matrix */
-    RT_KBLOCK = 32,    /* activations are quantised in blocks of 32 */
-    RT_ATTN_TILE = 64, /* cached tokens decoded at a time */
+    RT_TILE_ROWS = 16,   /* weight rows in one tile of a packed matrix */
+    RT_PANEL_ROWS = 32,  /* weight rows in one panel of the f32 path */
+    RT_KBLOCK = 32,      /* activations are quantised in blocks of 32 */
+    RT_TOK_GROUP = 16,   /* tokens whose quantised activations lie interleaved */
+    RT_MAT_FORMATS = 11, /* packed formats: rows of mat_internal.h */
+    RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
 };
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
+
+/* Scalar codebooks of a head's coded dimensions (transform codec). Code of r in dimension i: node = 1; for each of bits[i]
+ * steps: node = 2 node + (r > mids[i*stride + node]); code = node - 2^bits[i]. */
+typedef struct rt_tc_book {
+    size_t n;            /* coded dimensions */
+    size_t stride;       /* floats per dimension in the tables: a power of two >= 16, at least 2^bits[0] */
+    const uint8_t *bits; /* (n) 1..6, never rising */
+    const float *levels; /* (n, stride) ascending, the first 2^bits[i] count */
+    const float *mids;   /* (n, stride) midpoints between levels as a search tree, root at 1 */
+} rt_tc_book;
+struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
 
 typedef struct rt_kernels {
     rt_cpu level;
 
     /* ---- mat_*.c ---- see mat_internal.h for layouts and the order of sums */
-    /* Quantise one token's activations: n (multiple of 32) floats -> int8 q[n], scale d[n/32] (f32, amax/127), sum[n/32] (int
-     * sum of the block's q). Round to nearest even. A block of zeros: d = 0, q = 0. */
-    void (*act_quant)(const float *x, size_t n, int8_t *q, float *d, int32_t *sum);
-    /* int8: y[t*ldy + r] for one tile of 16 rows and n_tok tokens. One function per packed format, indexed by it. */
-    void (*mat_i8[8])(const struct rt_mat_tiles *m, size_t tile, const int8_t *q, const float *d, const int32_t *sum,
-                      size_t n_tok, float *y, size_t ldy);
-    /* f32: panel (cols, 16) column-major tile of dequantised weights, x (n_tok, cols) row-major;
-     * y[t*ldy + r] = fma chain over c = 0..cols-1, starting at 0. n_rows <= 16 of the panel are written. */
-    void (*mat_f32)(const float *panel, size_t cols, const float *x, size_t n_tok, float *y, size_t ldy, size_t n_rows);
+    /* Quantise n (multiple of 32) floats of one token: block b goes to out[b * stride]. Scale d = amax/127, codes rounded to
+     * nearest even. A block whose amax is below 2^-100: d = 0, q = 0. NaN anywhere in a block: d = NaN, so it stays visible. */
+    void (*act_quant)(const float *x, size_t n, struct rt_act_block *out, size_t stride);
+    /* int8: y[t*ldy + r] for the rows of one tile and n_tok tokens from a group boundary of x on. One function per format. */
+    void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, const struct rt_act_block *x, size_t n_tok,
+                                   float *y, size_t ldy);
+    /* f32: panel (cols, 32) = dequantised weights of 32 rows, transposed; x (n_tok, cols) with row stride ldx.
+     * y[t*ldy + r] = fma chain over c = 0..cols-1, starting at 0 (first) or continuing from y. Writes the first n_rows rows. */
+    void (*mat_f32)(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+                    size_t n_rows, bool first);
 
     /* ---- vec_*.c ---- */
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps). The sum of squares: 16 partial fma chains (lane = i mod 16), then added
@@ -53,8 +68,25 @@ typedef struct rt_kernels {
     /* ---- attn_*.c ---- */
     /* s[i*lds + t] = fma chain over c of q[i*dim + c] * kt[c*64 + t]; kt (dim, 64) = decoded keys of a tile, transposed. */
     void (*attn_scores)(const float *q, size_t n_q, size_t dim, const float *kt, float *s, size_t lds);
-    /* o[i*dim + c] = fma chain over t = 0..n-1, continuing from o, of p[i*ldp + t] * v[t*dim + c]; v (n, dim). */
+    /* o[i*dim + c] = fma chain over t = 0..n-1, continuing from o, of p[i*ldp + t] * v[t*dim + c]; v (n, dim). Any dim. */
     void (*attn_values)(const float *p, size_t ldp, size_t n_q, size_t n, const float *v, size_t dim, float *o);
+    /* Half precision as in fp16.h; any n. */
+    void (*f16_load)(const uint16_t *src, size_t n, float *dst);
+    void (*f16_store)(const float *src, size_t n, uint16_t *dst);
+    /* Codes times scales. cols: rows of 64 codes, code t times d[t] (keys; 4 bits: byte j holds t = j and j + 32).
+     * runs: runs of 32 codes, run i times d[i] (values; 4 bits: byte j holds elements j and j + 16, minus 8). */
+    void (*q8_cols)(const int8_t *q, const float *d, size_t rows, float *out);
+    void (*q8_runs)(const int8_t *q, const float *d, size_t runs, float *out);
+    void (*q4_cols)(const uint8_t *q, const float *d, size_t rows, float *out);
+    void (*q4_runs)(const uint8_t *q, const float *d, size_t runs, float *out);
+    /* Transform codec. quant: codes of n <= 64 tokens, each under the best of its RT_TC_TRIALS gains: z (n, ldz), gain
+     * (n, RT_TC_TRIALS); best[t] = the trial with the least squared error (the first of equals), codes[i*64 + t].
+     * cols, rows: the tile of a block, kt (n, 64) or v (n_tok, ldv) with columns from n on set to zero;
+     * planes: bits[i] words of 64 tokens per dimension, lowest bit first; gain (64). */
+    void (*tc_quant)(const struct rt_tc_book *b, const float *z, size_t ldz, size_t n, const float *gain, uint8_t *best,
+                     uint8_t *codes);
+    void (*tc_cols)(const struct rt_tc_book *b, const uint64_t *planes, const float *gain, float *kt);
+    void (*tc_rows)(const struct rt_tc_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv);
 } rt_kernels;
 
 /* Each fills or overrides its rows; the table for a level calls those of all lower levels first. */

@@ -1,0 +1,31 @@
+/* The kernel tables, one per level, each built on the one below. */
+#include "kernels.h"
+
+#include <pthread.h>
+
+/* Written once under pthread_once, constant from then on. */
+static rt_kernels tables[RT_CPU_COUNT];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void (*const fill[RT_CPU_COUNT][3])(rt_kernels *) = {
+    {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar},
+#if defined(__x86_64__)
+    {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2},
+    {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512},
+#endif
+};
+
+static void build(void) {
+    for (int level = 0; level <= (int)rt_cpu_detect(); level++) {
+        if (level > 0)
+            tables[level] = tables[level - 1];
+        for (int room = 0; room < 3; room++)
+            fill[level][room](&tables[level]);
+        tables[level].level = (rt_cpu)level;
+    }
+}
+
+const rt_kernels *rt_kernels_for(rt_cpu level) {
+    pthread_once(&once, build);
+    return level <= rt_cpu_detect() ? &tables[level] : NULL;
+}

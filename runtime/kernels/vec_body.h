@@ -1,0 +1,142 @@
+/* Vector kernels, written once over a type of 16 floats and included by one file per instruction set, which defines before:
+ *   v16                          16 floats, passed by value
+ *   v_set(f)                     all lanes f
+ *   v_load(p, n), v_store(p, a, n)   the first n <= 16 floats; lanes from n on load as 0 and are not stored
+ *   v_add v_sub v_mul v_div v_fma(a, b, c) = a*b+c
+ *   v_max(a, b) = a > b ? a : b, v_min(a, b) = a < b ? a : b   (so b where either is NaN)
+ *   v_first(a, b, n)             lanes below n from a, the others from b
+ *   v_scale(a, t)                a * 2^(n/2) * 2^(n - n/2), n/2 rounded down, n = the integer in t = n + 1.5 * 2^23
+ *   VEC_FILL                     the name of the function that fills the table
+ * Every instruction set computes the same formulas in the same order, tails included, so answers agree bit for bit.
+ */
+#include "kernels.h"
+
+/* Lanes 8+8, 4+4, 2+2, 1+1. */
+static inline float v_sum(v16 a) {
+    float f[16];
+    v_store(f, a, 16);
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            f[i] += f[i + half];
+    return f[0];
+}
+
+/* exp in f32 for any argument: x = n ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts so that r is exact enough (Cody, Waite);
+ * the polynomial for (exp(r) - 1 - r) / r^2 has the coefficients of Cephes' expf (S. Moshier). 2^n is applied in two steps, so
+ * that results fade out through the subnormals and overflow to Inf by themselves. NaN stays NaN. */
+static inline v16 v_exp(v16 x) {
+    const v16 magic = v_set(0x1.8p23f);
+    x = v_min(v_set(89.0f), v_max(v_set(-105.0f), x));
+    v16 t = v_fma(x, v_set(0x1.715476p0f), magic);
+    v16 n = v_sub(t, magic);
+    v16 r = v_fma(n, v_set(-0x1.63p-1f), x);
+    r = v_fma(n, v_set(0x1.bd0106p-13f), r);
+    v16 p = v_set(1.9875691500e-4f);
+    p = v_fma(p, r, v_set(1.3981999507e-3f));
+    p = v_fma(p, r, v_set(8.3334519073e-3f));
+    p = v_fma(p, r, v_set(4.1665795894e-2f));
+    p = v_fma(p, r, v_set(1.6666665459e-1f));
+    p = v_fma(p, r, v_set(5.0000001201e-1f));
+    p = v_fma(v_mul(r, r), p, r);
+    p = v_add(p, v_set(1.0f));
+    return v_scale(p, t);
+}
+
+static inline size_t lanes(size_t i, size_t n) {
+    return n - i < 16 ? n - i : 16;
+}
+
+static void rms_norm(const float *x, const float *w, size_t n, float eps, float *out) {
+    v16 acc = v_set(0.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        v16 v = v_load(x + i, lanes(i, n));
+        acc = v_fma(v, v, acc);
+    }
+    v16 scale = v_set(1.0f / sqrtf(v_sum(acc) / (float)n + eps));
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v_store(out + i, v_mul(v_mul(v_load(x + i, l), scale), v_load(w + i, l)), l);
+    }
+}
+
+static void add(float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v_store(x + i, v_add(v_load(x + i, l), v_load(y + i, l)), l);
+    }
+}
+
+/* g / (1 + exp(a)) * up: both activations are this with their own a. */
+static inline v16 gate(v16 g, v16 a, v16 up) {
+    return v_mul(v_div(g, v_add(v_set(1.0f), v_exp(a))), up);
+}
+
+static void silu_mul(float *g, const float *up, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v16 v = v_load(g + i, l);
+        v_store(g + i, gate(v, v_mul(v, v_set(-1.0f)), v_load(up + i, l)), l);
+    }
+}
+
+/* x/2 (1 + tanh z) = x / (1 + exp(-2z)), z = sqrt(2/pi) (x + 0.044715 x^3). */
+static void gelu_mul(float *g, const float *up, size_t n) {
+    const float two_c = -1.5957691216f; /* -2 sqrt(2/pi) */
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v16 v = v_load(g + i, l);
+        v16 poly = v_fma(v_mul(v, v), v_set(two_c * 0.044715f), v_set(two_c));
+        v_store(g + i, gate(v, v_mul(v, poly), v_load(up + i, l)), l);
+    }
+}
+
+static inline void rotate(float *a, float *b, float c, float s) {
+    float x = *a, y = *b;
+    *a = fmaf(-y, s, x * c);
+    *b = fmaf(y, c, x * s);
+}
+
+static void rope(float *x, size_t n_head, size_t head_dim, size_t n_rot, const float *cos, const float *sin, bool neox) {
+    for (size_t h = 0; h < n_head; h++, x += head_dim) {
+        if (neox)
+            for (size_t i = 0; i < n_rot / 2; i++)
+                rotate(&x[i], &x[i + n_rot / 2], cos[i], sin[i]);
+        else
+            for (size_t i = 0; i < n_rot / 2; i++)
+                rotate(&x[2 * i], &x[2 * i + 1], cos[i], sin[i]);
+    }
+}
+
+static float exp_sum(float *x, size_t n, float max) {
+    v16 acc = v_set(0.0f), m = v_set(max);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v16 v = v_exp(v_sub(v_load(x + i, l), m));
+        v_store(x + i, v, l);
+        acc = v_add(acc, v_first(v, v_set(0.0f), l));
+    }
+    return v_sum(acc);
+}
+
+static float max(const float *x, size_t n) {
+    v16 m = v_set(-INFINITY);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        m = v_first(v_max(v_load(x + i, l), m), m, l);
+    }
+    float f[16], best = -INFINITY;
+    v_store(f, m, 16);
+    for (int i = 0; i < 16; i++)
+        best = f[i] > best ? f[i] : best;
+    return best;
+}
+
+void VEC_FILL(rt_kernels *k) {
+    k->rms_norm = rms_norm;
+    k->add = add;
+    k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->rope = rope;
+    k->exp_sum = exp_sum;
+    k->max = max;
+}

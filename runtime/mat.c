@@ -1,0 +1,200 @@
+/* Products of weight matrices with batches of activations: which path, how work is cut for threads and caches.
+ *
+ * int8 path: threads share out the tiles; a thread sweeps all tokens of a chunk over one tile, whose codes stay in the first
+ * cache, before it turns to the next tile; a chunk's activations fit in the second cache.
+ * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
+ * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
+ * simply that of the columns.
+ */
+#include "mat.h"
+
+#include "mat_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK = 256,                /* columns of the f32 path at a time: a multiple of every block */
+    ACT_CHUNK_BYTES = 1 << 20,  /* activations swept at a time */
+    ACT_PARALLEL_COLS = 1 << 14 /* quantise in parallel from this many numbers on */
+};
+
+struct rt_mat {
+    const qtype_info *type;
+    const uint8_t *data; /* the tensor as it lies in the file, borrowed */
+    size_t rows, cols, row_bytes;
+    uint8_t *packed; /* owned; NULL: f32 path only */
+    rt_mat_tiles tiles;
+};
+
+struct rt_act {
+    rt_act_block *blocks; /* owned; mat_internal.h says how they lie */
+    size_t max_tok, max_cols;
+    const float *x; /* borrowed */
+    size_t n_tok, cols;
+    bool quantised;
+};
+
+static kv_status pack(rt_mat *m, rt_fmt f, const rt_exec *e, kv_err *err) {
+    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(f, m->cols);
+    if (tile_bytes > SIZE_MAX / 2 / n_tiles)
+        return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
+    m->packed = aligned_alloc(64, n_tiles * tile_bytes);
+    if (!m->packed)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
+    m->tiles = (rt_mat_tiles){.fmt = f, .data = m->packed, .rows = m->rows, .cols = m->cols, .tile_bytes = tile_bytes};
+#pragma omp parallel for num_threads(e->n_threads) schedule(static)
+    for (size_t i = 0; i < n_tiles; i++) {
+        uint8_t *tile = m->packed + i * tile_bytes;
+        memset(tile, 0, tile_bytes);
+        rt_tile_pack(f, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols, tile);
+    }
+    return KV_OK;
+}
+
+kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *err) {
+    int len = t->name.len < 100 ? (int)t->name.len : 100;
+    if (t->n_dims > 2 || t->dims[0] == 0 || t->dims[1] == 0 || t->dims[0] % t->type->block_elems != 0)
+        return kv_fail(err, KV_EFORMAT, "tensor '%.*s' cannot be a weight matrix: %u dimensions, %llu x %llu", len, t->name.s,
+                       (unsigned)t->n_dims, (unsigned long long)t->dims[1], (unsigned long long)t->dims[0]);
+    rt_mat *m = calloc(1, sizeof *m);
+    if (!m)
+        return kv_fail(err, KV_ENOMEM, "out of memory for tensor '%.*s'", len, t->name.s);
+    m->type = t->type;
+    m->data = t->data;
+    m->cols = (size_t)t->dims[0];
+    m->rows = (size_t)t->dims[1];
+    m->row_bytes = m->cols / t->type->block_elems * t->type->block_bytes;
+    const rt_fmt *f = rt_fmt_of(t->type->id);
+    if (f && !e->exact) {
+        kv_status st = pack(m, *f, e, err);
+        if (st != KV_OK) {
+            mat_free(m);
+            return st;
+        }
+    }
+    *out = m;
+    return KV_OK;
+}
+
+void mat_free(rt_mat *m) {
+    if (m)
+        free(m->packed);
+    free(m);
+}
+
+size_t mat_rows(const rt_mat *m) {
+    return m->rows;
+}
+
+size_t mat_cols(const rt_mat *m) {
+    return m->cols;
+}
+
+size_t mat_bytes(const rt_mat *m) {
+    if (m->packed)
+        return (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS * m->tiles.tile_bytes;
+    return m->rows * m->row_bytes;
+}
+
+void mat_row(const rt_mat *m, size_t r, float *out) {
+    m->type->dequant(m->data + r * m->row_bytes, out, m->cols);
+}
+
+kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err) {
+    size_t n_blocks = max_cols / RT_KBLOCK;
+    if (max_tok == 0 || (n_blocks && max_tok > SIZE_MAX / 2 / sizeof(rt_act_block) / n_blocks))
+        return kv_fail(err, KV_ENOMEM, "a batch of %zu tokens is not possible", max_tok);
+    rt_act *a = calloc(1, sizeof *a);
+    /* one block more, so that the size is never 0 */
+    size_t bytes = (max_tok * n_blocks + 1) * sizeof(rt_act_block);
+    if (a)
+        a->blocks = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!a || !a->blocks) {
+        act_free(a);
+        return kv_fail(err, KV_ENOMEM, "out of memory for a batch of %zu tokens", max_tok);
+    }
+    a->max_tok = max_tok;
+    a->max_cols = max_cols;
+    *out = a;
+    return KV_OK;
+}
+
+void act_free(rt_act *a) {
+    if (a)
+        free(a->blocks);
+    free(a);
+}
+
+void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t cols) {
+    assert(n_tok <= a->max_tok && cols <= a->max_cols);
+    a->x = x;
+    a->n_tok = n_tok;
+    a->cols = cols;
+    a->quantised = !e->exact && cols % RT_KBLOCK == 0;
+    if (!a->quantised)
+        return;
+    size_t n_blocks = cols / RT_KBLOCK;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static) if (n_tok * cols >= ACT_PARALLEL_COLS)
+    for (size_t t = 0; t < n_tok; t++) {
+        size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, left = n_tok - start;
+        size_t group = left < RT_TOK_GROUP ? left : RT_TOK_GROUP;
+        e->k->act_quant(x + t * cols, cols, a->blocks + start * n_blocks + (t - start), group);
+    }
+}
+
+static void mul_i8(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
+    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
+    size_t chunk = ACT_CHUNK_BYTES / (n_blocks * sizeof(rt_act_block)) / RT_TOK_GROUP * RT_TOK_GROUP;
+    if (chunk == 0)
+        chunk = RT_TOK_GROUP;
+#pragma omp parallel num_threads(e->n_threads)
+    for (size_t t = 0; t < a->n_tok; t += chunk) {
+        size_t n = a->n_tok - t < chunk ? a->n_tok - t : chunk;
+#pragma omp for schedule(static) nowait
+        for (size_t i = 0; i < n_tiles; i++)
+            e->k->mat_i8[m->tiles.fmt.id](&m->tiles, i, a->blocks + t * n_blocks, n, y + t * ldy + i * RT_TILE_ROWS, ldy);
+    }
+}
+
+/* Columns c..c+n of n_rows rows, dequantised and transposed: panel (n, 32). Rows from n_rows on are zeros. */
+static void fill_panel(const rt_mat *m, size_t row, size_t n_rows, size_t c, size_t n, float *panel) {
+    enum { ROWS = 4 };
+    _Static_assert(RT_PANEL_ROWS % ROWS == 0, "rows are transposed ROWS at a time");
+    float w[ROWS][CHUNK];
+    size_t skip = c / m->type->block_elems * m->type->block_bytes;
+    for (size_t r = 0; r < RT_PANEL_ROWS; r += ROWS) {
+        for (size_t i = 0; i < ROWS; i++) {
+            if (r + i < n_rows)
+                m->type->dequant(m->data + (row + r + i) * m->row_bytes + skip, w[i], n);
+            else
+                memset(w[i], 0, n * sizeof(float));
+        }
+        for (size_t j = 0; j < n; j++)
+            for (size_t i = 0; i < ROWS; i++)
+                panel[j * RT_PANEL_ROWS + r + i] = w[i][j];
+    }
+}
+
+static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
+    size_t n_panels = (m->rows + RT_PANEL_ROWS - 1) / RT_PANEL_ROWS;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static)
+    for (size_t p = 0; p < n_panels; p++) {
+        _Alignas(64) float panel[CHUNK * RT_PANEL_ROWS];
+        size_t row = p * RT_PANEL_ROWS, n_rows = m->rows - row < RT_PANEL_ROWS ? m->rows - row : RT_PANEL_ROWS;
+        for (size_t c = 0; c < m->cols; c += CHUNK) {
+            size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
+            fill_panel(m, row, n_rows, c, n, panel);
+            e->k->mat_f32(panel, n, a->x + c, a->cols, a->n_tok, y + row, ldy, n_rows, c == 0);
+        }
+    }
+}
+
+void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
+    assert(a->cols == m->cols && ldy >= m->rows);
+    if (m->packed && a->quantised)
+        mul_i8(m, e, a, y, ldy);
+    else
+        mul_f32(m, e, a, y, ldy);
+}

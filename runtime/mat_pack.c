@@ -1,0 +1,209 @@
+/* Lossless repacking of quantised rows into tiles. Two steps for each scale record (a block of 32, or a superblock of 256) of a
+ * row: take the file's block apart into plain codes and scales, then place these in the tile's planes and scale records.
+ */
+#include "mat_internal.h"
+
+#include <string.h>
+
+/* A file block taken apart. */
+typedef struct record {
+    uint16_t half[2];   /* d, and m or dmin (f16 bits) */
+    uint8_t sub[2][16]; /* K types: scales of the groups; minima (group 32 with minima) */
+    uint8_t code[256];
+} record;
+
+#define LOAD(type, name, src)                                                                                                  \
+    type name;                                                                                                                 \
+    memcpy(&name, src, sizeof name)
+
+/* Byte i of n holds code i in its low nibble and code i + n in its high one. */
+static void split_nibbles(const uint8_t *qs, int n, uint8_t *code) {
+    for (int i = 0; i < n; i++) {
+        code[i] = qs[i] & 15;
+        code[i + n] = qs[i] >> 4;
+    }
+}
+
+/* Legacy types: f16 d, f16 m where there are minima, four bytes of fifth bits where the codes have five, nibbles. */
+static void take_legacy(rt_fmt f, const uint8_t *src, record *r) {
+    memcpy(r->half, src, f.min ? 4 : 2);
+    src += f.min ? 4 : 2;
+    if (f.bits == 8) {
+        for (int i = 0; i < 32; i++)
+            r->code[i] = (uint8_t)(src[i] ^ 0x80); /* q + 128 */
+        return;
+    }
+    split_nibbles(src + (f.bits == 5 ? 4 : 0), 16, r->code);
+    if (f.bits == 5) {
+        LOAD(uint32_t, high, src);
+        for (int i = 0; i < 32; i++)
+            r->code[i] |= (uint8_t)((high >> i & 1) << 4);
+    }
+}
+
+static void take_q2_k(const uint8_t *src, record *r) {
+    LOAD(qt_q2_k, b, src);
+    r->half[0] = b.d;
+    r->half[1] = b.dmin;
+    memcpy(r->sub[0], b.scales, 16);
+    for (int i = 0; i < 256; i++)
+        r->code[i] = b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3;
+}
+
+static void take_q3_k(const uint8_t *src, record *r) {
+    LOAD(qt_q3_k, b, src);
+    r->half[0] = b.d;
+    for (int g = 0; g < 16; g++) { /* six bits each: low four in bytes 0..7, high two in bytes 8..11 */
+        int low = b.scales[g % 8] >> g / 8 * 4 & 15, high = b.scales[8 + g % 4] >> g / 4 * 2 & 3;
+        r->sub[0][g] = (uint8_t)((low | high << 4) - 32);
+    }
+    for (int i = 0; i < 256; i++)
+        r->code[i] = (uint8_t)((b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) | (b.hmask[i % 32] >> i / 32 & 1) << 2);
+}
+
+/* Scales and minima of Q4_K and Q5_K, six bits each. */
+static void take_scale_min(const uint8_t s[12], record *r) {
+    for (int g = 0; g < 4; g++) {
+        r->sub[0][g] = s[g] & 63;
+        r->sub[1][g] = s[g + 4] & 63;
+        r->sub[0][g + 4] = (uint8_t)((s[g + 8] & 15) | s[g] >> 6 << 4);
+        r->sub[1][g + 4] = (uint8_t)(s[g + 8] >> 4 | s[g + 4] >> 6 << 4);
+    }
+}
+
+static void take_q4_k(const uint8_t *src, record *r) {
+    LOAD(qt_q4_k, b, src);
+    r->half[0] = b.d;
+    r->half[1] = b.dmin;
+    take_scale_min(b.scales, r);
+    for (int g = 0; g < 4; g++)
+        split_nibbles(b.qs + 32 * g, 32, r->code + 64 * g);
+}
+
+static void take_q5_k(const uint8_t *src, record *r) {
+    LOAD(qt_q5_k, b, src);
+    r->half[0] = b.d;
+    r->half[1] = b.dmin;
+    take_scale_min(b.scales, r);
+    for (int g = 0; g < 4; g++)
+        split_nibbles(b.qs + 32 * g, 32, r->code + 64 * g);
+    for (int i = 0; i < 256; i++)
+        r->code[i] |= (uint8_t)((b.qh[i % 32] >> i / 32 & 1) << 4);
+}
+
+static void take_q6_k(const uint8_t *src, record *r) {
+    LOAD(qt_q6_k, b, src);
+    r->half[0] = b.d;
+    memcpy(r->sub[0], b.scales, 16);
+    for (int h = 0; h < 2; h++)
+        split_nibbles(b.ql + 64 * h, 64, r->code + 128 * h);
+    for (int i = 0; i < 256; i++)
+        r->code[i] |= (uint8_t)((b.qh[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) << 4);
+}
+
+static void take(rt_fmt f, const uint8_t *src, record *r) {
+    switch (f.id) {
+    case RT_FMT_Q2_K:
+        take_q2_k(src, r);
+        break;
+    case RT_FMT_Q3_K:
+        take_q3_k(src, r);
+        break;
+    case RT_FMT_Q4_K:
+        take_q4_k(src, r);
+        break;
+    case RT_FMT_Q5_K:
+        take_q5_k(src, r);
+        break;
+    case RT_FMT_Q6_K:
+        take_q6_k(src, r);
+        break;
+    default:
+        take_legacy(f, src, r);
+    }
+}
+
+/* Place four codes (a dword of bytes) of quad k in a plane; `lane` points at the row's lane in the plane's first vector. */
+static void or_lane(uint8_t *lane, uint32_t codes) {
+    LOAD(uint32_t, old, lane);
+    old |= codes;
+    memcpy(lane, &old, sizeof old);
+}
+
+static void put_bit(uint8_t *lane, int k, uint32_t codes) {
+    or_lane(lane, (codes & 0x01010101u) << k);
+}
+
+static void put_pair(uint8_t *lane, int k, uint32_t codes) {
+    or_lane(lane + k / 4 * 64, (codes & 0x03030303u) << k % 4 * 2);
+}
+
+static void put_nibble(uint8_t *lane, int k, uint32_t codes) {
+    or_lane(lane + k % 4 * 64, (codes & 0x0f0f0f0fu) << k / 4 * 4);
+}
+
+/* Place the 32 codes of one row in a block's planes. */
+static void put_codes(rt_fmt f, const uint8_t *code, size_t row, uint8_t *block) {
+    uint8_t *lane = block + 4 * row;
+    for (int k = 0; k < 8; k++) {
+        LOAD(uint32_t, c, code + 4 * k);
+        if (f.bits == 8) {
+            or_lane(lane + k * 64, c);
+        } else if (f.bits >= 4) {
+            put_nibble(lane, k, c);
+            if (f.bits == 5)
+                put_bit(lane + 256, k, c >> 4);
+            if (f.bits == 6)
+                put_pair(lane + 256, k, c >> 4);
+        } else {
+            put_pair(lane, k, c);
+            if (f.bits == 3)
+                put_bit(lane + 128, k, c >> 2);
+        }
+    }
+}
+
+static void put_scales(rt_fmt f, const record *r, size_t row, uint8_t *rec) {
+    memcpy(rec + 2 * row, &r->half[0], 2);
+    if (f.min)
+        memcpy(rec + 32 + 2 * row, &r->half[1], 2);
+    if (!f.super)
+        return;
+    uint8_t *sub = rec + (f.min ? 64 : 32) + row;
+    for (int g = 0; g < 256 / f.group; g++, sub += rt_fmt_sub_bytes(f)) {
+        sub[0] = r->sub[0][g];
+        if (f.min && f.group == 32)
+            sub[16] = r->sub[1][g];
+    }
+}
+
+const rt_fmt *rt_fmt_of(qtype type) {
+#define ROW(name, bits, group, super, min, offset) {RT_FMT_##name, bits, group, super, min, offset},
+#define TYPE(name, ...)                            QT_##name,
+    static const rt_fmt formats[] = {RT_MAT_FORMAT_TABLE(ROW)};
+    static const qtype types[] = {RT_MAT_FORMAT_TABLE(TYPE)};
+#undef ROW
+#undef TYPE
+    for (int i = 0; i < RT_FMT_COUNT; i++)
+        if (types[i] == type)
+            return &formats[i];
+    return NULL;
+}
+
+size_t rt_tile_bytes(rt_fmt f, size_t cols) {
+    size_t bytes = cols / 32 * rt_fmt_code_bytes(f) + cols / rt_fmt_block_cols(f) * rt_fmt_scale_bytes(f);
+    return (bytes + 63) / 64 * 64;
+}
+
+void rt_tile_pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out) {
+    size_t n_rec = cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32, code_bytes = rt_fmt_code_bytes(f);
+    uint8_t *scales = out + cols / 32 * code_bytes;
+    record r = {0};
+    for (size_t row = 0; row < n_rows; row++)
+        for (size_t i = 0; i < n_rec; i++) {
+            take(f, rows + row * row_bytes + i * (row_bytes / n_rec), &r);
+            for (size_t b = 0; b < per_rec; b++)
+                put_codes(f, r.code + 32 * b, row, out + (i * per_rec + b) * code_bytes);
+            put_scales(f, &r, row, scales + i * rt_fmt_scale_bytes(f));
+        }
+}
