@@ -1,0 +1,91 @@
+/* Vector kernels for AVX2: 16 floats are two registers. The algorithms are in vec_body.h. */
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct v16 {
+    __m256 lo, hi;
+} v16;
+
+/* Lanes below n: all ones. */
+static inline __m256i mask(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline __m256i mask_hi(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
+}
+
+#define EACH(op, a, b) ((v16){op((a).lo, (b).lo), op((a).hi, (b).hi)})
+
+static inline v16 v_set(float a) {
+    return (v16){_mm256_set1_ps(a), _mm256_set1_ps(a)};
+}
+
+static inline v16 v_load(const float *p, size_t n) {
+    if (n == 16)
+        return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+    return (v16){_mm256_maskload_ps(p, mask(n)), n > 8 ? _mm256_maskload_ps(p + 8, mask_hi(n)) : _mm256_setzero_ps()};
+}
+
+static inline void v_store(float *p, v16 a, size_t n) {
+    if (n == 16) {
+        _mm256_storeu_ps(p, a.lo);
+        _mm256_storeu_ps(p + 8, a.hi);
+        return;
+    }
+    _mm256_maskstore_ps(p, mask(n), a.lo);
+    if (n > 8)
+        _mm256_maskstore_ps(p + 8, mask_hi(n), a.hi);
+}
+
+static inline v16 v_add(v16 a, v16 b) {
+    return EACH(_mm256_add_ps, a, b);
+}
+
+static inline v16 v_sub(v16 a, v16 b) {
+    return EACH(_mm256_sub_ps, a, b);
+}
+
+static inline v16 v_mul(v16 a, v16 b) {
+    return EACH(_mm256_mul_ps, a, b);
+}
+
+static inline v16 v_div(v16 a, v16 b) {
+    return EACH(_mm256_div_ps, a, b);
+}
+
+static inline v16 v_fma(v16 a, v16 b, v16 c) {
+    return (v16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+static inline v16 v_max(v16 a, v16 b) {
+    return EACH(_mm256_max_ps, a, b);
+}
+
+static inline v16 v_min(v16 a, v16 b) {
+    return EACH(_mm256_min_ps, a, b);
+}
+
+static inline v16 v_first(v16 a, v16 b, size_t n) {
+    return (v16){_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(mask(n))),
+                 _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(mask_hi(n)))};
+}
+
+static inline __m256 pow2(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(n, 23), _mm256_set1_epi32(0x3f800000)));
+}
+
+static inline __m256 scale8(__m256 a, __m256 t) {
+    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_castps_si256(_mm256_set1_ps(0x1.8p23f)));
+    __m256i low = _mm256_srai_epi32(n, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(a, pow2(low)), pow2(_mm256_sub_epi32(n, low)));
+}
+
+static inline v16 v_scale(v16 a, v16 t) {
+    return EACH(scale8, a, t);
+}
+
+#define VEC_FILL rt_vec_avx2
+#include "vec_body.h"

@@ -1,0 +1,68 @@
+/* Vector kernels for AVX-512. The algorithms are in vec_body.h. */
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef __m512 v16;
+
+static inline __mmask16 mask(size_t n) {
+    return (__mmask16)((1u << n) - 1);
+}
+
+static inline v16 v_set(float a) {
+    return _mm512_set1_ps(a);
+}
+
+static inline v16 v_load(const float *p, size_t n) {
+    return _mm512_maskz_loadu_ps(mask(n), p);
+}
+
+static inline void v_store(float *p, v16 a, size_t n) {
+    _mm512_mask_storeu_ps(p, mask(n), a);
+}
+
+static inline v16 v_add(v16 a, v16 b) {
+    return _mm512_add_ps(a, b);
+}
+
+static inline v16 v_sub(v16 a, v16 b) {
+    return _mm512_sub_ps(a, b);
+}
+
+static inline v16 v_mul(v16 a, v16 b) {
+    return _mm512_mul_ps(a, b);
+}
+
+static inline v16 v_div(v16 a, v16 b) {
+    return _mm512_div_ps(a, b);
+}
+
+static inline v16 v_fma(v16 a, v16 b, v16 c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline v16 v_max(v16 a, v16 b) {
+    return _mm512_max_ps(a, b);
+}
+
+static inline v16 v_min(v16 a, v16 b) {
+    return _mm512_min_ps(a, b);
+}
+
+static inline v16 v_first(v16 a, v16 b, size_t n) {
+    return _mm512_mask_mov_ps(b, mask(n), a);
+}
+
+static inline __m512 pow2(__m512i n) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(n, 23), _mm512_set1_epi32(0x3f800000)));
+}
+
+static inline v16 v_scale(v16 a, v16 t) {
+    __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_castps_si512(_mm512_set1_ps(0x1.8p23f)));
+    __m512i low = _mm512_srai_epi32(n, 1);
+    return _mm512_mul_ps(_mm512_mul_ps(a, pow2(low)), pow2(_mm512_sub_epi32(n, low)));
+}
+
+#define VEC_FILL rt_vec_avx512
+#include "vec_body.h"
