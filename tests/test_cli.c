@@ -187,7 +187,7 @@ static void cli_help_shows_every_row_and_default(void **state) {
                                          "\nWhat to read\n",
                                          "  -c, --ctx N                tokens of context [512]\n",
                                          "  --bits B                   bits per element [4]\n",
-                                         "  -ctk, --cache-type-k TYPE  type of the keys\n",
+                                         "  -ctk, --cache-type-k TYPE  f32, f16, q8_0, q4_0, tc: type of the keys\n",
                                          "\nWhat to make of it\n",
                                          "  -h, --help                 this page\n",
                                          "  probe model.gguf\n",

@@ -58,10 +58,15 @@ static void label(const cli_opt *o, char *buf, size_t size) {
              o->arg ? o->arg : "");
 }
 
-/* The value before parsing is the default: said here so that no help text has to repeat it. */
+/* The value before parsing is the default, and cache types have a table: said here so that no help text repeats them. */
 static void help_text(const cli_opt *o, char *buf, size_t size) {
-    int n = snprintf(buf, size, "%s", o->help);
-    size_t len = n < 0 || (size_t)n >= size ? size - 1 : (size_t)n;
+    size_t len = 0;
+    for (int i = 0; o->kind == CLI_CODEC && i < KV_CODEC_COUNT && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", kv_codec_names[i].name, i + 1 < KV_CODEC_COUNT ? ", " : ": ");
+    if (len < size)
+        len += (size_t)snprintf(buf + len, size - len, "%s", o->help);
+    if (len >= size)
+        return;
     if (o->kind == CLI_INT && *(int64_t *)o->dst >= 0)
         snprintf(buf + len, size - len, " [%lld]", (long long)*(int64_t *)o->dst);
     else if (o->kind == CLI_REAL && *(double *)o->dst >= 0)

@@ -17,16 +17,23 @@ typedef struct eval_cfg {
 } eval_cfg;
 
 typedef struct eval_result {
-    double ppl, ppl_se, ppl_base, kld, kld_se, top1, dppl_percent, dppl_se;
+    double ppl, ppl_se, ppl_base, ppl_base_se;
+    double kld, kld_se;           /* nats, setting against f32 cache */
+    double top1;                  /* percent of tokens with the same most likely one */
+    double dppl_percent, dppl_se; /* PPL against the f32 cache's, in percent, from paired differences */
     double bits_k, bits_v, seconds;
     size_t kv_bytes, kv_bytes_f16;
     uint32_t chunks;
     size_t tokens; /* scored */
 } eval_result;
 
-/* tokens: the whole text without BOS; borrowed. progress as in calib.h. KV_ERANGE: fewer tokens than one chunk (says how many).
+/* tokens: the whole text as tok_encode with TOK_BOS gives it, which is what llama.cpp cuts into chunks; borrowed. progress as
+ * in calib.h. KV_ERANGE: fewer tokens than one chunk (says how many).
  */
 kv_status eval_ppl(const rt_model *m, const eval_cfg *cfg, const int32_t *tokens, size_t n, bool (*progress)(void *, double),
                    void *user, eval_result *out, kv_err *err);
+
+/* log(sum(exp(x[i]))) over n > 0 logits, in double. */
+double eval_log_sum_exp(const float *x, size_t n);
 
 #endif

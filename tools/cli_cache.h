@@ -1,0 +1,47 @@
+/* The options that every tool shares which runs a model: which cache, and on which machine. Rows for a cli_spec's table. */
+#ifndef CLI_CACHE_H
+#define CLI_CACHE_H
+
+#include "cli.h"
+#include "model.h"
+
+typedef struct cli_cache {
+    const char *profile;
+    int64_t window, sinks;
+    int ctk, ctv;
+} cli_cache;
+#define CLI_CACHE_DEFAULT ((cli_cache){.window = -1, .sinks = -1, .ctk = -1, .ctv = -1})
+
+typedef struct cli_machine {
+    const char *cpu;
+    int64_t threads;
+} cli_machine;
+
+/* c: cli_cache * */
+#define CLI_CACHE_ROWS(c)                                                                                                      \
+    {"--profile", NULL, CLI_STR, "FILE", &(c)->profile, 0, 0, "use this profile (YAML), not the one in the model file"},       \
+        {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE",                                                                          \
+         &(c)->ctk,        0,      0,         "store keys so, whatever the profile says (without profile: f16)"},              \
+        {"--cache-type-v", "-ctv", CLI_CODEC, "TYPE", &(c)->ctv, 0, 0, "store values so, likewise"},                           \
+        {"--window", NULL, CLI_INT, "N", &(c)->window, 0, 1 << 24, "newest tokens kept in f16 (without profile: 0)"}, {        \
+        "--sinks", NULL, CLI_INT, "N", &(c)->sinks, 0, 1 << 16, "first tokens kept in f16 (without profile: 0)"                \
+    }
+
+/* m: cli_machine * */
+#define CLI_MACHINE_ROWS(m)                                                                                                    \
+    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"}, {                                   \
+        "--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto, avx512, avx2 or scalar"                      \
+    }
+
+/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */
+static inline rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    cfg.profile = p;
+    cfg.ctk = c->ctk;
+    cfg.ctv = c->ctv;
+    cfg.window = (int)c->window;
+    cfg.sinks = (int)c->sinks;
+    return cfg;
+}
+
+#endif

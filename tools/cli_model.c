@@ -1,0 +1,39 @@
+/* Opening a model and the profile that applies to it, the same way in every tool. */
+#include "cli.h"
+#include "model.h"
+
+#include <string.h>
+
+static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    return prof_matches(p, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
+}
+
+kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const char *cpu, int n_threads,
+                         bool exact, bool quiet, cli_model *out, kv_err *err) {
+    rt_exec e;
+    cli_model m = {0};
+    *out = m;
+    kv_status st = rt_exec_init(&e, cpu, n_threads, exact, err);
+    if (st || (st = rt_model_load(path, &e, &m.model, err)))
+        goto done;
+    st = profile_path ? prof_load(profile_path, &m.profile, err) : prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
+    if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
+        goto done;
+    if (!quiet && m.profile)
+        cli_note(tool, "profile %s applies: the newest %u and the first %u tokens in f16",
+                 profile_path ? profile_path : "in the model file", m.profile->window, m.profile->sinks);
+    else if (!quiet)
+        cli_note(tool, "no profile: the cache is f16 where no option says otherwise");
+    *out = m;
+    m = (cli_model){0};
+done:
+    cli_model_close(&m);
+    return st;
+}
+
+void cli_model_close(cli_model *m) {
+    prof_free(m->profile);
+    rt_model_free(m->model);
+    *m = (cli_model){0};
+}

@@ -1,0 +1,10 @@
+/* The subcommands of kveval: each parses its own options, runs, prints, and returns the exit code. */
+#ifndef EVAL_CMD_H
+#define EVAL_CMD_H
+
+int eval_cmd_ppl(int argc, char **argv);
+int eval_cmd_tokens(int argc, char **argv);
+int eval_cmd_logprobs(int argc, char **argv);
+int eval_cmd_speed(int argc, char **argv);
+
+#endif

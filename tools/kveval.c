@@ -1,0 +1,15 @@
+/* kveval: what a cache setting loses and how fast it is. */
+#include "cli.h"
+#include "eval_cmd.h"
+
+int main(int argc, char **argv) {
+    static const cli_command commands[] = {
+        {"ppl", "perplexity and KL divergence of a cache setting against the f32 cache", eval_cmd_ppl},
+        {"speed", "tokens per second of reading a prompt and of answering, at several depths", eval_cmd_speed},
+        {"tokens", "strings to token ids, for comparing tokenizers", eval_cmd_tokens},
+        {"logprobs", "token ids to log-probabilities of the next token, for comparing engines", eval_cmd_logprobs},
+        {0},
+    };
+    cli_catch_interrupts();
+    return cli_dispatch("kveval", "Measures models and KV cache settings.", commands, argc, argv);
+}
