@@ -1,0 +1,278 @@
+/* Matrix kernels for AVX2 (no VNNI). Layouts and the order of sums: mat_internal.h.
+ *
+ * Half a tile (8 rows) x 32 columns is decoded into eight registers and multiplied with up to 4 tokens. VPMADDUBSW adds pairs
+ * of products in 16 bits: codes of up to 6 bits can add several quads there before they must be widened, as many as stay below
+ * 2^15. Full bytes would saturate; they are multiplied as signed numbers, |code - 128| times q with the sign moved over, which
+ * stays below 2 * 128 * 127, and 128 times the sum of q is added back. All of it is exact.
+ */
+#include "../mat_internal.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+/* Formats and token counts are constants after inlining: one loop nest for each. */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 8, TOKS = 4 };
+
+INLINE int sum_lanes(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+INLINE float max_lanes(__m256i v) { /* of the bits of numbers >= 0 */
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1))));
+}
+
+static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride) {
+    const __m256i abs = _mm256_set1_epi32(0x7fffffff), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 magic = _mm256_set1_ps(0x1.8p23f);
+    for (size_t b = 0; b < n / RT_KBLOCK; b++, x += RT_KBLOCK, out += stride) {
+        __m256i amaxes = _mm256_setzero_si256(), q[4];
+        for (int i = 0; i < 4; i++)
+            amaxes = _mm256_max_epi32(amaxes, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), abs));
+        float amax = max_lanes(amaxes);
+        bool zero = amax < 0x1p-100f;
+        __m256 inv = _mm256_set1_ps(zero ? 0.0f : 127.0f / amax);
+        out->d = zero ? 0.0f : amax / 127.0f;
+        for (int i = 0; i < 4; i++) { /* the low byte of each lane, sign extended */
+            __m256i v = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inv), magic));
+            q[i] = _mm256_srai_epi32(_mm256_slli_epi32(v, 24), 24);
+        }
+        int s0 = sum_lanes(_mm256_add_epi32(q[0], q[1])), s1 = sum_lanes(_mm256_add_epi32(q[2], q[3]));
+        out->sum = (float)(s0 + s1);
+        out->sum2[0] = (float)s0;
+        out->sum2[1] = (float)s1;
+        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+        _mm256_storeu_si256((__m256i *)out->q, _mm256_permutevar8x32_epi32(bytes, order));
+    }
+}
+
+INLINE __m256i load(const uint8_t *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* Shift the bytes' fields left (right where n < 0) and keep those under the mask: n and mask are such that no bit crosses. */
+INLINE __m256i field(__m256i v, int n, int mask) {
+    __m256i shifted = n > 0 ? _mm256_slli_epi16(v, n) : n < 0 ? _mm256_srli_epi16(v, -n) : v;
+    return _mm256_and_si256(shifted, _mm256_set1_epi8((char)mask));
+}
+
+/* Signed formats: 8-bit codes less 128. */
+INLINE bool is_signed(rt_fmt f) {
+    return f.offset == 128;
+}
+
+INLINE __m256i low_codes(rt_fmt f, const uint8_t *p, int k) {
+    if (f.bits == 8)
+        return _mm256_xor_si256(load(p + k * 64), _mm256_set1_epi8((char)0x80));
+    if (f.bits < 4)
+        return field(load(p + k / 4 * 64), -(k % 4 * 2), 3);
+    __m256i c = field(load(p + k % 4 * 64), -(k / 4 * 4), 15);
+    if (f.id == RT_FMT_IQ4_NL)
+        c = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)qt_iq4nl_values)), c);
+    return c;
+}
+
+/* Quad k of a block, 8 rows of which start at p: (row, 4) codes. */
+INLINE __m256i load_quad(rt_fmt f, const uint8_t *p, int k) {
+    __m256i c = low_codes(f, p, k);
+    if (f.bits == 3)
+        c = _mm256_or_si256(c, field(load(p + 128), 2 - k, 1 << 2));
+    if (f.bits == 5)
+        c = _mm256_or_si256(c, field(load(p + 256), 4 - k, 1 << 4));
+    if (f.bits == 6)
+        c = _mm256_or_si256(c, field(load(p + 256 + k / 4 * 64), 4 - k % 4 * 2, 3 << 4));
+    return c;
+}
+
+INLINE __m256 load_half(const uint8_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+INLINE __m128i load8(const uint8_t *p) {
+    return _mm_loadl_epi64((const __m128i *)p);
+}
+
+/* Scale and offset of group g of a record whose halves are d and m; sub-scales are those of the row that rec + row is for. */
+INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, __m256 d, __m256 m, __m256 *w, __m256 *o) {
+    const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f) + row;
+    if (!f.super) {
+        *w = d;
+        *o = m;
+    } else if (!f.min) {
+        *w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(sub))));
+    } else {
+        __m256i sc = _mm256_cvtepu8_epi32(load8(sub)), mi;
+        if (f.group == 16) {
+            mi = _mm256_srli_epi32(sc, 4);
+            sc = _mm256_and_si256(sc, _mm256_set1_epi32(15));
+        } else {
+            mi = _mm256_cvtepu8_epi32(load8(sub + 16));
+        }
+        *w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(sc));
+        *o = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m), _mm256_cvtepi32_ps(mi));
+    }
+    if (!f.min)
+        *o = _mm256_mul_ps(*w, _mm256_set1_ps((float)-f.offset));
+}
+
+/* 16-bit pair sums of one quad. */
+INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, const int8_t *q) {
+    int four;
+    memcpy(&four, q, sizeof four);
+    __m256i x = _mm256_set1_epi32(four);
+    if (is_signed(f))
+        return _mm256_maddubs_epi16(_mm256_abs_epi8(quad), _mm256_sign_epi8(x, quad));
+    return _mm256_maddubs_epi16(quad, x);
+}
+
+/* Sum of code * q over quads first..last-1; for signed formats of (code - 128) * q. */
+INLINE __m256i dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, int last) {
+    /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
+    const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
+    __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int k = first; k < last; k += run) {
+        const int end = k + run < last ? k + run : last;
+        __m256i pairs = quad_pairs(f, quads[k], q + 4 * k);
+#pragma GCC unroll 8
+        for (int i = k + 1; i < end; i++)
+            pairs = _mm256_add_epi16(pairs, quad_pairs(f, quads[i], q + 4 * i));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    return sum;
+}
+
+/* One block and one token: the new accumulator. */
+INLINE __m256 step(rt_fmt f, const __m256i *quads, const __m256 *w, const __m256 *o, const rt_act_block *x, __m256 acc) {
+    __m256 u;
+    if (f.group == 32) {
+        __m256i isum = dot(f, quads, x->q, 0, 8);
+        if (is_signed(f))
+            isum = _mm256_add_epi32(isum, _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_set1_ps(x->sum)), 7));
+        u = _mm256_mul_ps(w[0], _mm256_cvtepi32_ps(isum));
+        u = _mm256_fmadd_ps(o[0], _mm256_set1_ps(x->sum), u);
+    } else {
+        u = _mm256_mul_ps(w[0], _mm256_cvtepi32_ps(dot(f, quads, x->q, 0, 4)));
+        u = _mm256_fmadd_ps(w[1], _mm256_cvtepi32_ps(dot(f, quads, x->q, 4, 8)), u);
+        u = _mm256_fmadd_ps(o[0], _mm256_set1_ps(x->sum2[0]), u);
+        u = _mm256_fmadd_ps(o[1], _mm256_set1_ps(x->sum2[1]), u);
+    }
+    return _mm256_fmadd_ps(u, _mm256_set1_ps(x->d), acc);
+}
+
+INLINE void store_rows(float *y, __m256 v, size_t n) {
+    if (n >= LANES)
+        _mm256_storeu_ps(y, v);
+    else
+        _mm256_maskstore_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), v);
+}
+
+/* Rows row..row+7 of a tile and `toks` tokens of a group of n. */
+INLINE void half_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, const rt_act_block *x, size_t n, int toks,
+                      float *y, size_t ldy) {
+    const uint8_t *codes = rt_tile_codes(m, tile) + 4 * row, *rec = rt_tile_scales(m, tile, f);
+    const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    __m256 acc[TOKS];
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++)
+        acc[t] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
+        __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
+        for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
+            __m256i quads[8];
+#pragma GCC unroll 8
+            for (int k = 0; k < 8; k++)
+                quads[k] = load_quad(f, codes, k);
+            __m256 w[2], o[2];
+            load_scale(f, rec, row, f.group == 16 ? 2 * b : b, d, min, &w[0], &o[0]);
+            if (f.group == 16)
+                load_scale(f, rec, row, 2 * b + 1, d, min, &w[1], &o[1]);
+#pragma GCC unroll 4
+            for (int t = 0; t < toks; t++)
+                acc[t] = step(f, quads, w, o, x + t, acc[t]);
+        }
+    }
+    size_t n_rows = rt_tile_n_rows(m, tile);
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++)
+        store_rows(y + (size_t)t * ldy + row, acc[t], n_rows - row);
+}
+
+INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
+    size_t n_rows = rt_tile_n_rows(m, tile);
+    for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
+        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
+        float *out = y + t * ldy;
+        for (size_t row = 0; row < n_rows; row += LANES) {
+            for (i = 0; n - i >= TOKS; i += TOKS)
+                half_toks(f, m, tile, row, x + i, n, TOKS, out + i * ldy, ldy);
+            for (; i < n; i++)
+                half_toks(f, m, tile, row, x + i, n, 1, out + i * ldy, ldy);
+        }
+    }
+}
+
+#define MAT(name, bits, group, super, min, offset)                                                                             \
+    static void mat_##name(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {    \
+        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, x, n_tok, y, ldy);                           \
+    }
+RT_MAT_FORMAT_TABLE(MAT)
+#undef MAT
+
+INLINE __m256 load_rows(const float *y, size_t n) {
+    if (n >= LANES)
+        return _mm256_loadu_ps(y);
+    return _mm256_maskload_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+}
+
+/* Sixteen rows of a panel, of which n_rows > 0 count, and `toks` tokens. */
+INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t ldx, int toks, float *y, size_t ldy,
+                       size_t n_rows, bool first) {
+    enum { MAX = 6 };
+    __m256 acc0[MAX], acc1[MAX];
+    size_t n_hi = n_rows > LANES ? n_rows - LANES : 0;
+#pragma GCC unroll 6
+    for (int t = 0; t < toks; t++) {
+        acc0[t] = first ? _mm256_setzero_ps() : load_rows(y + (size_t)t * ldy, n_rows);
+        acc1[t] = first || n_hi == 0 ? _mm256_setzero_ps() : load_rows(y + (size_t)t * ldy + LANES, n_hi);
+    }
+    for (size_t c = 0; c < cols; c++, panel += RT_PANEL_ROWS) {
+        __m256 w0 = _mm256_loadu_ps(panel), w1 = _mm256_loadu_ps(panel + LANES);
+#pragma GCC unroll 6
+        for (int t = 0; t < toks; t++) {
+            __m256 v = _mm256_set1_ps(x[(size_t)t * ldx + c]);
+            acc0[t] = _mm256_fmadd_ps(w0, v, acc0[t]);
+            acc1[t] = _mm256_fmadd_ps(w1, v, acc1[t]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < toks; t++) {
+        store_rows(y + (size_t)t * ldy, acc0[t], n_rows);
+        if (n_hi > 0)
+            store_rows(y + (size_t)t * ldy + LANES, acc1[t], n_hi);
+    }
+}
+
+static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+                    size_t n_rows, bool first) {
+    for (size_t row = 0; row < n_rows; row += 2 * LANES) {
+        size_t t = 0;
+        for (; n_tok - t >= 6; t += 6)
+            panel_toks(panel + row, cols, x + t * ldx, ldx, 6, y + t * ldy + row, ldy, n_rows - row, first);
+        for (; t < n_tok; t++)
+            panel_toks(panel + row, cols, x + t * ldx, ldx, 1, y + t * ldy + row, ldy, n_rows - row, first);
+    }
+}
+
+void rt_mat_avx2(rt_kernels *k) {
+    k->act_quant = act_quant;
+#define ENTRY(name, ...) k->mat_i8[RT_FMT_##name] = mat_##name;
+    RT_MAT_FORMAT_TABLE(ENTRY)
+#undef ENTRY
+    k->mat_f32 = mat_f32;
+}

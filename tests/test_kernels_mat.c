@@ -1,0 +1,161 @@
+/* Matrix kernels: every instruction set against the scalar kernels, bit for bit, over odd sizes. */
+#include "kernels/kernels.h"
+#include "mat.h"
+#include "mat_internal.h"
+#include "weights.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+enum { MAX_TOK = 23, MAX_ROWS = 40 };
+
+static void kernels_quantise_within_half_a_step(void **state) {
+    (void)state;
+    const rt_kernels *k = rt_kernels_for(RT_CPU_SCALAR);
+    enum { N = 96 };
+    float *x = floats_random(N, 5);
+    rt_act_block out[N / 32];
+    memset(x + 32, 0, 32 * sizeof *x);
+    k->act_quant(x, N, out, 1);
+    assert_true(out[1].d == 0 && out[1].sum == 0);
+    for (int i = 0; i < N; i++) {
+        const rt_act_block *b = &out[i / 32];
+        assert_true(fabsf(x[i] - b->d * (float)b->q[i % 32]) <= b->d * 0.50001f);
+        assert_true(b->q[i % 32] >= -127);
+    }
+    for (int b = 0; b < N / 32; b++) {
+        int sum[2] = {0, 0};
+        for (int i = 0; i < 32; i++)
+            sum[i / 16] += out[b].q[i];
+        assert_true(out[b].sum2[0] == (float)sum[0] && out[b].sum2[1] == (float)sum[1]);
+        assert_true(out[b].sum == (float)(sum[0] + sum[1]));
+    }
+    free(x);
+}
+
+static void kernels_quantise_alike(void **state) {
+    (void)state;
+    enum { N = 256 };
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        float *x = floats_random(N, seed);
+        for (int i = 0; i < N; i++) /* blocks of very different sizes, subnormals and halves between two codes among them */
+            x[i] = ldexpf(seed % 2 ? x[i] : roundf(x[i] * 254) / 2, (int)(seed * 13 % 200) - 140);
+        rt_act_block want[N / 32 * 2], got[N / 32 * 2];
+        memset(want, 0, sizeof want);
+        memset(got, 0, sizeof got);
+        rt_kernels_for(RT_CPU_SCALAR)->act_quant(x, N, want, 2);
+        for (rt_cpu level = 1; level <= rt_cpu_detect(); level++) {
+            rt_kernels_for(level)->act_quant(x, N, got, 2);
+            assert_memory_equal(got, want, sizeof want);
+        }
+        free(x);
+    }
+}
+
+/* y (n_tok, 64), prefilled so that a kernel that writes beyond its rows is seen. */
+static void product(rt_cpu level, const rt_fmt *f, const rt_mat_tiles *m, const float *x, size_t n_tok, float *y) {
+    const rt_kernels *k = rt_kernels_for(level);
+    rt_act_block *blocks = calloc(n_tok * (m->cols / 32), sizeof *blocks);
+    for (size_t t = 0; t < n_tok; t++) {
+        size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - start < RT_TOK_GROUP ? n_tok - start : RT_TOK_GROUP;
+        k->act_quant(x + t * m->cols, m->cols, blocks + start * (m->cols / 32) + t - start, n);
+    }
+    for (size_t i = 0; i < n_tok * 64; i++)
+        y[i] = -77.0f;
+    for (size_t tile = 0; tile * RT_TILE_ROWS < m->rows; tile++)
+        k->mat_i8[f->id](m, tile, blocks, n_tok, y + tile * RT_TILE_ROWS, 64);
+    free(blocks);
+}
+
+/* Extreme codes and activations: every intermediate integer is as large as it gets. */
+static void saturate(gguf_tensor *t, const weight_type *w, int byte) {
+    uint8_t *data = (uint8_t *)t->data;
+    for (size_t i = 0; i < t->nbytes; i += t->type->block_bytes) {
+        memset(data + i, byte, t->type->block_bytes);
+        for (int h = 0; h < w->n_half; h++)
+            memcpy(data + i + w->half[h], &(uint16_t){0x3c01}, 2);
+    }
+}
+
+static void check_format(const weight_type *w, size_t rows, size_t cols, size_t n_tok, int fill) {
+    const rt_fmt *f = rt_fmt_of(w->type);
+    gguf_tensor t = weights_random(w, rows, cols, rows * 31 + cols + n_tok);
+    float *x = floats_random(n_tok * cols, rows + n_tok);
+    if (fill >= 0) {
+        saturate(&t, w, fill);
+        for (size_t i = 0; i < n_tok * cols; i++)
+            x[i] = i / cols % 2 ? 1.0f : -1.0f;
+    }
+    size_t n_tiles = (rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(*f, cols);
+    uint8_t *packed = aligned_alloc(64, n_tiles * tile_bytes);
+    memset(packed, 0, n_tiles * tile_bytes);
+    rt_mat_tiles m = {.fmt = *f, .data = packed, .rows = rows, .cols = cols, .tile_bytes = tile_bytes};
+    size_t row_bytes = t.nbytes / rows;
+    for (size_t i = 0; i < n_tiles; i++)
+        rt_tile_pack(*f, t.data + i * RT_TILE_ROWS * row_bytes, row_bytes, rt_tile_n_rows(&m, i), cols,
+                     packed + i * tile_bytes);
+    float want[MAX_TOK * 64], got[MAX_TOK * 64];
+    product(RT_CPU_SCALAR, f, &m, x, n_tok, want);
+    for (rt_cpu level = 1; level <= rt_cpu_detect(); level++) {
+        product(level, f, &m, x, n_tok, got);
+        if (memcmp(got, want, n_tok * 64 * sizeof *got) != 0)
+            fail_msg("%s on %s differs for %zu x %zu and %zu tokens", t.type->name, rt_cpu_name(level), rows, cols, n_tok);
+    }
+    free(packed);
+    free(x);
+    free((void *)t.data);
+}
+
+static void kernels_multiply_alike(void **state) {
+    (void)state;
+    for (int i = 0; i < N_QUANT_TYPES; i++) {
+        size_t step = qtype_get(weight_types[i].type)->block_elems;
+        for (size_t rows = 1; rows <= MAX_ROWS; rows++)
+            check_format(&weight_types[i], rows, step * (1 + rows % 3), 1 + rows % 9, -1);
+        for (size_t n_tok = 1; n_tok <= MAX_TOK; n_tok++)
+            check_format(&weight_types[i], 17, step * 3, n_tok, -1);
+    }
+}
+
+static void kernels_multiply_extremes_alike(void **state) {
+    (void)state;
+    for (int i = 0; i < N_QUANT_TYPES; i++)
+        for (int fill = 0; fill < 256; fill += 15) /* 0x00, 0x0f, 0x1e, ... 0xff; 0x80 on its own: the least byte */
+            check_format(&weight_types[i], 16, 256, 2, fill);
+    check_format(&weight_types[4], 16, 256, 2, 0x80);
+}
+
+static void kernels_multiply_f32_alike(void **state) {
+    (void)state;
+    enum { COLS = 37, LDX = 41, LDY = 35 };
+    float *panel = floats_random(COLS * RT_PANEL_ROWS, 1), *x = floats_random(MAX_TOK * LDX, 2);
+    float *start = floats_random(MAX_TOK * LDY, 3), want[MAX_TOK * LDY], got[MAX_TOK * LDY];
+    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
+        for (size_t n_tok = 1; n_tok <= MAX_TOK; n_tok++)
+            for (rt_cpu level = 1; level <= rt_cpu_detect(); level++) {
+                bool first = (n_rows + n_tok) % 2;
+                memcpy(want, start, sizeof want);
+                memcpy(got, start, sizeof got);
+                rt_kernels_for(RT_CPU_SCALAR)->mat_f32(panel, COLS, x, LDX, n_tok, want, LDY, n_rows, first);
+                rt_kernels_for(level)->mat_f32(panel, COLS, x, LDX, n_tok, got, LDY, n_rows, first);
+                assert_memory_equal(got, want, sizeof want);
+            }
+    free(panel);
+    free(x);
+    free(start);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_quantise_within_half_a_step),
+        cmocka_unit_test(kernels_quantise_alike),
+        cmocka_unit_test(kernels_multiply_alike),
+        cmocka_unit_test(kernels_multiply_extremes_alike),
+        cmocka_unit_test(kernels_multiply_f32_alike),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
