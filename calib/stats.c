@@ -1,0 +1,180 @@
+/* Moments of q, k and v, attention entropy, and samples for codebooks.
+ *
+ * Products are summed in f32 over blocks of 64 tokens and the blocks in double, always in the order of the tokens: the sums do
+ * not depend on threads, which share heads but never a sum. Only the upper triangle is kept, in tiles of 4 x 8 that compilers
+ * turn into SIMD registers.
+ */
+#include "calib_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 64, TILE_I = 4, TILE_J = 8 };
+
+typedef enum job { JOB_Q, JOB_K, JOB_V, JOB_COUNT } job;
+
+/* Hand out the memory of all heads: three matrices and a vector of doubles, a vector of floats, and the samples. */
+static void lay_out(cal_stats *s, size_t n_heads) {
+    const cal_shape *sh = &s->shape;
+    size_t mat = (size_t)s->pad * s->pad, samp = (size_t)sh->n_samples * sh->head_dim;
+    double *d = s->doubles;
+    float *f = s->floats, *x = s->samp;
+    for (size_t i = 0; i < n_heads; i++) {
+        cal_head *h = &s->heads[i];
+        h->qq = d, h->kk = d + mat, h->vv = d + 2 * mat, h->k = d + 3 * mat, d += 3 * mat + s->pad;
+        h->shift = f, f += s->pad;
+        h->k_samp = x, h->v_samp = x + samp, x += 2 * samp;
+    }
+}
+
+kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
+    if (!sh->n_layer || sh->n_layer > PROF_MAX_LAYERS || !sh->n_kv_head || sh->n_head > PROF_MAX_HEADS ||
+        sh->n_head % sh->n_kv_head || sh->n_head < sh->n_kv_head || !sh->head_dim || sh->head_dim > PROF_MAX_DIM)
+        return kv_fail(err, KV_EINVAL, "calibration: %u layers, %u heads, %u KV heads of %u dimensions make no sense",
+                       sh->n_layer, sh->n_head, sh->n_kv_head, sh->head_dim);
+    if (!sh->n_samples || !sh->n_tokens)
+        return kv_fail(err, KV_EINVAL, "calibration: number of tokens and of samples must be above 0");
+    cal_stats *s = calloc(1, sizeof *s);
+    if (!s)
+        return kv_fail(err, KV_ENOMEM, "calibration: out of memory");
+    s->shape = *sh;
+    if (s->shape.n_samples > sh->n_tokens)
+        s->shape.n_samples = sh->n_tokens;
+    s->pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
+    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 3 * (size_t)s->pad * s->pad + s->pad;
+    s->heads = calloc(n, sizeof *s->heads);
+    s->doubles = calloc(n, per_head * sizeof *s->doubles);
+    s->floats = calloc(n, s->pad * sizeof *s->floats);
+    s->samp = calloc(n * 2, (size_t)s->shape.n_samples * sh->head_dim * sizeof *s->samp);
+    s->entropy = calloc((size_t)sh->n_layer * sh->n_head, sizeof *s->entropy);
+    s->n_entropy = calloc(sh->n_layer, sizeof *s->n_entropy);
+    if (!s->heads || !s->doubles || !s->floats || !s->samp || !s->entropy || !s->n_entropy) {
+        cal_stats_free(s);
+        return kv_fail(err, KV_ENOMEM, "calibration: no memory for the statistics of %zu heads and %u samples of each", n,
+                       sh->n_samples);
+    }
+    lay_out(s, n);
+    *out = s;
+    return KV_OK;
+}
+
+void cal_stats_free(cal_stats *s) {
+    if (!s)
+        return;
+    free(s->heads);
+    free(s->doubles);
+    free(s->floats);
+    free(s->samp);
+    free(s->entropy);
+    free(s->n_entropy);
+    free(s);
+}
+
+/* c += x^T x for a block x (BLOCK, pad) f32; upper triangle by tiles (some below the diagonal are filled, nobody reads them).
+ */
+static void add_products(const float *x, uint32_t pad, double *c) {
+    for (uint32_t i = 0; i < pad; i += TILE_I)
+        for (uint32_t j = i / TILE_J * TILE_J; j < pad; j += TILE_J) {
+            float acc[TILE_I][TILE_J] = {{0}};
+            for (uint32_t t = 0; t < BLOCK; t++) {
+                const float *a = x + (size_t)t * pad + i, *b = x + (size_t)t * pad + j;
+                for (int r = 0; r < TILE_I; r++)
+                    for (int l = 0; l < TILE_J; l++)
+                        acc[r][l] += a[r] * b[l];
+            }
+            for (int r = 0; r < TILE_I; r++)
+                for (int l = 0; l < TILE_J; l++)
+                    c[(size_t)(i + r) * pad + j + l] += (double)acc[r][l];
+        }
+}
+
+/* Sum the products of n vectors x[t * stride .. + dim), minus `shift` (or NULL); also their sum into `sum` (or NULL). */
+static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim, uint32_t pad, const float *shift, double *c,
+                        double *sum) {
+    float block[BLOCK * PROF_MAX_DIM];
+    for (uint32_t t0 = 0; t0 < n; t0 += BLOCK) {
+        uint32_t m = n - t0 < BLOCK ? n - t0 : BLOCK;
+        memset(block, 0, (size_t)BLOCK * pad * sizeof *block);
+        for (uint32_t t = 0; t < m; t++)
+            for (uint32_t i = 0; i < dim; i++)
+                block[t * pad + i] = x[(t0 + t) * stride + i] - (shift ? shift[i] : 0);
+        add_products(block, pad, c);
+        for (uint32_t t = 0; sum && t < m; t++)
+            for (uint32_t i = 0; i < dim; i++)
+                sum[i] += (double)block[t * pad + i];
+    }
+}
+
+/* Keep n_samples of n_tokens vectors, evenly spaced: token t goes to slot t * n_samples / n_tokens where that is a new one.
+ * `seen` counts the tokens offered before. */
+static void keep_samples(const cal_shape *sh, uint64_t seen, const float *x, size_t stride, uint32_t n, float *samp) {
+    for (uint64_t t = seen; t < seen + n && t < sh->n_tokens; t++)
+        if (t * sh->n_samples % sh->n_tokens < sh->n_samples)
+            memcpy(samp + t * sh->n_samples / sh->n_tokens * sh->head_dim, x + (t - seen) * stride,
+                   sh->head_dim * sizeof *samp);
+}
+
+/* How many slots are filled after `seen` tokens. */
+static uint32_t n_kept(const cal_shape *sh, uint64_t seen) {
+    if (seen > sh->n_tokens)
+        seen = sh->n_tokens;
+    return (uint32_t)((seen * sh->n_samples + sh->n_tokens - 1) / sh->n_tokens);
+}
+
+/* The mean of the first tokens: all that a shift needs is to be near. */
+static void set_shift(cal_head *h, const float *k, size_t stride, uint32_t n, uint32_t dim) {
+    for (uint32_t i = 0; i < dim; i++) {
+        double sum = 0;
+        for (uint32_t t = 0; t < n; t++)
+            sum += (double)k[t * stride + i];
+        h->shift[i] = (float)(sum / n);
+    }
+}
+
+void cal_stats_add(cal_stats *s, uint32_t layer, const float *q, const float *k, const float *v, const float *entropy,
+                   uint32_t n, uint32_t pos0, uint32_t entropy_from, int n_threads) {
+    const cal_shape *sh = &s->shape;
+    uint32_t dim = sh->head_dim, group = sh->n_head / sh->n_kv_head;
+    uint32_t skip = pos0 < sh->sinks ? sh->sinks - pos0 : 0; /* sinks are not in the body, so not in its statistics */
+    if (skip > n)
+        skip = n;
+    size_t q_stride = (size_t)sh->n_head * dim, kv_stride = (size_t)sh->n_kv_head * dim;
+    k += skip * kv_stride, v += skip * kv_stride;
+    uint32_t body = n - skip;
+    cal_head *heads = s->heads + (size_t)layer * sh->n_kv_head;
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads > 0 ? n_threads : 1)
+    for (uint32_t w = 0; w < sh->n_kv_head * JOB_COUNT; w++) { /* heaviest first: all q, then k, then v */
+        uint32_t g = w % sh->n_kv_head;
+        cal_head *h = &heads[g];
+        const float *kg = k + (size_t)g * dim, *vg = v + (size_t)g * dim;
+        switch ((job)(w / sh->n_kv_head)) {
+        case JOB_Q:
+            for (uint32_t i = 0; i < group; i++)
+                add_vectors(q + (size_t)(g * group + i) * dim, q_stride, n, dim, s->pad, NULL, h->qq, NULL);
+            break;
+        case JOB_K:
+            if (!h->n_kv && body)
+                set_shift(h, kg, kv_stride, body, dim);
+            add_vectors(kg, kv_stride, body, dim, s->pad, h->shift, h->kk, h->k);
+            keep_samples(sh, h->n_kv, kg, kv_stride, body, h->k_samp);
+            break;
+        default:
+            add_vectors(vg, kv_stride, body, dim, s->pad, NULL, h->vv, NULL);
+            keep_samples(sh, h->n_kv, vg, kv_stride, body, h->v_samp);
+        }
+    }
+    for (uint32_t g = 0; g < sh->n_kv_head; g++) {
+        cal_head *h = &heads[g];
+        h->n_q += (uint64_t)n * group;
+        h->n_kv += body;
+        h->n_samp = n_kept(sh, h->n_kv);
+    }
+    for (uint32_t t = 0; t < n; t++) {
+        if (pos0 + t < entropy_from)
+            continue;
+        s->n_entropy[layer]++;
+        for (uint32_t i = 0; i < sh->n_head; i++)
+            s->entropy[(size_t)layer * sh->n_head + i] += (double)entropy[(size_t)t * sh->n_head + i];
+    }
+}
