@@ -124,7 +124,7 @@ static kv_status compress(const uint8_t *raw, size_t raw_len, uint8_t **frame, s
 }
 
 kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *err) {
-    size_t heads = prof_n_tc(p), n_levels = 0;
+    size_t heads = prof_n_tc(p) * p->n_kv_head, n_levels = 0;
     *frame = NULL;
     *len = 0;
     for (size_t i = 0; i < heads; i++)
@@ -217,7 +217,7 @@ static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const c
 }
 
 kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err) {
-    size_t heads = prof_n_tc(p), n_levels = 0, raw_len = 0;
+    size_t heads = prof_n_tc(p) * p->n_kv_head, n_levels = 0, raw_len = 0;
     if (!p->n_kv_head || !p->head_dim)
         return bad(where, "needs the model's shape (model.kv_heads, model.head_dim)", err);
     layout least = lay_out(heads, p->head_dim, 0), most = lay_out(heads, p->head_dim, heads * p->head_dim << PROF_MAX_BITS);
@@ -292,7 +292,7 @@ bool prof_base64_decode(const char *text, size_t len, uint8_t *out, size_t *n) {
             return false;
         v = v << 6 | (pads ? 0 : (uint32_t)value[c]);
         if (++digits % 4 == 0) {
-            if (pads > 2)
+            if (pads > 2 || v & ((1u << 8 * pads) - 1)) /* bits beyond the last byte must be zero */
                 return false;
             out[used++] = (uint8_t)(v >> 16);
             if (pads < 2)

@@ -116,7 +116,7 @@ float prof_codec_bits(kv_codec_id id) {
 size_t prof_n_tc(const prof *p) {
     size_t n = 0;
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
-        n += (size_t)((p->layers[i].k.codec == KV_TC) + (p->layers[i].v.codec == KV_TC)) * p->n_kv_head;
+        n += (size_t)(p->layers[i].k.codec == KV_TC) + (p->layers[i].v.codec == KV_TC);
     return n;
 }
 
@@ -158,6 +158,7 @@ bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
     int e;
     frexpf(most, &e); /* most < 2^e */
     e -= PROF_BASIS_BITS;
+    e += rintf(ldexpf(most, -e)) == 1 << PROF_BASIS_BITS; /* it would be rounded up to a number of one bit more */
     *exp = e < BASIS_MIN_EXP ? BASIS_MIN_EXP : e;
     return most > 0 && e <= BASIS_MAX_EXP;
 }
@@ -169,14 +170,11 @@ static float round_f16(float f) {
 }
 
 static void round_row(float *row, uint32_t dim) {
-    int e, before;
+    int e;
     if (!prof_row_exp(row, dim, &e))
         return; /* prof_check will say so */
-    do {        /* again where the largest was rounded up to 2^PROF_BASIS_BITS steps, so that rounding twice changes nothing */
-        before = e;
-        for (uint32_t i = 0; i < dim; i++)
-            row[i] = ldexpf(rintf(ldexpf(row[i], -e)), e) + 0.0f; /* + 0: no negative zeros */
-    } while (prof_row_exp(row, dim, &e) && e != before);
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] = ldexpf(rintf(ldexpf(row[i], -e)), e) + 0.0f; /* + 0: no negative zeros */
 }
 
 /* The next f16 above an f16 value. */
@@ -258,6 +256,8 @@ static kv_status out_of_range(const char *where, const char *path, double v, con
 static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
     const char *where = user;
     const prof_field *f = at->field;
+    char sub[PROF_PATH];
+    const char *path = at->path;
     double v = f->min;
     if (f->kind == PK_LIST && at->step == PROF_BEGIN)
         v = at->n;
@@ -278,8 +278,13 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
         case PK_F32S:
             for (uint32_t i = 0; i < at->n; i++) {
                 v = ((const float *)at->value)[i];
-                if (!(v >= f->min && v <= f->max))
+                if (!(v >= f->min && v <= f->max)) {
+                    char index[16];
+                    snprintf(index, sizeof index, "[%u]", i);
+                    prof_path_join(sub, path, index);
+                    path = sub;
                     break;
+                }
             }
             break;
         case PK_STR:
@@ -293,7 +298,7 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
         default:
             break;
         }
-    return v >= f->min && v <= f->max ? KV_OK : out_of_range(where, at->path, v, f, err);
+    return v >= f->min && v <= f->max ? KV_OK : out_of_range(where, path, v, f, err);
 }
 
 static kv_status bad_tc(const char *where, const char *path, const char *what, uint32_t i, kv_err *err) {

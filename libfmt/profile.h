@@ -92,7 +92,8 @@ void prof_round(prof *p);
 /* Check everything that the text cannot say about itself: ranges, order, levels ascending, basis finite. KV_ERANGE. */
 kv_status prof_check(const prof *p, const char *where, kv_err *err);
 
-/* Parse YAML. `where` names the source in errors. *out: caller frees with prof_free. KV_EFORMAT with "where:line: key: ...". */
+/* Parse YAML. `where` names the source in errors. *out: caller frees with prof_free. KV_EFORMAT with "where:line: key: ...",
+ * KV_ERANGE. */
 kv_status prof_parse(const char *text, size_t len, const char *where, prof **out, kv_err *err);
 kv_status prof_load(const char *path, prof **out, kv_err *err);
 /* Same profile, same bytes. *text: caller frees with free(). */

@@ -37,8 +37,8 @@ static kv_status bad(const reader *r, const yaml_node *n, const char *path, cons
 static kv_status wrong_kind(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
     static const char *const names[] = {[YAML_TEXT] = "text", [YAML_MAP] = "a mapping", [YAML_LIST] = "a list"};
     if (n->kind == YAML_TEXT)
-        return bad(r, n, path, "wants %s, not %s'%.40s'", prof_kind_names[f->kind], n->plain ? "" : "quoted text ", n->text);
-    return bad(r, n, path, "wants %s, not %s", prof_kind_names[f->kind], names[n->kind]);
+        return bad(r, n, path, "expected %s, not %s'%.40s'", prof_kind_names[f->kind], n->plain ? "" : "quoted text ", n->text);
+    return bad(r, n, path, "expected %s, not %s", prof_kind_names[f->kind], names[n->kind]);
 }
 
 static kv_status outside(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
@@ -76,7 +76,7 @@ static kv_status read_text(const reader *r, const prof_field *f, const yaml_node
     if (n->len >= f->size)
         return bad(r, n, path, "longer than %zu bytes", f->size - 1);
     if (f->kind == PK_HASH ? n->len && !prof_is_hash(n->text) : !prof_is_utf8(n->text, n->len))
-        return bad(r, n, path, "wants %s, not '%.40s'",
+        return bad(r, n, path, "expected %s, not '%.40s'",
                    f->kind == PK_HASH ? "a hash of 32 hex digits (0-9a-f)" : "printable text", n->text);
     memcpy(out, n->text, n->len + 1);
     return KV_OK;
@@ -209,7 +209,7 @@ static kv_status check_known(const reader *r, const prof_field *fields, const ya
 
 static kv_status read_map(reader *r, const prof_field *fields, void *base, const yaml_node *n, const char *path) {
     if (n->kind != YAML_MAP)
-        return bad(r, n, path, "wants a mapping of keys to values");
+        return bad(r, n, path, "expected a mapping of keys to values");
     kv_status st = check_known(r, fields, n, path);
     for (const prof_field *f = fields; f->key && st == KV_OK; f++) {
         char sub[PROF_PATH];

@@ -13,10 +13,10 @@ static const prof_field model_fields[] = {
     {"hash", PK_HASH, 0, AT(prof, model_hash)},
     {"name", PK_STR, 0, AT(prof, model_name)},
     {"arch", PK_STR, 0, AT(prof, arch)},
-    {"layers", PK_U32, PF_REQUIRED, AT(prof, n_layer), RANGE(1, PROF_MAX_LAYERS)},
-    {"heads", PK_U32, PF_REQUIRED, AT(prof, n_head), RANGE(1, PROF_MAX_HEADS)},
-    {"kv_heads", PK_U32, PF_REQUIRED, AT(prof, n_kv_head), RANGE(1, PROF_MAX_HEADS)},
-    {"head_dim", PK_U32, PF_REQUIRED, AT(prof, head_dim), RANGE(1, PROF_MAX_DIM)},
+    {"layers", PK_U32, 0, AT(prof, n_layer), RANGE(1, PROF_MAX_LAYERS)},
+    {"heads", PK_U32, 0, AT(prof, n_head), RANGE(1, PROF_MAX_HEADS)},
+    {"kv_heads", PK_U32, 0, AT(prof, n_kv_head), RANGE(1, PROF_MAX_HEADS)},
+    {"head_dim", PK_U32, 0, AT(prof, head_dim), RANGE(1, PROF_MAX_DIM)},
     {0},
 };
 

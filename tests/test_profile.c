@@ -1,0 +1,630 @@
+/* Profiles: what is written is what is read, and whatever else is read is refused with the place named. */
+#include "blob.h"
+#include "fp16.h"
+#include "profile_fixture.h"
+#include "profile_internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <zstd.h>
+
+#define ROOT KV_TEST_DATA "/../../"
+
+static prof *tiny(void) {
+    prof *p = fixture_profile(3, 4, 2, 8);
+    assert_non_null(p);
+    return p;
+}
+
+static prof *must_parse(const char *text, size_t len) {
+    prof *p;
+    kv_err err = {0};
+    if (prof_parse(text, len, "t.yaml", &p, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    return p;
+}
+
+static char *must_format(const prof *p, size_t *len) {
+    char *text;
+    kv_err err = {0};
+    if (prof_format(p, &text, len, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    return text;
+}
+
+static void assert_same_tc(const prof_tc *a, const prof_tc *b) {
+    assert_int_equal(a->dim, b->dim);
+    assert_memory_equal(a->bits, b->bits, a->dim);
+    assert_memory_equal(a->mean, b->mean, a->dim * sizeof(float));
+    assert_memory_equal(a->sigma, b->sigma, a->dim * sizeof(float));
+    assert_memory_equal(a->basis, b->basis, a->dim * a->dim * sizeof(float));
+    assert_memory_equal(a->levels, b->levels, prof_tc_n_levels(a) * sizeof(float));
+}
+
+static void assert_same_kv(const prof *p, const prof_kv *a, const prof_kv *b) {
+    assert_int_equal(a->codec, b->codec);
+    assert_true(a->bits == b->bits);
+    for (uint32_t h = 0; a->codec == KV_TC && h < p->n_kv_head; h++)
+        assert_same_tc(&a->heads[h], &b->heads[h]);
+}
+
+/* All of it: reading gives back every number that was written. */
+static void profile_reads_what_it_writes(void **state) {
+    (void)state;
+    prof *p = tiny();
+    size_t len, len2;
+    char *text = must_format(p, &len);
+    prof *q = must_parse(text, len);
+    char *text2 = must_format(q, &len2);
+    assert_int_equal(len, len2);
+    assert_memory_equal(text, text2, len);
+
+    assert_string_equal(p->model_name, q->model_name);
+    assert_string_equal(p->model_hash, q->model_hash);
+    assert_string_equal(p->text_hash, q->text_hash);
+    assert_true(p->seed == q->seed);
+    assert_memory_equal(&p->measured[0].ctx, &q->measured[0].ctx, sizeof p->measured[0] - offsetof(prof_measured, ctx));
+    assert_int_equal(q->n_measured, 1);
+    assert_int_equal(q->n_layer, 3);
+    for (uint32_t l = 0; l < 3; l++) {
+        assert_memory_equal(p->layers[l].entropy, q->layers[l].entropy, 4 * sizeof(float));
+        assert_memory_equal(p->layers[l].importance, q->layers[l].importance, 2 * sizeof(float));
+        assert_int_equal(p->layers[l].budget, q->layers[l].budget);
+        assert_same_kv(p, &p->layers[l].k, &q->layers[l].k);
+        assert_same_kv(p, &p->layers[l].v, &q->layers[l].v);
+    }
+    prof_free(p);
+    prof_free(q);
+    free(text);
+    free(text2);
+}
+
+/* The file of an earlier build: reads, and is written again byte for byte but for the packing of the data. */
+static void profile_reads_golden_file(void **state) {
+    (void)state;
+    prof *p, *q = tiny();
+    kv_err err = {0};
+    if (prof_load(KV_TEST_DATA "/profile/full.yaml", &p, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    for (uint32_t l = 0; l < 3; l++) {
+        assert_same_kv(p, &p->layers[l].k, &q->layers[l].k);
+        assert_same_kv(p, &p->layers[l].v, &q->layers[l].v);
+    }
+    char *a, *b;
+    size_t na, nb;
+    assert_int_equal(prof_format_parts(p, false, &a, &na, &err), KV_OK);
+    assert_int_equal(prof_format_parts(q, false, &b, &nb, &err), KV_OK);
+    assert_int_equal(na, nb);
+    assert_memory_equal(a, b, na);
+    free(a);
+    free(b);
+    prof_free(p);
+    prof_free(q);
+}
+
+static void profile_rounds_once(void **state) {
+    (void)state;
+    prof *p = tiny();
+    prof_tc *t = &p->layers[0].k.heads[0];
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_true(t->sigma[i] == fp16_to_fp32(fp16_from_fp32(t->sigma[i])));
+        for (uint32_t j = 0; j < 8; j++)
+            assert_true(t->basis[8 * i + j] == fp16_to_fp32(fp16_from_fp32(t->basis[8 * i + j])));
+    }
+    /* A row whose largest number rounds up to a power of two, rows of very different size, levels that rounding would merge. */
+    const float row[8] = {0.9999999f, 0.3333333f, -0.0123f, 1e-9f, -0.5003f, 0, 0.7777f, -0.99999f};
+    memcpy(t->basis, row, sizeof row);
+    for (int i = 0; i < 8; i++) {
+        t->basis[8 + i] = row[i] * 1e-6f;
+        t->basis[16 + i] = row[i] * 30000;
+        t->levels[i] = -1e-9f + 1e-10f * (float)i;
+    }
+    for (int i = 8; i < 32; i++)
+        t->levels[i] = 1 + 1e-6f * (float)i;
+    prof_round(p);
+    kv_err err = {0};
+    if (prof_check(p, "t", &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    for (int i = 0; i < 8; i++)
+        assert_true(fabsf(t->basis[i] - row[i]) <= 0x1p-10f);
+    float basis[64], levels[32];
+    memcpy(basis, t->basis, sizeof basis);
+    memcpy(levels, t->levels, sizeof levels);
+    prof_round(p);
+    assert_memory_equal(basis, t->basis, sizeof basis);
+    assert_memory_equal(levels, t->levels, sizeof levels);
+    prof_free(p);
+}
+
+static void profile_refuses_to_write_unrounded(void **state) {
+    (void)state;
+    prof *p = tiny();
+    char *text;
+    size_t len;
+    kv_err err;
+    p->layers[1].k.heads[1].sigma[3] = 1.0001f;
+    assert_int_equal(prof_format(p, &text, &len, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "prof_round"));
+    prof_round(p);
+    p->layers[1].k.heads[1].basis[3] = p->layers[1].k.heads[1].basis[0] * 0.0001f;
+    assert_int_equal(prof_format(p, &text, &len, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "prof_round"));
+    prof_free(p);
+}
+
+/* A name taken from a model file, cut in the middle of a character. */
+static void profile_rounds_names_to_text(void **state) {
+    (void)state;
+    prof *p = tiny();
+    strcpy(p->model_name, "caf\xc3\xa9 \xf0\x9f\x98\x80 \x01 \xe2\x82");
+    prof_round(p);
+    assert_string_equal(p->model_name, "caf\xc3\xa9 \xf0\x9f\x98\x80 ? ??");
+    size_t len;
+    char *text = must_format(p, &len);
+    prof *q = must_parse(text, len);
+    assert_string_equal(q->model_name, p->model_name);
+    free(text);
+    prof_free(p);
+    prof_free(q);
+}
+
+static void profile_reads_policy_alone(void **state) {
+    (void)state;
+    const char text[] = "# by hand\nversion: 1\npolicy: {sinks: 4, window: 128, k: q8_0, v: \"q4_0\"}\n";
+    prof *p = must_parse(text, strlen(text));
+    assert_int_equal(p->sinks, 4);
+    assert_int_equal(p->window, 128);
+    assert_int_equal(p->default_k, KV_Q8_0);
+    assert_int_equal(p->default_v, KV_Q4_0);
+    assert_null(p->layers);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 30, 3, 64, "t.yaml", NULL), KV_OK);
+    prof_free(p);
+}
+
+static void profile_reads_codecs_per_layer(void **state) {
+    (void)state;
+    const char text[] =
+        "layers:\n- {layer: 0, k: {codec: q8_0}, v: {codec: f16}}\n- {layer: 1, k: {codec: q4_0, bits: 4.5}, v: "
+        "{codec: f32}}\npolicy: {sinks: 0, window: 0}\nversion: 1\n";
+    prof *p = must_parse(text, strlen(text));
+    assert_int_equal(p->n_layer, 2);
+    assert_int_equal(p->layers[1].v.codec, KV_F32);
+    assert_true(p->layers[0].k.bits == 8.5f && p->layers[0].v.bits == 16 && p->layers[1].k.bits == 4.5f);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 30, 3, 64, "t.yaml", NULL), KV_EMISMATCH);
+    prof_free(p);
+}
+
+static void profile_presets_are_valid(void **state) {
+    (void)state;
+    static const char *const names[] = {"f16", "q8_0", "q8_0-q4_0", "q4_0-window128"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        prof *p;
+        kv_err err = {0};
+        snprintf(path, sizeof path, ROOT "profiles/%s.yaml", names[i]);
+        if (prof_load(path, &p, &err) != KV_OK)
+            fail_msg("%s", err.msg);
+        prof_free(p);
+    }
+}
+
+#define P "version: 1\npolicy: {sinks: 4, window: 128, k: f16, v: f16}\n"
+#define L "version: 1\npolicy: {sinks: 4, window: 128}\n"
+#define M "model: {layers: 1, heads: 2, kv_heads: 1, head_dim: 64}\n"
+static const struct {
+    const char *text, *message;
+} wrong[] = {
+    {"", "t.yaml: is empty"},
+    {"# only a comment\n", "t.yaml: is empty"},
+    {"hello", "t.yaml:1: expected a mapping of keys to values"},
+    {"version: 2\nfuture: x\n", "t.yaml:1: version: 2 is outside 1..1"},
+    {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
+    {"version: 1\n", "t.yaml:1: policy: missing"},
+    {P "polices: 1\n", "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, measured, layers, data"},
+    {P "version: 1\n", "t.yaml:3: key 'version' is given twice"},
+    {"version: 1\npolicy:\n  sinks: 4\n  windw: 3\n", "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, k, v"},
+    {"version: 1\npolicy: {sinks: 4, k: f16, v: f16}", "t.yaml:2: policy.window: missing"},
+    {"version: 1\npolicy: {sinks: 4, window: 0, k: f16}", "t.yaml:2: policy.v: missing"},
+    {"version: 1\npolicy: {sinks: -4, window: 0}", "t.yaml:2: policy.sinks: -4 is outside 0..65536"},
+    {"version: 1\npolicy: {sinks: 65537, window: 0}", "t.yaml:2: policy.sinks: 65537 is outside 0..65536"},
+    {"version: 1\npolicy: {sinks: 99999999999999999999999, window: 0}",
+     "policy.sinks: 99999999999999999999999 is outside 0..65536"},
+    {"version: 1\npolicy: {sinks: 4.0, window: 0}", "policy.sinks: expected integer, not '4.0'"},
+    {"version: 1\npolicy: {sinks: \"4\", window: 0}", "policy.sinks: expected integer, not quoted text '4'"},
+    {"version: 1\npolicy: {sinks: [4], window: 0}", "policy.sinks: expected integer, not a list"},
+    {"version: 1\npolicy: {sinks: , window: 0}", "policy.sinks: expected integer, not ''"},
+    {"version: 1\npolicy: {sinks: 0x4, window: 0}", "policy.sinks: expected integer, not '0x4'"},
+    {"version: 1\npolicy: [1]", "t.yaml:2: policy: expected a mapping of keys to values"},
+    {"version: 1\npolicy: {sinks: 0, window: 0, k: q5_0, v: f16}",
+     "policy.k: 'q5_0' is not a codec that may stand here: f32, f16, q8_0, q4_0"},
+    {"version: 1\npolicy: {sinks: 0, window: 0, k: tc, v: f16}", "policy.k: 'tc' is not a codec that may stand here"},
+    {P "made: {target_bits: .nan}", "made.target_bits: expected number, not '.nan'"},
+    {P "made: {target_bits: .inf}", "made.target_bits: expected number, not '.inf'"},
+    {P "made: {target_bits: 1e999}", "made.target_bits: 1e999 is outside 0..32"},
+    {P "made: {target_bits: 1e}", "made.target_bits: expected number, not '1e'"},
+    {P "made: {seed: 18446744073709551616}", "made.seed: 18446744073709551616 is outside"},
+    {P "made: {text: \"xyz\"}", "made.text: expected a hash of 32 hex digits (0-9a-f), not 'xyz'"},
+    {P "made: {tool: ~}", "t.yaml:3: made.tool: has no value"},
+    {P "made: {tool: \"a\\nb\"}", "made.tool: expected printable text"},
+    {P "made: {tool: \"0123456789012345678901234567890123456789\"}", "made.tool: longer than 31 bytes"},
+    {P "layers: [{layer: 0, k: {codec: f16}, v: {codec: f16}}]", "policy.k: not together with 'layers'"},
+    {L "layers: []", "t.yaml:3: layers: 0 entries are outside 1..512"},
+    {L "layers:\n- {layer: 0, k: {codec: f16}, v: {codec: f16}}\n- layer: 1\n  k: {codec: q8_0,\n    bits: 40.5}\n",
+     "t.yaml:7: layers[1].k.bits: 40.5 is outside 0..32"},
+    {L "layers: [{layer: 1, k: {codec: f16}, v: {codec: f16}}]", "layers[0].layer: is 1, but this is entry 0 of the list"},
+    {L "layers: [{layer: 0, k: {codec: f16}}]", "layers[0].v: missing"},
+    {L "layers: [{layer: 0, k: {codec: f16}, v: {codec: tc, bits: 4}}]", "data: missing; codec tc needs"},
+    {L "layers: [{layer: 0, k: {codec: f16}, v: {codec: f16}, entropy: [1]}]",
+     "layers[0].entropy: has 1 values, but the model has 0"},
+    {L M "layers:\n- layer: 0\n  entropy: [1, two]\n  k: {codec: f16}\n  v: {codec: f16}\n",
+     "t.yaml:6: layers[0].entropy[1]: expected number, not 'two'"},
+    {L M "layers: [{layer: 0, k: {codec: f16}, v: {codec: f16}, importance: [1.5]}]",
+     "layers[0].importance[0]: 1.5 is outside 0..1"},
+    {L M "layers: [{layer: 0, k: {codec: f16}, v: {codec: f16}}, {layer: 1, k: {codec: f16}, v: {codec: f16}}]",
+     "layers: has 2 entries, but model.layers is 1"},
+    {P "model: {layers: 1, heads: 2, kv_heads: 1, head_dim: 513}\n", "model.head_dim: 513 is outside 1..512"},
+    {P "measured: [{}, {}, {}, {}, {}]", "measured: 5 entries are outside 0..4"},
+    {P "measured: [{text: \"a\", ctx: 1, tokens: 1}]", "measured[0].kld: missing"},
+    {P "data: 123\n", "t.yaml:3: data: expected !!binary, not '123'"},
+    {P "data: !!binary |\n  AAAA\n", "t.yaml: data: there is calibrated data, but no layer uses codec tc"},
+    {L M "layers: [{layer: 0, k: {codec: tc, bits: 4}, v: {codec: f16}}]\ndata: !!binary |\n  AA*A\n", "data: is not base64"},
+    {L M "layers: [{layer: 0, k: {codec: tc, bits: 4}, v: {codec: f16}}]\ndata: !!binary |\n  AAAA\n",
+     "t.yaml: data: is not one whole zstd frame"},
+    {L "layers: [{layer: 0, k: {codec: tc, bits: 4}, v: {codec: f16}}]\ndata: !!binary |\n  AAAA\n",
+     "t.yaml: data: needs the model's shape"},
+    {"a: &x 1\nb: *x\n", "t.yaml:1: anchors and aliases are not allowed"},
+    {"version: *x\n", "t.yaml:1: anchors and aliases are not allowed"},
+    {"version: !!int 1\n", "t.yaml:1: tag tag:yaml.org,2002:int is not allowed here"},
+    {"version: !evil 1\n", "tag !evil is not allowed here"},
+    {"--- !!map\nversion: 1\n", "tag tag:yaml.org,2002:map is not allowed here"},
+    {P "---\nversion: 1\n", "t.yaml:3: a second document starts here"},
+    {"<<: {a: 1}\n", "unknown key '<<'"},
+    {"[a]: 1\n", "t.yaml:1: a key must be text"},
+    {"version: [[[[[[[[[[[[1]]]]]]]]]]]]\n", "t.yaml:1: nested too deeply"},
+    {"version: \"a\\0b\"\n", "t.yaml:1: text with a NUL byte"},
+    {"version: 1\n\tpolicy: 1\n", "t.yaml:2: "},
+    {"version: \xff\n", "t.yaml: byte 9: invalid leading UTF-8 octet"},
+    {"version: {a: 1\n", "t.yaml:2: "},
+};
+
+static void profile_names_what_is_wrong(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        prof *p;
+        kv_err err = {0};
+        kv_status st = prof_parse(wrong[i].text, strlen(wrong[i].text), "t.yaml", &p, &err);
+        if (st != KV_EFORMAT || p || !strstr(err.msg, wrong[i].message))
+            fail_msg("%s\nwanted: %s\ngot %d: %s", wrong[i].text, wrong[i].message, st, err.msg);
+    }
+}
+
+static void profile_bounds_what_it_reads(void **state) {
+    (void)state;
+    prof *p;
+    kv_err err;
+    enum { N = 1 << 20 };
+    char *text = malloc(N);
+    assert_non_null(text);
+    memset(text, '[', N); /* brackets that never close */
+    assert_int_equal(prof_parse(text, N, "t.yaml", &p, &err), KV_EFORMAT);
+    assert_non_null(strstr(err.msg, "nested too deeply"));
+    memset(text, 'a', N);
+    memcpy(text, "x: ", 3);
+    assert_int_equal(prof_parse(text, N, "t.yaml", &p, &err), KV_EFORMAT);
+    assert_non_null(strstr(err.msg, "longer than 4096 bytes"));
+    size_t n = 0;
+    for (int i = 0; i < 65; i++)
+        n += (size_t)sprintf(text + n, "key%d: 1\n", i);
+    assert_int_equal(prof_parse(text, n, "t.yaml", &p, &err), KV_EFORMAT);
+    assert_string_equal(err.msg, "t.yaml:65: more than 64 keys in one mapping");
+    free(text);
+}
+
+static void profile_refuses_every_truncation(void **state) {
+    (void)state;
+    prof *p = tiny(), *q;
+    size_t len;
+    char *text = must_format(p, &len);
+    kv_err err;
+    for (size_t n = 0; n + 2 < len; n++) { /* without the last newline it is still whole */
+        char *copy = malloc(n ? n : 1);    /* on its own, so that reading past the end is seen */
+        assert_non_null(copy);
+        memcpy(copy, text, n);
+        if (prof_parse(copy, n, "t.yaml", &q, &err) == KV_OK)
+            fail_msg("%zu of %zu bytes were accepted", n, len);
+        free(copy);
+    }
+    free(text);
+    prof_free(p);
+}
+
+/* A flipped bit is refused, or it hits a number or a name and what is read is still a valid profile. A flip in the data
+ * that is accepted (a space, a bit that zstd does not use) changes nothing. */
+static void profile_survives_every_flip(void **state) {
+    (void)state;
+    prof *p = tiny(), *q;
+    size_t len, accepted = 0;
+    char *text = must_format(p, &len);
+    const char *data = strstr(text, "!!binary |");
+    assert_non_null(data);
+    size_t data_at = (size_t)(data - text) + strlen("!!binary |");
+    for (size_t i = 0; i < 2 * len; i++) {
+        kv_err err;
+        size_t at = i / 2;
+        char good = text[at];
+        text[at] = (char)(good ^ (i % 2 ? 1 << at % 8 : 0xff));
+        if (prof_parse(text, len, "t.yaml", &q, &err) == KV_OK) {
+            assert_int_equal(prof_check(q, "t", &err), KV_OK);
+            if (at > data_at)
+                for (uint32_t l = 0; l < 3; l++) {
+                    assert_same_kv(p, &p->layers[l].k, &q->layers[l].k);
+                    assert_same_kv(p, &p->layers[l].v, &q->layers[l].v);
+                }
+            prof_free(q);
+            accepted++;
+        }
+        text[at] = good;
+    }
+    assert_true(accepted < len / 2);
+    free(text);
+    prof_free(p);
+}
+
+/* ---- the binary part, with intact checksums but wrong contents ---- */
+
+static kv_status read_frame(const uint8_t *raw, size_t n, size_t trailing, kv_err *err) {
+    prof *p = tiny(), *q;
+    char *text;
+    size_t len, room = ZSTD_compressBound(n) + trailing;
+    assert_int_equal(prof_format_parts(p, false, &text, &len, NULL), KV_OK);
+    uint8_t *frame = calloc(1, room);
+    assert_non_null(frame);
+    size_t frame_len = ZSTD_compress(frame, room, raw, n, 3);
+    assert_false(ZSTD_isError(frame_len));
+    kv_status st = prof_parse_parts(text, len, frame, frame_len + trailing, "t.gguf", &q, err);
+    prof_free(q);
+    prof_free(p);
+    free(frame);
+    free(text);
+    return st;
+}
+
+static uint8_t *unpacked(size_t *n) {
+    prof *p = tiny();
+    uint8_t *frame, *raw;
+    size_t len;
+    assert_int_equal(prof_blob_encode(p, &frame, &len, NULL), KV_OK);
+    *n = (size_t)ZSTD_getFrameContentSize(frame, len);
+    raw = malloc(*n + 64);
+    assert_non_null(raw);
+    assert_int_equal(ZSTD_decompress(raw, *n, frame, len), *n);
+    free(frame);
+    prof_free(p);
+    return raw;
+}
+
+static void profile_refuses_wrong_data(void **state) {
+    (void)state;
+    enum { HEADS = 10, D = 8, MEAN = 16 + HEADS * D, EXP = MEAN + 4 * HEADS * D, BASIS = EXP + HEADS * D };
+    enum { SIGMA = BASIS + 2 * HEADS * D * D, LEVELS = SIGMA + 2 * HEADS * D };
+    static const struct {
+        size_t at, count;
+        uint8_t value;
+        const char *message;
+    } edits[] = {
+        {0, 1, 'X', "data: is not calibrated data of version 1"},
+        {4, 1, 2, "data: is not calibrated data of version 1"},
+        {8, 1, 9, "data: is for 10 heads of width 9, but the profile has 10 of width 8"},
+        {12, 1, 11, "data: is for 11 heads of width 8"},
+        {16, 1, 7, "data: head 0: 7 bits are more than 6"},
+        {16, 1, 4, "data: bits and codebooks do not fit together"},
+        {16 + 4, 1, 5, "data: bits and codebooks do not fit together"},
+        {MEAN + 3 * HEADS * D, 1, 0x7f, NULL}, /* large or NaN, judged by its other bytes */
+        {MEAN, 4 * HEADS * D, 0xff, "layers[0].k, head 0: coefficient 0: mean is not finite"},
+        {EXP, 1, 127, "row of the basis is zero, not finite or above 32736"},
+        {BASIS, 2 * HEADS * D * D, 0, "row of the basis is zero"},
+        {SIGMA, 2 * HEADS * D, 0, "coefficient 0: sigma must be above 0 and finite"},
+        {SIGMA, 2 * HEADS * D, 0x7c, "coefficient 0: sigma must be above 0 and finite"},
+        {LEVELS, 64, 0, NULL},
+    };
+    size_t n;
+    uint8_t *raw = unpacked(&n), *edited = malloc(n + 64);
+    assert_non_null(edited);
+    kv_err err = {0};
+    if (read_frame(raw, n, 0, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        memcpy(edited, raw, n);
+        memset(edited + edits[i].at, edits[i].value, edits[i].count);
+        kv_status st = read_frame(edited, n, 0, &err);
+        if (edits[i].message && (st == KV_OK || !strstr(err.msg, edits[i].message)))
+            fail_msg("edit %zu: wanted: %s\ngot %d: %s", i, edits[i].message, st, err.msg);
+    }
+    memcpy(edited, raw, n);
+    memset(edited + LEVELS, 0, n - LEVELS); /* all levels equal */
+    assert_int_equal(read_frame(edited, n, 0, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "levels must rise"));
+    memcpy(edited, raw, n);
+    uint8_t bits[2] = {edited[16 + 1], edited[16 + 2]}; /* same sum, but rising */
+    edited[16 + 1] = bits[1];
+    edited[16 + 2] = bits[0];
+    assert_int_equal(read_frame(edited, n, 0, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "never rise"));
+    assert_int_equal(read_frame(raw, n, 1, &err), KV_EFORMAT); /* a byte after the frame */
+    assert_int_equal(read_frame(raw, n - 1, 0, &err), KV_EFORMAT);
+    assert_int_equal(read_frame(raw, n + 2, 0, &err), KV_EFORMAT);
+    assert_int_equal(read_frame(raw, 16, 0, &err), KV_EFORMAT);
+    free(raw);
+    free(edited);
+}
+
+/* Whatever bytes the data holds, reading them ends well. */
+static void profile_survives_random_data(void **state) {
+    (void)state;
+    size_t n;
+    uint8_t *raw = unpacked(&n), *edited = malloc(n);
+    assert_non_null(edited);
+    fixture_rng r = {7};
+    for (int i = 0; i < 300; i++) {
+        memcpy(edited, raw, n);
+        for (int j = 0; j <= i % 5; j++) {
+            fixture_float(&r);
+            size_t at = 16 + (r.state >> 8) % (n - 16);
+            fixture_float(&r);
+            edited[at] = (uint8_t)(r.state >> 16);
+        }
+        kv_err err;
+        read_frame(edited, n, 0, &err);
+    }
+    free(raw);
+    free(edited);
+}
+
+/* A frame that would unpack to more than the shape needs is refused from its header alone. */
+static void profile_refuses_bombs(void **state) {
+    (void)state;
+    enum { N = 64 << 20 };
+    uint8_t *raw = calloc(1, N);
+    assert_non_null(raw);
+    kv_err err = {0};
+    assert_int_equal(read_frame(raw, N, 0, &err), KV_EFORMAT);
+    assert_non_null(strstr(err.msg, "data: holds 67108864 bytes, but 10 calibrated heads of width 8 take"));
+    free(raw);
+    const char huge[] = L "model: {layers: 1, heads: 256, kv_heads: 256, head_dim: 512}\n"
+                          "layers: [{layer: 0, k: {codec: tc, bits: 4}, v: {codec: f16}}]\n"
+                          "data: !!binary |\n  AAAA\n";
+    prof *p;
+    assert_int_equal(prof_parse(huge, strlen(huge), "t.yaml", &p, &err), KV_EFORMAT);
+    assert_non_null(strstr(err.msg, "more calibrated data than the limit"));
+}
+
+/* ---- the rest ---- */
+
+static void profile_checks_ranges(void **state) {
+    (void)state;
+    prof *p = tiny();
+    kv_err err;
+    p->measured[0].kld = NAN;
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    assert_string_equal(err.msg, "t: measured[0].kld: nan is outside -0.001..1000000");
+    p->measured[0].kld = 0;
+    p->layers[2].entropy[1] = INFINITY;
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    assert_string_equal(err.msg, "t: layers[2].entropy[1]: inf is outside 0..32");
+    p->layers[2].entropy[1] = 0;
+    p->n_measured = 5;
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    p->n_measured = 0;
+    p->model_hash[0] = 'A';
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    p->model_hash[0] = 'a';
+    p->layers[0].k.bits = 0;
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    assert_string_equal(err.msg, "t: layers[0].k.bits: missing; codec tc must say its true bits");
+    p->layers[0].k.bits = 4;
+    assert_int_equal(prof_check(p, "t", &err), KV_OK);
+    prof_free(p);
+    prof *none = (prof *)&err;
+    assert_int_equal(prof_new(0, 1, 1, 1, &none, &err), KV_ERANGE);
+    assert_null(none);
+    assert_int_equal(prof_new(1, 1, 1, PROF_MAX_DIM + 1, &none, &err), KV_ERANGE);
+}
+
+static void profile_knows_its_model(void **state) {
+    (void)state;
+    prof *p = tiny();
+    kv_err err;
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 2, 8, "t.yaml", &err), KV_OK);
+    assert_int_equal(prof_matches(p, "10112233445566778899aabbccddeeff", 3, 2, 8, "t.yaml", &err), KV_EMISMATCH);
+    assert_non_null(strstr(err.msg, "hash 00112233445566778899aabbccddeeff"));
+    assert_non_null(strstr(err.msg, "hash 10112233445566778899aabbccddeeff"));
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 4, 2, 8, "t.yaml", &err), KV_EMISMATCH);
+    assert_non_null(strstr(err.msg, "3 layers"));
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 3, 8, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 2, 9, "t.yaml", &err), KV_EMISMATCH);
+    prof_free(p);
+}
+
+static void base64_is_exact(void **state) {
+    (void)state;
+    uint8_t bytes[200], back[203];
+    for (size_t n = 0; n <= 200; n++) {
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (uint8_t)(i * 37 + n);
+        size_t len, got;
+        char *text = prof_base64_encode(bytes, n, &len);
+        assert_non_null(text);
+        assert_int_equal(strlen(text), len);
+        assert_true(prof_base64_decode(text, len, back, &got));
+        assert_int_equal(got, n);
+        assert_memory_equal(bytes, back, n);
+        free(text);
+    }
+    size_t len;
+    char *text = prof_base64_encode((const uint8_t *)"Many hands", 10, &len);
+    assert_string_equal(text, "TWFueSBoYW5kcw==\n");
+    free(text);
+    static const char *const bad[] = {"A",     "AA",   "AAA",  "A===",     "====", "AA=A",
+                                      "AAAA=", "AB==", "AAB=", "AA==AAAA", "A-AA", "AA==="};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(prof_base64_decode(bad[i], strlen(bad[i]), back, &len));
+}
+
+/* docs/profile.md has a row for every key, with its type and range. */
+static void check_docs(const char *docs, const prof_field *fields, const char *path) {
+    for (const prof_field *f = fields; f->key; f++) {
+        char key[PROF_PATH], sub[PROF_PATH], row[256];
+        prof_path_join(key, path, f->key);
+        bool numeric = f->kind == PK_U32 || f->kind == PK_F32 || f->kind == PK_F64 || f->kind == PK_F32S || f->kind == PK_INDEX;
+        if (numeric)
+            snprintf(row, sizeof row, "\n| `%s` | %s | %.10g..%.10g |", key, prof_kind_names[f->kind], f->min, f->max);
+        else
+            snprintf(row, sizeof row, "\n| `%s` | %s |", key, prof_kind_names[f->kind]);
+        if (!strstr(docs, row))
+            fail_msg("docs/profile.md has no row%s", row);
+        prof_path_join(sub, key, f->kind == PK_LIST ? "[]" : "");
+        if (f->sub)
+            check_docs(docs, f->sub, f->kind == PK_LIST ? sub : key);
+    }
+}
+
+static void profile_docs_name_every_key(void **state) {
+    (void)state;
+    FILE *f = fopen(ROOT "docs/profile.md", "rb");
+    assert_non_null(f);
+    char docs[1 << 16];
+    size_t n = fread(docs, 1, sizeof docs - 1, f);
+    fclose(f);
+    docs[n] = '\0';
+    check_docs(docs, prof_schema, "");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(profile_reads_what_it_writes),
+        cmocka_unit_test(profile_reads_golden_file),
+        cmocka_unit_test(profile_rounds_once),
+        cmocka_unit_test(profile_refuses_to_write_unrounded),
+        cmocka_unit_test(profile_rounds_names_to_text),
+        cmocka_unit_test(profile_reads_policy_alone),
+        cmocka_unit_test(profile_reads_codecs_per_layer),
+        cmocka_unit_test(profile_presets_are_valid),
+        cmocka_unit_test(profile_names_what_is_wrong),
+        cmocka_unit_test(profile_bounds_what_it_reads),
+        cmocka_unit_test(profile_refuses_every_truncation),
+        cmocka_unit_test(profile_survives_every_flip),
+        cmocka_unit_test(profile_refuses_wrong_data),
+        cmocka_unit_test(profile_survives_random_data),
+        cmocka_unit_test(profile_refuses_bombs),
+        cmocka_unit_test(profile_checks_ranges),
+        cmocka_unit_test(profile_knows_its_model),
+        cmocka_unit_test(base64_is_exact),
+        cmocka_unit_test(profile_docs_name_every_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
