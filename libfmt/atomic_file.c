@@ -4,8 +4,8 @@
  * link is resolved first: the file behind it is replaced, not the link. What cannot be replaced (a pipe, a terminal, a device)
  * is written straight away; commit and abort then only close it.
  *
- * The names of unfinished temporaries are in `live`, the one mutable global of libfmt, which a signal handler must reach.
- * Whoever takes a name out of the table (by an atomic exchange) owns it, so the handler never reads freed memory.
+ * The names of unfinished temporaries are in `live`, the one mutable global of libfmt, because a signal handler must reach
+ * them. Its entries are never freed, only used again: a handler that comes at any moment reads valid memory.
  */
 #include "atomic_file.h"
 
@@ -21,43 +21,45 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_LIVE = 16 };
+enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_LIVE }; /* taken: by a thread that is still writing the name */
+
+typedef struct temp_slot {
+    _Atomic(int) state;
+    char name[PATH_MAX];
+} temp_slot;
+
+static temp_slot live[MAX_LIVE];
+
 struct atomic_file {
     FILE *stream;
-    char *path;   /* as the caller wrote it, for messages */
-    char *target; /* links resolved */
-    char *temp;   /* NULL: written straight */
-    int slot;     /* index in live, -1 = not there */
+    char *path;      /* as the caller wrote it, for messages */
+    char *target;    /* links resolved */
+    temp_slot *temp; /* NULL: written straight */
 };
 
-enum { MAX_LIVE = 32 };
-static _Atomic(char *) live[MAX_LIVE];
-
-/* Enter a name; -1 when full. */
-static int live_add(char *name) {
+static temp_slot *take_slot(void) {
     for (int i = 0; i < MAX_LIVE; i++) {
-        char *empty = NULL;
-        if (atomic_compare_exchange_strong(&live[i], &empty, name))
-            return i;
+        int expected = SLOT_FREE;
+        if (atomic_compare_exchange_strong(&live[i].state, &expected, SLOT_TAKEN))
+            return &live[i];
     }
-    return -1;
+    return NULL;
 }
 
 void atomic_file_cleanup(void) {
     int saved = errno;
-    for (int i = 0; i < MAX_LIVE; i++) {
-        char *name = atomic_exchange(&live[i], NULL); /* not freed: that is not signal-safe, and the process ends */
-        if (name)
-            unlink(name);
-    }
+    for (int i = 0; i < MAX_LIVE; i++)
+        if (atomic_load(&live[i].state) == SLOT_LIVE)
+            unlink(live[i].name);
     errno = saved;
 }
 
 static void release(atomic_file *f) {
     if (f->stream)
         fclose(f->stream);
-    /* If the handler took the name it may still be using it: then leave it. */
-    if (f->slot < 0 || atomic_exchange(&live[f->slot], NULL) == f->temp)
-        free(f->temp);
+    if (f->temp)
+        atomic_store(&f->temp->state, SLOT_FREE);
     free(f->target);
     free(f->path);
     free(f);
@@ -97,17 +99,17 @@ static kv_status resolve_target(atomic_file *f, mode_t *mode, bool *exists, kv_e
     return f->target ? KV_OK : fail_errno(err, f->path, "cannot resolve");
 }
 
-/* Create f->temp with six random letters in place of the six X. Like mkstemp, but with permissions as the umask gives them. */
-static int open_temp(atomic_file *f) {
+/* Create a temporary with random letters in place of the six X at `at`. Like mkstemp, but with permissions as the umask gives
+ * them. -1 and errno on failure. */
+static int open_temp(const char *name, char *at) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
-    char *at = f->temp + strlen(f->temp) - strlen("XXXXXX.tmp");
     for (int tries = 0; tries < 100; tries++) {
         unsigned char random[6];
         if (getrandom(random, sizeof random, 0) != sizeof random)
             return -1;
         for (size_t i = 0; i < sizeof random; i++)
             at[i] = letters[random[i] % 32];
-        int fd = open(f->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST)
             return fd;
     }
@@ -117,15 +119,16 @@ static int open_temp(atomic_file *f) {
 static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *err) {
     const char *slash = strrchr(f->target, '/');
     int folder = slash ? (int)(slash - f->target) + 1 : 0;
-    if (asprintf(&f->temp, "%.*s.%s.XXXXXX.tmp", folder, f->target, f->target + folder) < 0) {
-        f->temp = NULL;
-        return kv_fail(err, KV_ENOMEM, "%s: out of memory", f->path);
-    }
-    /* Entered before it exists: a signal in between finds nothing to remove, instead of leaving a file behind. */
-    f->slot = live_add(f->temp);
-    if (f->slot < 0)
+    f->temp = take_slot();
+    if (!f->temp)
         return kv_fail(err, KV_EINVAL, "%s: more than %d files are being written at once", f->path, MAX_LIVE);
-    int fd = open_temp(f);
+    char *name = f->temp->name;
+    int len = snprintf(name, sizeof f->temp->name, "%.*s.%s.XXXXXX.tmp", folder, f->target, f->target + folder);
+    if (len >= (int)sizeof f->temp->name)
+        return kv_fail(err, KV_EIO, "%s: the path is too long", f->path);
+    /* Live before it exists: a signal in between finds nothing to remove, instead of leaving a file behind. */
+    atomic_store(&f->temp->state, SLOT_LIVE);
+    int fd = open_temp(name, name + len - strlen("XXXXXX.tmp"));
     if (fd < 0)
         return fail_errno(err, f->path, "cannot create a temporary file beside it");
     if (exists)
@@ -133,7 +136,7 @@ static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *e
     f->stream = fdopen(fd, "w");
     if (!f->stream) {
         close(fd);
-        unlink(f->temp);
+        unlink(name);
         return fail_errno(err, f->path, "cannot open");
     }
     return KV_OK;
@@ -145,7 +148,6 @@ kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err) {
         free(f);
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
     }
-    f->slot = -1;
 
     mode_t mode;
     bool exists;
@@ -190,7 +192,7 @@ kv_status atomic_file_commit(atomic_file *f, kv_err *err) {
         st = fail_errno(err, f->path, "cannot write");
     else if (failed_before) /* errno of that write is long gone */
         st = kv_fail(err, KV_EIO, "%s: could not be written in full (is the disk full?)", f->path);
-    else if (f->temp && rename(f->temp, f->target) != 0)
+    else if (f->temp && rename(f->temp->name, f->target) != 0)
         st = fail_errno(err, f->path, "cannot rename the finished temporary file");
     if (st != KV_OK) {
         atomic_file_abort(f);
@@ -206,7 +208,7 @@ void atomic_file_abort(atomic_file *f) {
     if (!f)
         return;
     if (f->temp)
-        unlink(f->temp);
+        unlink(f->temp->name);
     release(f);
 }
 
