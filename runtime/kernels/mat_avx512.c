@@ -11,6 +11,8 @@
 /* Formats and token counts are constants after inlining: one loop nest for each. */
 #define INLINE static inline __attribute__((always_inline))
 
+enum { ABREAST = 4 };
+
 static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride) {
     const __m512i abs = _mm512_set1_epi32(0x7fffffff);
     const __m512 magic = _mm512_set1_ps(0x1.8p23f);
@@ -90,31 +92,44 @@ INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t g, __m512 d, __m512 
         *o = _mm512_mul_ps(*w, _mm512_set1_ps((float)-f.offset));
 }
 
-/* Sum of code * q over quads first..last-1. */
-INLINE __m512i dot(const __m512i *quads, const int8_t *q, int first, int last) {
-    __m512i sum = _mm512_setzero_si512();
+/* Sums of code * q over quads first..last-1 for ABREAST tokens: side by side, so that no instruction waits for the one before.
+ */
+INLINE void dot(const __m512i *quads, const rt_act_block *x, int toks, int first, int last, __m512i *sum) {
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++)
+        sum[t] = _mm512_setzero_si512();
 #pragma GCC unroll 8
-    for (int k = first; k < last; k++) {
-        int four;
-        memcpy(&four, q + 4 * k, sizeof four);
-        sum = _mm512_dpbusd_epi32(sum, quads[k], _mm512_set1_epi32(four));
-    }
-    return sum;
+    for (int k = first; k < last; k++)
+#pragma GCC unroll 4
+        for (int t = 0; t < toks; t++) {
+            int four;
+            memcpy(&four, x[t].q + 4 * k, sizeof four);
+            sum[t] = _mm512_dpbusd_epi32(sum[t], quads[k], _mm512_set1_epi32(four));
+        }
 }
 
-/* One block and one token: the new accumulator. */
-INLINE __m512 step(rt_fmt f, const __m512i *quads, const __m512 *w, const __m512 *o, const rt_act_block *x, __m512 acc) {
-    __m512 u;
-    if (f.group == 32) {
-        u = _mm512_mul_ps(w[0], _mm512_cvtepi32_ps(dot(quads, x->q, 0, 8)));
-        u = _mm512_fmadd_ps(o[0], _mm512_set1_ps(x->sum), u);
-    } else {
-        u = _mm512_mul_ps(w[0], _mm512_cvtepi32_ps(dot(quads, x->q, 0, 4)));
-        u = _mm512_fmadd_ps(w[1], _mm512_cvtepi32_ps(dot(quads, x->q, 4, 8)), u);
-        u = _mm512_fmadd_ps(o[0], _mm512_set1_ps(x->sum2[0]), u);
-        u = _mm512_fmadd_ps(o[1], _mm512_set1_ps(x->sum2[1]), u);
+/* One block and up to ABREAST tokens. */
+INLINE void step(rt_fmt f, const __m512i *quads, const __m512 *w, const __m512 *o, const rt_act_block *x, int toks,
+                 __m512 *acc) {
+    __m512i sum[ABREAST];
+    __m512 u[ABREAST];
+    dot(quads, x, toks, 0, f.group / 4, sum);
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++)
+        u[t] = _mm512_mul_ps(w[0], _mm512_cvtepi32_ps(sum[t]));
+    if (f.group == 16)
+        dot(quads, x, toks, 4, 8, sum);
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++) {
+        if (f.group == 32) {
+            u[t] = _mm512_fmadd_ps(o[0], _mm512_set1_ps(x[t].sum), u[t]);
+        } else {
+            u[t] = _mm512_fmadd_ps(w[1], _mm512_cvtepi32_ps(sum[t]), u[t]);
+            u[t] = _mm512_fmadd_ps(o[0], _mm512_set1_ps(x[t].sum2[0]), u[t]);
+            u[t] = _mm512_fmadd_ps(o[1], _mm512_set1_ps(x[t].sum2[1]), u[t]);
+        }
+        acc[t] = _mm512_fmadd_ps(u[t], _mm512_set1_ps(x[t].d), acc[t]);
     }
-    return _mm512_fmadd_ps(u, _mm512_set1_ps(x->d), acc);
 }
 
 /* One tile and `toks` tokens of a group of n. */
@@ -138,8 +153,8 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
             if (f.group == 16)
                 load_scale(f, rec, 2 * b + 1, d, min, &w[1], &o[1]);
 #pragma GCC unroll 16
-            for (int t = 0; t < toks; t++)
-                acc[t] = step(f, quads, w, o, x + t, acc[t]);
+            for (int t = 0; t < toks; t += ABREAST)
+                step(f, quads, w, o, x + t, toks < ABREAST ? toks : ABREAST, acc + t);
         }
     }
     __mmask16 rows = (__mmask16)((1u << rt_tile_n_rows(m, tile)) - 1);
