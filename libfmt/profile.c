@@ -113,6 +113,14 @@ float prof_codec_bits(kv_codec_id id) {
     return bits[id];
 }
 
+prof_kv prof_layer_k(const prof *p, uint32_t layer) {
+    return p->layers ? p->layers[layer].k : (prof_kv){.codec = p->default_k, .bits = prof_codec_bits(p->default_k)};
+}
+
+prof_kv prof_layer_v(const prof *p, uint32_t layer) {
+    return p->layers ? p->layers[layer].v : (prof_kv){.codec = p->default_v, .bits = prof_codec_bits(p->default_v)};
+}
+
 size_t prof_n_tc(const prof *p) {
     size_t n = 0;
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++)

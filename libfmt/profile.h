@@ -86,6 +86,11 @@ kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
 kv_status prof_tc_alloc_levels(prof_tc *t, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 
+/* How K (or V) of a layer is stored: the layer's own entry, or the policy's default; `heads` stays borrowed. layer < n_layer
+ * where the profile has layers, else anything. */
+prof_kv prof_layer_k(const prof *p, uint32_t layer);
+prof_kv prof_layer_v(const prof *p, uint32_t layer);
+
 /* Round every float to its storage precision; call before measuring. */
 void prof_round(prof *p);
 
@@ -105,6 +110,8 @@ kv_status prof_save(const prof *p, const char *path, kv_err *err); /* atomic */
 kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err);
 /* Write `src` with the profile baked in (replacing one that is there) to `path`, or with p == NULL: without any profile. */
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err);
+/* Bytes that prof_pack adds to a model without a profile (but for up to one alignment of padding). */
+kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err);
 
 /* KV_EMISMATCH with both hashes or shapes named when the profile is for another model. */
 kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, uint32_t n_kv_head, uint32_t head_dim,

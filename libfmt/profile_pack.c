@@ -32,26 +32,51 @@ kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
     return prof_parse_parts(text.s, text.len, data ? data->raw : NULL, data ? data->raw_bytes : 0, where, out, err);
 }
 
+/* What a profile looks like inside a GGUF. */
+typedef struct packed {
+    uint32_t version;
+    char *text;
+    uint8_t *frame; /* NULL where there is no calibrated data */
+    size_t text_len, frame_len;
+} packed;
+
+static void packed_free(packed *k) {
+    free(k->text);
+    free(k->frame);
+}
+
+static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
+    *k = (packed){.version = PROF_VERSION};
+    kv_status st = prof_format_parts(p, false, &k->text, &k->text_len, err);
+    if (st == KV_OK && prof_n_tc(p) > 0)
+        st = prof_blob_encode(p, &k->frame, &k->frame_len, err);
+    return st;
+}
+
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err) {
     if (!p)
         return gguf_copy(src, path, PREFIX, NULL, 0, err);
-    char *text = NULL;
-    uint8_t *frame = NULL;
-    size_t text_len, frame_len;
-    const uint32_t version = PROF_VERSION;
-    kv_status st = prof_format_parts(p, false, &text, &text_len, err);
-    if (st != KV_OK)
-        goto done;
-    gguf_set sets[3] = {{KEY_VERSION, GGUF_U32, &version, sizeof version}, {KEY_TEXT, GGUF_STRING, text, text_len}};
-    size_t n = 2;
-    if (prof_n_tc(p) > 0) {
-        if ((st = prof_blob_encode(p, &frame, &frame_len, err)) != KV_OK)
-            goto done;
-        sets[n++] = (gguf_set){KEY_DATA, GGUF_ARRAY, frame, frame_len};
+    packed k;
+    kv_status st = packed_make(p, &k, err);
+    if (st == KV_OK) {
+        const gguf_set sets[] = {{KEY_VERSION, GGUF_U32, &k.version, sizeof k.version},
+                                 {KEY_TEXT, GGUF_STRING, k.text, k.text_len},
+                                 {KEY_DATA, GGUF_ARRAY, k.frame, k.frame_len}};
+        st = gguf_copy(src, path, PREFIX, sets, k.frame ? 3 : 2, err);
     }
-    st = gguf_copy(src, path, PREFIX, sets, n, err);
-done:
-    free(text);
-    free(frame);
+    packed_free(&k);
+    return st;
+}
+
+kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err) {
+    enum { KEY = 8 + 4, STRING = 8, ARRAY = 4 + 8 }; /* lengths and types */
+    packed k;
+    kv_status st = packed_make(p, &k, err);
+    if (st == KV_OK) {
+        *bytes = strlen(KEY_VERSION) + KEY + sizeof k.version + strlen(KEY_TEXT) + KEY + STRING + k.text_len;
+        if (k.frame)
+            *bytes += strlen(KEY_DATA) + KEY + ARRAY + k.frame_len;
+    }
+    packed_free(&k);
     return st;
 }

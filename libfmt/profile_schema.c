@@ -23,11 +23,11 @@ static const prof_field model_fields[] = {
 static const prof_field made_fields[] = {
     {"tool", PK_STR, 0, AT(prof, tool_version)},
     {"text", PK_HASH, 0, AT(prof, text_hash)},
-    {"tokens", PK_U32, 0, AT(prof, calib_tokens), RANGE(0, UINT32_MAX)},
-    {"ctx", PK_U32, 0, AT(prof, calib_ctx), RANGE(0, UINT32_MAX)},
-    {"entropy_sinks", PK_U32, 0, AT(prof, entropy_sinks), RANGE(0, UINT32_MAX)},
-    {"seed", PK_U64, 0, AT(prof, seed), RANGE(0, 0x1p64)},
-    {"target_bits", PK_F64, 0, AT(prof, target_bits), RANGE(0, 32), .digits = 6},
+    {"tokens", PK_U32, PF_REQUIRED, AT(prof, calib_tokens), RANGE(0, UINT32_MAX)},
+    {"ctx", PK_U32, PF_REQUIRED, AT(prof, calib_ctx), RANGE(0, UINT32_MAX)},
+    {"entropy_sinks", PK_U32, PF_REQUIRED, AT(prof, entropy_sinks), RANGE(0, UINT32_MAX)},
+    {"seed", PK_U64, PF_REQUIRED, AT(prof, seed), RANGE(0, 0x1p64)},
+    {"target_bits", PK_F64, PF_REQUIRED, AT(prof, target_bits), RANGE(0, 32), .digits = 6},
     {0},
 };
 

@@ -213,9 +213,10 @@ static void profile_presets_are_valid(void **state) {
     }
 }
 
-#define P "version: 1\npolicy: {sinks: 4, window: 128, k: f16, v: f16}\n"
-#define L "version: 1\npolicy: {sinks: 4, window: 128}\n"
-#define M "model: {layers: 1, heads: 2, kv_heads: 1, head_dim: 64}\n"
+#define P    "version: 1\npolicy: {sinks: 4, window: 128, k: f16, v: f16}\n"
+#define L    "version: 1\npolicy: {sinks: 4, window: 128}\n"
+#define MADE "made: {tokens: 1, ctx: 1, entropy_sinks: 0, seed: 1, "
+#define M    "model: {layers: 1, heads: 2, kv_heads: 1, head_dim: 64}\n"
 static const struct {
     const char *text, *message;
 } wrong[] = {
@@ -243,11 +244,12 @@ static const struct {
     {"version: 1\npolicy: {sinks: 0, window: 0, k: q5_0, v: f16}",
      "policy.k: 'q5_0' is not a codec that may stand here: f32, f16, q8_0, q4_0"},
     {"version: 1\npolicy: {sinks: 0, window: 0, k: tc, v: f16}", "policy.k: 'tc' is not a codec that may stand here"},
-    {P "made: {target_bits: .nan}", "made.target_bits: expected number, not '.nan'"},
-    {P "made: {target_bits: .inf}", "made.target_bits: expected number, not '.inf'"},
-    {P "made: {target_bits: 1e999}", "made.target_bits: 1e999 is outside 0..32"},
-    {P "made: {target_bits: 1e}", "made.target_bits: expected number, not '1e'"},
-    {P "made: {seed: 18446744073709551616}", "made.seed: 18446744073709551616 is outside"},
+    {P MADE "target_bits: .nan}", "made.target_bits: expected number, not '.nan'"},
+    {P MADE "target_bits: .inf}", "made.target_bits: expected number, not '.inf'"},
+    {P MADE "target_bits: 1e999}", "made.target_bits: 1e999 is outside 0..32"},
+    {P MADE "target_bits: 1e}", "made.target_bits: expected number, not '1e'"},
+    {P "made: {tokens: 1, ctx: 1, entropy_sinks: 0, target_bits: 4, seed: 18446744073709551616}",
+     "made.seed: 18446744073709551616 is outside"},
     {P "made: {text: \"xyz\"}", "made.text: expected a hash of 32 hex digits (0-9a-f), not 'xyz'"},
     {P "made: {tool: ~}", "t.yaml:3: made.tool: has no value"},
     {P "made: {tool: \"a\\nb\"}", "made.tool: expected printable text"},
