@@ -2,8 +2,9 @@
  *
  * Per layer and KV head a token is a sink (one of the first `sinks`, f16), in the window (newest `window`, f16) or in the body
  * (encoded, once, in blocks of KV_BLOCK tokens laid out for SIMD). There is no other copy of the body. Query i reads key j at
- * full precision exactly when i - j < window or j < sinks, in prefill and decode alike: the f16 ring holds window + n_batch
- * tokens, and a token is encoded before the first query that must read it so. With f32 or f16 as the codec of both K and V
+ * full precision exactly when i - j < window or j < sinks, in prefill and decode alike: the f16 ring holds the window, the
+ * tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that must read
+ * it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
  * everything is body.
  * The bytes of the cache depend on the tokens alone, not on how they were batched.
  */

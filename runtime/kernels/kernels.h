@@ -23,6 +23,9 @@ enum {
 };
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
+struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
+
+enum { RT_TC_TRIALS = 8 }; /* gains tried per token by the transform codec */
 
 /* Scalar codebooks of a head's coded dimensions (transform codec). Code of r in dimension i: node = 1; for each of bits[i]
  * steps: node = 2 node + (r > mids[i*stride + node]); code = node - 2^bits[i]. */
@@ -33,7 +36,6 @@ typedef struct rt_tc_book {
     const float *levels; /* (n, stride) ascending, the first 2^bits[i] count */
     const float *mids;   /* (n, stride) midpoints between levels as a search tree, root at 1 */
 } rt_tc_book;
-struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
 
 typedef struct rt_kernels {
     rt_cpu level;

@@ -1,0 +1,363 @@
+/* Attention over the cache.
+ *
+ * A query's answer is built from partial softmaxes over fixed ranges of KV_RANGE positions, merged in order; inside a range,
+ * tiles of KV_BLOCK positions are taken in order, first what the query reads encoded, then what it reads in f16. Masks depend
+ * on the query, tile borders on absolute positions only, and a masked token adds exact zeros. So the bits of the answer depend
+ * neither on the batch nor on the number of threads, although the work is cut up in two ways:
+ *   prefill  items (KV head, some tokens): a tile is decoded once for all their query heads
+ *   decode   items (KV head, range): threads share even a single head
+ * Queries are scaled first and, where the codec says so, turned into its space once; sums of values are turned back once.
+ */
+#include "cache_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+/* Running softmax of `rows` query rows: out = (o + output(oc, body)) / sum. */
+typedef struct acc {
+    float *m, *sum; /* (rows) greatest score, sum of exp(score - m) */
+    float *body;    /* (rows) the part of sum whose values were read in coded space */
+    float *dev;     /* (rows) sum of exp(score - m) (score - m), for the entropy */
+    float *o, *oc;  /* (rows, dim), (rows, cdim of V) weighted values in model and coded space */
+} acc;
+
+/* Some query tokens of one KV head: rows = tokens x heads of its group. */
+typedef struct tile {
+    const kv_job *j;
+    const kv_scratch *s;
+    const kv_lane *k, *v;
+    uint32_t head, pos, n; /* tokens at pos .. pos+n-1 */
+    uint32_t group, rows;
+    uint64_t mask[KV_ROWS]; /* of the tile at hand: bit t = token t is visible */
+} tile;
+
+static uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static acc acc_at(const kv_cache *c, float *mem, size_t rows) {
+    return (acc){mem, mem + rows, mem + 2 * rows, mem + 3 * rows, mem + 4 * rows, mem + rows * (4 + (size_t)c->dim)};
+}
+
+static void acc_reset(const kv_cache *c, const acc *a, size_t rows) {
+    memset(a->m, 0, kv_acc_floats(c, rows) * sizeof(float));
+    for (size_t r = 0; r < rows; r++)
+        a->m[r] = -INFINITY;
+}
+
+static float exp_one(const rt_kernels *k, float x, float max) {
+    return k->exp_sum(&x, 1, max);
+}
+
+/* Move row r to the new maximum m. */
+static void acc_rescale(const tile *t, const acc *a, uint32_t r, float m) {
+    float f = exp_one(t->j->k, a->m[r], m), by = a->m[r] - m;
+    if (f != 1.0f) {
+        float *o = a->o + (size_t)r * t->j->c->dim, *oc = a->oc + (size_t)r * t->v->coder.cdim;
+        a->dev[r] = f > 0 ? f * fmaf(by, a->sum[r], a->dev[r]) : 0;
+        a->sum[r] *= f;
+        a->body[r] *= f;
+        for (uint32_t i = 0; i < t->j->c->dim; i++)
+            o[i] *= f;
+        if (t->v->coder.ops->output)
+            for (uint32_t i = 0; i < t->v->coder.cdim; i++)
+                oc[i] *= f;
+    }
+    a->m[r] = m;
+}
+
+/* Add `part`, whose tokens come after those of `total`. */
+static void acc_merge(const tile *t, const acc *total, const acc *part) {
+    uint32_t dim = t->j->c->dim, cdim = t->v->coder.cdim;
+    for (uint32_t r = 0; r < t->rows; r++) {
+        if (part->m[r] == -INFINITY)
+            continue;
+        float m = fmaxf(total->m[r], part->m[r]);
+        acc_rescale(t, total, r, m);
+        acc_rescale(t, part, r, m);
+        total->sum[r] += part->sum[r];
+        total->body[r] += part->body[r];
+        total->dev[r] += part->dev[r];
+        for (uint32_t i = 0; i < dim; i++)
+            total->o[(size_t)r * dim + i] += part->o[(size_t)r * dim + i];
+        if (t->v->coder.ops->output)
+            for (uint32_t i = 0; i < cdim; i++)
+                total->oc[(size_t)r * cdim + i] += part->oc[(size_t)r * cdim + i];
+    }
+}
+
+/* Bits t of positions t0 + t in [from, to). */
+static uint64_t span(uint32_t t0, uint32_t from, uint32_t to) {
+    from = from > t0 ? from - t0 : 0;
+    to = to > t0 ? to - t0 : 0;
+    if (from >= to || from >= 64)
+        return 0;
+    return (to < 64 ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
+}
+
+/* First position that a query at pos sees. */
+static uint32_t first_seen(const kv_layer *l, uint32_t pos) {
+    return l->swa && pos >= l->swa ? pos + 1 - l->swa : 0;
+}
+
+/* What the query at pos sees of the tile at t0: encoded, or else at full precision. */
+static uint64_t visible(const kv_layer *l, uint32_t pos, uint32_t t0, bool body) {
+    uint64_t all = span(t0, first_seen(l, pos), pos + 1), coded = span(t0, l->sinks, kv_encoded(l, pos + 1));
+    return all & (body ? coded : ~coded);
+}
+
+/* Decode f16 copies of the tile at t0 into model space. Tokens that are neither sinks nor in the ring come out as anything
+ * finite: they are masked. */
+static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, float *dst) {
+    const kv_job *j = t->j;
+    const kv_cache *c = j->c;
+    const kv_layer *l = j->layer;
+    bool key = lane->coder.side == KV_SIDE_K;
+    if (l->ring_cap) {
+        const kv_coder *f16 = &c->f16[lane->coder.side];
+        f16->ops->decode(f16, j->k, kv_full_block(c, l, lane, j->passing, t0 / KV_BLOCK), n, dst);
+    } else {
+        memset(dst, 0, (size_t)c->dim * KV_BLOCK * sizeof *dst);
+    }
+    for (uint32_t i = t0; i < min_u32(l->sinks, t0 + n); i++) {
+        float row[PROF_MAX_DIM];
+        j->k->f16_load(l->sink + lane->sink_off + (size_t)i * c->dim, c->dim, row);
+        if (key)
+            for (uint32_t d = 0; d < c->dim; d++)
+                dst[(size_t)d * KV_BLOCK + (i - t0)] = row[d];
+        else
+            memcpy(dst + (size_t)(i - t0) * c->dim, row, c->dim * sizeof *row);
+    }
+    return dst;
+}
+
+static const float *load(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, bool coded, float *dst) {
+    if (!coded)
+        return load_full(t, lane, t0, n, dst);
+    return lane->coder.ops->decode(&lane->coder, t->j->k, kv_body_block(t->j->layer, lane, t0 / KV_BLOCK), n, dst);
+}
+
+/* Entropy term of one row before its scores are overwritten: sum of exp(s - m) (s - m). */
+static float deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
+    float e[KV_BLOCK];
+    double sum = 0;
+    memcpy(e, s, n * sizeof *e);
+    k->exp_sum(e, n, m);
+    for (uint32_t i = 0; i < n; i++)
+        if (e[i] > 0)
+            sum += (double)e[i] * ((double)s[i] - m);
+    return (float)sum;
+}
+
+/* Scores of n tokens -> weights, row by row, with the running maximum and sum brought up to date. */
+static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, bool coded_values) {
+    const rt_kernels *k = t->j->k;
+    uint64_t all = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
+    for (uint32_t r = 0; r < t->rows; r++) {
+        float *s = t->s->s + (size_t)r * KV_BLOCK;
+        uint64_t mask = t->mask[r / t->group];
+        if (!mask) {
+            memset(s, 0, n * sizeof *s);
+            continue;
+        }
+        for (uint64_t hide = all & ~mask; hide; hide &= hide - 1)
+            s[__builtin_ctzll(hide)] = -INFINITY;
+        float top = k->max(s, n) + bias[r];
+        if (top > a->m[r])
+            acc_rescale(t, a, r, top);
+        float m = a->m[r] - bias[r];
+        if (t->j->entropy)
+            a->dev[r] += deviation(k, s, n, m);
+        float sum = k->exp_sum(s, n, m);
+        a->sum[r] += sum;
+        if (coded_values)
+            a->body[r] += sum;
+    }
+}
+
+/* One tile, one of its two kinds of tokens, all rows. */
+static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
+    const kv_scratch *s = t->s;
+    const kv_codec *kc = t->k->coder.ops, *vc = t->v->coder.ops;
+    uint64_t any = 0;
+    for (uint32_t i = 0; i < t->n; i++)
+        any |= t->mask[i] = visible(t->j->layer, t->pos + i, t0, body);
+    if (!any)
+        return;
+    uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
+    bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
+    bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
+    const float *kt = load(t, t->k, t0, n, coded_k, s->kt);
+    t->j->k->attn_scores(turn_k ? s->qc : s->q, t->rows, turn_k ? t->k->coder.cdim : dim, kt, s->s, KV_BLOCK);
+    softmax(t, a, n, turn_k ? s->bias : s->no_bias, coded_v);
+    const float *v = load(t, t->v, t0, n, coded_v, s->v);
+    t->j->k->attn_values(s->s, KV_BLOCK, t->rows, n, v, turn_v ? t->v->coder.cdim : dim, turn_v ? a->oc : a->o);
+}
+
+static void attend_range(tile *t, const acc *a, uint32_t range) {
+    uint32_t lo = max_u32(range * KV_RANGE, first_seen(t->j->layer, t->pos) & ~(uint32_t)(KV_BLOCK - 1));
+    uint32_t hi = min_u32((range + 1) * KV_RANGE, t->pos + t->n);
+    acc_reset(t->j->c, a, t->rows);
+    for (uint32_t t0 = lo; t0 < hi; t0 += KV_BLOCK) {
+        attend_pass(t, a, t0, true);
+        attend_pass(t, a, t0, false);
+    }
+}
+
+/* Set up `n` query tokens from `first` of the call on, of one KV head. */
+static void tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n) {
+    const kv_cache *c = j->c;
+    t->j = j;
+    t->s = &c->scratch[omp_get_thread_num()];
+    t->head = head;
+    t->k = &j->layer->lanes[2 * head];
+    t->v = &j->layer->lanes[2 * head + 1];
+    t->pos = j->pos + first;
+    t->n = n;
+    t->group = c->n_head / c->n_kv_head;
+    t->rows = n * t->group;
+}
+
+/* Scaled queries, and their image in K's coded space. */
+static void tile_queries(const tile *t) {
+    const kv_cache *c = t->j->c;
+    const kv_coder *k = &t->k->coder;
+    size_t len = (size_t)t->group * c->dim;
+    for (uint32_t i = 0; i < t->n; i++) {
+        const float *src = t->j->q + ((size_t)(t->pos - t->j->pos + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
+        for (size_t d = 0; d < len; d++)
+            t->s->q[i * len + d] = src[d] * t->j->scale;
+    }
+    if (k->ops->query)
+        k->ops->query(k, t->j->k, t->s->q, t->rows, t->s->qc, t->s->bias);
+}
+
+static void tile_finish(const tile *t, const acc *a) {
+    const kv_job *j = t->j;
+    const kv_cache *c = j->c;
+    const kv_coder *v = &t->v->coder;
+    if (v->ops->output)
+        v->ops->output(v, j->k, a->oc, a->body, t->rows, a->o);
+    for (uint32_t r = 0; r < t->rows; r++) {
+        size_t row = (size_t)(t->pos - j->pos + r / t->group) * c->n_head + (size_t)t->head * t->group + r % t->group;
+        float inv = 1.0f / a->sum[r];
+        for (uint32_t d = 0; d < c->dim; d++)
+            j->out[row * c->dim + d] = a->o[(size_t)r * c->dim + d] * inv;
+        double log_sum = log((double)a->sum[r]);
+        if (j->lse)
+            j->lse[row] = (float)(a->m[r] + log_sum);
+        if (j->entropy)
+            j->entropy[row] = (float)fmax(0, log_sum - (double)a->dev[r] / a->sum[r]);
+    }
+}
+
+/* Prefill: each item goes through its ranges alone. Later tokens have more to read, so they go first. */
+static void attend_tiles(const kv_job *j, uint32_t n_tok) {
+    const kv_cache *c = j->c;
+    uint32_t n_tile = (j->n + n_tok - 1) / n_tok;
+#pragma omp for schedule(dynamic)
+    for (uint32_t i = 0; i < n_tile * c->n_kv_head; i++) {
+        uint32_t first = (n_tile - 1 - i / c->n_kv_head) * n_tok;
+        tile t;
+        tile_init(&t, j, i % c->n_kv_head, first, min_u32(n_tok, j->n - first));
+        tile_queries(&t);
+        acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
+        acc_reset(c, &total, t.rows);
+        for (uint32_t r = first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
+            attend_range(&t, &part, r);
+            acc_merge(&t, &total, &part);
+        }
+        tile_finish(&t, &total);
+    }
+}
+
+/* Decode: one token, items are ranges; then each head's parts are merged. */
+static void attend_ranges(const kv_job *j) {
+    const kv_cache *c = j->c;
+    uint32_t first = first_seen(j->layer, j->pos) / KV_RANGE, n_range = j->pos / KV_RANGE + 1 - first;
+    size_t floats = kv_acc_floats(c, c->n_head / c->n_kv_head);
+#pragma omp for schedule(dynamic)
+    for (uint32_t i = 0; i < n_range * c->n_kv_head; i++) {
+        tile t;
+        tile_init(&t, j, i / n_range, 0, 1);
+        tile_queries(&t);
+        acc part = acc_at(c, c->parts + i * floats, t.rows);
+        attend_range(&t, &part, first + i % n_range);
+    }
+#pragma omp for schedule(static)
+    for (uint32_t head = 0; head < c->n_kv_head; head++) {
+        tile t;
+        tile_init(&t, j, head, 0, 1);
+        acc total = acc_at(c, t.s->total, t.rows);
+        acc_reset(c, &total, t.rows);
+        for (uint32_t r = 0; r < n_range; r++) {
+            acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
+            acc_merge(&t, &total, &part);
+        }
+        tile_finish(&t, &total);
+    }
+}
+
+/* NaN fails the comparison, Inf is above any limit. */
+static bool storable(const float *x, size_t n, float limit) {
+    bool good = true;
+    for (size_t i = 0; i < n; i++)
+        good &= fabsf(x[i]) <= limit;
+    return good;
+}
+
+static kv_status check_call(const kv_cache *c, uint32_t layer, const float *k, const float *v, uint32_t n, kv_err *err) {
+    if (layer >= c->n_layer || !n || n > c->n_batch)
+        return kv_fail(err, KV_EINVAL, "cache: layer %u or batch of %u tokens outside 0..%u and 1..%u", layer, n,
+                       c->n_layer - 1, c->n_batch);
+    if (n > c->n_ctx - c->len)
+        return kv_fail(err, KV_ERANGE, "cache: the context of %u tokens is full: %u held, %u more do not fit", c->n_ctx, c->len,
+                       n);
+    size_t size = (size_t)n * c->n_kv_head * c->dim;
+    if (!storable(k, size, c->limit) || !storable(v, size, c->limit))
+        return kv_fail(err, KV_ERANGE, "cache: layer %u, tokens %u to %u: a key or value is NaN, infinite or above %g", layer,
+                       c->len, c->len + n - 1, (double)c->limit);
+    return KV_OK;
+}
+
+kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
+                    float scale, float *out, float *lse, float *entropy, kv_err *err) {
+    kv_status st = check_call(c, layer, k, v, n, err);
+    if (st)
+        return st;
+    st = kv_layer_rewind(c, &c->layers[layer], c->len, false, err); /* a batch that failed half-way left tokens behind */
+    if (st)
+        return st;
+    kv_job j = {.c = c,
+                .layer = &c->layers[layer],
+                .k = e->k,
+                .pos = c->len,
+                .n = n,
+                .q = q,
+                .key = k,
+                .val = v,
+                .scale = scale,
+                .out = out,
+                .lse = lse,
+                .entropy = entropy};
+    uint32_t group = c->n_head / c->n_kv_head, n_threads = (uint32_t)min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
+    uint32_t fit = group < KV_ROWS ? KV_ROWS / group : 1, share = n * c->n_kv_head / (4 * n_threads);
+    uint32_t n_tok = max_u32(1, min_u32(fit, share));
+    kv_put_plan(&j);
+#pragma omp parallel num_threads(n_threads)
+    {
+        kv_put(&j);
+        if (n == 1)
+            attend_ranges(&j);
+        else
+            attend_tiles(&j, n_tok);
+        kv_settle(&j);
+    }
+    return KV_OK;
+}

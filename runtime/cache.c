@@ -1,0 +1,318 @@
+/* The cache: what is stored where (cache_internal.h), sizes, truncation, digest. */
+#define XXH_STATIC_LINKING_ONLY /* the state on the stack */
+#include "cache_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static uint32_t blocks(uint64_t tokens) {
+    return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* ---- creation ---- */
+
+static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
+    if (!cfg->n_layer || !cfg->n_kv_head || !cfg->n_head || cfg->n_head % cfg->n_kv_head)
+        return kv_fail(err, KV_EINVAL, "cache: %u layers, %u heads and %u KV heads do not fit", cfg->n_layer, cfg->n_head,
+                       cfg->n_kv_head);
+    if (!cfg->head_dim || cfg->head_dim > PROF_MAX_DIM)
+        return kv_fail(err, KV_EINVAL, "cache: head_dim %u is not between 1 and %d", cfg->head_dim, PROF_MAX_DIM);
+    if (cfg->n_layer > PROF_MAX_LAYERS || cfg->n_head > (1 << 16))
+        return kv_fail(err, KV_EINVAL, "cache: %u layers or %u heads are too many", cfg->n_layer, cfg->n_head);
+    if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
+        return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
+                       cfg->n_batch);
+    return KV_OK;
+}
+
+/* A window or sinks that cover all that can ever be read make a lossy codec pointless. */
+static const kv_codec *pick_codec(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer, const kv_codec_sel *sel) {
+    const kv_codec *codec = kv_codec_get(sel->id);
+    uint32_t swa = cfg->swa ? cfg->swa[layer] : 0, span = swa ? min_u32(swa, c->n_ctx) : c->n_ctx;
+    if (codec && !codec->exact && (cfg->window >= span || cfg->sinks >= c->n_ctx))
+        return &kv_codec_f16;
+    return codec;
+}
+
+/* Set up all coders; inverting the bases takes a while, so lanes are shared out. The first failure in order is reported. */
+static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads, kv_err *err) {
+    size_t n = (size_t)c->n_layer * c->n_kv_head * 2, failed = n;
+    kv_err first = {0};
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+    for (size_t i = 0; i < n; i++) {
+        const kv_codec_sel *sel = (i % 2 ? cfg->v : cfg->k) + i / 2;
+        const kv_codec *codec = pick_codec(c, cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
+        kv_err e = {0};
+        kv_status st = codec ? kv_coder_init(&c->lanes[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &e)
+                             : kv_fail(&e, KV_EINVAL, "no codec has the number %d", (int)sel->id);
+        if (st) {
+#pragma omp critical(kv_init_coders)
+            if (i < failed) {
+                failed = i;
+                first = e;
+            }
+        }
+    }
+    if (failed == n)
+        return KV_OK;
+    return kv_fail(err, first.code, "cache: layer %zu, KV head %zu, %s: %s", failed / 2 / c->n_kv_head,
+                   failed / 2 % c->n_kv_head, failed % 2 ? "V" : "K", first.msg);
+}
+
+/* Zeroed memory, counted; untouched pages cost nothing. Sets *bad on failure. */
+static void *grab(size_t n, size_t size, bool *bad) {
+    void *p = n && size ? calloc(n, size) : NULL;
+    if (n && size && !p)
+        *bad = true;
+    return p;
+}
+
+static void init_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index, bool *bad) {
+    kv_layer *l = &c->layers[index];
+    l->lanes = c->lanes + (size_t)index * c->n_kv_head * 2;
+    l->swa = cfg->swa ? cfg->swa[index] : 0;
+    l->group = 1;
+    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
+        kv_lane *lane = &l->lanes[i];
+        lane->body_off = l->body_row;
+        l->body_row += lane->coder.block_bytes;
+        c->cdim = max_u32(c->cdim, lane->coder.cdim);
+        if (kv_lossy(lane)) {
+            l->window = cfg->window;
+            l->sinks = cfg->sinks;
+            l->group = max_u32(l->group, lane->coder.ops->group);
+            lane->full_off = l->ring_row;
+            l->ring_row += c->f16[0].block_bytes;
+            lane->sink_off = l->sink_elems;
+            l->sink_elems += (size_t)l->sinks * c->dim;
+        }
+    }
+    uint32_t all = blocks(c->n_ctx), held = l->window + l->group - 1;
+    l->body_cap = l->swa ? min_u32(all, blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
+    l->ring_cap = held ? min_u32(all, blocks(held) + 1) : 0;
+    l->body = grab(l->body_cap, l->body_row, bad);
+    l->ring = grab(l->ring_cap, l->ring_row, bad);
+    l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
+    if (l->ring_cap && l->ring_cap < all) {
+        size_t need = (size_t)(min_u32(all, blocks(c->n_batch) + 1)) * l->ring_row;
+        c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
+    }
+}
+
+/* Rows of a query tile: as many tokens as fit into KV_ROWS, but one at least. */
+static size_t tile_rows(const kv_cache *c) {
+    return max_u32(KV_ROWS, c->n_head / c->n_kv_head);
+}
+
+static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
+    size_t rows = tile_rows(c), tile = (size_t)KV_BLOCK * c->cdim, work = 0;
+    for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+        work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
+    work = (work + 63) / 64 * 16; /* floats */
+    size_t sizes[] = {tile, tile, (size_t)KV_BLOCK * c->dim, rows * c->dim,          rows * c->cdim,
+                      rows, rows, rows * KV_BLOCK,           kv_acc_floats(c, rows), kv_acc_floats(c, rows),
+                      work};
+    enum { PARTS = sizeof sizes / sizeof *sizes };
+    size_t sum = 0;
+    for (int i = 0; i < PARTS; i++)
+        sum += sizes[i] = (sizes[i] + 31) / 16 * 16;
+    size_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
+    c->scratch = grab((size_t)n_threads, sizeof *c->scratch, bad);
+    c->scratch_mem = grab((size_t)n_threads, sum * sizeof(float), bad);
+    c->parts = grab(c->n_kv_head * ranges, kv_acc_floats(c, group) * sizeof(float), bad);
+    if (*bad)
+        return;
+    c->n_threads = n_threads;
+    for (int t = 0; t < n_threads; t++) {
+        kv_scratch *s = &c->scratch[t];
+        float **fields[] = {&s->kt, &s->v, &s->x, &s->q, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
+        float *at = c->scratch_mem + (size_t)t * sum;
+        for (int i = 0; i < PARTS - 1; at += sizes[i++])
+            *fields[i] = at;
+        s->work = at;
+    }
+}
+
+kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
+    kv_status st = check_cfg(cfg, err);
+    if (st)
+        return st;
+    bool bad = false;
+    kv_cache *c = calloc(1, sizeof *c);
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "no memory for a cache");
+    c->n_layer = cfg->n_layer;
+    c->n_head = cfg->n_head;
+    c->n_kv_head = cfg->n_kv_head;
+    c->dim = c->cdim = cfg->head_dim;
+    c->n_ctx = cfg->n_ctx;
+    c->n_batch = min_u32(cfg->n_batch, cfg->n_ctx);
+    c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
+    c->lanes = grab((size_t)c->n_layer * c->n_kv_head * 2, sizeof *c->lanes, &bad);
+    if (bad) {
+        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
+        goto done;
+    }
+    for (int side = 0; side < 2; side++)
+        kv_coder_init(&c->f16[side], &kv_codec_f16, side ? KV_SIDE_V : KV_SIDE_K, c->dim, NULL, NULL);
+    st = init_coders(c, cfg, e->n_threads, err);
+    if (st)
+        goto done;
+    c->limit = FLT_MAX;
+    for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+        if (c->lanes[i].coder.ops != &kv_codec_f32)
+            c->limit = 65504;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        init_layer(c, cfg, i, &bad);
+    c->passing = grab(1, c->passing_bytes, &bad);
+    init_scratch(c, e->n_threads, &bad);
+    if (bad)
+        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u tokens: ask for a smaller context", c->n_ctx);
+done:
+    if (st)
+        kv_cache_free(c);
+    else
+        *out = c;
+    return st;
+}
+
+void kv_cache_free(kv_cache *c) {
+    if (!c)
+        return;
+    for (size_t i = 0; c->lanes && i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+        kv_coder_free(&c->lanes[i].coder);
+    for (uint32_t i = 0; c->layers && i < c->n_layer; i++) {
+        free(c->layers[i].body);
+        free(c->layers[i].ring);
+        free(c->layers[i].sink);
+    }
+    free(c->lanes);
+    free(c->layers);
+    free(c->passing);
+    free(c->scratch);
+    free(c->scratch_mem);
+    free(c->parts);
+    free(c);
+}
+
+/* ---- length ---- */
+
+uint32_t kv_cache_len(const kv_cache *c) {
+    return c->len;
+}
+
+void kv_cache_commit(kv_cache *c, uint32_t n) {
+    c->len += n;
+}
+
+/* Blocks need no wiping: one is zeroed when its first token is written. */
+void kv_cache_clear(kv_cache *c) {
+    c->len = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
+}
+
+/* The slots of lane's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
+static void forget(const kv_layer *l, const kv_lane *lane, uint32_t n) {
+    if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
+        lane->coder.ops->clear(&lane->coder, kv_body_block(l, lane, n / KV_BLOCK), n % KV_BLOCK);
+}
+
+kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {
+    if (n == l->end)
+        return KV_OK;
+    if (n > l->end)
+        return kv_fail(err, KV_EINVAL, "cache: a layer holds %u tokens, not %u: it was left out of a batch", l->end, n);
+    uint32_t encoded = kv_encoded(l, n), full = max_u32(encoded, l->sinks), seen = l->swa && n >= l->swa ? n + 1 - l->swa : 0;
+    if ((l->ring_cap && full < n && full / KV_BLOCK < l->ring_lo) || (n && min_u32(seen, n - 1) / KV_BLOCK < l->body_lo))
+        return kv_fail(err, KV_EINVAL,
+                       "cache: cannot go back from %u tokens to %u, the uncompressed copies of the last ones are gone: "
+                       "clear the cache and feed them again",
+                       l->end, n);
+    if (dry)
+        return KV_OK;
+    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+        forget(l, &l->lanes[i], kv_lossy(&l->lanes[i]) ? encoded : n);
+    l->end = n;
+    return KV_OK;
+}
+
+kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
+    if (n > c->len)
+        return kv_fail(err, KV_EINVAL, "cache: cannot cut %u tokens to %u", c->len, n);
+    if (!n) {
+        kv_cache_clear(c);
+        return KV_OK;
+    }
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        kv_status st = kv_layer_rewind(c, &c->layers[i], n, true, err);
+        if (st)
+            return st;
+    }
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        kv_layer_rewind(c, &c->layers[i], n, false, NULL);
+    c->len = n;
+    return KV_OK;
+}
+
+/* ---- sizes and digest ---- */
+
+kv_cache_info kv_cache_get_info(const kv_cache *c) {
+    kv_cache_info info = {.fp_bytes = c->passing_bytes};
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        info.body_bytes += l->body_cap * l->body_row;
+        info.fp_bytes += l->ring_cap * l->ring_row + l->sink_elems * sizeof *l->sink;
+        info.bytes_f16 += l->body_cap * c->f16[0].block_bytes * 2 * c->n_kv_head;
+        for (uint32_t h = 0; h < c->n_kv_head; h++) {
+            info.bits_k += l->lanes[2 * h].coder.bits;
+            info.bits_v += l->lanes[2 * h + 1].coder.bits;
+        }
+    }
+    info.bits_k /= (double)c->n_layer * c->n_kv_head;
+    info.bits_v /= (double)c->n_layer * c->n_kv_head;
+    info.bytes = info.body_bytes + info.fp_bytes;
+    return info;
+}
+
+static void digest_lane(const kv_cache *c, const kv_layer *l, const kv_lane *lane, XXH3_state_t *state) {
+    uint32_t end = kv_lossy(lane) ? kv_encoded(l, c->len) : c->len;
+    uint32_t seen = l->swa && c->len >= l->swa ? c->len + 1 - l->swa : 0;
+    for (uint32_t b = seen / KV_BLOCK; b < blocks(end); b++)
+        if (end > l->sinks || !kv_lossy(lane)) /* nothing but sinks: never encoded */
+            XXH3_64bits_update(state, kv_body_block(l, lane, b), lane->coder.block_bytes);
+    if (!kv_lossy(lane))
+        return;
+    if (l->sinks)
+        XXH3_64bits_update(state, l->sink + lane->sink_off, (size_t)min_u32(l->sinks, c->len) * c->dim * sizeof(uint16_t));
+    if (!l->ring_cap)
+        return;
+    for (uint32_t t = max_u32(end, l->sinks); t < c->len; t++) {
+        const uint16_t *block = (const uint16_t *)kv_full_block(c, l, lane, UINT32_MAX, t / KV_BLOCK);
+        bool key = lane->coder.side == KV_SIDE_K;
+        for (uint32_t i = 0; i < c->dim; i++)
+            XXH3_64bits_update(state, block + (key ? i * KV_BLOCK + t % KV_BLOCK : t % KV_BLOCK * c->dim + i), 2);
+    }
+}
+
+uint64_t kv_cache_digest(const kv_cache *c) {
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, &c->len, sizeof c->len);
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        for (uint32_t lane = 0; lane < 2 * c->n_kv_head; lane++)
+            digest_lane(c, &c->layers[i], &c->layers[i].lanes[lane], &state);
+    return XXH3_64bits_digest(&state);
+}

@@ -1,0 +1,64 @@
+/* Codecs of the cache: one row of functions each, indexed by kv_codec_id.
+ *
+ * A coder is one codec set up for one lane (the K or the V of one KV head). It encodes tokens into blocks of KV_BLOCK slots
+ * and decodes a block into an f32 tile in the coder's own space: `cdim` coordinates per token, in which
+ *     score = query(q) . tile column + bias          (K: tile is (cdim, 64), tokens along lanes)
+ *     value = output(sum over tokens of p * tile row) (V: tile is (64, cdim), coordinates along lanes)
+ * so attention never turns a token back into model space: it turns one query and one sum instead. Codecs whose own space is
+ * the model's leave query and output NULL (and cdim = dim).
+ *
+ * Blocks start as zero bytes; slots are written in rising order, and slots beyond the last one written are zero, so that
+ * equal tokens give equal bytes. A block has no pointers and no alignment beyond 8 bytes.
+ * docs/cache.md tells how to add a row.
+ */
+#ifndef RT_CODEC_H
+#define RT_CODEC_H
+
+#include "cache.h"
+#include "kernels/kernels.h"
+
+typedef enum kv_side { KV_SIDE_K, KV_SIDE_V } kv_side;
+
+typedef struct kv_coder {
+    const struct kv_codec *ops;
+    kv_side side;
+    uint32_t dim;       /* head_dim */
+    uint32_t cdim;      /* coordinates of a decoded tile, at most KV_MAX_CDIM */
+    size_t block_bytes; /* a multiple of 8 */
+    size_t scratch;     /* bytes that encode needs */
+    double bits;        /* true bits per element, metadata included */
+    void *state;        /* the codec's own, or NULL */
+} kv_coder;
+
+enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
+
+typedef struct kv_codec {
+    bool exact;     /* as good as f16: tokens are stored at once, window and sinks mean nothing */
+    uint32_t group; /* tokens encoded together: a power of two <= KV_BLOCK */
+    /* Fill cdim, block_bytes, scratch, bits and state; ops, side and dim are set. KV_EINVAL, KV_ERANGE, KV_ENOMEM. On failure
+     * state is as free expects it. */
+    kv_status (*init)(kv_coder *c, const prof_tc *tc, kv_err *err);
+    void (*free)(kv_coder *c); /* or NULL */
+    /* n tokens x (n, dim) into slots slot .. slot+n-1; slot and n multiples of group. Finite values only. */
+    void (*encode)(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,
+                   void *scratch);
+    /* Zero the slots from `slot` on. */
+    void (*clear)(const kv_coder *c, uint8_t *block, uint32_t slot);
+    /* The tile of the first n slots: in `tile` (64 * cdim floats), or inside the block where it is stored so. K: columns from
+     * n on hold anything finite; V: only n rows are there. */
+    const float *(*decode)(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile);
+    /* q (n, dim) -> qc (n, cdim), bias (n). */
+    void (*query)(const kv_coder *c, const rt_kernels *k, const float *q, uint32_t n, float *qc, float *bias);
+    /* out (n, dim) += values of oc (n, cdim), whose weights sum to weight (n). */
+    void (*output)(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out);
+} kv_codec;
+
+extern const kv_codec kv_codec_f32, kv_codec_f16, kv_codec_q8_0, kv_codec_q4_0, kv_codec_tc;
+
+const kv_codec *kv_codec_get(kv_codec_id id); /* NULL: no such row */
+
+/* Set up a coder; free with kv_coder_free (also after a failure; a zeroed coder is fine). tc: borrowed, or NULL. */
+kv_status kv_coder_init(kv_coder *c, const kv_codec *codec, kv_side side, uint32_t dim, const prof_tc *tc, kv_err *err);
+void kv_coder_free(kv_coder *c);
+
+#endif

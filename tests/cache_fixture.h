@@ -1,0 +1,236 @@
+/* What the tests of the cache share: repeatable random numbers, made-up transforms, a cache configuration with its input, and
+ * plain reconstructions of stored tokens that know the formats but use no code of the cache. */
+#ifndef CACHE_FIXTURE_H
+#define CACHE_FIXTURE_H
+
+#include "cache.h"
+#include "codec.h"
+#include "fp16.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- random numbers ---- */
+
+static inline double rnd(uint64_t *state) { /* uniform in [0, 1): splitmix64 */
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+static inline float rnd_normal(uint64_t *state) {
+    double u = 1 - rnd(state);
+    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * rnd(state)));
+}
+
+static inline float *rnd_fill(size_t n, uint64_t seed) {
+    float *x = malloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = rnd_normal(&seed);
+    return x;
+}
+
+static inline float to_f16(float x) {
+    return fp16_to_fp32(fp16_from_fp32(x));
+}
+
+/* ---- transforms ---- */
+
+/* A random invertible transform: coefficients fall from 6 bits to 0 at about `rate` bits on average. */
+static inline prof_tc *tc_make(uint32_t dim, double rate, bool mean, uint64_t seed) {
+    prof_tc *t = calloc(1, sizeof *t);
+    t->dim = dim;
+    t->bits = calloc(dim, 1);
+    t->mean = calloc(dim, sizeof(float));
+    t->basis = calloc((size_t)dim * dim, sizeof(float));
+    t->sigma = calloc(dim, sizeof(float));
+    t->levels = calloc((size_t)dim * 64, sizeof(float));
+    float *level = t->levels;
+    for (uint32_t i = 0; i < dim; i++) {
+        double b = rate + 2.5 - 5.0 * i / dim;
+        t->bits[i] = (uint8_t)fmin(6, fmax(0, floor(b + 0.5)));
+        t->mean[i] = mean ? 3 * rnd_normal(&seed) : 0;
+        t->sigma[i] = to_f16((float)exp2(b - rate));
+        for (uint32_t j = 0; j < dim; j++)
+            t->basis[i * dim + j] = to_f16(rnd_normal(&seed) * 0.3f / sqrtf((float)dim) + (i == j) * 0.7f);
+        unsigned count = t->bits[i] ? 1u << t->bits[i] : 0;
+        for (unsigned j = 0; j < count; j++)
+            *level++ = to_f16(t->sigma[i] * ((float)j + 0.5f - 0.5f * (float)count) * 4.5f / (float)count);
+    }
+    return t;
+}
+
+static inline void tc_drop(prof_tc *t) {
+    if (!t)
+        return;
+    free(t->bits);
+    free(t->mean);
+    free(t->basis);
+    free(t->sigma);
+    free(t->levels);
+    free(t);
+}
+
+/* ---- plain reconstructions ---- */
+
+/* Token `slot` of a block of transform codes, in double. */
+static inline void tc_read(const prof_tc *t, const uint8_t *block, unsigned slot, double *x) {
+    size_t words = 0;
+    for (uint32_t i = 0; i < t->dim; i++)
+        words += t->bits[i];
+    uint16_t h;
+    memcpy(&h, block + words * 8 + slot * 2, 2);
+    double gain = fp16_to_fp32(h);
+    const float *level = t->levels;
+    for (uint32_t j = 0; j < t->dim; j++)
+        x[j] = t->mean[j];
+    for (uint32_t i = 0; i < t->dim && t->bits[i]; i++) {
+        unsigned code = 0;
+        for (unsigned p = 0; p < t->bits[i]; p++, block += 8)
+            code |= (unsigned)(block[slot / 8] >> slot % 8 & 1) << p;
+        for (uint32_t j = 0; j < t->dim; j++)
+            x[j] += gain * level[code] * t->basis[i * t->dim + j];
+        level += 1u << t->bits[i];
+    }
+}
+
+static inline void q8_round(const float *x, uint32_t dim, double *out) {
+    for (uint32_t i = 0; i < dim; i += 32) {
+        float amax = 0;
+        for (uint32_t j = i; j < i + 32; j++)
+            amax = fmaxf(amax, fabsf(x[j]));
+        float d = amax / 127, inv = d > 0 ? 1 / d : 0;
+        for (uint32_t j = i; j < i + 32; j++)
+            out[j] = roundf(x[j] * inv) * to_f16(d);
+    }
+}
+
+static inline void q4_round(const float *x, uint32_t dim, double *out) {
+    for (uint32_t i = 0; i < dim; i += 32) {
+        float top = 0;
+        for (uint32_t j = i; j < i + 32; j++)
+            if (fabsf(x[j]) > fabsf(top))
+                top = x[j];
+        float d = top / -8, inv = d != 0 ? 1 / d : 0;
+        for (uint32_t j = i; j < i + 32; j++)
+            out[j] = (fminf(15, floorf(x[j] * inv + 8.5f)) - 8) * to_f16(d);
+    }
+}
+
+/* x as the codec stores it. */
+static inline void codec_round(const kv_codec_sel *sel, kv_side side, const rt_kernels *k, const float *x, uint32_t dim,
+                               double *out) {
+    switch (sel->id) {
+    case KV_Q8_0:
+        q8_round(x, dim, out);
+        return;
+    case KV_Q4_0:
+        q4_round(x, dim, out);
+        return;
+    case KV_TC: {
+        kv_coder c;
+        kv_coder_init(&c, &kv_codec_tc, side, dim, sel->tc, NULL);
+        uint8_t *block = calloc(1, c.block_bytes);
+        void *work = malloc(c.scratch);
+        c.ops->encode(&c, k, block, 5, 1, x, work);
+        tc_read(sel->tc, block, 5, out);
+        free(block);
+        free(work);
+        kv_coder_free(&c);
+        return;
+    }
+    default:
+        for (uint32_t i = 0; i < dim; i++)
+            out[i] = sel->id == KV_F16 ? to_f16(x[i]) : x[i];
+    }
+}
+
+/* ---- a cache and what is fed to it ---- */
+
+enum { FIX_LAYERS = 2, FIX_HEADS_MAX = 4 };
+
+typedef struct fixture {
+    kv_cache_cfg cfg;
+    kv_codec_sel k[FIX_LAYERS * FIX_HEADS_MAX], v[FIX_LAYERS * FIX_HEADS_MAX];
+    uint32_t swa[FIX_LAYERS];
+    uint32_t n_tok;
+    float scale;
+    float *key[FIX_LAYERS], *val[FIX_LAYERS], *q[FIX_LAYERS]; /* (n_tok, heads, dim) */
+    prof_tc *tc[2 * FIX_LAYERS * FIX_HEADS_MAX];
+} fixture;
+
+static inline void fix_init(fixture *f, uint32_t n_head, uint32_t n_kv_head, uint32_t dim, uint32_t n_tok) {
+    memset(f, 0, sizeof *f);
+    f->cfg = (kv_cache_cfg){.n_layer = FIX_LAYERS,
+                            .n_head = n_head,
+                            .n_kv_head = n_kv_head,
+                            .head_dim = dim,
+                            .n_ctx = n_tok,
+                            .n_batch = n_tok,
+                            .k = f->k,
+                            .v = f->v};
+    f->n_tok = n_tok;
+    f->scale = 1 / sqrtf((float)dim);
+    for (uint32_t l = 0; l < FIX_LAYERS; l++) {
+        f->key[l] = rnd_fill((size_t)n_tok * n_kv_head * dim, 3 * l + 1);
+        f->val[l] = rnd_fill((size_t)n_tok * n_kv_head * dim, 3 * l + 2);
+        f->q[l] = rnd_fill((size_t)n_tok * n_head * dim, 3 * l + 3);
+    }
+}
+
+/* The codec of one lane; a transform of `rate` bits is made where it is KV_TC. */
+static inline void fix_lane(fixture *f, uint32_t layer, uint32_t head, kv_side side, kv_codec_id id, double rate) {
+    uint32_t i = layer * f->cfg.n_kv_head + head;
+    prof_tc **tc = &f->tc[2 * i + (side == KV_SIDE_V)];
+    tc_drop(*tc);
+    *tc = id == KV_TC ? tc_make(f->cfg.head_dim, rate, side == KV_SIDE_K, 100 + 2 * i + (side == KV_SIDE_V)) : NULL;
+    *(side == KV_SIDE_K ? &f->k[i] : &f->v[i]) = (kv_codec_sel){id, *tc};
+}
+
+static inline void fix_codecs(fixture *f, kv_codec_id k, kv_codec_id v) {
+    for (uint32_t l = 0; l < FIX_LAYERS; l++)
+        for (uint32_t h = 0; h < f->cfg.n_kv_head; h++) {
+            fix_lane(f, l, h, KV_SIDE_K, k, 3.5);
+            fix_lane(f, l, h, KV_SIDE_V, v, 3);
+        }
+}
+
+static inline void fix_drop(fixture *f) {
+    for (uint32_t l = 0; l < FIX_LAYERS; l++) {
+        free(f->key[l]);
+        free(f->val[l]);
+        free(f->q[l]);
+    }
+    for (size_t i = 0; i < sizeof f->tc / sizeof *f->tc; i++)
+        tc_drop(f->tc[i]);
+}
+
+static inline rt_exec fix_exec(rt_cpu level, int n_threads) {
+    return (rt_exec){.k = rt_kernels_for(level), .n_threads = n_threads};
+}
+
+/* Feed tokens until the cache holds `end`, `batch` at a time; out: (FIX_LAYERS, n_tok, n_head, dim) or NULL, lse and entropy
+ * (FIX_LAYERS, n_tok, n_head) or NULL. */
+static inline kv_status fix_feed(const fixture *f, kv_cache *c, const rt_exec *e, uint32_t end, uint32_t batch, float *out,
+                                 float *lse, float *entropy) {
+    size_t kv = (size_t)f->cfg.n_kv_head * f->cfg.head_dim, qs = (size_t)f->cfg.n_head * f->cfg.head_dim;
+    float *spare = out ? NULL : malloc(batch * qs * sizeof *spare);
+    kv_status st = KV_OK;
+    while (!st && kv_cache_len(c) < end) {
+        uint32_t pos = kv_cache_len(c), n = end - pos < batch ? end - pos : batch;
+        for (uint32_t l = 0; l < FIX_LAYERS && !st; l++) {
+            size_t row = (size_t)l * f->n_tok + pos;
+            st = kv_attend(c, e, l, f->q[l] + pos * qs, f->key[l] + pos * kv, f->val[l] + pos * kv, n, f->scale,
+                           out ? out + row * qs : spare, lse ? lse + row * f->cfg.n_head : NULL,
+                           entropy ? entropy + row * f->cfg.n_head : NULL, NULL);
+        }
+        if (!st)
+            kv_cache_commit(c, n);
+    }
+    free(spare);
+    return st;
+}
+
+#endif
