@@ -154,9 +154,9 @@ static void gguf_arrays_are_read(void **state) {
 
 static void gguf_extreme_numbers_saturate(void **state) {
     (void)state;
-    gguf *g = must_open_bytes(assemble(HEAD(0, 2) "'u' 9:4 10:4 1:8 0xffffffffffffffff:8 'f' 9:4 12:4 4:8 "
+    gguf *g = must_open_bytes(assemble(HEAD(0, 2) "'u' 9:4 10:4 1:8 0xffffffffffffffff:8 'f' 9:4 12:4 5:8 "
                                                   "0x7ff0000000000000:8 0xfff0000000000000:8 0x7ff8000000000000:8 "
-                                                  "0xc3e0000000000000:8"));
+                                                  "0xc3e0000000000000:8 0x43e0000000000000:8"));
     const gguf_kv *u = gguf_find(g, "u"), *f = gguf_find(g, "f");
     assert_true(gguf_array_i64(u, 0) == INT64_MAX);
     assert_true(gguf_array_f64(u, 0) == 0x1p64);
@@ -164,6 +164,7 @@ static void gguf_extreme_numbers_saturate(void **state) {
     assert_true(gguf_array_i64(f, 1) == INT64_MIN);
     assert_true(gguf_array_i64(f, 2) == 0);
     assert_true(gguf_array_i64(f, 3) == INT64_MIN);
+    assert_true(gguf_array_i64(f, 4) == INT64_MAX); /* 2^63 */
     gguf_close(g);
 }
 
@@ -281,6 +282,7 @@ static const struct {
     {HEAD(1, 0) "'t' 1:4 8:8 0:4 0:8 |32 .31", KV_EFORMAT, "32 bytes at offset 0 of a data section of 31 bytes"},
     {HEAD(1, 0) "'t' 1:4 8:8 0:4 64:8 |32 .32", KV_EFORMAT, "32 bytes at offset 64 of a data section of 32 bytes"},
     {HEAD(1, 0) "'t' 1:4 8:8 0:4 0xffffffffffffffe0:8 |32 .32", KV_EFORMAT, "offset 18446744073709551584"},
+    {HEAD(1, 0) "'t' 1:4 0x3ffffffffffffff8:8 0:4 32:8 |32 .64", KV_EFORMAT, "18446744073709551584 bytes at offset 32"},
     {HEAD(1, 0) "'t' 1:4 1:8 0:4 0:8", KV_EFORMAT, "data section of 0 bytes"},
     {HEAD(2, 0) "'t' 1:4 1:8 0:4 0:8 't' 1:4 1:8 0:4 32:8 |32 .64", KV_EFORMAT, "tensor 't': appears twice"},
     {HEAD(2, 0) "'s' 1:4 9:8 0:4 0:8 't' 1:4 1:8 0:4 32:8 |32 .64", KV_EFORMAT, "tensor 't': its bytes overlap"},

@@ -171,10 +171,12 @@ static void gguf_copy_reports_a_full_disk(void **state) {
     low = (struct rlimit){512, was.rlim_max};
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
-    kv_status st = gguf_copy(g, out, NULL, NULL, 0, &err);
+    static const char large[100000];
+    kv_status st = gguf_copy(g, out, NULL, &(gguf_set){"large", GGUF_STRING, large, sizeof large}, 1, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
     signal(SIGXFSZ, SIG_DFL);
     assert_int_equal(st, KV_EIO);
+    assert_non_null(strstr(err.msg, "File too large"));
     assert_file_is(out, "old", 3);
     gguf_close(g);
 }
@@ -201,6 +203,7 @@ static void gguf_model_hash_is_about_q_k_and_v(void **state) {
         HEAD(3, 0) Q K "'blk.0.ffn_up.weight' 1:4 8:8 0:4 64:8 |32 .32 .32 .32",
         HEAD(3, 0) Q K "'blk.0.attn_output.weight' 1:4 8:8 0:4 64:8 |32 .32 .32 .32",
         HEAD(3, 0) Q K "'blk.x.attn_q.weight' 1:4 8:8 0:4 64:8 |32 .32 .32 .32",
+        HEAD(3, 0) Q K "'blk..attn_q.weight' 1:4 8:8 0:4 64:8 |32 .32 .32 .32",
         HEAD(2, 1) "'general.alignment' 4:4 16:4 'blk.0.attn_q.weight' 1:4 8:8 0:4 32:8 "
                    "'blk.0.attn_k.bias' 1:4 8:8 0:4 0:8 |32 .32 .32",
     };
