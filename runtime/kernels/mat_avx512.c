@@ -11,7 +11,10 @@
 /* Formats and token counts are constants after inlining: one loop nest for each. */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ABREAST = 4 };
+enum {
+    ABREAST = 4,  /* tokens whose sums run side by side */
+    AHEAD = 2048, /* bytes to prefetch ahead */
+};
 
 static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride) {
     const __m512i abs = _mm512_set1_epi32(0x7fffffff);
@@ -145,6 +148,9 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
         __m512 d = load_half(rec), min = f.min ? load_half(rec + 32) : d;
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             __m512i quads[8];
+            if (toks == 1) /* bound by memory: ask early, across the page boundaries where the hardware stops */
+                for (size_t line = 0; line < rt_fmt_code_bytes(f); line += 64)
+                    _mm_prefetch((const char *)codes + AHEAD + line, _MM_HINT_T0);
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
                 quads[k] = load_quad(f, codes, k);
