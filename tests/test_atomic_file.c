@@ -25,7 +25,7 @@ static char dir[200];
 static int setup(void **state) {
     (void)state;
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/kv-test-atomic-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, sizeof dir, "%s/kv-test-atomic-XXXXXX", tmp ? tmp : P_tmpdir);
     return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
 }
 

@@ -441,7 +441,7 @@ static void gguf_survives_any_damage(void **state) {
 static int make_dir(void **state) {
     static char dir[200];
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/kv-test-gguf-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, sizeof dir, "%s/kv-test-gguf-XXXXXX", tmp ? tmp : P_tmpdir);
     *state = dir;
     return mkdtemp(dir) ? 0 : -1;
 }

@@ -245,7 +245,7 @@ static void gguf_model_hash_needs_attention(void **state) {
 static int make_dir(void **state) {
     static char dir[200];
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/kv-test-gguf-write-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, sizeof dir, "%s/kv-test-gguf-write-XXXXXX", tmp ? tmp : P_tmpdir);
     *state = dir;
     return mkdtemp(dir) ? 0 : -1;
 }
