@@ -158,16 +158,24 @@ static void mul_i8(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y,
     }
 }
 
+/* Columns c..c+n of one row, from where they lie in the file. */
+static void load_row(const rt_mat *m, const rt_kernels *k, size_t row, size_t c, size_t n, float *out) {
+    const uint8_t *src = m->data + row * m->row_bytes + c / m->type->block_elems * m->type->block_bytes;
+    if (m->type->id == QT_F16) /* tensors start at multiples of 8 */
+        k->f16_load((const uint16_t *)(const void *)src, n, out);
+    else
+        m->type->dequant(src, out, n);
+}
+
 /* Columns c..c+n of n_rows rows, dequantised and transposed: panel (n, 32). Rows from n_rows on are zeros. */
-static void fill_panel(const rt_mat *m, size_t row, size_t n_rows, size_t c, size_t n, float *panel) {
+static void fill_panel(const rt_mat *m, const rt_kernels *k, size_t row, size_t n_rows, size_t c, size_t n, float *panel) {
     enum { ROWS = 4 };
     _Static_assert(RT_PANEL_ROWS % ROWS == 0, "rows are transposed ROWS at a time");
     float w[ROWS][CHUNK];
-    size_t skip = c / m->type->block_elems * m->type->block_bytes;
     for (size_t r = 0; r < RT_PANEL_ROWS; r += ROWS) {
         for (size_t i = 0; i < ROWS; i++) {
             if (r + i < n_rows)
-                m->type->dequant(m->data + (row + r + i) * m->row_bytes + skip, w[i], n);
+                load_row(m, k, row + r + i, c, n, w[i]);
             else
                 memset(w[i], 0, n * sizeof(float));
         }
@@ -185,7 +193,7 @@ static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y
         size_t row = p * RT_PANEL_ROWS, n_rows = m->rows - row < RT_PANEL_ROWS ? m->rows - row : RT_PANEL_ROWS;
         for (size_t c = 0; c < m->cols; c += CHUNK) {
             size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
-            fill_panel(m, row, n_rows, c, n, panel);
+            fill_panel(m, e->k, row, n_rows, c, n, panel);
             e->k->mat_f32(panel, n, a->x + c, a->cols, a->n_tok, y + row, ldy, n_rows, c == 0);
         }
     }
