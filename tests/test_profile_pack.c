@@ -16,7 +16,7 @@ static const char model[] = HEAD(2, 4) "'general.architecture' 8:4 'llama' "
                                        "|64 .32 |64 .34";
 
 typedef struct folder {
-    char dir[64], in[128], out[128], out2[128];
+    char dir[200], in[256], out[256], out2[256];
     gguf *g; /* of `in` */
 } folder;
 
