@@ -1,0 +1,351 @@
+/* Codecs one by one: what they store, against formulas of the tests' own (cache_fixture.h), and how they fail. */
+#include "cache_fixture.h"
+
+#include "codec_id.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* A coder with its block and working memory. */
+typedef struct bench {
+    kv_coder c;
+    uint8_t *block;
+    void *work;
+    float *tile;
+    const rt_kernels *k;
+} bench;
+
+static bench open_coder(kv_codec_id id, kv_side side, uint32_t dim, const prof_tc *tc) {
+    bench b = {.k = rt_kernels_for(rt_cpu_detect())};
+    assert_int_equal(kv_coder_init(&b.c, kv_codec_get(id), side, dim, tc, NULL), KV_OK);
+    assert_int_equal(b.c.block_bytes % 8, 0);
+    b.block = calloc(1, b.c.block_bytes);
+    b.work = malloc(b.c.scratch + 1);
+    b.tile = malloc((size_t)b.c.cdim * KV_BLOCK * sizeof(float) + 1);
+    return b;
+}
+
+static void close_coder(bench *b) {
+    free(b->block);
+    free(b->work);
+    free(b->tile);
+    kv_coder_free(&b->c);
+}
+
+/* Slot t in model space, through nothing but the coder's own functions: K by asking for its score with every unit vector. */
+static void read_slot(const bench *b, uint32_t t, uint32_t n, float *x) {
+    uint32_t dim = b->c.dim, cdim = b->c.cdim;
+    const float *tile = b->c.ops->decode(&b->c, b->k, b->block, n, b->tile);
+    memset(x, 0, dim * sizeof *x);
+    if (b->c.side == KV_SIDE_V) {
+        const float one = 1;
+        if (b->c.ops->output)
+            b->c.ops->output(&b->c, b->k, tile + (size_t)t * cdim, &one, 1, x);
+        else
+            memcpy(x, tile + (size_t)t * dim, dim * sizeof *x);
+        return;
+    }
+    for (uint32_t i = 0; i < dim; i++) {
+        float q[PROF_MAX_DIM] = {0}, qc[KV_MAX_CDIM], bias = 0;
+        q[i] = 1;
+        if (b->c.ops->query)
+            b->c.ops->query(&b->c, b->k, q, 1, qc, &bias);
+        else
+            memcpy(qc, q, sizeof q);
+        double s = bias;
+        for (uint32_t d = 0; d < cdim; d++)
+            s += (double)qc[d] * tile[(size_t)d * KV_BLOCK + t];
+        x[i] = (float)s;
+    }
+}
+
+static void codec_ids_have_rows(void **state) {
+    (void)state;
+    for (int id = 0; id < KV_CODEC_COUNT; id++) {
+        assert_non_null(kv_codec_get((kv_codec_id)id));
+        assert_int_equal(kv_codec_get((kv_codec_id)id) == &kv_codec_tc, kv_codec_names[id].calibrated);
+    }
+    assert_null(kv_codec_get(KV_CODEC_COUNT));
+    assert_null(kv_codec_get((kv_codec_id)-1));
+}
+
+static void codec_plain_stores_what_its_formula_says(void **state) {
+    (void)state;
+    enum { DIM = 96, N = 50 };
+    float *x = rnd_fill(N * DIM, 1), got[DIM];
+    memset(x + 3 * DIM, 0, DIM * sizeof *x);
+    for (int i = 0; i < DIM; i++)
+        x[4 * DIM + i] = (float)(i % 32 - 16) / 2; /* halves: ties */
+    for (kv_codec_id id = KV_F32; id <= KV_Q4_0; id++)
+        for (int side = 0; side < 2; side++) {
+            bench b = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, NULL);
+            b.c.ops->encode(&b.c, b.k, b.block, 7, N, x, b.work);
+            for (uint32_t t = 0; t < N; t++) {
+                double want[DIM];
+                kv_codec_sel sel = {id, NULL};
+                codec_round(&sel, b.c.side, b.k, x + t * DIM, DIM, want);
+                read_slot(&b, t + 7, N + 7, got);
+                for (int i = 0; i < DIM; i++)
+                    assert_true(got[i] == (float)want[i]);
+            }
+            close_coder(&b);
+        }
+    free(x);
+}
+
+static void codec_reports_true_bits(void **state) {
+    (void)state;
+    static const double want[] = {32, 16, 8.5, 4.5};
+    for (kv_codec_id id = KV_F32; id <= KV_Q4_0; id++) {
+        bench b = open_coder(id, KV_SIDE_K, 64, NULL);
+        assert_float_equal(b.c.bits, want[id], 0);
+        assert_float_equal((double)b.c.block_bytes * 8 / (64 * KV_BLOCK), want[id], 0);
+        close_coder(&b);
+    }
+    prof_tc *tc = tc_make(64, 3.3, true, 1);
+    bench b = open_coder(KV_TC, KV_SIDE_K, 64, tc);
+    double sum = 16;
+    for (int i = 0; i < 64; i++)
+        sum += tc->bits[i];
+    assert_float_equal(b.c.bits, sum / 64, 0);
+    assert_float_equal((double)b.c.block_bytes * 8 / (64 * KV_BLOCK), sum / 64, 0);
+    close_coder(&b);
+    tc_drop(tc);
+}
+
+/* Error of x in z over the coded dimensions, by its own elimination in double. */
+static void to_coefficients(const prof_tc *tc, const double *x, double *z) {
+    uint32_t n = tc->dim;
+    double *m = malloc((size_t)n * (n + 1) * sizeof *m); /* rows: equations sum_i z_i basis[i][j] = x_j - mean_j */
+    for (uint32_t j = 0; j < n; j++) {
+        for (uint32_t i = 0; i < n; i++)
+            m[j * (n + 1) + i] = tc->basis[i * n + j];
+        m[j * (n + 1) + n] = x[j] - tc->mean[j];
+    }
+    for (uint32_t col = 0; col < n; col++) {
+        uint32_t top = col;
+        for (uint32_t r = col; r < n; r++)
+            top = fabs(m[r * (n + 1) + col]) > fabs(m[top * (n + 1) + col]) ? r : top;
+        for (uint32_t j = 0; j <= n; j++) {
+            double t = m[top * (n + 1) + j];
+            m[top * (n + 1) + j] = m[col * (n + 1) + j];
+            m[col * (n + 1) + j] = t;
+        }
+        for (uint32_t r = 0; r < n; r++) {
+            double f = r == col ? 0 : m[r * (n + 1) + col] / m[col * (n + 1) + col];
+            for (uint32_t j = col; f != 0 && j <= n; j++)
+                m[r * (n + 1) + j] -= f * m[col * (n + 1) + j];
+        }
+    }
+    for (uint32_t i = 0; i < n; i++)
+        z[i] = m[i * (n + 1) + n] / m[i * (n + 1) + i];
+    free(m);
+}
+
+/* Squared error of the nearest levels under one gain. */
+static double nearest_error(const prof_tc *tc, const double *z, double gain) {
+    const float *level = tc->levels;
+    double err = 0;
+    for (uint32_t i = 0; i < tc->dim && tc->bits[i]; i++) {
+        double near = INFINITY;
+        for (unsigned j = 0; j < 1u << tc->bits[i]; j++)
+            near = fmin(near, fabs(z[i] - gain * *level++));
+        err += near * near;
+    }
+    return err;
+}
+
+static void codec_tc_finds_good_gains_and_nearest_levels(void **state) {
+    (void)state;
+    static const uint32_t dims[] = {16, 64, 80, 128};
+    for (size_t d = 0; d < 4; d++) {
+        uint32_t dim = dims[d];
+        prof_tc *tc = tc_make(dim, 3.3, true, d);
+        bench b = open_coder(KV_TC, KV_SIDE_V, dim, tc);
+        for (uint32_t t = 0; t < 20; t++) {
+            float *x = rnd_fill(dim, 50 + t);
+            double xd[PROF_MAX_DIM], z[PROF_MAX_DIM], stored[PROF_MAX_DIM], zs[PROF_MAX_DIM], rms = 0, n = 0, err = 0;
+            for (uint32_t i = 0; i < dim; i++)
+                xd[i] = x[i] = x[i] * (t % 3 ? 1.0f : 40.0f) + tc->mean[i];
+            b.c.ops->encode(&b.c, b.k, b.block, t, 1, x, b.work);
+            tc_read(tc, b.block, t, stored);
+            to_coefficients(tc, xd, z);
+            to_coefficients(tc, stored, zs);
+            for (; n < dim && tc->bits[(int)n]; n++) {
+                rms += pow(z[(int)n] / tc->sigma[(int)n], 2);
+                err += pow(z[(int)n] - zs[(int)n], 2);
+            }
+            rms = sqrt(rms / n);
+            double plain = nearest_error(tc, z, rms), least = plain;
+            for (double f = 0.7; f < 1.55; f += 0.01)
+                least = fmin(least, nearest_error(tc, z, rms * f));
+            assert_true(err <= plain * 1.01); /* never worse than no search (the gain is rounded to f16) */
+            assert_true(err <= least * 1.5);  /* and close to a fine search */
+            free(x);
+        }
+        close_coder(&b);
+        tc_drop(tc);
+    }
+}
+
+static void codec_tc_reads_back_what_the_bits_say(void **state) {
+    (void)state;
+    for (int side = 0; side < 2; side++) {
+        prof_tc *tc = tc_make(80, 3, true, 9);
+        bench b = open_coder(KV_TC, side ? KV_SIDE_V : KV_SIDE_K, 80, tc);
+        float *x = rnd_fill(64 * 80, 3), got[80];
+        b.c.ops->encode(&b.c, b.k, b.block, 0, 64, x, b.work);
+        for (uint32_t t = 0; t < 64; t++) {
+            double want[80];
+            tc_read(tc, b.block, t, want);
+            read_slot(&b, t, 64, got);
+            for (int i = 0; i < 80; i++)
+                assert_float_equal(got[i], want[i], 2e-5);
+        }
+        free(x);
+        close_coder(&b);
+        tc_drop(tc);
+    }
+}
+
+static void codec_tc_of_the_mean_is_the_mean(void **state) {
+    (void)state;
+    for (int side = 0; side < 2; side++) {
+        prof_tc *tc = tc_make(64, 3, true, 4);
+        bench b = open_coder(KV_TC, side ? KV_SIDE_V : KV_SIDE_K, 64, tc);
+        float got[64], tiny[64];
+        b.c.ops->encode(&b.c, b.k, b.block, 0, 1, tc->mean, b.work);
+        read_slot(&b, 0, 1, got);
+        assert_memory_equal(got, tc->mean, sizeof got);
+        memset(tc->mean, 0, 64 * sizeof(float));
+        for (int i = 0; i < 64; i++)
+            tiny[i] = 1e-12f; /* no gain that f16 can hold */
+        b.c.ops->encode(&b.c, b.k, b.block, 1, 1, tiny, b.work);
+        read_slot(&b, 1, 2, got);
+        for (int i = 0; i < 64; i++)
+            assert_true(got[i] == 0);
+        close_coder(&b);
+        tc_drop(tc);
+    }
+}
+
+static void codec_survives_any_finite_input(void **state) {
+    (void)state;
+    prof_tc *tc = tc_make(64, 3, true, 4);
+    float x[64], got[64];
+    for (kv_codec_id id = KV_F16; id < KV_CODEC_COUNT; id++)
+        for (int e = -149; e <= 15; e += 4) {
+            bench b = open_coder(id, KV_SIDE_V, 64, tc);
+            for (int i = 0; i < 64; i++)
+                x[i] = ldexpf(i % 3 ? 1 : -1, i % 5 ? e : 15);
+            b.c.ops->encode(&b.c, b.k, b.block, 0, 1, x, b.work);
+            read_slot(&b, 0, 1, got);
+            for (int i = 0; i < 64; i++)
+                assert_true(isfinite(got[i]));
+            close_coder(&b);
+        }
+    tc_drop(tc);
+}
+
+/* Same tokens, other runs or another instruction set: same block. */
+static void codec_bytes_depend_on_the_tokens_alone(void **state) {
+    (void)state;
+    enum { DIM = 64 };
+    static const uint32_t runs[] = {1, 7, 8, 33};
+    float *x = rnd_fill(64 * DIM, 8);
+    prof_tc *tc = tc_make(DIM, 3.6, true, 2);
+    for (kv_codec_id id = 0; id < KV_CODEC_COUNT; id++)
+        for (int side = 0; side < 2; side++) {
+            bench whole = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc);
+            whole.c.ops->encode(&whole.c, whole.k, whole.block, 0, 64, x, whole.work);
+            for (size_t r = 0; r < 4; r++)
+                for (rt_cpu level = 0; level <= rt_cpu_detect(); level++) {
+                    bench b = open_coder(id, whole.c.side, DIM, tc);
+                    b.k = rt_kernels_for(level);
+                    for (uint32_t t = 0; t < 64; t += runs[r])
+                        b.c.ops->encode(&b.c, b.k, b.block, t, t + runs[r] < 64 ? runs[r] : 64 - t, x + t * DIM, b.work);
+                    assert_memory_equal(b.block, whole.block, b.c.block_bytes);
+                    close_coder(&b);
+                }
+            close_coder(&whole);
+        }
+    tc_drop(tc);
+    free(x);
+}
+
+static void codec_clear_forgets_all_traces(void **state) {
+    (void)state;
+    enum { DIM = 64 };
+    float *x = rnd_fill(64 * DIM, 8);
+    prof_tc *tc = tc_make(DIM, 3.6, true, 2);
+    for (kv_codec_id id = 0; id < KV_CODEC_COUNT; id++)
+        for (int side = 0; side < 2; side++)
+            for (uint32_t keep = 1; keep < 64; keep += 9) {
+                bench full = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc), part = open_coder(id, full.c.side, DIM, tc);
+                full.c.ops->encode(&full.c, full.k, full.block, 0, 64, x, full.work);
+                full.c.ops->clear(&full.c, full.block, keep);
+                part.c.ops->encode(&part.c, part.k, part.block, 0, keep, x, part.work);
+                assert_memory_equal(full.block, part.block, full.c.block_bytes);
+                close_coder(&full);
+                close_coder(&part);
+            }
+    tc_drop(tc);
+    free(x);
+}
+
+static void refuses(kv_codec_id id, uint32_t dim, const prof_tc *tc, kv_status want, const char *words) {
+    kv_coder c;
+    kv_err err = {0};
+    assert_int_equal(kv_coder_init(&c, kv_codec_get(id), KV_SIDE_K, dim, tc, &err), want);
+    assert_non_null(strstr(err.msg, words));
+    kv_coder_free(&c);
+}
+
+static void codec_refuses_what_does_not_fit(void **state) {
+    (void)state;
+    refuses(KV_Q4_0, 80, NULL, KV_EINVAL, "multiple of 32");
+    refuses(KV_Q8_0, 16, NULL, KV_EINVAL, "multiple of 32");
+    refuses(KV_TC, 64, NULL, KV_EINVAL, "profile");
+    prof_tc *tc = tc_make(64, 3, true, 1);
+    refuses(KV_TC, 128, tc, KV_EINVAL, "head_dim 64");
+    tc->bits[5]++;
+    tc->bits[4] = 0;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "coefficient 5");
+    tc_drop(tc);
+    tc = tc_make(64, 3, true, 1);
+    memcpy(tc->basis + 64, tc->basis, 64 * sizeof(float)); /* two equal rows */
+    refuses(KV_TC, 64, tc, KV_ERANGE, "singular");
+    tc->basis[3] = NAN;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "singular");
+    tc_drop(tc);
+    tc = tc_make(64, 3, true, 1);
+    tc->levels[1] = tc->levels[0] - 1;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "level 1");
+    tc_drop(tc);
+    tc = tc_make(64, 3, true, 1);
+    tc->sigma[2] = 0;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "sigma");
+    tc->sigma[2] = 1;
+    tc->mean[2] = INFINITY;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "mean");
+    tc_drop(tc);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codec_ids_have_rows),
+        cmocka_unit_test(codec_plain_stores_what_its_formula_says),
+        cmocka_unit_test(codec_reports_true_bits),
+        cmocka_unit_test(codec_tc_finds_good_gains_and_nearest_levels),
+        cmocka_unit_test(codec_tc_reads_back_what_the_bits_say),
+        cmocka_unit_test(codec_tc_of_the_mean_is_the_mean),
+        cmocka_unit_test(codec_survives_any_finite_input),
+        cmocka_unit_test(codec_bytes_depend_on_the_tokens_alone),
+        cmocka_unit_test(codec_clear_forgets_all_traces),
+        cmocka_unit_test(codec_refuses_what_does_not_fit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
