@@ -24,7 +24,7 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
         cli_note(tool, "profile %s applies: the newest %u and the first %u tokens in f16",
                  profile_path ? profile_path : "in the model file", m.profile->window, m.profile->sinks);
     else if (!quiet)
-        cli_note(tool, "no profile: the cache is f16 where no option says otherwise");
+        cli_note(tool, "no profile (kvcalib makes one): the cache is f16 unless options say otherwise");
     *out = m;
     m = (cli_model){0};
 done:

@@ -106,15 +106,15 @@ static kv_status print_json(const options *o, const eval_cfg *cfg, const eval_re
 
 static void print_table(const eval_result *r) {
     char bytes[24], f16[24];
-    printf("perplexity   %10.4f ± %.4f\n", r->ppl, r->ppl_se);
-    printf("  f32 cache  %10.4f ± %.4f\n", r->ppl_base, r->ppl_base_se);
-    printf("  difference %+10.3f ± %.3f %%\n", r->dppl_percent, r->dppl_se);
-    printf("KL divergence %9.5f ± %.5f nats\n", r->kld, r->kld_se);
-    printf("same top-1   %10.2f %%\n", r->top1);
-    printf("K            %10.3f bits per element\n", r->bits_k);
-    printf("V            %10.3f bits per element\n", r->bits_v);
-    printf("cache        %10s (f16: %s)\n", cli_bytes((double)r->kv_bytes, bytes), cli_bytes((double)r->kv_bytes_f16, f16));
-    printf("scored       %10zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);
+    printf("perplexity      %9.4f ± %.4f\n", r->ppl, r->ppl_se);
+    printf("  f32 cache     %9.4f ± %.4f\n", r->ppl_base, r->ppl_base_se);
+    printf("  difference   %+10.3f ± %.3f %%\n", r->dppl_percent, r->dppl_se);
+    printf("KL divergence   %9.6f ± %.6f nats\n", r->kld, r->kld_se);
+    printf("same top token  %9.2f %%\n", r->top1);
+    printf("bits per key    %9.3f\n", r->bits_k);
+    printf("bits per value  %9.3f\n", r->bits_v);
+    printf("cache           %9s (f16: %s)\n", cli_bytes((double)r->kv_bytes, bytes), cli_bytes((double)r->kv_bytes_f16, f16));
+    printf("scored          %9zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);
 }
 
 static kv_status measure(const options *o, const cli_model *m, const eval_cfg *cfg, eval_result *r, kv_err *err) {

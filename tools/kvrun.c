@@ -164,7 +164,7 @@ int main(int argc, char **argv) {
     if (st)
         goto done;
     const rt_hparams *hp = rt_model_hparams(m.model);
-    gen_cfg cfg = {.ctx = RT_CTX_CFG_DEFAULT,
+    gen_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
                    .sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0},
                    .shift = o.shift,
                    .stop = cli_interrupted};
