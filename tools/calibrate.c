@@ -1,0 +1,175 @@
+/* Fitting runs text through the model with an f32 cache and hands what the tap shows to calib; measuring is eval_ppl. */
+#include "calibrate.h"
+
+#include "calib.h"
+#include "calibrate_text.h"
+#include "eval.h"
+
+#include <stdio.h>
+
+enum { BATCH = 512 };
+
+/* Memory for samples decides how many there are: more than SAMPLES_MOST gain nothing, fewer than SAMPLES_LEAST fit badly. */
+enum { SAMPLES_LEAST = 512, SAMPLES_MOST = 4096 };
+static const double SAMPLE_BYTES = 256e6;
+
+typedef struct run {
+    const rt_model *m;
+    const calibrate_cfg *cfg;
+    const calibrate_text *text;
+    cal_stats *stats;
+    prof *p;
+    bool (*progress)(void *, double);
+    void *user;
+    double from, to; /* this phase's part of the progress */
+} run;
+
+static bool report(void *user, double done) {
+    run *r = user;
+    return !r->progress || r->progress(r->user, r->from + (r->to - r->from) * done);
+}
+
+static void phase(run *r, double share) {
+    r->from = r->to;
+    r->to += share;
+}
+
+static void tap(void *user, const rt_tap_view *v) {
+    run *r = user;
+    cal_stats_add(r->stats, v->layer, v->q, v->k, v->v, v->entropy, v->n, v->pos0, r->cfg->ctx / 2,
+                  rt_model_exec(r->m)->n_threads);
+}
+
+/* Run every chunk of text through the model with an f32 cache. */
+static kv_status gather(run *r, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(r->m);
+    const uint32_t ctx = r->cfg->ctx, n = r->text->n_fit;
+    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
+    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, r->cfg->sinks, 0, n * (ctx - r->cfg->sinks)};
+    shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
+    rt_ctx_cfg cc = RT_CTX_CFG_DEFAULT;
+    rt_ctx *c = NULL;
+    cc.n_ctx = ctx;
+    cc.n_batch = ctx < BATCH ? ctx : BATCH;
+    cc.ctk = cc.ctv = KV_F32;
+    kv_status st = cal_stats_new(&shape, &r->stats, err);
+    if (st || (st = rt_ctx_new(r->m, &cc, &c, err)) || (st = rt_ctx_set_tap(c, tap, r, err)))
+        goto done;
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t *tokens = r->text->fit + (size_t)i * ctx;
+        rt_ctx_clear(c);
+        for (uint32_t at = 0; at < ctx; at += cc.n_batch) {
+            uint32_t len = ctx - at < cc.n_batch ? ctx - at : cc.n_batch;
+            if ((st = rt_forward(c, tokens + at, len, 0, NULL, err)))
+                goto done;
+            if (!report(r, (i + (double)(at + len) / ctx) / n)) {
+                st = kv_fail(err, KV_ECANCEL, "stopped while reading the text");
+                goto done;
+            }
+        }
+    }
+done:
+    rt_ctx_free(c);
+    return st;
+}
+
+/* Who the profile is for and how it was made. */
+static void describe(run *r) {
+    const rt_hparams *hp = rt_model_hparams(r->m);
+    prof *p = r->p;
+    snprintf(p->model_hash, sizeof p->model_hash, "%s", rt_model_hash(r->m));
+    snprintf(p->model_name, sizeof p->model_name, "%s", hp->name);
+    snprintf(p->arch, sizeof p->arch, "%s", hp->arch);
+    snprintf(p->tool_version, sizeof p->tool_version, "%s", KV_TOOL_VERSION);
+    snprintf(p->text_hash, sizeof p->text_hash, "%s", r->text->hash);
+    p->calib_tokens = r->text->n_fit * r->cfg->ctx;
+    p->calib_ctx = r->cfg->ctx;
+    p->entropy_sinks = 0; /* entropy is that of the whole attention, sinks included */
+    p->seed = r->cfg->seed;
+    p->target_bits = r->cfg->bits;
+    p->sinks = r->cfg->sinks;
+    p->window = r->cfg->window;
+}
+
+static kv_status solve(run *r, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(r->m);
+    const cal_cfg cfg = {.bits = r->cfg->bits, .alpha = 0.5, .damp = 1e-4, .n_threads = rt_model_exec(r->m)->n_threads};
+    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &r->p, err);
+    if (st)
+        return st;
+    describe(r);
+    return cal_solve(r->stats, &cfg, r->p, report, r, err);
+}
+
+/* One entry of prof.measured: the profile with its sinks and this window, on the held-out text. */
+static kv_status measure(run *r, uint32_t window, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(r->m);
+    const double elements = (double)hp->n_layer * hp->n_kv_head * hp->head_dim;
+    eval_cfg cfg = {.ctx = r->cfg->ctx, .chunks = r->text->n_held, .cache = RT_CTX_CFG_DEFAULT, .baseline = true};
+    eval_result got;
+    cfg.cache.profile = r->p;
+    cfg.cache.window = (int)window;
+    kv_status st = eval_ppl(r->m, &cfg, r->text->held, (size_t)r->text->n_held * r->cfg->ctx, report, r, &got, err);
+    if (st)
+        return st;
+    prof_measured *to = &r->p->measured[r->p->n_measured++];
+    *to = (prof_measured){
+        .ctx = r->cfg->ctx,
+        .tokens = (uint32_t)got.tokens,
+        .kld = got.kld,
+        .kld_se = got.kld_se,
+        .dppl_percent = got.dppl_percent,
+        .top1 = got.top1,
+        .bits_k = got.bits_k,
+        .bits_v = got.bits_v,
+        .bytes_per_token = elements * (got.bits_k + got.bits_v) / 8,
+        .f16_bytes_per_token = elements * (16 + 16) / 8,
+    };
+    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", r->text->name, window, r->cfg->sinks);
+    return KV_OK;
+}
+
+static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    if (cfg->ctx > hp->n_ctx_train)
+        return kv_fail(err, KV_EINVAL, "--ctx %u is more than the %u tokens that the model was trained for", cfg->ctx,
+                       hp->n_ctx_train);
+    if (cfg->sinks >= cfg->ctx / 2)
+        return kv_fail(err, KV_EINVAL, "--sinks %u leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
+    return KV_OK;
+}
+
+kv_status calibrate_fit(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
+                        bool (*progress)(void *user, double done), void *user, prof **out, kv_err *err) {
+    run r = {.m = m, .cfg = cfg, .text = text, .progress = progress, .user = user};
+    const double reading = 0.7; /* of the time; solving takes the rest */
+    kv_status st = check(cfg, m, err);
+    if (st)
+        goto done;
+    phase(&r, reading);
+    if ((st = gather(&r, err)))
+        goto done;
+    phase(&r, 1 - reading);
+    if ((st = solve(&r, err)))
+        goto done;
+    *out = r.p;
+    r.p = NULL;
+done:
+    cal_stats_free(r.stats);
+    prof_free(r.p);
+    return st;
+}
+
+kv_status calibrate_measure(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
+                            bool (*progress)(void *user, double done), void *user, prof *p, kv_err *err) {
+    run r = {.m = m, .cfg = cfg, .text = text, .p = p, .progress = progress, .user = user};
+    const int settings = cfg->window ? 2 : 1;
+    for (int i = 0; i < settings; i++) {
+        phase(&r, 1.0 / settings);
+        kv_status st = measure(&r, i ? 0 : cfg->window, err);
+        if (st)
+            return st;
+    }
+    prof_round(p);
+    return KV_OK;
+}

@@ -1,0 +1,212 @@
+/* kvcalib: measure a model on text and write the compression profile of its KV cache. */
+#include "atomic_file.h"
+#include "calibrate_text.h"
+#include "cli_cache.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+static const char tool[] = "kvcalib";
+
+enum { DIGITS = 8 };
+
+typedef struct options {
+    const char *model, *out;
+    cli_strs text;
+    int64_t ctx, chunks, seed, window, sinks;
+    double bits;
+    cli_machine machine;
+    bool no_measure, json, quiet;
+} options;
+
+static int parse(options *o, int argc, char **argv) {
+    const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to write"},
+        {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
+        {"--bits", "-b", CLI_REAL, "B", &o->bits, 1, 6.25, "true bits per number of the cache, gains included"},
+        {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
+        {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
+        {.kind = CLI_HEADING, .help = "What to measure on"},
+        {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
+         "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
+        {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
+        {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 16,384 tokens"},
+        {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
+        {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
+        {.kind = CLI_HEADING, .help = "Machine and output"},
+        CLI_MACHINE_ROWS(&o->machine),
+        {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0, "summary as one JSON object on stdout"},
+        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
+        {0},
+    };
+    return cli_parse(
+        &(cli_spec){.tool = tool,
+                    .usage = "MODEL --out PROFILE.yaml [options]",
+                    .summary = "Run text through a model, measure its queries, keys, values and attention, and solve for the "
+                               "best transform, bits and codebooks of every head's KV cache. The profile says what that loses, "
+                               "measured on text that was not used for fitting. Same input, same profile, on any number of "
+                               "threads.",
+                    .examples = "  kvcalib model.gguf --out model.yaml\n"
+                                "  kvcalib model.gguf --out model.yaml --bits 3 --text manual.txt notes/*.md\n",
+                    .opts = opts,
+                    .positional = &o->model,
+                    .n_positional = 1,
+                    .n_required = 1},
+        argc, argv);
+}
+
+/* One bar for both phases. Fitting has fast matrix products, measuring exact ones and every token four times. */
+static const double FIT_SHARE = 0.3;
+
+typedef struct bar {
+    cli_progress p;
+    double from, to;
+} bar;
+
+static bool show_progress(void *user, double done) {
+    bar *b = user;
+    cli_progress_set(&b->p, b->from + (b->to - b->from) * done);
+    return !cli_interrupted();
+}
+
+static kv_status open_model(const options *o, bool exact, rt_model **m, kv_err *err) {
+    rt_exec e;
+    kv_status st = rt_exec_init(&e, o->machine.cpu, (int)o->machine.threads, exact, err);
+    return st ? st : rt_model_load(o->model, &e, m, err);
+}
+
+/* Find out now, not after a minute of work, whether the result can be written. */
+static kv_status check_writable(const char *path, kv_err *err) {
+    atomic_file *f = NULL;
+    kv_status st = atomic_file_open(path, &f, err);
+    if (!st)
+        atomic_file_abort(f);
+    return st;
+}
+
+static double mean_bits(const prof *p, bool values) {
+    double sum = 0;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        sum += (double)(values ? p->layers[l].v.bits : p->layers[l].k.bits);
+    return sum / p->n_layer;
+}
+
+/* JSON has no NaN. */
+static json_t *number(double v) {
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *numbers(const float *v, uint32_t n) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(a, number((double)v[i]));
+    return a;
+}
+
+static json_t *layers_json(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        const prof_layer *pl = &p->layers[l];
+        json_array_append_new(a,
+                              json_pack("{s:f, s:f, s:i, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v", (double)pl->v.bits,
+                                        "budget", (int)pl->budget, "entropy", numbers(pl->entropy, p->n_head), "importance",
+                                        numbers(pl->importance, p->n_kv_head)));
+    }
+    return a;
+}
+
+static json_t *measured_json(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < p->n_measured; i++) {
+        const prof_measured *m = &p->measured[i];
+        json_array_append_new(a, json_pack("{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
+                                           (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
+                                           number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
+                                           "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
+                                           "f16_bytes_per_token", m->f16_bytes_per_token));
+    }
+    return a;
+}
+
+static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
+    json_t *j =
+        json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out", o->out,
+                  "model", "name", p->model_name, "arch", p->arch, "hash", p->model_hash, "made", "tokens",
+                  (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
+                  (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
+                  "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
+    kv_status st = KV_OK;
+    if (!j)
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the summary");
+    else if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
+        st = kv_fail(err, KV_EIO, "cannot write the summary");
+    json_decref(j);
+    return st;
+}
+
+static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
+    const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
+    char now[24], f16[24];
+    printf("%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head, p->head_dim,
+           p->calib_tokens);
+    printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
+           cli_bytes(elements * bits / 8, now), cli_bytes(elements * 4, f16), 32 / bits);
+    for (uint32_t i = 0; i < p->n_measured; i++) {
+        const prof_measured *m = &p->measured[i];
+        printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
+               m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
+    }
+    printf("%s written in %.1f s\n", o->out, seconds);
+    return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
+}
+
+static kv_status run(const options *o, kv_err *err) {
+    const calibrate_cfg cfg = {.texts = o->text.v,
+                               .n_texts = o->text.n,
+                               .ctx = (uint32_t)o->ctx,
+                               .chunks = (uint32_t)o->chunks,
+                               .seed = (uint64_t)o->seed,
+                               .bits = o->bits,
+                               .window = (uint32_t)o->window,
+                               .sinks = (uint32_t)o->sinks};
+    const double started = cli_now();
+    calibrate_text text = {0};
+    prof *p = NULL;
+    rt_model *m = NULL;
+    bar b = {.to = o->no_measure ? 1 : FIT_SHARE};
+    kv_status st = o->out ? check_writable(o->out, err) : kv_fail(err, KV_EINVAL, "where to? Give --out PROFILE.yaml");
+    if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
+        goto done;
+    cli_progress_start(&b.p, tool, o->quiet);
+    st = calibrate_fit(m, &cfg, &text, show_progress, &b, &p, err);
+    if (!st && !o->no_measure) {
+        rt_model_free(m);
+        m = NULL;
+        b.from = b.to, b.to = 1;
+        if (!(st = open_model(o, true, &m, err)))
+            st = calibrate_measure(m, &cfg, &text, show_progress, &b, p, err);
+    }
+    cli_progress_end(&b.p);
+    if (st || (st = prof_save(p, o->out, err)))
+        goto done;
+    st = (o->json ? print_json : print_summary)(o, p, cli_now() - started, err);
+done:
+    calibrate_text_free(&text);
+    prof_free(p);
+    rt_model_free(m);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    options o = {.ctx = 1024, .bits = 4, .window = 128, .sinks = 4, .seed = 1};
+    kv_err err = {0};
+    int code = parse(&o, argc, argv);
+    if (code >= 0)
+        return code;
+    cli_catch_interrupts();
+    kv_status st = run(&o, &err);
+    free(o.text.v);
+    return st ? cli_report(tool, &err) : CLI_OK;
+}
