@@ -66,6 +66,10 @@ size_t gen_len(const gen *g) {
     return g->n;
 }
 
+const int32_t *gen_ids(const gen *g) {
+    return g->ids;
+}
+
 void gen_set_keep(gen *g, size_t keep) {
     g->keep = keep;
 }

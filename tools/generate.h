@@ -40,6 +40,7 @@ rt_ctx *gen_ctx(gen *g);                      /* borrowed */
 const gen_stats *gen_get_stats(const gen *g); /* since gen_new */
 
 size_t gen_len(const gen *g);
+const int32_t *gen_ids(const gen *g); /* gen_len of them; borrowed until the next call that changes them */
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err);
 void gen_truncate(gen *g, size_t n);    /* drop the ids from n on */
 void gen_set_keep(gen *g, size_t keep); /* ids that a shift never drops */
