@@ -1,0 +1,206 @@
+/* The whole of kvcalib but its command line, on SmolLM2 with little text: the same profile for any number of threads, what the
+ * profile says of itself, how text is split, and what is refused. Skipped where the model is not there. */
+#include "calibrate.h"
+#include "calibrate_text.h"
+#include "support.h"
+
+#include "atomic_file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char path[4096];
+
+static const calibrate_cfg small = {.ctx = 128, .chunks = 2, .seed = 7, .bits = 3.9, .window = 32, .sinks = 4};
+
+static rt_model *load(int n_threads, bool exact) {
+    rt_exec e;
+    rt_model *m = NULL;
+    if (!find_model(SMOLLM2, path))
+        skip();
+    assert_int_equal(rt_exec_init(&e, NULL, n_threads, exact, NULL), KV_OK);
+    assert_int_equal(rt_model_load(path, &e, &m, NULL), KV_OK);
+    return m;
+}
+
+/* Fit with some number of threads; the profile as text. */
+static char *fit(int n_threads, size_t *len) {
+    rt_model *m = load(n_threads, false);
+    calibrate_text t;
+    prof *p = NULL;
+    char *text = NULL;
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_fit(m, &small, &t, NULL, NULL, &p, NULL), KV_OK);
+    assert_int_equal(prof_format(p, &text, len, NULL), KV_OK);
+    prof_free(p);
+    calibrate_text_free(&t);
+    rt_model_free(m);
+    return text;
+}
+
+static void calibrate_same_bytes_for_any_threads(void **state) {
+    (void)state;
+    size_t n1, n3;
+    char *one = fit(1, &n1), *three = fit(3, &n3);
+    assert_int_equal(n1, n3);
+    assert_memory_equal(one, three, n1);
+    free(one);
+    free(three);
+}
+
+static bool count_calls(void *user, double done) {
+    double *last = user;
+    assert_true(done >= *last && done <= 1 + 1e-9);
+    *last = done;
+    return true;
+}
+
+static bool stop_at_once(void *user, double done) {
+    (void)user;
+    (void)done;
+    return false;
+}
+
+static void calibrate_profile_says_what_was_measured(void **state) {
+    (void)state;
+    rt_model *m = load(2, true);
+    calibrate_text t;
+    prof *p = NULL;
+    kv_err err;
+    double last = 0;
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_fit(m, &small, &t, stop_at_once, NULL, &p, &err), KV_ECANCEL);
+    assert_null(p);
+    assert_int_equal(calibrate_fit(m, &small, &t, count_calls, &last, &p, NULL), KV_OK);
+    assert_string_equal(p->model_hash, rt_model_hash(m));
+    assert_string_equal(p->text_hash, t.hash);
+    assert_int_equal(p->calib_tokens, 256);
+    assert_int_equal(p->window, 32);
+    last = 0;
+    t.n_held = 2; /* enough for a test */
+    assert_int_equal(calibrate_measure(m, &small, &t, count_calls, &last, p, NULL), KV_OK);
+    assert_int_equal(p->n_measured, 2);
+    const prof_measured *with = &p->measured[0], *without = &p->measured[1];
+    assert_non_null(strstr(with->text, "window 32, sinks 4"));
+    assert_non_null(strstr(without->text, "window 0, sinks 4"));
+    assert_true(with->kld > 0 && with->kld < without->kld);
+    assert_true((with->bits_k + with->bits_v) / 2 <= 3.9 + 1e-6 && (with->bits_k + with->bits_v) / 2 > 3.85);
+    assert_float_equal(with->f16_bytes_per_token, 30 * 3 * 64 * 4, 0);
+    assert_float_equal(with->bytes_per_token / with->f16_bytes_per_token, (with->bits_k + with->bits_v) / 32, 1e-4);
+    prof_round(p);
+    assert_int_equal(prof_check(p, "test", &err), KV_OK);
+    prof_free(p);
+    calibrate_text_free(&t);
+    rt_model_free(m);
+}
+
+static tok *open_tok(void) {
+    gguf *g = NULL;
+    tok *t = NULL;
+    if (!find_model(SMOLLM2, path))
+        skip();
+    assert_int_equal(gguf_open(path, &g, NULL), KV_OK);
+    assert_int_equal(tok_new(g, &t, NULL), KV_OK);
+    gguf_close(g);
+    return t;
+}
+
+/* One token per word: " a a a a", n of them. */
+static void write_words(const char *file, const char *word, size_t n) {
+    char *text = malloc(n * strlen(word) + 1);
+    for (size_t i = 0; i < n; i++)
+        memcpy(text + i * strlen(word), word, strlen(word));
+    assert_int_equal(file_write(file, text, n * strlen(word), NULL), KV_OK);
+    free(text);
+}
+
+static void calibrate_files_are_joined_and_the_end_held_out(void **state) {
+    (void)state;
+    tok *t = open_tok();
+    char a[] = "calib-a-XXXXXX", b[] = "calib-b-XXXXXX";
+    close(mkstemp(a));
+    close(mkstemp(b));
+    write_words(a, " a", 1700);
+    write_words(b, " b", 300);
+    const char *files[] = {a, b};
+    calibrate_cfg cfg = {.texts = files, .n_texts = 2, .ctx = 100, .bits = 4};
+    calibrate_text x;
+    assert_int_equal(calibrate_text_load(t, &cfg, &x, NULL), KV_OK);
+    assert_int_equal(x.n_fit, 17);
+    assert_int_equal(x.n_held, 3);     /* 15 % of 20 */
+    for (uint32_t i = 1; i < 300; i++) /* [0] may be BOS */
+        assert_int_equal(x.held[i % 100 ? i : 1], x.held[1]);
+    assert_int_not_equal(x.fit[1], x.held[1]);
+    calibrate_text_free(&x);
+
+    cfg.chunks = 18;
+    kv_err err;
+    assert_int_equal(calibrate_text_load(t, &cfg, &x, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "17 chunks"));
+    calibrate_text_free(&x);
+
+    cfg.chunks = 0;
+    cfg.ctx = 1001;
+    assert_int_equal(calibrate_text_load(t, &cfg, &x, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "2000 tokens; 2002 are needed"));
+    calibrate_text_free(&x);
+    unlink(a);
+    unlink(b);
+    tok_free(t);
+}
+
+static void calibrate_seed_chooses_chunks_all_over_the_text(void **state) {
+    (void)state;
+    tok *t = open_tok();
+    calibrate_cfg cfg = {.ctx = 256, .chunks = 8, .seed = 1};
+    calibrate_text a, b, c;
+    assert_int_equal(calibrate_text_load(t, &cfg, &a, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(t, &cfg, &b, NULL), KV_OK);
+    cfg.seed = 2;
+    assert_int_equal(calibrate_text_load(t, &cfg, &c, NULL), KV_OK);
+    assert_memory_equal(a.fit, b.fit, 8 * 256 * sizeof *a.fit);
+    assert_memory_not_equal(a.fit, c.fit, 8 * 256 * sizeof *a.fit);
+    assert_memory_equal(a.held, c.held, (size_t)a.n_held * 256 * sizeof *a.held);
+    assert_string_equal(a.hash, c.hash);
+    calibrate_text_free(&a);
+    calibrate_text_free(&b);
+    calibrate_text_free(&c);
+    tok_free(t);
+}
+
+static void calibrate_refuses_what_cannot_work(void **state) {
+    (void)state;
+    rt_model *m = load(1, false);
+    calibrate_text t = {0};
+    calibrate_cfg cfg = small;
+    prof *p = NULL;
+    kv_err err;
+    cfg.ctx = 1 << 20;
+    assert_int_equal(calibrate_fit(m, &cfg, &t, NULL, NULL, &p, &err), KV_EINVAL);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, &t, &err), KV_ERANGE);
+    calibrate_text_free(&t);
+    cfg = small;
+    cfg.sinks = 64;
+    assert_int_equal(calibrate_fit(m, &cfg, &t, NULL, NULL, &p, &err), KV_EINVAL);
+    const char *missing[] = {"no/such/file"};
+    cfg.texts = missing;
+    cfg.n_texts = 1;
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, &t, &err), KV_EIO);
+    calibrate_text_free(&t);
+    rt_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calibrate_same_bytes_for_any_threads),
+        cmocka_unit_test(calibrate_profile_says_what_was_measured),
+        cmocka_unit_test(calibrate_files_are_joined_and_the_end_held_out),
+        cmocka_unit_test(calibrate_seed_chooses_chunks_all_over_the_text),
+        cmocka_unit_test(calibrate_refuses_what_cannot_work),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
