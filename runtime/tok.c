@@ -215,7 +215,7 @@ void tok_free(tok *t) {
 kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
     tok_ids out = {0};
     int32_t *mark = NULL;
-    bool after_special = true, ok = true; /* SPM's space goes before the first word and after special tokens */
+    bool ok = true;
     kv_status st;
     if (len > MAX_TEXT)
         return kv_fail(err, KV_EINVAL, "a text of %zu bytes is too long for one call (at most %d)", len, MAX_TEXT);
@@ -231,10 +231,9 @@ kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags,
         if (is_special)
             ok = tok_push(&out, mark[from] - 1);
         else if (t->spm)
-            st = tok_spm_encode(t, text + from, to - from, t->space_prefix && after_special, &out, err);
+            st = tok_spm_encode(t, text + from, to - from, &out, err);
         else
             st = tok_bpe_encode(t, text + from, to - from, &out, err);
-        after_special = is_special;
     }
     if (ok && flags & TOK_BOS && t->add_eos)
         ok = tok_push(&out, t->eos);

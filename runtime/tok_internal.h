@@ -112,7 +112,7 @@ kv_status tok_bpe_load(tok *t, const gguf *g, kv_err *err);
 kv_status tok_bpe_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err);
 size_t tok_bpe_piece(const char *text, size_t len, char *out); /* writes at most len bytes */
 kv_status tok_spm_load(tok *t, const gguf *g, kv_err *err);
-kv_status tok_spm_encode(const tok *t, const char *text, size_t len, bool prefix, tok_ids *ids, kv_err *err);
+kv_status tok_spm_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err);
 size_t tok_spm_piece(const char *text, size_t len, char *out);
 
 /* ---- joining neighbours (tok_merge.c) ---- */

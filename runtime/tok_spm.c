@@ -105,10 +105,10 @@ static char *mark_spaces(const char *text, size_t len, bool prefix, size_t *n) {
     return out;
 }
 
-kv_status tok_spm_encode(const tok *t, const char *text, size_t len, bool prefix, tok_ids *ids, kv_err *err) {
+kv_status tok_spm_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err) {
     size_t n;
     tok_merger m = {0};
-    char *marked = mark_spaces(text, len, prefix, &n);
+    char *marked = mark_spaces(text, len, t->space_prefix, &n);
     bool ok = marked;
     for (size_t i = 0; ok && i < n;) {
         const size_t want = char_len((uint8_t)marked[i]), step = want < n - i ? want : n - i;

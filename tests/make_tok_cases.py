@@ -83,7 +83,7 @@ CODE = ["def f(x, *args):\n    \"\"\"doc\"\"\"\n    return x**2  # square\n", "i
 
 SPECIAL = ["<|im_start|>user\nhi<|im_end|>\n", "<|endoftext|>", "a<|endoftext|>b", "<|im_start|><|im_start|>", "<|im_start |>", "<|im_", " <|im_end|> ", "<start_of_turn>user\nhi<end_of_turn>\n",
            "<bos>x<eos>", "<unk><pad><mask>", "<s>a</s>", "[multimodal]", "<unused0><unused6241><unused9", "<tool_call>\n{}\n</tool_call>", "<0x0A><0x41>", "▁", "▁▁a▁b", "[INST] x [/INST]",
-           "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", "<repo_name>r<filename>f", "[USER]", "a[USER]b[[USER]]", "<b>bold</b><table><tr>", "<<|im_end|>>", "[USER][USER]!", "<|im_end|><|im_e"]
+           "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", "<repo_name>r<filename>f", "[USER]", "a[USER]b[[USER]]", "<b>bold</b><table><tr>", "<<|im_end|>>", "[USER][USER]!", "xyz[USER] xyz[U xyz[xyz[U[USER]xyz", "<|im_end|><|im_e"]
 
 CONTROL = ["\0", "a\0b", "\x01\x02\x03", "\x7f\x80\x9f".encode("latin-1").decode("latin-1"), "\b\a\f\v", "nul\0\0\0nul"]
 
@@ -158,7 +158,7 @@ def letters():
 
 
 CONTROL_TYPE, USER_TYPE, BYTE_TYPE = 3, 4, 6
-EXTRA = [("<s>", CONTROL_TYPE), ("</s>", CONTROL_TYPE), ("<|im_start|>", CONTROL_TYPE), ("<|im_end|>", CONTROL_TYPE), ("[USER]", USER_TYPE), ("[USER][USER]", USER_TYPE), ("\n\n\n", USER_TYPE)]
+EXTRA = [("<s>", CONTROL_TYPE), ("</s>", CONTROL_TYPE), ("<|im_start|>", CONTROL_TYPE), ("<|im_end|>", CONTROL_TYPE), ("[USER]", USER_TYPE), ("[USER][USER]", USER_TYPE), ("\n\n\n", USER_TYPE), ("xyz[U", USER_TYPE), ("xy", USER_TYPE)]
 
 
 def mergeable(pair):
@@ -173,7 +173,7 @@ def bpe_vocab():
     tokens = list(dict.fromkeys([c for b, c in code.items() if b not in missing] + [a + b for a, b in merges]))
     merges = [(a, b) for a, b in merges if not {code[m] for m in missing} & set(a + b)]
     tokens = [t for t in tokens if not {code[m] for m in missing} & set(t)]
-    tokens += [t for t in ("Ġfaster", "printf", "Ġindented") if t not in tokens]  # no merges lead there
+    tokens += [t for t in ("Ġfaster", "printf", "Ġindented", "/Ċ/") if t not in tokens]  # no merges lead there
     return {
         "tokens": tokens + [t for t, _ in EXTRA],
         "types": [1] * len(tokens) + [k for _, k in EXTRA],
