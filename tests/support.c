@@ -34,7 +34,8 @@ static void add_position(agreement *a, const json_t *top, const float *logits, s
     a->n++;
 }
 
-static void compare_chunk(rt_ctx *c, const json_t *chunk, size_t n_vocab, agreement *a, double *nll, size_t *n_nll) {
+static void compare_chunk(rt_ctx *c, const tok *t, const json_t *chunk, size_t n_vocab, agreement *a, double *nll,
+                          size_t *n_nll) {
     const json_t *tokens = json_object_get(chunk, "tokens"), *scored = json_object_get(chunk, "scored");
     const size_t n = json_array_size(tokens);
     int32_t *ids = calloc(n, sizeof *ids);
@@ -44,6 +45,8 @@ static void compare_chunk(rt_ctx *c, const json_t *chunk, size_t n_vocab, agreem
     assert_true(n > 0 && json_array_size(scored) > 0);
     for (size_t i = 0; i < n; i++)
         ids[i] = (int32_t)json_integer_value(json_array_get(tokens, i));
+    if (tok_add_bos(t)) /* the protocol of llama.cpp's perplexity tool */
+        ids[0] = tok_bos(t);
     rt_ctx_clear(c);
     for (size_t at = 0; at < n; at += SLICE) {
         const uint32_t step = n - at < SLICE ? (uint32_t)(n - at) : SLICE;
@@ -97,7 +100,7 @@ agreement compare_with_reference(const char *model_path, const char *ref_path, c
     double nll = 0;
     size_t n_nll = 0;
     for (size_t i = 0; i < json_array_size(chunks); i++)
-        compare_chunk(c, json_array_get(chunks, i), rt_model_hparams(m)->n_vocab, &a, &nll, &n_nll);
+        compare_chunk(c, rt_model_tok(m), json_array_get(chunks, i), rt_model_hparams(m)->n_vocab, &a, &nll, &n_nll);
     a.mean_abs /= (double)a.n;
     a.top1 /= (double)a.n;
     a.ppl = exp(nll / (double)n_nll);

@@ -186,6 +186,9 @@ static kv_status run_chunk(job *j, const json_t *chunk, size_t index, json_t *ou
     kv_status st = read_ids(chunk, index, rt_model_hparams(j->m)->n_vocab, &ids, &n, err);
     if (st)
         return st;
+    const tok *t = rt_model_tok(j->m);
+    if (tok_add_bos(t) && tok_bos(t) >= 0)
+        ids[0] = tok_bos(t);
     json_t *list = json_array();
     rt_ctx_clear(j->ctx);
     for (size_t at = 0; at < n && !st; at += SLICE)
@@ -250,8 +253,10 @@ int eval_cmd_logprobs(int argc, char **argv) {
     int code = cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL --in FILE.json [--top N]",
-                    .summary = "The most likely next tokens after every token, each chunk with an empty cache: per chunk a "
-                               "list, per position a list of [id, log-probability], natural logarithm, best first.",
+                    .summary =
+                        "The most likely next tokens after every token, each chunk with an empty cache: per chunk a "
+                        "list, per position a list of [id, log-probability], natural logarithm, best first. BOS takes the "
+                        "place of a chunk's first token where the model adds one, as in llama.cpp's perplexity.",
                     .examples = "  echo '{\"chunks\": [{\"tokens\": [1, 2, 3]}]}' | kveval logprobs model.gguf --in -\n",
                     .opts = opts,
                     .positional = &model,
