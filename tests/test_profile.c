@@ -388,6 +388,7 @@ static kv_status read_frame(const uint8_t *raw, size_t n, size_t trailing, kv_er
     assert_non_null(frame);
     size_t frame_len = ZSTD_compress(frame, room, raw, n, 3);
     assert_false(ZSTD_isError(frame_len));
+    memcpy(frame + frame_len, "\x50\x2a\x4d\x18\0\0\0", trailing); /* of 8 bytes: an empty frame that zstd skips */
     kv_status st = prof_parse_parts(text, len, frame, frame_len + trailing, "t.gguf", &q, err);
     prof_free(q);
     prof_free(p);
@@ -458,6 +459,7 @@ static void profile_refuses_wrong_data(void **state) {
     assert_int_equal(read_frame(edited, n, 0, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "never rise"));
     assert_int_equal(read_frame(raw, n, 1, &err), KV_EFORMAT); /* a byte after the frame */
+    assert_int_equal(read_frame(raw, n, 8, &err), KV_EFORMAT); /* a second frame */
     assert_int_equal(read_frame(raw, n - 1, 0, &err), KV_EFORMAT);
     assert_int_equal(read_frame(raw, n + 2, 0, &err), KV_EFORMAT);
     assert_int_equal(read_frame(raw, 16, 0, &err), KV_EFORMAT);

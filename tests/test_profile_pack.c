@@ -151,6 +151,13 @@ static void pack_replaces_the_profile_that_is_there(void **state) {
     must(prof_pack(f->g, p, f->out, &err), &err); /* g stays open: its file is replaced, not changed */
     assert_same_files(f->out, f->out2);
     gguf_close(g);
+
+    prof by_hand = {.default_k = KV_F16, .default_v = KV_F16}; /* has no data: that of the other must go */
+    must(gguf_open(f->out, &g, &err), &err);
+    must(prof_pack(g, &by_hand, f->out2, &err), &err);
+    must(prof_pack(f->g, &by_hand, f->out, &err), &err);
+    assert_same_files(f->out, f->out2);
+    gguf_close(g);
     prof_free(p);
     prof_free(q);
 }
