@@ -5,6 +5,7 @@
  * few gains for every token and keeps the best: choose gain and codes, move levels to the means of what they stand for, repeat.
  */
 #include "calib_internal.h"
+#include "fp16.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,9 +59,20 @@ void cal_gauss_init(cal_gauss *g) {
         g->distortion[b] = fit_normal(1u << b, g->levels[b]);
 }
 
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+/* Sort by radix: floats as integers whose order is theirs, 11 bits a pass. key: n words of scratch. x is finite. */
+static void sort_floats(float *x, uint32_t *key, uint32_t n) {
+    for (int pass = 0; pass < 3; pass++) {
+        uint32_t start[2049] = {0}, shift = 11 * (uint32_t)pass;
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t u = fp32_bits(x[i]);
+            key[i] = u ^ (u >> 31 ? 0xffffffffu : 0x80000000u);
+            start[(key[i] >> shift & 2047) + 1]++;
+        }
+        for (int d = 0; d < 2048; d++)
+            start[d + 1] += start[d];
+        for (uint32_t i = 0; i < n; i++)
+            x[start[key[i] >> shift & 2047]++] = fp32_from_bits(key[i] ^ (key[i] >> 31 ? 0x80000000u : 0xffffffffu));
+    }
 }
 
 /* Index of the first of n sorted values that is above `limit`. */
@@ -110,6 +122,7 @@ typedef struct fit {
     const float *z;
     float *gain;   /* (n) rms gain */
     float *column; /* (n) */
+    uint32_t *key; /* (n) */
     double *sum;   /* (n + 1), and per level in the joint fit */
     float *levels, *border;
     double *level_sum;
@@ -124,10 +137,10 @@ static void set_borders(fit *f) {
     }
 }
 
-/* Encode one sample with a gain; returns the squared error relative to the squared gain of the rms rule. */
-static float encode_sample(const fit *f, const float *z, float gain, uint8_t *codes) {
+/* Encode one sample with a gain; returns the squared error, or something >= limit as soon as it is clear that it is. */
+static float encode_sample(const fit *f, const float *z, float gain, float limit, uint8_t *codes) {
     float err = 0, inv = 1 / gain;
-    for (uint32_t i = 0; i < f->coded; i++) {
+    for (uint32_t i = 0; i < f->coded && err < limit; i++) {
         uint32_t code = encode(f->border + i * CAL_MAX_LEVELS, f->t->bits[i], z[i] * inv);
         float e = z[i] - gain * f->levels[i * CAL_MAX_LEVELS + code];
         codes[i] = (uint8_t)code;
@@ -147,7 +160,7 @@ static void fit_joint(fit *f) {
         float best = INFINITY, gain = 0;
         uint32_t at = 0;
         for (size_t k = 0; f->gain[s] > 0 && k < sizeof GAINS / sizeof *GAINS; k++) {
-            float e = encode_sample(f, z, f->gain[s] * GAINS[k], codes[!at]);
+            float e = encode_sample(f, z, f->gain[s] * GAINS[k], best, codes[!at]);
             if (e < best)
                 best = e, gain = f->gain[s] * GAINS[k], at = !at;
         }
@@ -176,7 +189,7 @@ static void fit_columns(fit *f) {
         for (uint32_t s = 0; s < f->n; s++)
             if (f->gain[s] > 0)
                 f->column[n++] = f->z[(size_t)s * f->t->dim + i] / f->gain[s];
-        qsort(f->column, n, sizeof *f->column, by_value);
+        sort_floats(f->column, f->key, n);
         f->sum[0] = 0;
         for (uint32_t s = 0; s < n; s++)
             f->sum[s + 1] = f->sum[s] + (double)f->column[s];
@@ -192,12 +205,13 @@ kv_status cal_fit_levels(const cal_gauss *g, const float *z, uint32_t n, prof_tc
     kv_status st = KV_OK;
     f.gain = malloc((2 * (size_t)n + 2 * all + 1) * sizeof *f.gain);
     f.sum = malloc(((size_t)n + 1 + all) * sizeof *f.sum);
-    f.level_n = malloc((all + 1) * sizeof *f.level_n);
+    f.level_n = malloc((all + n + 1) * sizeof *f.level_n);
     if (!f.gain || !f.sum || !f.level_n) {
         st = kv_fail(err, KV_ENOMEM, "calibration: no memory for codebooks of %u samples", n);
         goto done;
     }
     f.column = f.gain + n, f.levels = f.column + n, f.border = f.levels + all, f.level_sum = f.sum + n + 1;
+    f.key = f.level_n + all;
     for (uint32_t s = 0; s < n && f.coded; s++)
         f.gain[s] = rms_gain(t, f.coded, z + (size_t)s * t->dim);
     for (uint32_t i = 0; i < f.coded; i++)
