@@ -198,10 +198,10 @@ static void generate_lets_no_byte_get_lost(void **state) {
 
 /* ---- conversations ---- */
 
-static conversation *new_conversation(const rt_model *m, gen *g, const char *system) {
+static conversation *new_conversation(const rt_model *m, gen *g, const char *system, chat_format **format) {
     conversation *c = NULL;
     kv_err err = {0};
-    const chat_format *f = chat_detect(rt_model_gguf(m));
+    chat_format *f = *format = chat_detect(rt_model_gguf(m));
     assert_non_null(f);
     if (conversation_new(m, g, f, system, &c, &err))
         fail_msg("%s", err.msg);
@@ -217,7 +217,8 @@ static void turn(conversation *c, const char *text, FILE *to) {
 
 static void conversation_feeds_only_what_is_new(void **state) {
     gen *g = new_gen(*state, 512, false, NULL);
-    conversation *c = new_conversation(*state, g, "Be brief.");
+    chat_format *format;
+    conversation *c = new_conversation(*state, g, "Be brief.", &format);
     FILE *to = tmpfile();
     int32_t before[512];
     size_t n_before = 0;
@@ -235,13 +236,15 @@ static void conversation_feeds_only_what_is_new(void **state) {
     assert_int_equal(gen_len(g), 0);
     turn(c, "Hello, how are you?", to);
     conversation_free(c);
+    chat_free(format);
     gen_free(g);
     fclose(to);
 }
 
 static void conversation_forgets_a_turn_that_failed(void **state) {
     gen *g = new_gen(*state, 96, false, NULL);
-    conversation *c = new_conversation(*state, g, NULL);
+    chat_format *format;
+    conversation *c = new_conversation(*state, g, NULL, &format);
     FILE *to = tmpfile();
     kv_err err = {0};
     gen_end end;
@@ -255,19 +258,22 @@ static void conversation_forgets_a_turn_that_failed(void **state) {
     turn(c, "hi", to);
     assert_like_fresh(*state, g);
     conversation_free(c);
+    chat_free(format);
     gen_free(g);
     fclose(to);
 }
 
 static void conversation_answers_end_with_a_newline(void **state) {
     gen *g = new_gen(*state, 256, false, NULL);
-    conversation *c = new_conversation(*state, g, NULL);
+    chat_format *format;
+    conversation *c = new_conversation(*state, g, NULL, &format);
     FILE *to = tmpfile();
     turn(c, "hi", to);
     assert_true(ftell(to) > 1);
     fseek(to, -1, SEEK_END);
     assert_int_equal(fgetc(to), '\n');
     conversation_free(c);
+    chat_free(format);
     gen_free(g);
     fclose(to);
 }

@@ -92,10 +92,9 @@ static void say_cache(const cli_cache *o, const prof *p, gen *g) {
              info.bytes ? (double)info.bytes_f16 / (double)info.bytes : 0);
 }
 
-static void say_model(const rt_model *m, uint64_t seed) {
+static void say_model(const rt_model *m, const chat_format *f, uint64_t seed) {
     const rt_hparams *hp = rt_model_hparams(m);
     const rt_exec *e = rt_model_exec(m);
-    const chat_format *f = chat_detect(rt_model_gguf(m));
     cli_note(tool,
              "%s (%s): %u layers, %u heads, %u KV heads of %u; trained for %u tokens; chat format %s; %d threads; seed %llu",
              hp->name, hp->arch, hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, hp->n_ctx_train,
@@ -108,15 +107,14 @@ static void say_speed(const gen_stats *s) {
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
 
-static int run(const options *o, const rt_model *m, gen *g, kv_err *err) {
+static int run(const options *o, const rt_model *m, const chat_format *format, gen *g, kv_err *err) {
     char *text = NULL;
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
-    const chat_format *format = o->raw ? NULL : chat_detect(rt_model_gguf(m));
     if (!format && !o->raw && o->system)
         cli_note(tool, "this model has no chat format: the system prompt is not used");
-    kv_status st = conversation_new(m, g, format, o->system, &c, err);
+    kv_status st = conversation_new(m, g, o->raw ? NULL : format, o->system, &c, err);
     if (st)
         goto done;
     if (o->file) {
@@ -153,6 +151,7 @@ int main(int argc, char **argv) {
     kv_err err = {0};
     cli_model m = {0};
     gen *g = NULL;
+    chat_format *format = NULL;
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
@@ -174,13 +173,15 @@ int main(int argc, char **argv) {
         cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", cfg.ctx.n_ctx, hp->n_ctx_train);
     if ((st = gen_new(m.model, &cfg, &g, &err)))
         goto done;
+    format = chat_detect(rt_model_gguf(m.model));
     say_cache(&o.cache, m.profile, g);
     if (o.verbose)
-        say_model(m.model, cfg.sampling.seed);
-    code = run(&o, m.model, g, &err);
+        say_model(m.model, format, cfg.sampling.seed);
+    code = run(&o, m.model, format, g, &err);
     if (o.verbose)
         say_speed(gen_get_stats(g));
 done:
+    chat_free(format);
     gen_free(g);
     cli_model_close(&m);
     return st ? cli_report(tool, &err) : code;
