@@ -290,7 +290,7 @@ static void attend_ranges(const kv_job *j) {
         acc part = acc_at(c, c->parts + i * floats, t.rows);
         attend_range(&t, &part, first + i % n_range);
     }
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (uint32_t head = 0; head < c->n_kv_head; head++) {
         tile t;
         tile_init(&t, j, head, 0, 1);
@@ -346,7 +346,9 @@ kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *
                 .out = out,
                 .lse = lse,
                 .entropy = entropy};
-    uint32_t group = c->n_head / c->n_kv_head, n_threads = (uint32_t)min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
+    uint32_t group = c->n_head / c->n_kv_head, n_threads = min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
+    if ((uint64_t)n * (j.pos + n) < 2 * KV_BLOCK)
+        n_threads = 1; /* less work than waking a thread */
     uint32_t fit = group < KV_ROWS ? KV_ROWS / group : 1, share = n * c->n_kv_head / (4 * n_threads);
     uint32_t n_tok = max_u32(1, min_u32(fit, share));
     kv_put_plan(&j);

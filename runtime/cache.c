@@ -70,11 +70,13 @@ static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads
                    failed / 2 % c->n_kv_head, failed % 2 ? "V" : "K", first.msg);
 }
 
-/* Zeroed memory, counted; untouched pages cost nothing. Sets *bad on failure. */
+/* Zeroed memory; untouched pages cost nothing. Sets *bad on failure, and for sizes that cannot be right. */
 static void *grab(size_t n, size_t size, bool *bad) {
-    void *p = n && size ? calloc(n, size) : NULL;
-    if (n && size && !p)
-        *bad = true;
+    const size_t most = (size_t)1 << 39;
+    if (!n || !size)
+        return NULL;
+    void *p = n <= most / size ? calloc(n, size) : NULL;
+    *bad |= !p;
     return p;
 }
 

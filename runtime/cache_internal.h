@@ -105,7 +105,7 @@ static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
 /* Make layer ready to take tokens from position n on (drop what is there, if anything). With dry: only say whether it can. */
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err);
 
-/* Called by every thread of a parallel region; each ends with a barrier. */
+/* Called by every thread of a parallel region; kv_put ends with a barrier, and there must be one before kv_settle. */
 void kv_put(const kv_job *j);    /* store and encode, before attention */
 void kv_settle(const kv_job *j); /* after attention: what the window still needs moves from passing to ring */
 /* Decide where the tokens of this call go; before the region. */

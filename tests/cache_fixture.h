@@ -119,32 +119,30 @@ static inline void q4_round(const float *x, uint32_t dim, double *out) {
     }
 }
 
-/* x as the codec stores it. */
-static inline void codec_round(const kv_codec_sel *sel, kv_side side, const rt_kernels *k, const float *x, uint32_t dim,
-                               double *out) {
-    switch (sel->id) {
-    case KV_Q8_0:
-        q8_round(x, dim, out);
-        return;
-    case KV_Q4_0:
-        q4_round(x, dim, out);
-        return;
-    case KV_TC: {
-        kv_coder c;
+/* n tokens x (n, dim) as the codec stores them, each on its own. */
+static inline void codec_round(const kv_codec_sel *sel, kv_side side, const rt_kernels *k, const float *x, uint32_t n,
+                               uint32_t dim, double *out) {
+    kv_coder c = {0};
+    if (sel->id == KV_TC)
         kv_coder_init(&c, &kv_codec_tc, side, dim, sel->tc, NULL);
-        uint8_t *block = calloc(1, c.block_bytes);
-        void *work = malloc(c.scratch);
-        c.ops->encode(&c, k, block, 5, 1, x, work);
-        tc_read(sel->tc, block, 5, out);
-        free(block);
-        free(work);
-        kv_coder_free(&c);
-        return;
+    uint8_t *block = calloc(1, c.block_bytes + 1);
+    void *work = malloc(c.scratch + 1);
+    for (; n; n--, x += dim, out += dim) {
+        if (sel->id == KV_TC) {
+            c.ops->encode(&c, k, block, 5, 1, x, work);
+            tc_read(sel->tc, block, 5, out);
+        } else if (sel->id == KV_Q8_0) {
+            q8_round(x, dim, out);
+        } else if (sel->id == KV_Q4_0) {
+            q4_round(x, dim, out);
+        } else {
+            for (uint32_t i = 0; i < dim; i++)
+                out[i] = sel->id == KV_F16 ? to_f16(x[i]) : x[i];
+        }
     }
-    default:
-        for (uint32_t i = 0; i < dim; i++)
-            out[i] = sel->id == KV_F16 ? to_f16(x[i]) : x[i];
-    }
+    free(block);
+    free(work);
+    kv_coder_free(&c);
 }
 
 /* ---- a cache and what is fed to it ---- */

@@ -32,7 +32,7 @@ static void cache_bytes_depend_on_the_tokens_alone(void **state) {
     fixture f;
     fix_init(&f, 2, 2, 32, 330);
     f.cfg.n_batch = 200;
-    rt_exec e = fix_exec(rt_cpu_detect(), 2);
+    rt_exec e = fix_exec(rt_cpu_detect(), 1);
     for (size_t m = 0; m < N_MIX; m++)
         for (size_t p = 0; p < sizeof policy / sizeof *policy; p++) {
             fix_codecs(&f, mixes[m][0], mixes[m][1]);
@@ -193,7 +193,7 @@ static void cache_refuses_nan_and_recovers(void **state) {
     fix_init(&f, 2, 1, 32, 300);
     f.cfg.n_batch = 100;
     f.cfg.sinks = 3;
-    rt_exec e = fix_exec(rt_cpu_detect(), 2);
+    rt_exec e = fix_exec(rt_cpu_detect(), 1);
     for (size_t m = 0; m < N_MIX; m++)
         for (uint32_t window = 0; window <= 50; window += 50) {
             fix_codecs(&f, mixes[m][0], mixes[m][1]);

@@ -86,7 +86,7 @@ static void codec_plain_stores_what_its_formula_says(void **state) {
             for (uint32_t t = 0; t < N; t++) {
                 double want[DIM];
                 kv_codec_sel sel = {id, NULL};
-                codec_round(&sel, b.c.side, b.k, x + t * DIM, DIM, want);
+                codec_round(&sel, b.c.side, b.k, x + t * DIM, 1, DIM, want);
                 read_slot(&b, t + 7, N + 7, got);
                 for (int i = 0; i < DIM; i++)
                     assert_true(got[i] == (float)want[i]);
