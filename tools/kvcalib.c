@@ -10,7 +10,7 @@
 
 static const char tool[] = "kvcalib";
 
-enum { DIGITS = 8 };
+enum { DIGITS = 6 };
 
 typedef struct options {
     const char *model, *out;
