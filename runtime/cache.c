@@ -70,10 +70,10 @@ static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads
                    failed / 2 % c->n_kv_head, failed % 2 ? "V" : "K", first.msg);
 }
 
-/* Zeroed memory; untouched pages cost nothing. Sets *bad on failure, and for sizes that cannot be right. */
+/* Zeroed memory; untouched pages cost nothing. Sets *bad on failure and for sizes that cannot be right; does nothing then. */
 static void *grab(size_t n, size_t size, bool *bad) {
     const size_t most = (size_t)1 << 39;
-    if (!n || !size)
+    if (*bad || !n || !size)
         return NULL;
     void *p = n <= most / size ? calloc(n, size) : NULL;
     *bad |= !p;

@@ -76,11 +76,11 @@ static void cache_clear_leaves_no_trace(void **state) {
 }
 
 /* Cut a cache of `from` tokens to `to`: it must equal a fresh one, and go on like one. */
-static void check_cut(const fixture *f, const rt_exec *e, uint32_t from, uint32_t to, kv_status want) {
+static void check_cut(const fixture *f, const rt_exec *e, uint32_t from, uint32_t to, uint32_t batch, kv_status want) {
     size_t rows = (size_t)FIX_LAYERS * f->n_tok * f->cfg.n_head * f->cfg.head_dim;
     kv_cache *c = make(f, e);
     kv_err err = {0};
-    assert_int_equal(fix_feed(f, c, e, from, 40, NULL, NULL, NULL), KV_OK);
+    assert_int_equal(fix_feed(f, c, e, from, batch, NULL, NULL, NULL), KV_OK);
     uint64_t before = kv_cache_digest(c);
     kv_status st = kv_cache_truncate(c, to, &err);
     if (st != want)
@@ -117,7 +117,7 @@ static void cache_truncates(void **state) {
         for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++)
             for (uint32_t sinks = 0; sinks <= 70; sinks += 35) {
                 f.cfg.sinks = sinks;
-                check_cut(&f, &e, 200, cuts[i], KV_OK);
+                check_cut(&f, &e, 200, cuts[i], 40, KV_OK);
             }
     }
     fix_drop(&f);
@@ -132,16 +132,20 @@ static void cache_truncates_while_f16_copies_last(void **state) {
     f.cfg.sinks = 4;
     rt_exec e = fix_exec(rt_cpu_detect(), 1);
     fix_codecs(&f, KV_TC, KV_Q4_0);
-    check_cut(&f, &e, 400, 399, KV_OK);
-    check_cut(&f, &e, 400, 356, KV_OK);
-    check_cut(&f, &e, 400, 355, KV_EINVAL);
-    check_cut(&f, &e, 400, 200, KV_EINVAL);
-    check_cut(&f, &e, 400, 5, KV_EINVAL);
-    check_cut(&f, &e, 400, 4, KV_OK); /* sinks alone */
-    check_cut(&f, &e, 400, 0, KV_OK);
-    check_cut(&f, &e, 120, 60, KV_OK);
+    check_cut(&f, &e, 400, 399, 40, KV_OK);
+    check_cut(&f, &e, 400, 356, 40, KV_OK);
+    check_cut(&f, &e, 400, 355, 40, KV_EINVAL);
+    check_cut(&f, &e, 400, 200, 40, KV_EINVAL);
+    check_cut(&f, &e, 400, 5, 40, KV_EINVAL);
+    check_cut(&f, &e, 400, 4, 40, KV_OK); /* sinks alone */
+    check_cut(&f, &e, 400, 0, 40, KV_OK);
+    check_cut(&f, &e, 120, 60, 40, KV_OK);
+    f.cfg.n_batch = 200; /* too many for the ring: only the window is left of a batch */
+    check_cut(&f, &e, 400, 356, 200, KV_OK);
+    check_cut(&f, &e, 400, 355, 200, KV_EINVAL);
+    f.cfg.n_batch = 40;
     fix_codecs(&f, KV_F16, KV_F32); /* all exact: the window means nothing */
-    check_cut(&f, &e, 400, 5, KV_OK);
+    check_cut(&f, &e, 400, 5, 40, KV_OK);
     fix_drop(&f);
 }
 
@@ -154,10 +158,10 @@ static void cache_truncates_sliding_layers_as_far_as_they_reach(void **state) {
     f.swa[0] = 100; /* 4 blocks of the body */
     rt_exec e = fix_exec(rt_cpu_detect(), 1);
     fix_codecs(&f, KV_TC, KV_Q4_0);
-    check_cut(&f, &e, 600, 590, KV_OK);
-    check_cut(&f, &e, 600, 483, KV_OK);
-    check_cut(&f, &e, 600, 482, KV_EINVAL);
-    check_cut(&f, &e, 600, 30, KV_EINVAL);
+    check_cut(&f, &e, 600, 590, 40, KV_OK);
+    check_cut(&f, &e, 600, 483, 40, KV_OK);
+    check_cut(&f, &e, 600, 482, 40, KV_EINVAL);
+    check_cut(&f, &e, 600, 30, 40, KV_EINVAL);
     fix_drop(&f);
 }
 
