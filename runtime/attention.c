@@ -193,10 +193,10 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
     bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
-    const float *kt = load(t, t->k, t0, n, coded_k, s->kt);
+    const float *kt = load(t, t->k, t0, n, coded_k, s->tile);
     t->j->k->attn_scores(turn_k ? s->qc : s->q, t->rows, turn_k ? t->k->coder.cdim : dim, kt, s->s, KV_BLOCK);
     softmax(t, a, n, turn_k ? s->bias : s->no_bias, coded_v);
-    const float *v = load(t, t->v, t0, n, coded_v, s->v);
+    const float *v = load(t, t->v, t0, n, coded_v, s->tile);
     t->j->k->attn_values(s->s, KV_BLOCK, t->rows, n, v, turn_v ? t->v->coder.cdim : dim, turn_v ? a->oc : a->o);
 }
 

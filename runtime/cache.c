@@ -122,9 +122,8 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
         work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
     work = (work + 63) / 64 * 16; /* floats */
-    size_t sizes[] = {tile, tile, (size_t)KV_BLOCK * c->dim, rows * c->dim,          rows * c->cdim,
-                      rows, rows, rows * KV_BLOCK,           kv_acc_floats(c, rows), kv_acc_floats(c, rows),
-                      work};
+    size_t sizes[] = {tile, (size_t)KV_BLOCK * c->dim, rows * c->dim,          rows * c->cdim,         rows,
+                      rows, rows * KV_BLOCK,           kv_acc_floats(c, rows), kv_acc_floats(c, rows), work};
     enum { PARTS = sizeof sizes / sizeof *sizes };
     size_t sum = 0;
     for (int i = 0; i < PARTS; i++)
@@ -138,7 +137,7 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     c->n_threads = n_threads;
     for (int t = 0; t < n_threads; t++) {
         kv_scratch *s = &c->scratch[t];
-        float **fields[] = {&s->kt, &s->v, &s->x, &s->q, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
+        float **fields[] = {&s->tile, &s->x, &s->q, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
         float *at = c->scratch_mem + (size_t)t * sum;
         for (int i = 0; i < PARTS - 1; at += sizes[i++])
             *fields[i] = at;

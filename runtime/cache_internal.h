@@ -43,7 +43,7 @@ typedef struct kv_layer {
 
 /* Working memory of one thread. */
 typedef struct kv_scratch {
-    float *kt, *v;                  /* decoded tiles (cdim, 64), (64, cdim) */
+    float *tile;                    /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
     float *x;                       /* (64, dim) tokens to encode */
     float *q, *qc, *bias, *no_bias; /* (rows, dim), (rows, cdim), (rows) */
     float *s;                       /* (rows, 64) */
