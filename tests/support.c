@@ -20,7 +20,7 @@ static double log_sum_exp(const float *x, size_t n) {
 }
 
 static void add_position(agreement *a, const json_t *top, const float *logits, size_t n_vocab, double lse) {
-    const json_t *first = json_array_get(top, 0);
+    const json_t *first = json_array_get(top, 0), *second = json_array_get(top, 1);
     const size_t id = (size_t)json_integer_value(json_array_get(first, 0));
     const double ref = json_number_value(json_array_get(first, 1));
     assert_true(id < n_vocab);
@@ -32,6 +32,10 @@ static void add_position(agreement *a, const json_t *top, const float *logits, s
     a->max_abs = diff > a->max_abs ? diff : a->max_abs;
     a->top1 += best == id;
     a->n++;
+    if (ref - json_number_value(json_array_get(second, 1)) >= 0.1) {
+        a->firm_top1 += best == id;
+        a->n_firm++;
+    }
 }
 
 static void compare_chunk(rt_ctx *c, const tok *t, const json_t *chunk, size_t n_vocab, agreement *a, double *nll,
@@ -103,10 +107,12 @@ agreement compare_with_reference(const char *model_path, const char *ref_path, c
         compare_chunk(c, rt_model_tok(m), json_array_get(chunks, i), rt_model_hparams(m)->n_vocab, &a, &nll, &n_nll);
     a.mean_abs /= (double)a.n;
     a.top1 /= (double)a.n;
+    a.firm_top1 /= (double)a.n_firm;
     a.ppl = exp(nll / (double)n_nll);
     a.ref_ppl = json_is_string(ppl) ? strtod(json_string_value(ppl), NULL) : json_number_value(ppl);
-    printf("%s%s: mean |d logprob| %.5f, max %.4f, top-1 %.2f %%, ppl %.4f (reference %.4f), %zu positions\n", ref_path,
-           exact ? " exact" : "", a.mean_abs, a.max_abs, 100 * a.top1, a.ppl, a.ref_ppl, a.n);
+    printf("%s%s: mean |d logprob| %.5f, max %.4f, top-1 %.2f %% (%.2f %% where it is clear), ppl %.4f (reference %.4f), %zu "
+           "positions\n",
+           ref_path, exact ? " exact" : "", a.mean_abs, a.max_abs, 100 * a.top1, 100 * a.firm_top1, a.ppl, a.ref_ppl, a.n);
     rt_ctx_free(c);
     rt_model_free(m);
     json_decref(ref);

@@ -43,8 +43,9 @@ static inline const char *find_eval_data(const char *name, char *path) {
 typedef struct agreement {
     double mean_abs, max_abs; /* |difference| of the log-probability of the reference's top token */
     double top1;              /* share of positions with the same most likely token */
+    double firm_top1;         /* the same where the reference's first leads its second by 0.1 nats: no coin toss */
     double ppl, ref_ppl;      /* second half of each chunk; 0 where the file has no perplexity */
-    size_t n;
+    size_t n, n_firm;
 } agreement;
 
 /* Runs the model over the file's tokens; fails the running cmocka test on any error. */

@@ -2,6 +2,7 @@
  * models of every architecture and tensor type and on SmolLM2, and llama.cpp's log-probabilities on real models. */
 #include "support.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -22,8 +23,8 @@ static void check_tiny(const char *name) {
 static void tiny_llama_matches(void **state) {
     (void)state, check_tiny("llama");
 }
-static void tiny_llama_untied_matches(void **state) {
-    (void)state, check_tiny("llama-untied");
+static void tiny_llama_rope_freqs_matches(void **state) {
+    (void)state, check_tiny("llama-rope-freqs");
 }
 static void tiny_qwen2_matches(void **state) {
     (void)state, check_tiny("qwen2");
@@ -44,15 +45,17 @@ static void smollm2_matches_f32(void **state) {
     assert_true(a.mean_abs < 2e-4 && a.max_abs < 5e-3 && a.top1 == 1);
 }
 
-/* The tolerance that goes with the reference files: llama.cpp quantises activations too. */
+/* llama.cpp rounds activations to 8 bits and sums attention in f16; tests/reference/README.md tells how far that alone takes it
+ * from the exact answer. So its most likely token counts where it is no coin toss, and perplexities are compared like for like:
+ * int8 with int8 within 0.5 %, exact with int8 within 1 %. */
 static void check_llamacpp(const char *file, const char *ref_name) {
     char model[4096], ref[4096];
     if (!find_model(file, model) || !find_eval_data(ref_name, ref))
         skip();
     for (int exact = 0; exact < 2; exact++) {
         agreement a = compare_with_reference(model, ref, NULL, 2, exact, 0);
-        assert_true(a.mean_abs <= 0.05 && a.top1 >= 0.97);
-        assert_true(a.ppl > a.ref_ppl * 0.995 && a.ppl < a.ref_ppl * 1.005);
+        assert_true(a.mean_abs <= 0.05 && a.firm_top1 >= 0.97);
+        assert_true(fabs(a.ppl / a.ref_ppl - 1) < (exact ? 0.01 : 0.005));
     }
 }
 
@@ -68,7 +71,7 @@ static void gemma_matches_llamacpp(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_llama_matches),       cmocka_unit_test(tiny_llama_untied_matches),
+        cmocka_unit_test(tiny_llama_matches),       cmocka_unit_test(tiny_llama_rope_freqs_matches),
         cmocka_unit_test(tiny_qwen2_matches),       cmocka_unit_test(tiny_qwen3_matches),
         cmocka_unit_test(tiny_gemma3_matches),      cmocka_unit_test(smollm2_matches_f32),
         cmocka_unit_test(smollm2_matches_llamacpp), cmocka_unit_test(qwen_matches_llamacpp),

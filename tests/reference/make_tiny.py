@@ -44,7 +44,7 @@ MODELS = {
         types=[QT.Q4_0, QT.Q8_0, QT.Q5_0, QT.IQ4_NL, QT.Q5_1, QT.BF16]),
 }
 
-MERGES = ("Ġ t,h e,i n,e r,a n,Ġt he,o n,r e,Ġ a,a t,e n,Ġ s,Ġ w,i s,Ġ o,o r,in g,an d,Ġ c,e d,o u,Ġa nd,e s,Ġo f,"
+MERGES = ("Ġ t,h e,i n,e r,a n,Ġt he,o n,r e,Ġ a,a t,e n,Ġ s,Ġ w,i s,Ġ o,o r,in g,an d,Ġ c,e d,o u,Ġ and,e s,Ġo f,"
           "l l,Ġ b,Ġs t,Ċ Ċ,Ġ Ġ,ĠĠ ĠĠ").split(",")
 PIECES = ["▁", "▁t", "he", "in", "er", "▁the", "▁a", "an"] + list("etaoinshrdlucmfwypvbgk")
 
