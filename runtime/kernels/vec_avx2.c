@@ -68,6 +68,23 @@ static inline v16 v_min(v16 a, v16 b) {
     return EACH(_mm256_min_ps, a, b);
 }
 
+static inline v16 v_down(v16 a, int h) {
+    switch (h) {
+    case 8:
+        return (v16){a.hi, a.hi};
+    case 4:
+        return (v16){_mm256_permute2f128_ps(a.lo, a.lo, 1), a.hi};
+    case 2:
+        return (v16){_mm256_permute_ps(a.lo, 0x4e), a.hi};
+    default:
+        return (v16){_mm256_permute_ps(a.lo, 0xb1), a.hi};
+    }
+}
+
+static inline float v_lane0(v16 a) {
+    return _mm256_cvtss_f32(a.lo);
+}
+
 static inline v16 v_first(v16 a, v16 b, size_t n) {
     return (v16){_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(mask(n))),
                  _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(mask_hi(n)))};

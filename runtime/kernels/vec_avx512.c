@@ -54,6 +54,23 @@ static inline v16 v_first(v16 a, v16 b, size_t n) {
     return _mm512_mask_mov_ps(b, mask(n), a);
 }
 
+static inline v16 v_down(v16 a, int h) {
+    switch (h) {
+    case 8:
+        return _mm512_shuffle_f32x4(a, a, 0x4e);
+    case 4:
+        return _mm512_shuffle_f32x4(a, a, 0xb1);
+    case 2:
+        return _mm512_permute_ps(a, 0x4e);
+    default:
+        return _mm512_permute_ps(a, 0xb1);
+    }
+}
+
+static inline float v_lane0(v16 a) {
+    return _mm512_cvtss_f32(a);
+}
+
 static inline __m512 pow2(__m512i n) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(n, 23), _mm512_set1_epi32(0x3f800000)));
 }

@@ -5,6 +5,8 @@
  *   v_add v_sub v_mul v_div v_fma(a, b, c) = a*b+c
  *   v_max(a, b) = a > b ? a : b, v_min(a, b) = a < b ? a : b   (so b where either is NaN)
  *   v_first(a, b, n)             lanes below n from a, the others from b
+ *   v_down(a, h), h = 8, 4, 2, 1   lane i < h from lane i + h; the others hold anything
+ *   v_lane0(a)                   lane 0
  *   v_scale(a, t)                a * 2^(n/2) * 2^(n - n/2), n/2 rounded down, n = the integer in t = n + 1.5 * 2^23
  *   VEC_FILL                     the name of the function that fills the table
  * Every instruction set computes the same formulas in the same order, tails included, so answers agree bit for bit.
@@ -13,12 +15,17 @@
 
 /* Lanes 8+8, 4+4, 2+2, 1+1. */
 static inline float v_sum(v16 a) {
-    float f[16];
-    v_store(f, a, 16);
-    for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            f[i] += f[i + half];
-    return f[0];
+    a = v_add(a, v_down(a, 8));
+    a = v_add(a, v_down(a, 4));
+    a = v_add(a, v_down(a, 2));
+    return v_lane0(v_add(a, v_down(a, 1)));
+}
+
+static inline float v_top(v16 a) {
+    a = v_max(a, v_down(a, 8));
+    a = v_max(a, v_down(a, 4));
+    a = v_max(a, v_down(a, 2));
+    return v_lane0(v_max(a, v_down(a, 1)));
 }
 
 /* exp in f32 for any argument: x = n ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts so that r is exact enough (Cody, Waite);
@@ -124,11 +131,7 @@ static float max(const float *x, size_t n) {
         size_t l = lanes(i, n);
         m = v_first(v_max(v_load(x + i, l), m), m, l);
     }
-    float f[16], best = -INFINITY;
-    v_store(f, m, 16);
-    for (int i = 0; i < 16; i++)
-        best = f[i] > best ? f[i] : best;
-    return best;
+    return v_top(m);
 }
 
 void VEC_FILL(rt_kernels *k) {

@@ -59,6 +59,14 @@ static inline v16 v_first(v16 a, v16 b, size_t n) {
     FOR16((size_t)i < n ? a.f[i] : b.f[i]);
 }
 
+static inline v16 v_down(v16 a, int h) {
+    FOR16(a.f[(i + h) % 16]);
+}
+
+static inline float v_lane0(v16 a) {
+    return a.f[0];
+}
+
 static inline float pow2_half(float t, bool upper) {
     int32_t n = (int32_t)(fp32_bits(t) - fp32_bits(0x1.8p23f)), low = n >> 1;
     return fp32_from_bits((uint32_t)(upper ? n - low : low) * 0x800000u + 0x3f800000u);
