@@ -161,6 +161,34 @@ static void calib_key_transform_diagonalises(void **state) {
     free_data(&d);
 }
 
+/* Keys whose mean is 1000 times their deviation, as large as trained models have it: neither mean nor variances may suffer. */
+static void calib_large_key_offsets_cost_nothing(void **state) {
+    (void)state;
+    data d = make_data(12);
+    double mean[DIM] = {0}, c[DIM * DIM], fc[DIM * DIM], out[DIM * DIM];
+    const uint32_t body = TOKENS - SINKS;
+    for (uint32_t i = 0; i < TOKENS * KV * DIM; i++)
+        d.k[i] += i % DIM == 5 ? 3000 : 0;
+    const float *k = d.k + SINKS * KV * DIM;
+    for (uint32_t t = 0; t < body; t++)
+        for (uint32_t i = 0; i < DIM; i++)
+            mean[i] += (double)k[t * KV * DIM + i] / body;
+    cal_stats *s = gather(&d, 512, 1);
+    cal_transform t;
+    assert_int_equal(cal_transform_new(DIM, &t, NULL), KV_OK);
+    assert_int_equal(cal_transform_k(&s->heads[0], s->pad, 0.5, 1e-4, &t, NULL), KV_OK);
+    for (uint32_t i = 0; i < DIM; i++)
+        assert_float_equal(t.mean[i], mean[i], 1e-5);
+    moments(k, KV * DIM, body, true, c);
+    la_mul(DIM, t.analysis, c, fc);
+    la_mul_t(DIM, fc, t.analysis, out);
+    for (uint32_t i = 0; i < DIM; i++)
+        assert_float_equal(out[i * DIM + i], t.lambda[i], 1e-5);
+    cal_transform_free(&t);
+    cal_stats_free(s);
+    free_data(&d);
+}
+
 /* analysis^T analysis must be M^1/2 up to scale: its square is then M, the second moment of the queries of the group. */
 static void calib_key_metric_is_root_of_query_moment(void **state) {
     (void)state;
@@ -387,6 +415,7 @@ int main(void) {
         cmocka_unit_test(calib_sums_do_not_depend_on_threads),
         cmocka_unit_test(calib_samples_are_spread_and_skip_sinks),
         cmocka_unit_test(calib_key_transform_diagonalises),
+        cmocka_unit_test(calib_large_key_offsets_cost_nothing),
         cmocka_unit_test(calib_key_metric_is_root_of_query_moment),
         cmocka_unit_test(calib_value_codec_reaches_theory),
         cmocka_unit_test(calib_profile_is_valid_and_near_target),

@@ -109,6 +109,50 @@ static void codebook_fit_beats_normal_table(void **state) {
     free(z);
 }
 
+/* Lloyd's iteration the slow way: every sample against every level. */
+static void plain_lloyd(const float *x, uint32_t n, uint32_t n_levels, float *c) {
+    for (int round = 0; round < 60; round++) {
+        double sum[CAL_MAX_LEVELS] = {0};
+        uint32_t count[CAL_MAX_LEVELS] = {0};
+        for (uint32_t s = 0; s < n; s++) {
+            uint32_t best = 0;
+            for (uint32_t j = 1; j < n_levels; j++)
+                best = fabsf(x[s] - c[j]) < fabsf(x[s] - c[best]) ? j : best;
+            sum[best] += (double)x[s], count[best]++;
+        }
+        for (uint32_t j = 0; j < n_levels; j++)
+            c[j] = count[j] ? (float)(sum[j] / count[j]) : c[j];
+    }
+}
+
+/* Skewed samples of both signs, far from the start: the fit must come as close as a plain Lloyd iteration does. All samples of
+ * a token are the same but for their order over the coefficients, so that every token has the same gain. */
+static void codebook_fit_is_as_good_as_plain_lloyd(void **state) {
+    (void)state;
+    enum { BITS = 4, LEVELS = 1 << BITS };
+    float *z = malloc(N * DIM * sizeof *z), x[N], plain[LEVELS], value[DIM];
+    uint32_t seed = 4;
+    double energy = 0;
+    for (uint32_t i = 0; i < DIM; i++)
+        value[i] = (float)(pow((i + 0.5) / DIM, 3) * (i % 4 ? -3 : 1));
+    for (uint32_t s = 0; s < N; s++)
+        for (uint32_t i = 0; i < DIM; i++)
+            z[s * DIM + i] = value[(i + s) % DIM] + 0.05f * normal(&seed);
+    for (uint32_t i = 0; i < N * DIM; i++)
+        energy += (double)z[i] * z[i] / (N * DIM);
+    float sigma = (float)sqrt(energy);
+    prof_tc t = codec(DIM, BITS, sigma);
+    assert_int_equal(cal_fit_levels(&gauss, z, N, &t, NULL), KV_OK);
+    for (uint32_t s = 0; s < N; s++)
+        x[s] = z[(size_t)s * DIM];
+    for (uint32_t j = 0; j < LEVELS; j++)
+        plain[j] = (float)gauss.levels[BITS][j] * sigma;
+    plain_lloyd(x, N, LEVELS, plain);
+    assert_true(error_of(t.levels, LEVELS, x, N) < 1.1 * error_of(plain, LEVELS, x, N));
+    drop(&t);
+    free(z);
+}
+
 /* Tokens of very different size: levels must describe the shape alone, so they come out as for equal sizes. */
 static void codebook_fit_ignores_token_size(void **state) {
     (void)state;
@@ -169,9 +213,13 @@ static void codebook_no_coded_coefficient(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codebook_normal_tables_match_max), cmocka_unit_test(codebook_normal_tables_are_symmetric),
-        cmocka_unit_test(codebook_fit_beats_normal_table),  cmocka_unit_test(codebook_fit_ignores_token_size),
-        cmocka_unit_test(codebook_few_samples_stay_normal), cmocka_unit_test(codebook_constant_and_zero_samples_stay_ascending),
+        cmocka_unit_test(codebook_fit_is_as_good_as_plain_lloyd),
+        cmocka_unit_test(codebook_normal_tables_match_max),
+        cmocka_unit_test(codebook_normal_tables_are_symmetric),
+        cmocka_unit_test(codebook_fit_beats_normal_table),
+        cmocka_unit_test(codebook_fit_ignores_token_size),
+        cmocka_unit_test(codebook_few_samples_stay_normal),
+        cmocka_unit_test(codebook_constant_and_zero_samples_stay_ascending),
         cmocka_unit_test(codebook_no_coded_coefficient),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
