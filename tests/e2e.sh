@@ -45,12 +45,12 @@ step "pack, show, strip"
 cmp "$model" stripped.gguf || die "stripping does not give the original back"
 
 step "the packed model answers, the same for any number of threads"
-"$bin/kvrun" packed.gguf -p "What is the capital of France?" -n 24 --temp 0 -t 1 >answer1 2>err
+"$bin/kvrun" packed.gguf -p "What is the capital city of the country France? Answer with one word." -n 24 --temp 0 -t 1 >answer1 2>err
 grep -qi profile err || die "kvrun does not say that a profile applies"
 grep -q Paris answer1 || { cat answer1; die "no Paris"; }
-"$bin/kvrun" packed.gguf -p "What is the capital of France?" -n 24 --temp 0 -t 2 >answer2 2>/dev/null
+"$bin/kvrun" packed.gguf -p "What is the capital city of the country France? Answer with one word." -n 24 --temp 0 -t 2 >answer2 2>/dev/null
 cmp answer1 answer2 || die "the answer depends on the number of threads"
-"$bin/kvrun" packed.gguf -p "What is the capital of France?" -n 24 --temp 0 -ctk f16 -ctv f16 2>/dev/null | grep -q Paris || die "f16 override"
+"$bin/kvrun" packed.gguf -p "What is the capital city of the country France? Answer with one word." -n 24 --temp 0 -ctk f16 -ctv f16 2>/dev/null | grep -q Paris || die "f16 override"
 
 step "measure"
 i=0
