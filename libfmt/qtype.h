@@ -41,6 +41,11 @@ const char *qtype_list(void);
 /* The 16 values of IQ4_NL codes, also used by the kernels. */
 extern const int8_t qt_iq4nl_values[16];
 
+/* Six-bit sub-scales of the K types, also used for packing: scale of group g < 16 of a Q3_K block (-32..31); scale and minimum
+ * of group g < 8 of a Q4_K or Q5_K block (0..63). */
+int qt_q3_k_scale(const uint8_t scales[12], int g);
+void qt_k_scale_min(const uint8_t scales[12], int g, int *scale, int *min);
+
 /* On-disk blocks, little endian, packed. d, dmin, m: f16 bits. */
 typedef struct {
     uint16_t d;

@@ -25,7 +25,7 @@ void qt_dequant_q2_k(const void *src, float *dst, size_t n) {
 }
 
 /* Sixteen 6-bit scales in 12 bytes: low nibbles in bytes 0..7 (group g and g + 8), high pairs in bytes 8..11. */
-static int q3_k_scale(const uint8_t s[12], int g) {
+int qt_q3_k_scale(const uint8_t s[12], int g) {
     int low = s[g % 8] >> g / 8 * 4 & 15;
     int high = s[8 + g % 4] >> g / 4 * 2 & 3;
     return (low | high << 4) - 32;
@@ -36,7 +36,7 @@ void qt_dequant_q3_k(const void *src, float *dst, size_t n) {
         QT_LOAD(qt_q3_k, b, src, i);
         float d = fp16_to_fp32(b.d);
         for (int g = 0; g < 16; g++) {
-            float dl = d * (float)q3_k_scale(b.scales, g);
+            float dl = d * (float)qt_q3_k_scale(b.scales, g);
             const uint8_t *q = b.qs + g / 8 * 32 + g % 2 * 16, *h = b.hmask + g % 2 * 16;
             int shift = g / 2 % 4 * 2, bit = g / 2;
             for (int l = 0; l < 16; l++) /* a clear bit means minus four */
@@ -47,7 +47,7 @@ void qt_dequant_q3_k(const void *src, float *dst, size_t n) {
 
 /* Eight 6-bit scales and minima in 12 bytes. Groups 0..3: low six bits of bytes g and g + 4. Groups 4..7: a nibble of byte
  * g + 4 each, topped up with the high two bits of bytes g - 4 and g. */
-static void k_scale_min(const uint8_t s[12], int g, int *scale, int *min) {
+void qt_k_scale_min(const uint8_t s[12], int g, int *scale, int *min) {
     if (g < 4) {
         *scale = s[g] & 63;
         *min = s[g + 4] & 63;
@@ -63,7 +63,7 @@ void qt_dequant_q4_k(const void *src, float *dst, size_t n) {
         float d = fp16_to_fp32(b.d), dmin = fp16_to_fp32(b.dmin);
         for (int g = 0; g < 8; g++) {
             int scale, min;
-            k_scale_min(b.scales, g, &scale, &min);
+            qt_k_scale_min(b.scales, g, &scale, &min);
             float dl = d * (float)scale, ml = dmin * (float)min;
             const uint8_t *q = b.qs + g / 2 * 32;
             int shift = g % 2 * 4;
@@ -79,7 +79,7 @@ void qt_dequant_q5_k(const void *src, float *dst, size_t n) {
         float d = fp16_to_fp32(b.d), dmin = fp16_to_fp32(b.dmin);
         for (int g = 0; g < 8; g++) {
             int scale, min;
-            k_scale_min(b.scales, g, &scale, &min);
+            qt_k_scale_min(b.scales, g, &scale, &min);
             float dl = d * (float)scale, ml = dmin * (float)min;
             const uint8_t *q = b.qs + g / 2 * 32;
             int shift = g % 2 * 4;

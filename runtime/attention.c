@@ -33,14 +33,6 @@ typedef struct tile {
     uint64_t mask[KV_ROWS]; /* of the tile at hand: bit t = token t is visible */
 } tile;
 
-static uint32_t max_u32(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
-static uint32_t min_u32(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
 static acc acc_at(const kv_cache *c, float *mem, size_t rows) {
     return (acc){mem, mem + rows, mem + 2 * rows, mem + 3 * rows, mem + 4 * rows, mem + rows * (4 + (size_t)c->dim)};
 }

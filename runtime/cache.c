@@ -12,14 +12,6 @@ static uint32_t blocks(uint64_t tokens) {
     return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
 }
 
-static uint32_t min_u32(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
-static uint32_t max_u32(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 /* ---- creation ---- */
 
 static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {

@@ -20,6 +20,14 @@ enum {
     KV_ROWS = 128,  /* most query rows (tokens x heads of a group) that share a decoded tile */
 };
 
+static inline uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static inline uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
 typedef struct kv_lane {
     kv_coder coder;
     size_t body_off; /* of its coder block in a block of the body */

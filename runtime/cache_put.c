@@ -10,14 +10,6 @@
 #include <omp.h>
 #include <string.h>
 
-static uint32_t max_u32(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
-static uint32_t min_u32(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
 void kv_put_plan(kv_job *j) {
     kv_layer *l = j->layer;
     uint32_t end = j->pos + j->n, last = (end - 1) / KV_BLOCK;

@@ -53,21 +53,19 @@ static void take_q2_k(const uint8_t *src, record *r) {
 static void take_q3_k(const uint8_t *src, record *r) {
     LOAD(qt_q3_k, b, src);
     r->half[0] = b.d;
-    for (int g = 0; g < 16; g++) { /* six bits each: low four in bytes 0..7, high two in bytes 8..11 */
-        int low = b.scales[g % 8] >> g / 8 * 4 & 15, high = b.scales[8 + g % 4] >> g / 4 * 2 & 3;
-        r->sub[0][g] = (uint8_t)((low | high << 4) - 32);
-    }
+    for (int g = 0; g < 16; g++)
+        r->sub[0][g] = (uint8_t)qt_q3_k_scale(b.scales, g);
     for (int i = 0; i < 256; i++)
         r->code[i] = (uint8_t)((b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) | (b.hmask[i % 32] >> i / 32 & 1) << 2);
 }
 
 /* Scales and minima of Q4_K and Q5_K, six bits each. */
 static void take_scale_min(const uint8_t s[12], record *r) {
-    for (int g = 0; g < 4; g++) {
-        r->sub[0][g] = s[g] & 63;
-        r->sub[1][g] = s[g + 4] & 63;
-        r->sub[0][g + 4] = (uint8_t)((s[g + 8] & 15) | s[g] >> 6 << 4);
-        r->sub[1][g + 4] = (uint8_t)(s[g + 8] >> 4 | s[g + 4] >> 6 << 4);
+    for (int g = 0; g < 8; g++) {
+        int scale, min;
+        qt_k_scale_min(s, g, &scale, &min);
+        r->sub[0][g] = (uint8_t)scale;
+        r->sub[1][g] = (uint8_t)min;
     }
 }
 
