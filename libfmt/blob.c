@@ -8,22 +8,23 @@
 #include <string.h>
 #include <zstd.h>
 
-enum { BLOB_VERSION = 1, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
+enum { BLOB_VERSION = 2, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
 
 /* Where the arrays start. */
 typedef struct layout {
-    size_t heads, dim, n_levels;
-    size_t bits, mean, exp, basis, sigma, levels, total;
+    size_t heads, dim;
+    size_t bits, mean, exp, basis, sigma, step, levels, total;
 } layout;
 
-static layout lay_out(size_t heads, size_t dim, size_t n_levels) {
-    layout l = {.heads = heads, .dim = dim, .n_levels = n_levels, .bits = HEADER};
+static layout lay_out(size_t heads, size_t dim) {
+    layout l = {.heads = heads, .dim = dim, .bits = HEADER};
     l.mean = l.bits + heads * dim;
     l.exp = l.mean + 4 * heads * dim;
     l.basis = l.exp + heads * dim;
     l.sigma = l.basis + 2 * heads * dim * dim;
-    l.levels = l.sigma + 2 * heads * dim;
-    l.total = l.levels + 2 * n_levels;
+    l.step = l.sigma + 2 * heads * dim;
+    l.levels = l.step + 2 * heads * (PROF_MAX_BITS + 1);
+    l.total = l.levels + heads * TRELLIS_LEVELS;
     return l;
 }
 
@@ -85,7 +86,7 @@ static bool put_row(uint8_t *raw, const layout *l, size_t row, const float *v) {
     return true;
 }
 
-static bool put_head(uint8_t *raw, const layout *l, size_t head, const prof_tc *t, size_t *level) {
+static bool put_head(uint8_t *raw, const layout *l, size_t head, const prof_tc *t) {
     bool exact = true;
     memcpy(raw + l->bits + head * l->dim, t->bits, l->dim);
     for (size_t i = 0; i < l->dim; i++) {
@@ -94,8 +95,9 @@ static bool put_head(uint8_t *raw, const layout *l, size_t head, const prof_tc *
         exact = put_f16(raw + l->sigma, l->heads * l->dim, row, t->sigma[i]) && exact;
         exact = put_row(raw, l, row, t->basis + i * l->dim) && exact;
     }
-    for (size_t i = 0, n = prof_tc_n_levels(t); i < n; i++)
-        exact = put_f16(raw + l->levels, l->n_levels, (*level)++, t->levels[i]) && exact;
+    for (size_t b = 0; b <= PROF_MAX_BITS; b++)
+        exact = put_f16(raw + l->step, l->heads * (PROF_MAX_BITS + 1), head * (PROF_MAX_BITS + 1) + b, t->step[b]) && exact;
+    memcpy(raw + l->levels + head * TRELLIS_LEVELS, t->levels, TRELLIS_LEVELS);
     return exact;
 }
 
@@ -124,12 +126,10 @@ static kv_status compress(const uint8_t *raw, size_t raw_len, uint8_t **frame, s
 }
 
 kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *err) {
-    size_t heads = prof_n_tc(p) * p->n_kv_head, n_levels = 0;
+    size_t heads = prof_n_tc(p) * p->n_kv_head;
     *frame = NULL;
     *len = 0;
-    for (size_t i = 0; i < heads; i++)
-        n_levels += prof_tc_n_levels(tc_at(p, i));
-    layout l = lay_out(heads, p->head_dim, n_levels);
+    layout l = lay_out(heads, p->head_dim);
     if (l.total > RAW_MAX)
         return kv_fail(err, KV_ERANGE, "profile: %zu bytes of calibrated data are above the limit of %d", l.total, RAW_MAX);
     uint8_t *raw = calloc(1, l.total);
@@ -140,9 +140,8 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
     put32(raw + 8, p->head_dim);
     put32(raw + 12, (uint32_t)heads);
     kv_status st = KV_OK;
-    size_t level = 0;
     for (size_t i = 0; i < heads && st == KV_OK; i++)
-        if (!put_head(raw, &l, i, tc_at(p, i), &level))
+        if (!put_head(raw, &l, i, tc_at(p, i)))
             st = kv_fail(err, KV_ERANGE,
                          "profile: calibrated head %zu holds numbers that cannot be stored exactly (prof_round)", i);
     if (st == KV_OK)
@@ -157,31 +156,31 @@ static kv_status bad(const char *where, const char *what, kv_err *err) {
     return kv_fail(err, KV_EFORMAT, "%s: data: %s", where, what);
 }
 
-/* Unpack one frame whose size lies between those of the smallest and the largest codebooks. */
-static kv_status decompress(const uint8_t *frame, size_t len, const layout *least, const layout *most, uint8_t **raw,
-                            size_t *raw_len, const char *where, kv_err *err) {
+/* Unpack one frame of exactly the size that its heads take. */
+static kv_status decompress(const uint8_t *frame, size_t len, const layout *l, uint8_t **raw, const char *where, kv_err *err) {
     unsigned long long size = ZSTD_getFrameContentSize(frame, len);
     if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || ZSTD_findFrameCompressedSize(frame, len) != len)
         return bad(where, "is not one whole zstd frame; the profile is damaged or cut short", err);
-    if (size < least->total || size > most->total)
-        return kv_fail(err, KV_EFORMAT, "%s: data: holds %llu bytes, but %zu calibrated heads of width %zu take %zu..%zu",
-                       where, size, least->heads, least->dim, least->total, most->total);
+    if (size != l->total)
+        return kv_fail(err, KV_EFORMAT,
+                       "%s: data: holds %llu bytes, but %zu calibrated heads of width %zu take %zu; was it made by another "
+                       "version of kvcalib? Calibrate again",
+                       where, size, l->heads, l->dim, l->total);
     ZSTD_DCtx *z = ZSTD_createDCtx();
-    *raw = malloc((size_t)size);
-    *raw_len = (size_t)size;
+    *raw = malloc(l->total);
     kv_status st = KV_OK;
     if (!z || !*raw) {
         st = kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
     } else {
-        size_t n = ZSTD_decompressDCtx(z, *raw, *raw_len, frame, len);
-        if (ZSTD_isError(n) || n != size)
+        size_t n = ZSTD_decompressDCtx(z, *raw, l->total, frame, len);
+        if (ZSTD_isError(n) || n != l->total)
             st = bad(where, "does not unpack; the profile is damaged", err);
     }
     ZSTD_freeDCtx(z);
     return st;
 }
 
-static kv_status get_head(const uint8_t *raw, const layout *l, size_t head, prof_tc *t, size_t *level, kv_err *err) {
+static kv_status get_head(const uint8_t *raw, const layout *l, size_t head, prof_tc *t, kv_err *err) {
     size_t rows = l->heads * l->dim;
     kv_status st = prof_tc_alloc(t, (uint32_t)l->dim, err);
     if (st != KV_OK)
@@ -195,15 +194,14 @@ static kv_status get_head(const uint8_t *raw, const layout *l, size_t head, prof
         for (size_t j = 0; j < l->dim; j++)
             t->basis[i * l->dim + j] = ldexpf((int16_t)get_planes(raw + l->basis, rows * l->dim, row * l->dim + j, 2), e);
     }
-    if ((st = prof_tc_alloc_levels(t, err)) != KV_OK)
-        return st;
-    for (size_t i = 0, n = prof_tc_n_levels(t); i < n; i++)
-        t->levels[i] = fp16_to_fp32((uint16_t)get_planes(raw + l->levels, l->n_levels, (*level)++, 2));
+    for (size_t b = 0; b <= PROF_MAX_BITS; b++)
+        t->step[b] = fp16_to_fp32(
+            (uint16_t)get_planes(raw + l->step, l->heads * (PROF_MAX_BITS + 1), head * (PROF_MAX_BITS + 1) + b, 2));
+    memcpy(t->levels, raw + l->levels + head * TRELLIS_LEVELS, TRELLIS_LEVELS);
     return KV_OK;
 }
 
 static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const char *where, kv_err *err) {
-    size_t level = 0;
     for (uint32_t i = 0; i < p->n_layer; i++) {
         prof_kv *both[] = {&p->layers[i].k, &p->layers[i].v};
         for (int j = 0; j < 2; j++)
@@ -212,43 +210,28 @@ static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const c
     }
     kv_status st = KV_OK;
     for (size_t i = 0; i < l->heads && st == KV_OK; i++)
-        st = get_head(raw, l, i, tc_at(p, i), &level, err);
+        st = get_head(raw, l, i, tc_at(p, i), err);
     return st;
 }
 
 kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err) {
-    size_t heads = prof_n_tc(p) * p->n_kv_head, n_levels = 0, raw_len = 0;
+    size_t heads = prof_n_tc(p) * p->n_kv_head;
     if (!p->n_kv_head || !p->head_dim)
         return bad(where, "needs the model's shape (model.kv_heads, model.head_dim)", err);
-    layout least = lay_out(heads, p->head_dim, 0), most = lay_out(heads, p->head_dim, heads * p->head_dim << PROF_MAX_BITS);
-    if (least.total > RAW_MAX)
+    layout l = lay_out(heads, p->head_dim);
+    if (l.total > RAW_MAX)
         return bad(where, "a model of this shape needs more calibrated data than the limit of 128 MiB", err);
-    if (most.total > RAW_MAX)
-        most.total = RAW_MAX;
     uint8_t *raw = NULL;
-    kv_status st = decompress(frame, len, &least, &most, &raw, &raw_len, where, err);
+    kv_status st = decompress(frame, len, &l, &raw, where, err);
     if (st != KV_OK)
         goto done;
-    if (memcmp(raw, "KVTC", 4) || get32(raw + 4) != BLOB_VERSION) {
-        st = bad(where, "is not calibrated data of version 1", err);
-        goto done;
-    }
-    if (get32(raw + 8) != p->head_dim || get32(raw + 12) != heads) {
+    if (memcmp(raw, "KVTC", 4) || get32(raw + 4) != BLOB_VERSION)
+        st = bad(where, "is not calibrated data of version 2; calibrate again", err);
+    else if (get32(raw + 8) != p->head_dim || get32(raw + 12) != heads)
         st = kv_fail(err, KV_EFORMAT, "%s: data: is for %u heads of width %u, but the profile has %zu of width %u", where,
                      get32(raw + 12), get32(raw + 8), heads, p->head_dim);
-        goto done;
-    }
-    for (size_t i = 0; i < heads * p->head_dim; i++) {
-        uint8_t bits = raw[least.bits + i];
-        if (bits > PROF_MAX_BITS) {
-            st = kv_fail(err, KV_EFORMAT, "%s: data: head %zu: %u bits are more than %d", where, i / p->head_dim, bits,
-                         PROF_MAX_BITS);
-            goto done;
-        }
-        n_levels += bits ? (size_t)1 << bits : 0;
-    }
-    layout l = lay_out(heads, p->head_dim, n_levels);
-    st = l.total == raw_len ? get_heads(p, raw, &l, where, err) : bad(where, "bits and codebooks do not fit together", err);
+    else
+        st = get_heads(p, raw, &l, where, err);
 done:
     free(raw);
     return st;

@@ -2,9 +2,14 @@
  *
  * Inside the frame, little endian, after a header of 16 bytes ("KVTC", version, dim, heads as u32). Heads are those with codec
  * tc: layer after layer, K before V. One array per kind of number, over all heads; numbers of 2 and 4 bytes are split into
- * planes (all lowest bytes first), which compresses better. bits    u8  (heads, dim) mean    f32 (heads, dim)            4
- * planes exp     i8  (heads, dim)            a row of the basis is its integers times 2^exp basis   i16 (heads, dim, dim) 2
- * planes sigma   f16 (heads, dim)            2 planes levels  f16 (sum of 2^bits)         2 planes
+ * planes (all lowest bytes first), which compresses better.
+ *     bits    u8   (heads, dim)
+ *     mean    f32  (heads, dim)            4 planes
+ *     exp     i8   (heads, dim)            a row of the basis is its integers times 2^exp
+ *     basis   i16  (heads, dim, dim)       2 planes
+ *     sigma   f16  (heads, dim)            2 planes
+ *     step    f16  (heads, 7)              2 planes
+ *     levels  i8   (heads, TRELLIS_LEVELS)
  */
 #ifndef KV_BLOB_H
 #define KV_BLOB_H

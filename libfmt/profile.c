@@ -48,47 +48,9 @@ nomem:
     return kv_fail(err, KV_ENOMEM, "profile: out of memory");
 }
 
-kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err) {
-    if (dim < 1 || dim > PROF_MAX_DIM)
-        return kv_fail(err, KV_ERANGE, "profile: head width %u is outside 1..%d", dim, PROF_MAX_DIM);
-    *t = (prof_tc){.dim = dim};
-    t->bits = calloc(dim, sizeof *t->bits);
-    t->mean = calloc(dim, sizeof *t->mean);
-    t->basis = calloc((size_t)dim * dim, sizeof *t->basis);
-    t->sigma = calloc(dim, sizeof *t->sigma);
-    if (t->bits && t->mean && t->basis && t->sigma)
-        return KV_OK;
-    free(t->bits);
-    free(t->mean);
-    free(t->basis);
-    free(t->sigma);
-    *t = (prof_tc){0};
-    return kv_fail(err, KV_ENOMEM, "profile: out of memory");
-}
-
-size_t prof_tc_n_levels(const prof_tc *t) {
-    size_t n = 0;
-    for (uint32_t i = 0; i < t->dim; i++)
-        n += t->bits[i] ? (size_t)1 << t->bits[i] : 0;
-    return n;
-}
-
-kv_status prof_tc_alloc_levels(prof_tc *t, kv_err *err) {
-    free(t->levels);
-    size_t n = prof_tc_n_levels(t);
-    t->levels = calloc(n ? n : 1, sizeof *t->levels);
-    return t->levels ? KV_OK : kv_fail(err, KV_ENOMEM, "profile: out of memory");
-}
-
 static void kv_free(prof_kv *kv, uint32_t n_kv_head) {
-    for (uint32_t h = 0; kv->heads && h < n_kv_head; h++) {
-        prof_tc *t = &kv->heads[h];
-        free(t->bits);
-        free(t->mean);
-        free(t->basis);
-        free(t->sigma);
-        free(t->levels);
-    }
+    for (uint32_t h = 0; kv->heads && h < n_kv_head; h++)
+        prof_tc_free(&kv->heads[h]);
     free(kv->heads);
 }
 
@@ -173,49 +135,6 @@ bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
 
 /* ---- rounding ---- */
 
-static float round_f16(float f) {
-    return fp16_to_fp32(fp16_from_fp32(f));
-}
-
-static void round_row(float *row, uint32_t dim) {
-    int e;
-    if (!prof_row_exp(row, dim, &e))
-        return; /* prof_check will say so */
-    for (uint32_t i = 0; i < dim; i++)
-        row[i] = ldexpf(rintf(ldexpf(row[i], -e)), e) + 0.0f; /* + 0: no negative zeros */
-}
-
-/* The next f16 above an f16 value. */
-static float f16_after(float f) {
-    uint16_t h = fp16_from_fp32(f);
-    return fp16_to_fp32(h & 0x7fff ? (h & 0x8000 ? h - 1 : h + 1) : 1);
-}
-
-/* Rising levels, rounded; those that rounding would make equal are set an f16 step apart. */
-static void round_levels(float *level, uint32_t n) {
-    float below = 0; /* the level before this one, unrounded */
-    for (uint32_t c = 0; c < n; c++) {
-        float exact = level[c];
-        level[c] = round_f16(exact);
-        if (c > 0 && exact >= below && level[c] <= level[c - 1])
-            level[c] = f16_after(level[c - 1]);
-        below = exact;
-    }
-}
-
-static void round_tc(prof_tc *t) {
-    for (uint32_t i = 0; i < t->dim; i++) {
-        round_row(t->basis + (size_t)i * t->dim, t->dim);
-        t->sigma[i] = round_f16(t->sigma[i]);
-    }
-    float *level = t->levels;
-    for (uint32_t i = 0; level && i < t->dim; i++) {
-        uint32_t n = t->bits[i] ? 1u << t->bits[i] : 0;
-        round_levels(level, n);
-        level += n;
-    }
-}
-
 static double round_text(double v, int digits) {
     char text[32];
     prof_number(text, v, digits);
@@ -249,9 +168,9 @@ void prof_round(prof *p) {
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
         for (uint32_t h = 0; h < p->n_kv_head; h++) {
             if (p->layers[i].k.heads)
-                round_tc(&p->layers[i].k.heads[h]);
+                prof_tc_round(&p->layers[i].k.heads[h]);
             if (p->layers[i].v.heads)
-                round_tc(&p->layers[i].v.heads[h]);
+                prof_tc_round(&p->layers[i].v.heads[h]);
         }
 }
 
@@ -309,33 +228,6 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
     return v >= f->min && v <= f->max ? KV_OK : out_of_range(where, path, v, f, err);
 }
 
-static kv_status bad_tc(const char *where, const char *path, const char *what, uint32_t i, kv_err *err) {
-    return kv_fail(err, KV_ERANGE, "%s: %s: coefficient %u: %s", where, path, i, what);
-}
-
-static kv_status check_tc(const prof_tc *t, uint32_t dim, const char *where, const char *path, kv_err *err) {
-    if (t->dim != dim || !t->bits || !t->mean || !t->basis || !t->sigma || !t->levels)
-        return kv_fail(err, KV_ERANGE, "%s: %s: has no transform of width %u", where, path, dim);
-    const float *level = t->levels;
-    for (uint32_t i = 0; i < dim; i++) {
-        int e;
-        if (t->bits[i] > PROF_MAX_BITS || (i > 0 && t->bits[i] > t->bits[i - 1]))
-            return bad_tc(where, path, "bits must be at most 6 and never rise", i, err);
-        if (!isfinite(t->mean[i]))
-            return bad_tc(where, path, "mean is not finite", i, err);
-        if (!(t->sigma[i] > 0) || !isfinite(t->sigma[i]))
-            return bad_tc(where, path, "sigma must be above 0 and finite", i, err);
-        if (!prof_row_exp(t->basis + (size_t)i * dim, dim, &e))
-            return bad_tc(where, path, "row of the basis is zero, not finite or above 32736", i, err);
-        uint32_t n = t->bits[i] ? 1u << t->bits[i] : 0;
-        for (uint32_t c = 0; c < n; c++)
-            if (!isfinite(level[c]) || (c > 0 && level[c] <= level[c - 1]))
-                return bad_tc(where, path, "levels must rise and be finite", i, err);
-        level += n;
-    }
-    return KV_OK;
-}
-
 static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where, kv_err *err) {
     if (kv->codec != KV_TC)
         return KV_OK;
@@ -349,7 +241,7 @@ static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, cons
     for (uint32_t h = 0; h < p->n_kv_head; h++) {
         char path[64];
         snprintf(path, sizeof path, "layers[%u].%s, head %u", layer, name, h);
-        kv_status st = check_tc(&kv->heads[h], p->head_dim, where, path, err);
+        kv_status st = prof_tc_check(&kv->heads[h], p->head_dim, where, path, err);
         if (st != KV_OK)
             return st;
     }

@@ -10,34 +10,37 @@
 #include "codec_id.h"
 #include "gguf.h"
 #include "status.h"
+#include "trellis.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     PROF_VERSION = 1,
-    PROF_MAX_BITS = 6,  /* most bits of one coded dimension */
-    PROF_MAX_DIM = 512, /* head_dim */
+    PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
+    PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
 };
 
 /* Calibrated transform codec of one KV head, for K or for V. docs/codec.md.
  *   x - mean = sum over i of z[i] * basis[i][.]     (dim coefficients, sorted by falling bits)
- *   z[i]     = gain * levels of dimension i [code i]  (one gain per token, f16)
+ *   z[i]     = gain * sigma[i] * step[b] * level    (b = bits[i]; one gain per token; level: trellis.h, from table b)
  * bits never rises with i; a dimension of 0 bits is not stored and decodes to z = 0.
- * All floats are exactly representable in f16 (mean: in f32), and a row of the basis is integers below 2^10 times a power of
- * two: prof_round sees to both, so what is written equals what was measured. */
+ * Sigma and step are exactly representable in f16, the mean in f32, and a row of the basis is integers below 2^10 times a power
+ * of two: prof_round sees to all that, so what is written equals what was measured. */
 typedef struct prof_tc {
     uint32_t dim;
-    uint8_t *bits; /* (dim) 0..PROF_MAX_BITS */
-    float *mean;   /* (dim) zero for V */
-    float *basis;  /* (dim, dim) row-major, row i = synthesis vector of coefficient i; invertible */
-    float *sigma;  /* (dim) rms of z[i] over the calibration tokens, > 0 */
-    float *levels; /* prof_tc_n_levels: 2^bits[i] ascending values per coded dimension, one dimension after the other */
+    uint8_t *bits;  /* (dim) 0..PROF_MAX_BITS */
+    float *mean;    /* (dim) zero for V */
+    float *basis;   /* (dim, dim) row-major, row i = synthesis vector of coefficient i; invertible */
+    float *sigma;   /* (dim) rms of z[i] over the calibration tokens, > 0 */
+    float *step;    /* (PROF_MAX_BITS + 1) of the levels of each table; > 0 where bits uses the table */
+    int8_t *levels; /* (TRELLIS_LEVELS) */
 } prof_tc;
 
-size_t prof_tc_n_levels(const prof_tc *t); /* sum of 2^bits[i] over bits[i] > 0 */
+/* Bits of one encoded vector, gain included. */
+uint32_t prof_tc_vector_bits(const prof_tc *t);
 
 /* K or V of one layer. */
 typedef struct prof_kv {
@@ -81,9 +84,8 @@ typedef struct prof {
 /* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0
  * until prof_tc_alloc). KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
 kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32_t head_dim, prof **out, kv_err *err);
-/* Allocate one head's arrays: bits, mean, basis, sigma zeroed; levels NULL until bits are known. */
+/* Allocate one head's arrays, zeroed. */
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
-kv_status prof_tc_alloc_levels(prof_tc *t, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 
 /* How K (or V) of a layer is stored: the layer's own entry, or the policy's default; `heads` stays borrowed. layer < n_layer
@@ -94,7 +96,7 @@ prof_kv prof_layer_v(const prof *p, uint32_t layer);
 /* Round every float to its storage precision; call before measuring. */
 void prof_round(prof *p);
 
-/* Check everything that the text cannot say about itself: ranges, order, levels ascending, basis finite. KV_ERANGE. */
+/* Check everything that the text cannot say about itself: ranges, order, basis finite. KV_ERANGE. */
 kv_status prof_check(const prof *p, const char *where, kv_err *err);
 
 /* Parse YAML. `where` names the source in errors. *out: caller frees with prof_free. KV_EFORMAT with "where:line: key: ...",

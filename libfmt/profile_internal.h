@@ -72,6 +72,10 @@ double prof_number_value(const char *text);
 enum { PROF_BASIS_BITS = 10 };
 bool prof_row_exp(const float *row, uint32_t dim, int *exp);
 
+void prof_tc_free(prof_tc *t);
+void prof_tc_round(prof_tc *t);
+kv_status prof_tc_check(const prof_tc *t, uint32_t dim, const char *where, const char *path, kv_err *err);
+
 bool prof_is_hash(const char *s);
 bool prof_is_utf8(const char *s, size_t len); /* and free of control characters */
 float prof_codec_bits(kv_codec_id id);        /* true bits per element; 0 for KV_TC, whose bits the profile says */

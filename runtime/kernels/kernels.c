@@ -3,15 +3,17 @@
 
 #include <pthread.h>
 
+enum { ROOMS = 4 };
+
 /* Written once under pthread_once, constant from then on. */
 static rt_kernels tables[RT_CPU_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void (*const fill[RT_CPU_COUNT][3])(rt_kernels *) = {
-    {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar},
+static void (*const fill[RT_CPU_COUNT][ROOMS])(rt_kernels *) = {
+    {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar},
 #if defined(__x86_64__)
-    {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2},
-    {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512},
+    {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2},
+    {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512},
 #endif
 };
 
@@ -19,7 +21,7 @@ static void build(void) {
     for (int level = 0; level <= (int)rt_cpu_detect(); level++) {
         if (level > 0)
             tables[level] = tables[level - 1];
-        for (int room = 0; room < 3; room++)
+        for (int room = 0; room < ROOMS; room++)
             fill[level][room](&tables[level]);
         tables[level].level = (rt_cpu)level;
     }

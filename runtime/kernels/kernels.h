@@ -1,5 +1,5 @@
-/* The table of kernels: one file per instruction set and room (mat_*.c, vec_*.c, attn_*.c), filled scalar first, each set
- * overriding what it has.
+/* The table of kernels: one file per instruction set and room (mat_*.c, vec_*.c, attn_*.c, tc_*.c), filled scalar first, each
+ * set overriding what it has.
  *
  * The scalar kernels define the answer, bit for bit: every sum runs in a stated order with fused multiply-adds (fmaf), vector
  * lanes run over independent outputs, and integer parts are exact. So a result depends neither on the instruction set, nor on
@@ -9,6 +9,7 @@
 #define RT_KERNELS_H
 
 #include "../exec.h"
+#include "trellis.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -24,18 +25,6 @@ enum {
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
 struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
-
-enum { RT_TC_TRIALS = 8 }; /* gains tried per token by the transform codec */
-
-/* Scalar codebooks of a head's coded dimensions (transform codec). Code of r in dimension i: node = 1; for each of bits[i]
- * steps: node = 2 node + (r > mids[i*stride + node]); code = node - 2^bits[i]. */
-typedef struct rt_tc_book {
-    size_t n;            /* coded dimensions */
-    size_t stride;       /* floats per dimension in the tables: a power of two >= 16, at least 2^bits[0] */
-    const uint8_t *bits; /* (n) 1..6, never rising */
-    const float *levels; /* (n, stride) ascending, the first 2^bits[i] count */
-    const float *mids;   /* (n, stride) midpoints between levels as a search tree, root at 1 */
-} rt_tc_book;
 
 typedef struct rt_kernels {
     rt_cpu level;
@@ -81,14 +70,13 @@ typedef struct rt_kernels {
     void (*q8_runs)(const int8_t *q, const float *d, size_t runs, float *out);
     void (*q4_cols)(const uint8_t *q, const float *d, size_t rows, float *out);
     void (*q4_runs)(const uint8_t *q, const float *d, size_t runs, float *out);
-    /* Transform codec. quant: codes of n <= 64 tokens, each under the best of its RT_TC_TRIALS gains: z (n, ldz), gain
-     * (n, RT_TC_TRIALS); best[t] = the trial with the least squared error (the first of equals), codes[i*64 + t].
+
+    /* ---- tc_*.c: the transform codec, libfmt/trellis.h ----
      * cols, rows: the tile of a block, kt (n, 64) or v (n_tok, ldv) with columns from n on set to zero;
      * planes: bits[i] words of 64 tokens per dimension, lowest bit first; gain (64). */
-    void (*tc_quant)(const struct rt_tc_book *b, const float *z, size_t ldz, size_t n, const float *gain, uint8_t *best,
-                     uint8_t *codes);
-    void (*tc_cols)(const struct rt_tc_book *b, const uint64_t *planes, const float *gain, float *kt);
-    void (*tc_rows)(const struct rt_tc_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv);
+    trellis_search_fn *tc_search;
+    void (*tc_cols)(const trellis_book *b, const uint64_t *planes, const float *gain, float *kt);
+    void (*tc_rows)(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv);
 } rt_kernels;
 
 /* Each fills or overrides its rows; the table for a level calls those of all lower levels first. */
@@ -101,6 +89,9 @@ void rt_vec_avx512(rt_kernels *k);
 void rt_attn_scalar(rt_kernels *k);
 void rt_attn_avx2(rt_kernels *k);
 void rt_attn_avx512(rt_kernels *k);
+void rt_tc_scalar(rt_kernels *k);
+void rt_tc_avx2(rt_kernels *k);
+void rt_tc_avx512(rt_kernels *k);
 
 /* The table of a level; built once (thread-safe), lives forever. NULL where the machine cannot run the level. */
 const rt_kernels *rt_kernels_for(rt_cpu level);

@@ -1,0 +1,117 @@
+#include "trellis.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { STEPS = 8 /* an octave */, UNIT = 128 /* code of gain 1 */ };
+
+/* 2^(1/8), 2^(1/4), 2^(1/2) in turns: square roots are rounded alike on every machine, powers are not. */
+static double power(int step) {
+    double x = 1, root = 2;
+    for (int bit = STEPS / 2; bit; bit /= 2) {
+        root = sqrt(root);
+        if (step & bit)
+            x *= root;
+    }
+    return x;
+}
+
+float trellis_gain(uint8_t code) {
+    int e = (int)code - UNIT;
+    return code ? (float)ldexp(power((e + UNIT) % STEPS), (e + UNIT) / STEPS - UNIT / STEPS) : 0;
+}
+
+/* Nearest code on the logarithmic scale; 0 only for what is far below it. */
+static int nearest_gain(double rms) {
+    if (!(rms >= (double)trellis_gain(1)))
+        return rms > (double)trellis_gain(1) / 2 ? 1 : 0;
+    int e;
+    double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e), half = power(1); /* rms = m 2^(e-1), 1 <= m < 2 */
+    int step = 0;
+    while (step < STEPS && m * m > power(step) * power(step) * half) /* m > power(step) 2^(1/16) */
+        step++;
+    int code = UNIT + STEPS * (e - 1) + step;
+    return code > 255 ? 255 : code;
+}
+
+void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]) {
+    static const int offset[TRELLIS_TRIALS] = {0, -1, 1, -2, 2, -3, 3, 5};
+    int base = nearest_gain(rms);
+    for (int i = 0; i < TRELLIS_TRIALS; i++) {
+        int code = base + offset[i];
+        trial[i] = (uint8_t)(!base ? 0 : code < 1 ? 1 : code > 255 ? 255 : code);
+    }
+}
+
+/* Nearest of the levels of one window: how far, and which. */
+static float nearest(const int8_t *table, unsigned bits, unsigned window, float r, unsigned *which) {
+    float best = INFINITY;
+    *which = 0;
+    for (unsigned p = 0; p < 1u << (bits - 1); p++) {
+        float d = fabsf(r - (float)table[p * TRELLIS_WINDOWS + window]);
+        if (d < best) {
+            best = d;
+            *which = p;
+        }
+    }
+    return best;
+}
+
+/* Viterbi over the dimensions of one vector with one gain. taken[i]: bit s says by which of its two windows state s was best
+ * reached. Returns the squared error and the final state. */
+static float walk(const trellis_book *b, const float *z, float gain, uint8_t *taken, unsigned *last) {
+    float cost[TRELLIS_STATES], next[TRELLIS_STATES], branch[TRELLIS_WINDOWS], inv = gain > 0 ? 1 / gain : 0;
+    for (unsigned s = 0; s < TRELLIS_STATES; s++)
+        cost[s] = s ? INFINITY : 0;
+    for (size_t i = 0; i < b->n; i++) {
+        float r = z[i] / b->scale[i] * inv, weight = b->scale[i] * b->scale[i];
+        unsigned which;
+        for (unsigned w = 0; w < TRELLIS_WINDOWS; w++) {
+            float d = nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], w, r, &which);
+            branch[w] = d * d * weight;
+        }
+        taken[i] = 0;
+        for (unsigned s = 0; s < TRELLIS_STATES; s++) {
+            float low = cost[s / 2] + branch[s], high = cost[(s + TRELLIS_STATES) / 2] + branch[s + TRELLIS_STATES];
+            next[s] = high < low ? high : low;
+            taken[i] |= (uint8_t)((high < low) << s);
+        }
+        memcpy(cost, next, sizeof cost);
+    }
+    *last = 0;
+    for (unsigned s = 1; s < TRELLIS_STATES; s++)
+        *last = cost[s] < cost[*last] ? s : *last;
+    return cost[*last] * (gain * gain);
+}
+
+/* Back along the best path. codes: one every TRELLIS_GROUP. */
+static void trace(const trellis_book *b, const float *z, float gain, const uint8_t *taken, unsigned state, uint8_t *codes) {
+    float inv = gain > 0 ? 1 / gain : 0;
+    for (size_t i = b->n; i-- > 0;) {
+        unsigned window = state | (taken[i] >> state & 1u) * TRELLIS_STATES, which;
+        nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], window, z[i] / b->scale[i] * inv, &which);
+        codes[i * TRELLIS_GROUP] = (uint8_t)(which << 1 | (window & 1));
+        state = window / 2;
+    }
+}
+
+void trellis_search(const trellis_book *b, const float *z, size_t ldz, size_t n, const uint8_t *trial, uint8_t *gain,
+                    uint8_t *codes) {
+    uint8_t taken[2][TRELLIS_MAX_DIM];
+    for (size_t t = 0; t < n; t++, z += ldz, trial += TRELLIS_TRIALS) {
+        float least = INFINITY;
+        unsigned at = 0, state = 0;
+        gain[t] = trial[0];
+        for (int i = 0; i < TRELLIS_TRIALS; i++) {
+            unsigned last;
+            float err = walk(b, z, trellis_gain(trial[i]), taken[!at], &last);
+            if (i && !(err < least))
+                continue;
+            least = err;
+            at = !at;
+            state = last;
+            gain[t] = trial[i];
+        }
+        trace(b, z, trellis_gain(gain[t]), taken[at], state, codes + t);
+    }
+}

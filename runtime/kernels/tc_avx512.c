@@ -1,0 +1,147 @@
+/* Codec tc for AVX-512 (F, BW, VL, DQ): a plane of a block is a mask over its 64 tokens, and all 64 windows live in one
+ * register. */
+#include "kernels.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- encoding ---- */
+
+enum { LANES = 16 };
+typedef __m512 vec;
+typedef __m512i ivec;
+typedef __mmask16 vmask;
+#define v_load(p)             _mm512_loadu_ps(p)
+#define v_set(x)              _mm512_set1_ps(x)
+#define v_sub(a, b)           _mm512_sub_ps(a, b)
+#define v_add(a, b)           _mm512_add_ps(a, b)
+#define v_mul(a, b)           _mm512_mul_ps(a, b)
+#define v_min(a, b)           _mm512_min_ps(a, b)
+#define v_abs(a)              _mm512_abs_ps(a)
+#define v_less(a, b)          _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define v_pick(m, a, b)       _mm512_mask_mov_ps(a, m, b)
+#define i_load(p)             _mm512_loadu_si512(p)
+#define i_store(p, x)         _mm512_storeu_si512(p, x)
+#define i_set(x)              _mm512_set1_epi32(x)
+#define i_or(a, b)            _mm512_or_si512(a, b)
+#define i_and(a, b)           _mm512_and_si512(a, b)
+#define i_pick(m, a, b)       _mm512_mask_mov_epi32(a, m, b)
+#define i_mask(m, x)          _mm512_maskz_set1_epi32(m, x)
+#define i_twice(a)            _mm512_slli_epi32(a, 1)
+#define i_eights(a)           _mm512_slli_epi32(a, 3)
+#define i_half(a)             _mm512_srli_epi32(a, 1)
+#define i_shift(a, n)         _mm512_srlv_epi32(a, n)
+#define i_bytes(p, x)         _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(x))
+#define look_up16(table, idx) _mm512_permutexvar_ps(idx, _mm512_loadu_ps(table))
+
+/* 1 / g, or 0 where g is not above 0. */
+INLINE vec v_recip(vec g) {
+    return _mm512_maskz_div_ps(_mm512_cmp_ps_mask(g, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1), g);
+}
+
+#include "tc_search.h"
+
+/* ---- decoding ---- */
+
+/* Levels of one dimension, as bytes; window moves on. */
+INLINE __m512i decode_levels(const unsigned bits, const int8_t *table, const uint64_t *planes, __m512i *window) {
+    __m512i row[1 << (TRELLIS_MAX_BITS - 1)], w = _mm512_add_epi8(*window, *window);
+    w = _mm512_and_si512(_mm512_or_si512(w, _mm512_maskz_set1_epi8(planes[0], 1)), _mm512_set1_epi8(TRELLIS_WINDOWS - 1));
+    *window = w;
+    for (int p = 0; p < 1 << (bits - 1); p++) {
+        __m128i levels = _mm_loadu_si128((const __m128i *)(table + p * TRELLIS_WINDOWS));
+        row[p] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), w);
+    }
+    for (unsigned p = 1; p < bits; p++) /* halve the rows by the next bit of every token's code */
+        for (int j = 0; j < 1 << (bits - 1 - p); j++)
+            row[j] = _mm512_mask_mov_epi8(row[2 * j], planes[p], row[2 * j + 1]);
+    return row[0];
+}
+
+/* One dimension, `vecs` vectors of 16 tokens. */
+INLINE void decode_dim(const unsigned bits, const trellis_book *b, size_t i, const uint64_t *planes, __m512i *window,
+                       const __m512 *gain, int vecs, float *out) {
+    __m512i levels = decode_levels(bits, b->levels + trellis_table(bits), planes, window);
+    __m512 scale = _mm512_set1_ps(b->scale[i]);
+    __m128i part[4] = {_mm512_castsi512_si128(levels), _mm512_extracti32x4_epi32(levels, 1),
+                       _mm512_extracti32x4_epi32(levels, 2), _mm512_extracti32x4_epi32(levels, 3)};
+    for (int j = 0; j < vecs; j++) {
+        __m512 level = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(part[j]));
+        _mm512_storeu_ps(out + 16 * j, _mm512_mul_ps(gain[j], _mm512_mul_ps(scale, level)));
+    }
+}
+
+INLINE void decode(const trellis_book *b, size_t i, const uint64_t *planes, __m512i *window, const __m512 *gain, int vecs,
+                   float *out) {
+#define DECODE(n) decode_dim(n, b, i, planes, window, gain, vecs, out)
+    BY_BITS(b->bits[i], DECODE)
+}
+
+static void tc_cols(const trellis_book *b, const uint64_t *planes, const float *gain, float *kt) {
+    __m512 g[4];
+    __m512i window = _mm512_setzero_si512();
+    for (int j = 0; j < 4; j++)
+        g[j] = _mm512_loadu_ps(gain + 16 * j);
+    for (size_t i = 0; i < b->n; planes += b->bits[i], i++)
+        decode(b, i, planes, &window, g, 4, kt + i * 64);
+}
+
+/* 16 rows of `in` (stride 64) become 16 columns: rows of out (stride ldo), of which `rows` are written under mask m. */
+INLINE void transpose(const float *in, float *out, size_t ldo, size_t rows, __mmask16 m) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i++)
+        a[i] = _mm512_loadu_ps(in + 64 * i);
+    for (int i = 0; i < 16; i += 2) { /* pairs of rows, then fours, within 128-bit quarters */
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int h = 0; h < 2; h++) {
+            __m512d x = _mm512_castps_pd(b[i + h]), y = _mm512_castps_pd(b[i + h + 2]);
+            a[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+            a[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+        }
+    for (int i = 0; i < 4; i++) { /* now a[4g + i], quarter x: rows 4g..4g+3 of column 4x + i */
+        __m512 lo = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), hi = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd);
+        __m512 lo2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88), hi2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
+        b[i] = _mm512_shuffle_f32x4(lo, lo2, 0x88);
+        b[8 + i] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);
+        b[4 + i] = _mm512_shuffle_f32x4(hi, hi2, 0x88);
+        b[12 + i] = _mm512_shuffle_f32x4(hi, hi2, 0xdd);
+    }
+    for (size_t i = 0; i < 16; i++)
+        if (i < rows)
+            _mm512_mask_storeu_ps(out + i * ldo, m, b[i]);
+}
+
+static void tc_rows(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv) {
+    __m512 g[4];
+    __m512i window = _mm512_setzero_si512();
+    float t[16 * 64];
+    int vecs = (int)((n_tok + 15) / 16);
+    for (int j = 0; j < 4; j++)
+        g[j] = _mm512_loadu_ps(gain + 16 * j);
+    for (size_t i = 0; i < ldv; i += 16) {
+        for (size_t d = i; d < i + 16; d++) {
+            if (d < b->n) {
+                decode(b, d, planes, &window, g, vecs, t + (d - i) * 64);
+                planes += b->bits[d];
+            } else {
+                for (int j = 0; j < vecs; j++)
+                    _mm512_storeu_ps(t + (d - i) * 64 + 16 * j, _mm512_setzero_ps());
+            }
+        }
+        __mmask16 m = (__mmask16)(ldv - i < 16 ? (1u << (ldv - i)) - 1 : 0xffff);
+        for (size_t j = 0; j < n_tok; j += 16)
+            transpose(t + j, v + j * ldv + i, ldv, n_tok - j, m);
+    }
+}
+
+void rt_tc_avx512(rt_kernels *k) {
+    k->tc_search = tc_search;
+    k->tc_cols = tc_cols;
+    k->tc_rows = tc_rows;
+}
