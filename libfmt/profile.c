@@ -70,17 +70,12 @@ void prof_free(prof *p) {
 
 /* ---- small shared things ---- */
 
-float prof_codec_bits(kv_codec_id id) {
-    static const float bits[KV_CODEC_COUNT] = {[KV_F32] = 32, [KV_F16] = 16, [KV_Q8_0] = 8.5f, [KV_Q4_0] = 4.5f, [KV_TC] = 0};
-    return bits[id];
-}
-
 prof_kv prof_layer_k(const prof *p, uint32_t layer) {
-    return p->layers ? p->layers[layer].k : (prof_kv){.codec = p->default_k, .bits = prof_codec_bits(p->default_k)};
+    return p->layers ? p->layers[layer].k : (prof_kv){.codec = p->default_k, .bits = kv_codec_bits(p->default_k, true, p->head_dim)};
 }
 
 prof_kv prof_layer_v(const prof *p, uint32_t layer) {
-    return p->layers ? p->layers[layer].v : (prof_kv){.codec = p->default_v, .bits = prof_codec_bits(p->default_v)};
+    return p->layers ? p->layers[layer].v : (prof_kv){.codec = p->default_v, .bits = kv_codec_bits(p->default_v, false, p->head_dim)};
 }
 
 size_t prof_n_tc(const prof *p) {

@@ -78,7 +78,6 @@ kv_status prof_tc_check(const prof_tc *t, uint32_t dim, const char *where, const
 
 bool prof_is_hash(const char *s);
 bool prof_is_utf8(const char *s, size_t len); /* and free of control characters */
-float prof_codec_bits(kv_codec_id id);        /* true bits per element; 0 for KV_TC, whose bits the profile says */
 size_t prof_n_tc(const prof *p);              /* how many of the layers' K and V are coded with KV_TC */
 
 /* Like prof_parse, with the binary part given apart (a zstd frame) instead of in the text; frame NULL: in the text. */

@@ -88,7 +88,7 @@ static kv_status read_codec(const reader *r, const prof_field *f, const yaml_nod
         *out = (kv_codec_id)id;
         return KV_OK;
     }
-    char known[128] = "";
+    char known[256] = "";
     for (int i = 0; i <= f->max; i++)
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", kv_codec_names[i].name);
     if (n->kind != YAML_TEXT)
@@ -231,7 +231,7 @@ static void fill_bits(prof *p) {
         prof_kv *both[] = {&p->layers[i].k, &p->layers[i].v};
         for (int j = 0; j < 2; j++)
             if (both[j]->bits == 0)
-                both[j]->bits = prof_codec_bits(both[j]->codec);
+                both[j]->bits = kv_codec_bits(both[j]->codec, j == 0, p->head_dim);
     }
 }
 
