@@ -126,7 +126,8 @@ static kv_status measure(const options *o, const cli_model *m, const eval_cfg *c
     if (st || (st = tok_encode(rt_model_tok(m->model), text, len, TOK_BOS, &ids, &n, err)))
         goto done;
     cli_progress_start(&bar, "measuring", false);
-    st = eval_ppl(m->model, cfg, ids, n, show_progress, &bar, r, err);
+    const eval_setting setting = {NULL, cli_cache_cfg(&o->cache, m->profile)};
+    st = eval_run(m->model, cfg, &setting, 1, ids, n, show_progress, &bar, r, err);
     cli_progress_end(&bar);
 done:
     free(text);
@@ -148,8 +149,7 @@ int eval_cmd_ppl(int argc, char **argv) {
     if (st ||
         (st = cli_model_open(tool, o.model, o.cache.profile, o.machine.cpu, (int)o.machine.threads, !o.fast, o.json, &m, &err)))
         goto done;
-    eval_cfg cfg = {
-        .ctx = (uint32_t)o.ctx, .chunks = (uint32_t)o.chunks, .cache = cli_cache_cfg(&o.cache, m.profile), .baseline = true};
+    const eval_cfg cfg = {.ctx = (uint32_t)o.ctx, .chunks = (uint32_t)o.chunks, .baseline = KV_F32};
     if ((st = measure(&o, &m, &cfg, &r, &err)))
         goto done;
     if (o.json)
