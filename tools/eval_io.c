@@ -12,7 +12,7 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
-enum { MAX_TEXT = 1 << 30, MOST_DECIMALS = 6 };
+enum { MAX_TEXT = 1 << 30, MOST_DECIMALS = 7 };
 
 void eval_hash(const void *data, size_t len, char out[33]) {
     XXH128_hash_t h = XXH3_128bits(data, len);
@@ -41,64 +41,58 @@ void eval_text_free(eval_text *t) {
 
 void eval_figures(const eval_result *r, eval_figure out[EVAL_FIGURES]) {
     const eval_figure all[] = {
-        {"kld", r->kld},
-        {"kld_se", r->kld_se},
-        {"kld_p50", r->kld_p50},
-        {"kld_p90", r->kld_p90},
-        {"kld_p99", r->kld_p99},
-        {"kld_p99_9", r->kld_p999},
-        {"kld_max", r->kld_max},
-        {"top1", r->top1},
-        {"ppl", r->ppl},
-        {"ppl_se", r->ppl_se},
-        {"ppl_base", r->ppl_base},
-        {"ppl_base_se", r->ppl_base_se},
-        {"dppl_percent", r->dppl_percent},
-        {"dppl_se", r->dppl_se},
-        {"bits_k", r->bits_k},
-        {"bits_v", r->bits_v},
-        {"kv_bytes", (double)r->kv_bytes},
-        {"kv_bytes_f16", (double)r->kv_bytes_f16},
-        {"tokens", (double)r->tokens},
-        {"chunks", r->chunks},
-        {"seconds", r->seconds},
+        {"kld", r->kld, false},
+        {"kld_se", r->kld_se, false},
+        {"kld_p50", r->kld_p50, false},
+        {"kld_p90", r->kld_p90, false},
+        {"kld_p99", r->kld_p99, false},
+        {"kld_p99_9", r->kld_p999, false},
+        {"kld_max", r->kld_max, false},
+        {"top1", r->top1, false},
+        {"ppl", r->ppl, false},
+        {"ppl_se", r->ppl_se, false},
+        {"ppl_base", r->ppl_base, false},
+        {"ppl_base_se", r->ppl_base_se, false},
+        {"dppl_percent", r->dppl_percent, false},
+        {"dppl_se", r->dppl_se, false},
+        {"bits_k", r->bits_k, false},
+        {"bits_v", r->bits_v, false},
+        {"kv_bytes", (double)r->kv_bytes, true},
+        {"kv_bytes_f16", (double)r->kv_bytes_f16, true},
+        {"tokens", (double)r->tokens, true},
+        {"chunks", (double)r->chunks, true},
+        {"seconds", r->seconds, false},
     };
     _Static_assert(sizeof all / sizeof *all == EVAL_FIGURES, "EVAL_FIGURES counts these");
     memcpy(out, all, sizeof all);
 }
 
-/* JSON has no NaN; what is counted stays an integer. */
-static json_t *number(double v) {
-    return !isfinite(v) ? json_null() : v == rint(v) && fabs(v) > 1000 ? json_integer((json_int_t)v) : json_real(v);
+/* JSON has no NaN. */
+static json_t *number(const eval_figure *f) {
+    return !isfinite(f->value) ? json_null() : f->count ? json_integer((json_int_t)f->value) : json_real(f->value);
 }
 
 bool eval_set_figures(json_t *object, const eval_result *r) {
     eval_figure f[EVAL_FIGURES];
     eval_figures(r, f);
     for (size_t i = 0; i < EVAL_FIGURES; i++)
-        if (json_object_set_new(object, f[i].key, number(f[i].value)))
+        if (json_object_set_new(object, f[i].key, number(&f[i])))
             return false;
     return true;
 }
 
 char *eval_plus_minus(double mean, double se, bool sign, char buf[EVAL_PM]) {
-    int decimals = MOST_DECIMALS;
-    if (!isfinite(mean)) {
-        snprintf(buf, EVAL_PM, "–");
+    if (!isfinite(mean) || !isfinite(se) || se <= 0) {
+        snprintf(buf, EVAL_PM, !isfinite(mean) ? "–" : sign ? "%+.3g" : "%.3g", mean);
         return buf;
     }
-    /* Two digits of an error that begins with 1, else one. */
-    if (se > 0) {
-        double power = floor(log10(se));
-        decimals = (int)(se / pow(10, power) < 2 ? 1 - power : -power);
-    }
-    decimals = decimals < 0 ? 0 : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
-    if (se == 0)
-        snprintf(buf, EVAL_PM, sign ? "%+.3g" : "%.3g", mean);
-    else if (isfinite(se))
-        snprintf(buf, EVAL_PM, sign ? "%+.*f ± %.*f" : "%.*f ± %.*f", decimals, mean, decimals, se);
+    /* Two digits of an error that begins with 1 or 2, else one. */
+    const double power = floor(log10(se));
+    const int decimals = (int)fmax(0, se / pow(10, power) < 3 ? 1 - power : -power);
+    if (decimals > MOST_DECIMALS)
+        snprintf(buf, EVAL_PM, sign ? "%+.1e ± %.0e" : "%.1e ± %.0e", mean, se);
     else
-        snprintf(buf, EVAL_PM, sign ? "%+.4g" : "%.4g", mean);
+        snprintf(buf, EVAL_PM, sign ? "%+.*f ± %.*f" : "%.*f ± %.*f", decimals, mean, decimals, se);
     return buf;
 }
 
