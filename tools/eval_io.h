@@ -32,7 +32,8 @@ void eval_figures(const eval_result *r, eval_figure out[EVAL_FIGURES]);
 /* Set all figures in the object; false when out of memory. */
 bool eval_set_figures(json_t *object, const eval_result *r);
 
-/* "0.0126 ± 0.0004": as many decimals as the standard error justifies; "2.1e-08 ± 3e-09" where those would be many. Returns buf. */
+/* "0.0126 ± 0.0004": as many decimals as the standard error justifies; "2.1e-08 ± 3e-09" where those would be many. Returns
+ * buf. */
 enum { EVAL_PM = 64 };
 char *eval_plus_minus(double mean, double se, bool sign, char buf[EVAL_PM]);
 

@@ -6,8 +6,9 @@
 
 #include <math.h>
 
-enum { LEFT = 104, RIGHT = 4, NAME = 34, GAP = 26, TICKS = 44, LEGEND = 44, BARS = 150 };
+enum { LEFT = 104, RIGHT = 4, NAME = 34, GAP = 26, TICKS = 26, LEGEND = 44, BARS = 150 };
 static const double INNER = REPORT_WIDTH - LEFT - RIGHT;
+static const double SAME = 5e-3;
 static const double MOST_HEIGHT = 420, CELL_HEIGHT = 26, NUMBER_WIDTH = 25, NUMBER_HEIGHT = 16;
 
 /* Lightness falls evenly from 94 to 20. */
@@ -22,12 +23,13 @@ static void colour(double share, int rgb[3]) {
         rgb[c] = (int)lround(ramp[i][c] + (at - i) * (ramp[i + 1][c] - ramp[i][c]));
 }
 
+/* Of the colours; where both ends are as good as equal, the middle colour stands for all. */
 typedef struct scale {
     double low, high;
 } scale;
 
 static double share_of(scale s, double v) {
-    return s.high > s.low ? (v - s.low) / (s.high - s.low) : 0.5;
+    return s.high - s.low >= SAME ? (v - s.low) / (s.high - s.low) : 0.5;
 }
 
 static scale range_of(const rep_grid *grids, size_t n) {
@@ -99,19 +101,22 @@ static double grid(FILE *f, const rep_grid *g, scale s, double y, const char *un
 /* The colours with their values, on the right above the map. */
 static void key(FILE *f, scale s, const char *unit) {
     enum { STEPS = 40, WIDTH = 220, THICK = 10, X = REPORT_WIDTH - RIGHT - WIDTH, Y = 4 };
-    for (int i = 0; i < STEPS; i++) {
-        int rgb[3];
-        colour((double)i / (STEPS - 1), rgb);
-        fprintf(f, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"#%02x%02x%02x\"/>",
-                X + (double)i * WIDTH / STEPS, Y, (double)WIDTH / STEPS + (i + 1 < STEPS ? 0.4 : 0), THICK, rgb[0], rgb[1],
-                rgb[2]);
-    }
-    const double values[] = {s.low, (s.low + s.high) / 2, s.high};
     static const char *const anchors[] = {"start", "middle", "end"};
-    for (int i = 0; i < 3; i++)
+    const bool one = s.high - s.low < SAME; /* the same everywhere: a single patch */
+    const int from = one ? STEPS - 4 : 0;
+    fputs("<g shape-rendering=\"crispEdges\">", f);
+    for (int i = from; i < STEPS; i++) {
+        int rgb[3];
+        colour(one ? share_of(s, s.low) : (double)i / (STEPS - 1), rgb);
+        fprintf(f, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"#%02x%02x%02x\"/>",
+                X + (double)i * WIDTH / STEPS, Y, (double)WIDTH / STEPS, THICK, rgb[0], rgb[1], rgb[2]);
+    }
+    fputs("</g>", f);
+    for (int i = one ? 2 : 0; i < 3; i++)
         fprintf(f, "<text class=\"soft small\" text-anchor=\"%s\" x=\"%.1f\" y=\"%d\">%.2f</text>", anchors[i],
-                X + i * WIDTH / 2.0, Y + THICK + 15, values[i]);
-    fprintf(f, "<text class=\"soft\" text-anchor=\"end\" x=\"%d\" y=\"%d\">%s</text>\n", X - 12, Y + THICK, unit);
+                X + i * WIDTH / 2.0, Y + THICK + 15, s.low + i * (s.high - s.low) / 2);
+    fprintf(f, "<text class=\"soft\" text-anchor=\"end\" x=\"%.1f\" y=\"%d\">%s</text>\n",
+            X + (double)from * WIDTH / STEPS - 12, Y + THICK, unit);
 }
 
 void rep_heat_map(FILE *f, const rep_grid *grids, size_t n, const char *unit, const char *label) {
@@ -136,7 +141,7 @@ void rep_bars(FILE *f, const float *v, uint32_t n_layer, const char *unit, const
     for (uint32_t l = 0; l < n_layer; l++)
         most = fmax(most, (double)v[l]);
     most = most > 0 ? most : 1;
-    rep_svg_begin(f, BARS + TICKS + 20, label);
+    rep_svg_begin(f, 20 + BARS + TICKS, label);
     for (int i = 0; i <= 2; i++) {
         double y = 20 + BARS * (2 - i) / 2.0;
         fprintf(f,

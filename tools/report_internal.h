@@ -58,6 +58,8 @@ typedef struct rep_label {
 } rep_label;
 /* Avoid each other, the boxes in `taken`, and leave `frame` only when nothing else is left. */
 void rep_place_labels(rep_label *labels, size_t n, const rep_box *taken, size_t n_taken, rep_box frame);
+/* Where the leader line of a placed label ends. */
+void rep_leader(const rep_label *l, double *x, double *y);
 
 /* ---- per layer and head (report_heat.c) ---- */
 

@@ -199,20 +199,19 @@ static double mean_bits(const prof *p, int side) {
 
 static void cards(FILE *f, const prof *p) {
     const double k = mean_bits(p, 0), v = mean_bits(p, 1);
-    char pm[EVAL_PM], bytes[24];
+    char bytes[24];
     fputs("<ul class=\"cards\">\n", f);
-    fprintf(f, "<li><b>%.2f × smaller</b><span>than an f16 cache</span></li>\n", 32 / (k + v));
-    fprintf(f, "<li><b>%.2f / %.2f</b><span>true bits per number, keys / values</span></li>\n", k, v);
+    fprintf(f, "<li><b>%.2f ×</b><span>smaller than an f16 cache, beyond the window</span></li>\n", 32 / (k + v));
+    fprintf(f, "<li><b>%.2f / %.2f</b><span>true bits per number of keys / values</span></li>\n", k, v);
     if (p->n_measured) {
         const prof_measured *m = &p->measured[0];
-        fprintf(f, "<li><b>%.5f</b><span>KL divergence (nats) as the profile is set</span></li>\n", m->kld);
+        fprintf(f, "<li><b>%.5f</b><span>KL divergence, nats</span></li>\n", m->kld);
         fprintf(f, "<li><b>%+.2f %%</b><span>perplexity</span></li>\n", m->dppl_percent);
     }
     if (p->n_layer && p->n_kv_head)
         fprintf(f, "<li><b>%s</b><span>per token, all layers</span></li>\n",
                 cli_bytes((double)p->n_layer * p->n_kv_head * p->head_dim * (k + v) / 8, bytes));
     fputs("</ul>\n", f);
-    (void)pm;
 }
 
 static void measured_section(FILE *f, const prof *p) {

@@ -82,7 +82,7 @@ void rep_marker(FILE *f, int family, bool hollow, double x, double y, double siz
         polygon(f, 5, 0, 0.45, x, y, 1.3 * size);
         break;
     case CROSS:
-        polygon(f, 4, M_PI / 4, 0.3, x, y, 1.3 * size);
+        polygon(f, 4, M_PI / 4, 0.4, x, y, 1.4 * size);
         break;
     }
     if (hollow)
@@ -162,8 +162,14 @@ static void axes(FILE *f, const plot *p) {
 
 /* ---- points ---- */
 
+typedef struct dot {
+    rep_point p;
+    double x, y, low, high; /* low, high: ends of the error bar */
+    int before;             /* the dot that a line joins this one to, or -1 */
+} dot;
+
 static int by_family_then_bits(const void *a, const void *b) {
-    const rep_point *x = a, *y = b;
+    const rep_point *x = &((const dot *)a)->p, *y = &((const dot *)b)->p;
     if (x->family != y->family)
         return x->family - y->family;
     if (x->window != y->window)
@@ -171,31 +177,40 @@ static int by_family_then_bits(const void *a, const void *b) {
     return (x->bits > y->bits) - (x->bits < y->bits);
 }
 
-static bool joined(const rep_point *a, const rep_point *b) {
-    return a->family == b->family && a->window == b->window && a->family != MIXED;
-}
-
-static void lines(FILE *f, const plot *p, const rep_point *s, size_t n) {
-    for (size_t i = 1; i < n; i++)
-        if (joined(&s[i - 1], &s[i]))
-            fprintf(f,
-                    "<path d=\"M%.1f %.1fL%.1f %.1f\" style=\"stroke:%s;stroke-width:%s;stroke-opacity:.55;fill:none%s\"/>\n",
-                    at_x(p, s[i - 1].bits), at_y(p, s[i - 1].kld), at_x(p, s[i].bits), at_y(p, s[i].kld),
-                    families[s[i].family].colour, s[i].family == family_of(KV_TC) ? "3" : "1.5",
-                    s[i].window ? ";stroke-dasharray:6 4" : "");
-}
-
-static void mark(FILE *f, const plot *p, const rep_point *s) {
-    const double x = at_x(p, s->bits), y = at_y(p, s->kld);
-    fputs("<g><title>", f);
-    rep_text(f, s->name);
-    fprintf(f, ": %.3f bits, KLD %.6f ± %.6f</title>", s->bits, s->kld, s->kld_se);
-    if (s->kld_se > 0) {
-        double low = s->kld - s->kld_se > 0 ? at_y(p, s->kld - s->kld_se) : HEIGHT - BOTTOM, high = at_y(p, s->kld + s->kld_se);
-        fprintf(f, "<path d=\"M%.1f %.1fV%.1fM%.1f %.1fh8M%.1f %.1fh8\" style=\"stroke:%s;stroke-width:1.5;fill:none\"/>", x,
-                low, high, x - 4, low, x - 4, high, families[s->family].colour);
+/* Sort, place, and join what belongs together: same family, same window, and better than what is smaller. */
+static void arrange(const plot *p, dot *d, size_t n) {
+    qsort(d, n, sizeof *d, by_family_then_bits);
+    int last = -1;
+    for (size_t i = 0; i < n; i++) {
+        const rep_point *s = &d[i].p;
+        d[i].x = at_x(p, s->bits);
+        d[i].y = at_y(p, s->kld);
+        d[i].high = s->kld_se > 0 ? at_y(p, s->kld + s->kld_se) : d[i].y;
+        d[i].low = !(s->kld_se > 0) ? d[i].y : s->kld > s->kld_se ? at_y(p, s->kld - s->kld_se) : HEIGHT - BOTTOM;
+        d[i].before = -1;
+        if (last < 0 || d[last].p.family != s->family || d[last].p.window != s->window)
+            last = (int)i;
+        else if (s->kld < d[last].p.kld) {
+            d[i].before = s->family == MIXED ? -1 : last;
+            last = (int)i;
+        }
     }
-    rep_marker(f, s->family, s->window, x, y, 6.5);
+}
+
+static void line(FILE *f, const dot *d, const dot *before) {
+    fprintf(f, "<path d=\"M%.1f %.1fL%.1f %.1f\" style=\"stroke:%s;stroke-width:%s;stroke-opacity:.55;fill:none%s\"/>\n",
+            before->x, before->y, d->x, d->y, families[d->p.family].colour, d->p.family == family_of(KV_TC) ? "3" : "1.5",
+            d->p.window ? ";stroke-dasharray:6 4" : "");
+}
+
+static void mark(FILE *f, const dot *d) {
+    fputs("<g><title>", f);
+    rep_text(f, d->p.name);
+    fprintf(f, ": %.3f bits, KLD %.6f ± %.6f</title>", d->p.bits, d->p.kld, d->p.kld_se);
+    if (d->p.kld_se > 0)
+        fprintf(f, "<path d=\"M%.1f %.1fV%.1fM%.1f %.1fh8M%.1f %.1fh8\" style=\"stroke:%s;stroke-width:1.5;fill:none\"/>", d->x,
+                d->low, d->high, d->x - 4, d->low, d->x - 4, d->high, families[d->p.family].colour);
+    rep_marker(f, d->p.family, d->p.window, d->x, d->y, 6.5);
     fputs("</g>\n", f);
 }
 
@@ -219,12 +234,13 @@ static void write_label(FILE *f, const rep_label *l, const char *name) {
     char cut[4 * MOST_CHARS + 1];
     snprintf(cut, sizeof cut, "%.*s", (int)bytes, name);
     const double middle = l->at.y + l->at.h / 2, left = l->at.x, right = l->at.x + l->at.w;
-    if (l->far)
-        fprintf(f, "<path class=\"grid\" style=\"stroke:var(--soft)\" d=\"M%.1f %.1fL%.1f %.1f\"/>", l->x, l->y,
-                l->x < left    ? left
-                : l->x > right ? right
-                               : l->x,
-                middle);
+    if (l->far) {
+        double x, y;
+        rep_leader(l, &x, &y);
+        const double start = 9 / fmax(hypot(x - l->x, y - l->y), 9); /* outside the marker */
+        fprintf(f, "<path class=\"grid\" style=\"stroke:var(--soft)\" d=\"M%.1f %.1fL%.1f %.1f\"/>", l->x + start * (x - l->x),
+                l->y + start * (y - l->y), x, y);
+    }
     /* Anchored on the side of the point, so that the guess of the width does not matter. */
     const char *anchor = left >= l->x ? "start" : right <= l->x ? "end" : "middle";
     fprintf(f, "<text class=\"halo\" text-anchor=\"%s\" x=\"%.1f\" y=\"%.1f\">", anchor,
@@ -238,29 +254,37 @@ static void write_label(FILE *f, const rep_label *l, const char *name) {
 
 enum { STEPS = 24 }; /* boxes that stand for a line in the way of a label */
 
-static kv_status labels(FILE *f, const plot *p, const rep_point *s, size_t n) {
+/* What labels must not cover: marker, error bar and line of every dot. Returns how many boxes. */
+static size_t obstacles(const dot *d, size_t n, rep_box *taken) {
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        taken[at++] = (rep_box){d[i].x - 9, d[i].y - 9, 18, 18};
+        taken[at++] = (rep_box){d[i].x - 4, d[i].high, 8, d[i].low - d[i].high};
+        for (int k = 1; d[i].before >= 0 && k < STEPS; k++) {
+            const dot *b = &d[d[i].before];
+            double share = (double)k / STEPS;
+            taken[at++] = (rep_box){b->x + share * (d[i].x - b->x) - 2, b->y + share * (d[i].y - b->y) - 2, 4, 4};
+        }
+    }
+    return at;
+}
+
+static kv_status labels(FILE *f, const dot *d, size_t n, kv_err *err) {
     const rep_box frame = {LEFT + 2, TOP, REPORT_WIDTH - LEFT - RIGHT + 16, HEIGHT - TOP - BOTTOM - 2};
     rep_label *l = calloc(n, sizeof *l);
     rep_box *taken = calloc(n * (2 + STEPS), sizeof *taken);
-    size_t n_taken = 0;
-    for (size_t i = 0; l && taken && i < n; i++) {
-        double x = at_x(p, s[i].bits), y = at_y(p, s[i].kld), low = at_y(p, s[i].kld + s[i].kld_se);
-        double high = s[i].kld > s[i].kld_se ? at_y(p, s[i].kld - s[i].kld_se) : HEIGHT - BOTTOM;
-        size_t chars, bytes = shown(s[i].name, &chars);
-        l[i] = (rep_label){.x = x, .y = y, .w = CHAR_WIDTH * (double)(chars + (s[i].name[bytes] != '\0')), .h = LINE};
-        taken[n_taken++] = (rep_box){x - 9, y - 9, 18, 18};
-        taken[n_taken++] = (rep_box){x - 4, low, 8, high - low};
-        for (int k = 1; i && joined(&s[i - 1], &s[i]) && k < STEPS; k++) {
-            double share = (double)k / STEPS, px = at_x(p, s[i - 1].bits), py = at_y(p, s[i - 1].kld);
-            taken[n_taken++] = (rep_box){px + share * (x - px) - 2, py + share * (y - py) - 2, 4, 4};
-        }
+    kv_status st = l && taken ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for a chart of %zu points", n);
+    if (st)
+        goto done;
+    for (size_t i = 0; i < n; i++) {
+        size_t chars, bytes = shown(d[i].p.name, &chars);
+        l[i] =
+            (rep_label){.x = d[i].x, .y = d[i].y, .w = CHAR_WIDTH * (double)(chars + (d[i].p.name[bytes] != '\0')), .h = LINE};
     }
-    if (l && taken) {
-        rep_place_labels(l, n, taken, n_taken, frame);
-        for (size_t i = 0; i < n; i++)
-            write_label(f, &l[i], s[i].name);
-    }
-    kv_status st = l && taken ? KV_OK : KV_ENOMEM;
+    rep_place_labels(l, n, taken, obstacles(d, n, taken), frame);
+    for (size_t i = 0; i < n; i++)
+        write_label(f, &l[i], d[i].p.name);
+done:
     free(l);
     free(taken);
     return st;
@@ -272,14 +296,14 @@ static void legend(FILE *f, const rep_point *points, size_t n) {
     fputs("<ul class=\"legend\">", f);
     for (int family = 0; family < N_FAMILIES; family++)
         for (size_t i = 0; i < n; i++)
-            if (points[i].family == family) {
+            if (points[i].family == family && drawable(&points[i])) {
                 fputs("<li><svg viewBox=\"0 0 18 18\">", f);
                 rep_marker(f, family, false, 9, 9, 6.5);
                 fprintf(f, "</svg>%s</li>", families[family].name);
                 break;
             }
     for (size_t i = 0; i < n; i++)
-        window |= points[i].window > 0;
+        window |= points[i].window && drawable(&points[i]);
     if (window) {
         fputs("<li><svg viewBox=\"0 0 18 18\">", f);
         rep_marker(f, family_of(KV_TC), true, 9, 9, 6.5);
@@ -302,28 +326,29 @@ static void not_drawn(FILE *f, const rep_point *points, size_t n) {
 }
 
 kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err) {
-    rep_point *s = malloc(n * sizeof *s);
-    size_t n_drawn = 0;
-    if (!s)
+    dot *d = calloc(n, sizeof *d);
+    size_t drawn = 0;
+    kv_status st = KV_OK;
+    if (!d)
         return kv_fail(err, KV_ENOMEM, "out of memory for a chart of %zu points", n);
     for (size_t i = 0; i < n; i++)
         if (drawable(&points[i]))
-            s[n_drawn++] = points[i];
-    kv_status st = KV_OK;
-    if (n_drawn) {
-        qsort(s, n_drawn, sizeof *s, by_family_then_bits);
-        const plot p = fit(s, n_drawn);
-        legend(f, s, n_drawn);
+            d[drawn++].p = points[i];
+    if (drawn) {
+        const plot p = fit(points, n);
+        arrange(&p, d, drawn);
+        legend(f, points, n);
         rep_svg_begin(f, HEIGHT, "Rate-distortion chart: KL divergence over bits per number, one point per cache setting");
         axes(f, &p);
-        lines(f, &p, s, n_drawn);
-        for (size_t i = 0; i < n_drawn; i++)
-            mark(f, &p, &s[i]);
-        if (labels(f, &p, s, n_drawn))
-            st = kv_fail(err, KV_ENOMEM, "out of memory for a chart of %zu points", n);
+        for (size_t i = 0; i < drawn; i++)
+            if (d[i].before >= 0)
+                line(f, &d[i], &d[d[i].before]);
+        for (size_t i = 0; i < drawn; i++)
+            mark(f, &d[i]);
+        st = labels(f, d, drawn, err);
         fputs("</svg>\n", f);
     }
     not_drawn(f, points, n);
-    free(s);
+    free(d);
     return st;
 }

@@ -6,16 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { PANEL = 440, LEFT = 48, TOP = 46, SPECTRUM = 250, GAP = 44, BITS = 110, BOTTOM = 48 };
 enum {
-    PANEL = 440,
-    LEFT = 48,
-    TOP = 46,
-    SPECTRUM = 250,
-    GAP = 44,
-    BITS = 110,
-    BOTTOM = 48,
-    MOST_LINES = 96,
-    MOST_POINTS = 128
+    MOST_LINES = 96,   /* heads drawn, evenly spaced; the median is that of all */
+    MOST_POINTS = 128, /* of a line */
+    HIDDEN = 5         /* one in so many heads may leave the panel at its bottom */
 };
 static const double LOWEST = 1e-7; /* of the largest variance */
 
@@ -37,12 +32,14 @@ static double bits_y(const panel *p, double bits) {
     return TOP + SPECTRUM + GAP + BITS * (1 - bits / p->most_bits);
 }
 
-/* A path through at most MOST_POINTS of the values. */
+/* A path through at most MOST_POINTS of the values, which ends where they leave the panel. */
 static void line(FILE *f, const panel *p, const float *v) {
     uint32_t n = p->dim < MOST_POINTS ? p->dim : MOST_POINTS;
     for (uint32_t k = 0; k < n; k++) {
         uint32_t i = n > 1 ? (uint32_t)((uint64_t)k * (p->dim - 1) / (n - 1)) : 0;
         fprintf(f, "%s%.1f %.1f", k ? "L" : "M", at_x(p, i), at_y(p, (double)v[i]));
+        if (!(log10((double)v[i]) >= p->floor))
+            break;
     }
 }
 
@@ -115,13 +112,17 @@ static void bits_lines(FILE *f, const panel *p, const rep_spectra *s, float *lea
     fputs("\"/>\n", f);
 }
 
-/* Where the lines end, in whole decades, at least two. */
-static double least_of(const rep_spectra *s) {
-    double least = 1;
-    for (size_t i = 0; i < (size_t)s->n * s->dim; i++)
-        if (s->variance[i] > 0)
-            least = fmin(least, (double)s->variance[i]);
-    return fmin(floor(log10(fmax(least, LOWEST))), -2);
+/* Lower *least to the least variance to show, as a power of ten. */
+static kv_status find_floor(const rep_spectra *s, double *least, kv_err *err) {
+    float *last = malloc(s->n * sizeof *last);
+    if (!last)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the spectra of %u heads", s->n);
+    for (uint32_t h = 0; h < s->n; h++)
+        last[h] = s->variance[(size_t)(h + 1) * s->dim - 1];
+    qsort(last, s->n, sizeof *last, rising);
+    *least = fmin(*least, floor(log10(fmax((double)last[s->n / HIDDEN], LOWEST))));
+    free(last);
+    return KV_OK;
 }
 
 static kv_status draw(FILE *f, panel p, const rep_spectra *s, kv_err *err) {
@@ -154,7 +155,7 @@ kv_status rep_spectra_chart(FILE *f, const rep_spectra side[2], kv_err *err) {
                   "Spectra of keys and values: variance and bits of every coefficient, a line per head, the median bold");
     for (int i = 0; i < 2; i++)
         if (side[i].n) {
-            p.floor = fmin(p.floor, least_of(&side[i]));
+            st = st ? st : find_floor(&side[i], &p.floor, err);
             for (size_t k = 0; k < (size_t)side[i].n * side[i].dim; k++)
                 p.most_bits = (float)p.most_bits < side[i].bits[k] ? (uint32_t)ceilf(side[i].bits[k]) : p.most_bits;
         }

@@ -147,10 +147,10 @@ kv_status sweep_write_html(const sweep *s, const char *path, kv_err *err) {
     FILE *f = atomic_file_stream(af);
     snprintf(title, sizeof title, "KV cache settings of %s", s->origin.model_name);
     snprintf(lead, sizeof lead,
-             "%zu settings against the same model with an %s cache, on the same %zu tokens (%u chunks of %u, the second half "
-             "of each is "
-             "scored). Every attended token is read from the cache.",
-             s->settings->n, kv_codec_names[s->cfg.baseline].name, s->results[0].tokens, s->results[0].chunks, s->cfg.ctx);
+             "%zu settings against the same model with an %s cache, on the same %zu tokens (context %u, the second half of "
+             "each chunk "
+             "of text is scored). Every attended token is read from the cache.",
+             s->settings->n, kv_codec_names[s->cfg.baseline].name, s->results[0].tokens, s->cfg.ctx);
     rep_page_begin(f, title, lead);
     if ((st = sections(f, s, &shown, err))) {
         atomic_file_abort(af);

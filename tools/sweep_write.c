@@ -71,7 +71,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
         cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
         printf("%*s\n", CACHE, cli_bytes((double)r->kv_bytes, buf));
     }
-    printf("\nbaseline %s, context %u, %zu tokens in %u chunks scored, %.0f s\n", kv_codec_names[s->cfg.baseline].name,
+    printf("\nbaseline %s, context %u, %zu tokens scored (chunks: %u), %.0f s\n", kv_codec_names[s->cfg.baseline].name,
            s->cfg.ctx, s->results[0].tokens, s->results[0].chunks, s->results[0].seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the result: %m") : KV_OK;
 }
