@@ -89,9 +89,10 @@ char *eval_plus_minus(double mean, double se, bool sign, char buf[EVAL_PM]) {
     /* Two digits of an error that begins with 1 or 2, else one. */
     const double power = floor(log10(se));
     const int decimals = (int)fmax(0, se / pow(10, power) < 3 ? 1 - power : -power);
-    if (decimals > MOST_DECIMALS)
-        snprintf(buf, EVAL_PM, sign ? "%+.1e ± %.0e" : "%.1e ± %.0e", mean, se);
-    else
+    if (decimals > MOST_DECIMALS) {
+        const int digits = (int)fmin(fmax(0, decimals + floor(log10(fmax(fabs(mean), se)))), MOST_DECIMALS);
+        snprintf(buf, EVAL_PM, sign ? "%+.*e ± %.0e" : "%.*e ± %.0e", digits, mean, se);
+    } else
         snprintf(buf, EVAL_PM, sign ? "%+.*f ± %.*f" : "%.*f ± %.*f", decimals, mean, decimals, se);
     return buf;
 }

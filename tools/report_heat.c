@@ -125,7 +125,8 @@ void rep_heat_map(FILE *f, const rep_grid *grids, size_t n, const char *unit, co
     for (size_t g = 0; g < n; g++)
         height += (grids[g].name ? NAME - GAP : 0) + GAP + grids[g].n_row * cell_height(&grids[g]);
     rep_svg_begin(f, height, label);
-    key(f, s, unit);
+    if (s.low <= s.high)
+        key(f, s, unit);
     double y = LEGEND;
     for (size_t g = 0; g < n; g++) {
         y = grid(f, &grids[g], s, y + (g ? GAP : 0) + (grids[g].name ? NAME - GAP : 0), unit);

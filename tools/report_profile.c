@@ -9,8 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With heads only where they are in use. */
 static prof_kv stored(const prof *p, uint32_t layer, int side) {
-    return side ? prof_layer_v(p, layer) : prof_layer_k(p, layer);
+    prof_kv kv = side ? prof_layer_v(p, layer) : prof_layer_k(p, layer);
+    if (kv.codec != KV_TC)
+        kv.heads = NULL;
+    return kv;
 }
 
 float head_bits(const prof *p, uint32_t layer, uint32_t head, int side) {
@@ -109,7 +113,7 @@ static int falling(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* Calibrated heads of one side, at most; dim is that of all. */
+/* Calibrated heads of one side. */
 static uint32_t count_heads(const prof *p, int side) {
     uint32_t n = 0;
     for (uint32_t l = 0; l < p->n_layer; l++)

@@ -89,6 +89,8 @@ kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *
         st = kv_fail(err, KV_EINVAL, "%s: more than %d settings", where, SWEEP_MOST);
     if (!st) {
         s.options = strdup(colon + 1 + strspn(colon + 1, blank));
+        for (char *c = s.options; c && (c = strpbrk(c, "\t\r"));)
+            *c = ' ';
         s.words = s.options ? strdup(s.options) : NULL;
         sweep_setting *grown = realloc(l->v, (l->n + 1) * sizeof *grown);
         l->v = grown ? grown : l->v;
