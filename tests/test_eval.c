@@ -32,22 +32,32 @@ static void make_tokens(const rt_model *m, int32_t *ids) {
     }
 }
 
-static eval_cfg setting(int ct, int window) {
-    eval_cfg cfg = {.ctx = CTX, .chunks = CHUNKS, .cache = RT_CTX_CFG_DEFAULT, .baseline = true};
-    cfg.cache.ctk = cfg.cache.ctv = ct;
-    cfg.cache.window = window;
-    return cfg;
+static const eval_cfg against_f32 = {.ctx = CTX, .chunks = CHUNKS, .baseline = KV_F32};
+
+static eval_setting setting(int ct, int window) {
+    eval_setting s = {NULL, RT_CTX_CFG_DEFAULT};
+    s.cache.ctk = s.cache.ctv = ct;
+    s.cache.window = window;
+    return s;
 }
 
-static eval_result measure(const char *name, int n_threads, eval_cfg cfg) {
+static void measure_all(const char *name, int n_threads, const eval_cfg *cfg, const eval_setting *s, size_t n,
+                        eval_result *out) {
     rt_model *m = open_tiny(name, n_threads);
     int32_t ids[N];
     kv_err err = {0};
-    eval_result r;
     make_tokens(m, ids);
-    if (eval_ppl(m, &cfg, ids, N, NULL, NULL, &r, &err))
+    memset(out, 0, n * sizeof *out);
+    if (eval_run(m, cfg, s, n, ids, N, NULL, NULL, out, &err))
         fail_msg("%s", err.msg);
     rt_model_free(m);
+    for (size_t i = 0; i < n; i++)
+        out[i].seconds = 0; /* so that results can be compared as bytes */
+}
+
+static eval_result measure(const char *name, int n_threads, eval_setting s) {
+    eval_result r;
+    measure_all(name, n_threads, &against_f32, &s, 1, &r);
     return r;
 }
 
@@ -146,17 +156,83 @@ static void eval_window_helps(void **state) {
 static void eval_is_thread_independent(void **state) {
     (void)state;
     eval_result a = measure("llama", 1, setting(KV_Q4_0, 16)), b = measure("llama", 3, setting(KV_Q4_0, 16));
-    a.seconds = b.seconds = 0;
     assert_memory_equal(&a, &b, sizeof a);
 }
 
 static void eval_without_baseline_has_no_divergence(void **state) {
     (void)state;
-    eval_cfg cfg = setting(KV_Q4_0, 0);
-    eval_result with = measure("llama", 1, cfg);
-    cfg.baseline = false;
-    eval_result without = measure("llama", 1, cfg);
-    assert_true(with.ppl == without.ppl && isnan(without.kld) && isnan(without.dppl_percent));
+    const eval_cfg alone = {.ctx = CTX, .chunks = CHUNKS, .baseline = EVAL_NO_BASELINE};
+    eval_setting s = setting(KV_Q4_0, 0);
+    eval_result with = measure("llama", 1, s), without;
+    measure_all("llama", 1, &alone, &s, 1, &without);
+    assert_true(with.ppl == without.ppl && isnan(without.kld) && isnan(without.kld_max) && isnan(without.dppl_percent));
+}
+
+static void eval_compares_with_any_cache(void **state) {
+    (void)state;
+    const eval_cfg against_q4 = {.ctx = CTX, .chunks = CHUNKS, .baseline = KV_Q4_0};
+    const eval_setting s[] = {setting(KV_Q4_0, 0), setting(KV_F32, 0)};
+    eval_result r[2], q4 = measure("llama", 1, s[0]);
+    measure_all("llama", 1, &against_q4, s, 2, r);
+    assert_true(r[0].kld == 0 && r[0].ppl == q4.ppl && r[0].ppl_base == q4.ppl);
+    assert_true(r[1].kld > 0 && r[1].kld != q4.kld && r[1].ppl == q4.ppl_base);
+}
+
+static void eval_of_several_is_each_alone(void **state) {
+    (void)state;
+    const eval_setting s[] = {setting(KV_Q4_0, 0), setting(KV_Q4_0, 64), setting(KV_F32, 0), setting(KV_Q8_0, 0)};
+    eval_result all[4], one;
+    measure_all("gemma3", 2, &against_f32, s, 4, all);
+    for (size_t i = 0; i < 4; i++) {
+        measure_all("gemma3", 2, &against_f32, &s[i], 1, &one);
+        assert_memory_equal(&all[i], &one, sizeof one);
+    }
+    assert_true(all[0].kld > all[1].kld && all[0].kld > all[3].kld && all[2].kld == 0);
+}
+
+static bool never_back(void *user, double done) {
+    double *last = user;
+    bool forward = done >= *last && done <= 1;
+    *last = done;
+    return forward;
+}
+
+static void eval_in_groups_is_the_same(void **state) {
+    (void)state;
+    const eval_setting s[] = {setting(KV_Q4_0, 0), setting(KV_Q8_0, 0), setting(KV_F16, 0)};
+    rt_model *m = open_tiny("llama", 1);
+    int32_t ids[N];
+    kv_err err = {0};
+    eval_result all[3], grouped[3];
+    eval_cfg cfg = against_f32;
+    make_tokens(m, ids);
+    measure_all("llama", 1, &cfg, s, 3, all);
+    for (int per_group = 1; per_group <= 2; per_group++) {
+        double last = 0;
+        cfg.cache_bytes = per_group == 1 ? 1 : all[0].kv_bytes + all[1].kv_bytes;
+        assert_int_equal(eval_run(m, &cfg, s, 3, ids, N, never_back, &last, grouped, &err), KV_OK);
+        assert_true(last == 1);
+        for (size_t i = 0; i < 3; i++) {
+            grouped[i].seconds = 0;
+            assert_memory_equal(&all[i], &grouped[i], sizeof *all);
+        }
+    }
+    rt_model_free(m);
+}
+
+static void eval_percentiles_are_interpolated(void **state) {
+    (void)state;
+    const double v[] = {1, 2, 4, 8, 16};
+    assert_true(eval_percentile(v, 5, 0) == 1 && eval_percentile(v, 5, 0.5) == 4 && eval_percentile(v, 5, 1) == 16);
+    assert_true(eval_percentile(v, 5, 0.125) == 1.5 && fabs(eval_percentile(v, 5, 0.9) - 12.8) < 1e-12);
+    assert_true(eval_percentile(v, 1, 0.999) == 1);
+}
+
+static void eval_percentiles_are_in_order(void **state) {
+    (void)state;
+    eval_result r = measure("llama", 1, setting(KV_Q4_0, 0));
+    assert_true(0 < r.kld_p50 && r.kld_p50 < r.kld_p90 && r.kld_p90 < r.kld_p99 && r.kld_p99 < r.kld_p999);
+    assert_true(r.kld_p999 < r.kld_max && r.kld_p50 < r.kld * 1.5 && r.kld < r.kld_max);
 }
 
 static bool refuse(void *user, double done) {
@@ -169,19 +245,25 @@ static void eval_refuses_and_stops(void **state) {
     rt_model *m = open_tiny("llama", 1);
     int32_t ids[N];
     kv_err err = {0};
-    eval_result r;
+    eval_result r[2];
     double done = -1;
     make_tokens(m, ids);
-    eval_cfg cfg = setting(KV_F16, 0);
-    assert_int_equal(eval_ppl(m, &cfg, ids, CTX - 1, NULL, NULL, &r, &err), KV_ERANGE);
+    eval_cfg cfg = against_f32;
+    eval_setting s[] = {setting(KV_F16, 0), setting(KV_TC, 0)};
+    assert_int_equal(eval_run(m, &cfg, s, 1, ids, CTX - 1, NULL, NULL, r, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "149 tokens"));
     cfg.chunks = CHUNKS + 1;
-    assert_int_equal(eval_ppl(m, &cfg, ids, N, NULL, NULL, &r, &err), KV_ERANGE);
+    assert_int_equal(eval_run(m, &cfg, s, 1, ids, N, NULL, NULL, r, &err), KV_ERANGE);
     cfg.chunks = 0;
-    assert_int_equal(eval_ppl(m, &cfg, ids, N, refuse, &done, &r, &err), KV_ECANCEL);
+    assert_int_equal(eval_run(m, &cfg, s, 1, ids, N, refuse, &done, r, &err), KV_ECANCEL);
     assert_true(done > 0 && done < 0.5);
+    done = -1;
+    s[1].name = "calibrated";
+    assert_int_equal(eval_run(m, &cfg, s, 2, ids, N, refuse, &done, r, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "setting 'calibrated': "));
+    assert_true(done == -1);
     cfg.ctx = 2;
-    assert_int_equal(eval_ppl(m, &cfg, ids, N, NULL, NULL, &r, &err), KV_EINVAL);
+    assert_int_equal(eval_run(m, &cfg, s, 1, ids, N, NULL, NULL, r, &err), KV_EINVAL);
     rt_model_free(m);
 }
 
@@ -192,6 +274,11 @@ int main(void) {
         cmocka_unit_test(eval_window_helps),
         cmocka_unit_test(eval_is_thread_independent),
         cmocka_unit_test(eval_without_baseline_has_no_divergence),
+        cmocka_unit_test(eval_compares_with_any_cache),
+        cmocka_unit_test(eval_of_several_is_each_alone),
+        cmocka_unit_test(eval_in_groups_is_the_same),
+        cmocka_unit_test(eval_percentiles_are_interpolated),
+        cmocka_unit_test(eval_percentiles_are_in_order),
         cmocka_unit_test(eval_refuses_and_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Fitting runs text through the model with an f32 cache and hands what the tap shows to calib; measuring is eval_ppl. */
+/* Fitting runs text through the model with an f32 cache and hands what the tap shows to calib; measuring is eval_run. */
 #include "calibrate.h"
 
 #include "calib.h"
@@ -101,32 +101,24 @@ static kv_status solve(run *r, kv_err *err) {
     return cal_solve(r->stats, &cfg, r->p, report, r, err);
 }
 
-/* One entry of prof.measured: the profile with its sinks and this window, on the held-out text. */
-static kv_status measure(run *r, uint32_t window, kv_err *err) {
+/* An entry of prof.measured. */
+static prof_measured entry(const run *r, uint32_t window, const eval_result *got) {
     const rt_hparams *hp = rt_model_hparams(r->m);
     const double elements = (double)hp->n_layer * hp->n_kv_head * hp->head_dim;
-    eval_cfg cfg = {.ctx = r->cfg->ctx, .chunks = r->text->n_held, .cache = RT_CTX_CFG_DEFAULT, .baseline = true};
-    eval_result got;
-    cfg.cache.profile = r->p;
-    cfg.cache.window = (int)window;
-    kv_status st = eval_ppl(r->m, &cfg, r->text->held, (size_t)r->text->n_held * r->cfg->ctx, report, r, &got, err);
-    if (st)
-        return st;
-    prof_measured *to = &r->p->measured[r->p->n_measured++];
-    *to = (prof_measured){
+    prof_measured m = {
         .ctx = r->cfg->ctx,
-        .tokens = (uint32_t)got.tokens,
-        .kld = got.kld,
-        .kld_se = got.kld_se,
-        .dppl_percent = got.dppl_percent,
-        .top1 = got.top1,
-        .bits_k = got.bits_k,
-        .bits_v = got.bits_v,
-        .bytes_per_token = elements * (got.bits_k + got.bits_v) / 8,
+        .tokens = (uint32_t)got->tokens,
+        .kld = got->kld,
+        .kld_se = got->kld_se,
+        .dppl_percent = got->dppl_percent,
+        .top1 = got->top1,
+        .bits_k = got->bits_k,
+        .bits_v = got->bits_v,
+        .bytes_per_token = elements * (got->bits_k + got->bits_v) / 8,
         .f16_bytes_per_token = elements * (16 + 16) / 8,
     };
-    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", r->text->name, window, r->cfg->sinks);
-    return KV_OK;
+    snprintf(m.text, sizeof m.text, "%s, held-out part; window %u, sinks %u", r->text->name, window, r->cfg->sinks);
+    return m;
 }
 
 static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
@@ -162,14 +154,22 @@ done:
 
 kv_status calibrate_measure(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
                             bool (*progress)(void *user, double done), void *user, prof *p, kv_err *err) {
-    run r = {.m = m, .cfg = cfg, .text = text, .p = p, .progress = progress, .user = user};
-    const int settings = cfg->window ? 2 : 1;
-    for (int i = 0; i < settings; i++) {
-        phase(&r, 1.0 / settings);
-        kv_status st = measure(&r, i ? 0 : cfg->window, err);
-        if (st)
-            return st;
+    run r = {.m = m, .cfg = cfg, .text = text, .progress = progress, .user = user, .to = 1};
+    const eval_cfg how = {.ctx = cfg->ctx, .chunks = text->n_held, .baseline = KV_F32};
+    const uint32_t windows[] = {cfg->window, 0};
+    const size_t n = cfg->window ? 2 : 1;
+    eval_setting settings[2];
+    eval_result got[2];
+    for (size_t i = 0; i < n; i++) {
+        settings[i] = (eval_setting){NULL, RT_CTX_CFG_DEFAULT};
+        settings[i].cache.profile = p;
+        settings[i].cache.window = (int)windows[i];
     }
+    kv_status st = eval_run(m, &how, settings, n, text->held, (size_t)text->n_held * cfg->ctx, report, &r, got, err);
+    if (st)
+        return st;
+    for (size_t i = 0; i < n; i++)
+        p->measured[p->n_measured++] = entry(&r, windows[i], &got[i]);
     prof_round(p);
     return KV_OK;
 }

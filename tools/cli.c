@@ -21,14 +21,33 @@ bool cli_color(int fd) {
     return isatty(fd) && !(no_color && *no_color);
 }
 
-__attribute__((format(printf, 2, 3))) static void complain(const char *tool, const char *fmt, ...) {
+static void vcomplain(const char *tool, const char *fmt, va_list ap) {
     bool color = cli_color(STDERR_FILENO);
     fprintf(stderr, "%s: %serror:%s ", tool, color ? "\033[1;31m" : "", color ? "\033[0m" : "");
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+__attribute__((format(printf, 2, 3))) static void complain(const char *tool, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vcomplain(tool, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+}
+
+/* About what is being parsed: printed, or for the caller who asked for that. */
+__attribute__((format(printf, 2, 3))) static void refuse(const cli_spec *spec, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    if (spec->err) {
+        int n =
+            snprintf(spec->err->msg, sizeof spec->err->msg, "%s%s", spec->where ? spec->where : "", spec->where ? ": " : "");
+        if (n >= 0 && (size_t)n < sizeof spec->err->msg)
+            vsnprintf(spec->err->msg + n, sizeof spec->err->msg - (size_t)n, fmt, ap);
+        spec->err->code = KV_EINVAL;
+    } else
+        vcomplain(spec->tool, fmt, ap);
+    va_end(ap);
 }
 
 int cli_report(const char *tool, const kv_err *err) {
@@ -95,12 +114,14 @@ static int unknown_option(const cli_spec *spec, const char *given) {
         cli_consider(given, o->name, &best, &dist);
         cli_consider(given, o->alias, &best, &dist);
     }
-    cli_consider(given, "--help", &best, &dist);
-    cli_consider(given, "--version", &best, &dist);
+    if (!spec->err) {
+        cli_consider(given, "--help", &best, &dist);
+        cli_consider(given, "--version", &best, &dist);
+    }
     if (best)
-        complain(spec->tool, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
+        refuse(spec, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
     else
-        complain(spec->tool, "unknown option %s ('%s --help' lists all)", given, spec->tool);
+        refuse(spec, "unknown option %s ('%s --help' lists all)", given, spec->tool);
     return CLI_USAGE;
 }
 
@@ -129,14 +150,14 @@ static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
             *(int64_t *)o->dst = v;
             return true;
         }
-        complain(spec->tool, "%s: '%s' is not a whole number in %.0f..%.0f", o->name, s, o->min, o->max);
+        refuse(spec, "%s: '%s' is not a whole number in %.0f..%.0f", o->name, s, o->min, o->max);
     } else {
         double v = strtod(s, &end);
         if (end != s && !*end && isfinite(v) && v >= o->min && v <= o->max) {
             *(double *)o->dst = v;
             return true;
         }
-        complain(spec->tool, "%s: '%s' is not a number in %g..%g", o->name, s, o->min, o->max);
+        refuse(spec, "%s: '%s' is not a number in %g..%g", o->name, s, o->min, o->max);
     }
     return false;
 }
@@ -148,7 +169,7 @@ static bool take_codec(const cli_spec *spec, const cli_opt *o, const char *s) {
         size_t len = 0;
         for (int i = 0; i < KV_CODEC_COUNT && len < sizeof names; i++)
             len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", kv_codec_names[i].name);
-        complain(spec->tool, "%s: '%s' is not a cache type; known are %s", o->name, s, names);
+        refuse(spec, "%s: '%s' is not a cache type; known are %s", o->name, s, names);
         return false;
     }
     *(int *)o->dst = id;
@@ -169,7 +190,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         cli_strs *list = o->dst;
         const char **grown = realloc(list->v, (list->n + 1) * sizeof *grown);
         if (!grown) {
-            complain(spec->tool, "%s: out of memory", o->name);
+            refuse(spec, "%s: out of memory", o->name);
             return false;
         }
         grown[list->n++] = s;
@@ -193,7 +214,7 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     }
     if (o->kind == CLI_FLAG) {
         if (eq) {
-            complain(spec->tool, "%s takes no value (given: '%s')", o->name, eq + 1);
+            refuse(spec, "%s takes no value (given: '%s')", o->name, eq + 1);
             return false;
         }
         *(bool *)o->dst = true;
@@ -204,8 +225,7 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
     /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
     if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
-        complain(spec->tool, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "",
-                 next ? next : "");
+        refuse(spec, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "", next ? next : "");
         return false;
     }
     do
@@ -216,13 +236,13 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
 }
 
 static int missing_argument(const cli_spec *spec, size_t filled) {
-    complain(spec->tool, filled ? "an argument is missing" : "nothing to work on");
+    refuse(spec, filled ? "an argument is missing" : "nothing to work on");
     fprintf(stderr, "usage: %s %s\n('%s --help' explains)\n", spec->tool, spec->usage, spec->tool);
     return CLI_USAGE;
 }
 
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
-    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") && !spec->err; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             cli_help(spec);
             return CLI_OK;
@@ -243,7 +263,9 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
         } else if (filled < spec->n_positional) {
             spec->positional[filled++] = argv[i];
         } else {
-            complain(spec->tool, "unexpected argument '%s'\nusage: %s %s", argv[i], spec->tool, spec->usage);
+            refuse(spec, "unexpected argument '%s'", argv[i]);
+            if (!spec->err)
+                fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
             return CLI_USAGE;
         }
     }

@@ -39,6 +39,8 @@ typedef struct cli_opt {
 
 typedef struct cli_spec {
     const char *tool;        /* "kveval ppl" */
+    kv_err *err;             /* words that are not the command line's: complaints go here and are not printed; or NULL */
+    const char *where;       /* begins them: "settings.txt:3"; or NULL */
     const char *usage;       /* "MODEL --text FILE [options]" */
     const char *summary;     /* a line or a paragraph */
     const char *examples;    /* printed as they are; or NULL */
@@ -48,8 +50,9 @@ typedef struct cli_spec {
 } cli_spec;
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
- * stdout. Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE after a message that names the
- * option and the nearest known one). The list of a CLI_STRS is the caller's to free() or to keep until exit. */
+ * stdout (with spec->err they are unknown). Returns -1 to go on, else the exit code to leave with (CLI_OK
+ * after --help, CLI_USAGE after a message that names the option and the nearest known one). The list of a CLI_STRS is the
+ * caller's to free() or to keep until exit. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or

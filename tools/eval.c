@@ -1,8 +1,9 @@
-/* Perplexity and KL divergence of a cache setting, against the f32 cache on the same tokens.
+/* Perplexity and KL divergence of cache settings, against an exact cache on the same tokens.
  *
- * Logits are wanted for half of all tokens and are wide (n_vocab floats), so scored tokens run in slices of SLICE. Rows are
- * scored in parallel, each into its own place; sums run over those places in order afterwards, so that no figure depends on
- * the number of threads.
+ * Logits are wanted for half of all tokens and are wide (n_vocab floats), so scored tokens run in slices of SLICE: the baseline
+ * first, then one setting after the other into the same buffer, each scored at once. Rows are scored in parallel, each into its
+ * own place; sums run over those places in order afterwards, so that no figure depends on the number of threads, nor on what
+ * else is measured.
  *
  * Standard errors: of the mean over tokens (as llama.cpp does); exp(mean) by the delta method; PPL against the baseline's from
  * the differences per token, in which what the text itself varies cancels.
@@ -13,6 +14,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     SLICE = 64,  /* scored tokens per batch */
@@ -27,17 +29,26 @@ typedef struct score {
     bool same_top;
 } score;
 
+/* A setting being measured. */
+typedef struct lane {
+    rt_ctx *c;
+    score *scores; /* (chunks * scored tokens of a chunk) */
+} lane;
+
 typedef struct run {
     const rt_model *m;
     const eval_cfg *cfg;
-    rt_ctx *set, *base; /* base == NULL: no baseline */
-    float *logits_set, *logits_base;
+    rt_ctx *base; /* NULL: no baseline */
+    lane *lanes;  /* (n_lanes): the group that runs now */
+    size_t n_lanes;
+    float *logits, *logits_base;
+    double *sorted; /* as many as a lane has scores */
     int32_t *chunk;
-    score *scores;
-    size_t n_scores;
+    size_t n_scores; /* of each lane, so far */
     uint32_t chunks;
     bool (*progress)(void *, double);
     void *user;
+    double from, to; /* this group's part of the progress */
 } run;
 
 static size_t top_of(const float *x, size_t n) {
@@ -82,40 +93,48 @@ static score score_row(const float *set, const float *base, size_t n_vocab, int3
     return s;
 }
 
-/* Run tokens [at, at + n) of the chunk through both contexts; with `scored`, score what they predict. */
-static kv_status step(run *r, uint32_t at, uint32_t n, bool scored, kv_err *err) {
+/* Tell how far the group is; KV_ECANCEL when told to stop. */
+static kv_status report(const run *r, double done, kv_err *err) {
+    if (r->progress && !r->progress(r->user, r->from + (r->to - r->from) * done))
+        return kv_fail(err, KV_ECANCEL, "stopped while measuring");
+    return KV_OK;
+}
+
+/* Run tokens [at, at + n) of the chunk through one lane; with `scored`, score what they predict. */
+static kv_status step(const run *r, const lane *l, uint32_t at, uint32_t n, bool scored, kv_err *err) {
     const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
-    const uint32_t n_out = scored ? n : 0;
-    kv_status st = rt_forward(r->set, r->chunk + at, n, n_out, r->logits_set, err);
-    if (!st && r->base)
-        st = rt_forward(r->base, r->chunk + at, n, n_out, r->logits_base, err);
+    kv_status st = rt_forward(l->c, r->chunk + at, n, scored ? n : 0, r->logits, err);
     if (st || !scored)
         return st;
     const int n_threads = rt_model_exec(r->m)->n_threads;
-    score *out = r->scores + r->n_scores;
+    score *out = l->scores + r->n_scores;
 #pragma omp parallel for schedule(static) num_threads(n_threads)
     for (uint32_t i = 0; i < n; i++)
-        out[i] = score_row(r->logits_set + i * n_vocab, r->base ? r->logits_base + i * n_vocab : NULL, n_vocab,
-                           r->chunk[at + i + 1]);
-    r->n_scores += n;
+        out[i] =
+            score_row(r->logits + i * n_vocab, r->base ? r->logits_base + i * n_vocab : NULL, n_vocab, r->chunk[at + i + 1]);
     return KV_OK;
 }
 
 /* The last token of a chunk predicts nothing that is known; so positions first .. ctx-2 are scored. */
 static kv_status run_chunk(run *r, uint32_t index, kv_err *err) {
     const uint32_t ctx = r->cfg->ctx, first = ctx / 2, end = ctx - 1;
-    rt_ctx_clear(r->set);
     if (r->base)
         rt_ctx_clear(r->base);
+    for (size_t i = 0; i < r->n_lanes; i++)
+        rt_ctx_clear(r->lanes[i].c);
     for (uint32_t at = 0; at < end;) {
         bool scored = at >= first;
         uint32_t left = (scored ? end : first) - at, most = scored ? SLICE : FEED, n = left < most ? left : most;
-        kv_status st = step(r, at, n, scored, err);
+        kv_status st = r->base ? rt_forward(r->base, r->chunk + at, n, scored ? n : 0, r->logits_base, err) : KV_OK;
+        for (size_t i = 0; i < r->n_lanes && !st; i++)
+            if (!(st = step(r, &r->lanes[i], at, n, scored, err))) {
+                double here = at + n * (double)(i + 1) / (double)r->n_lanes;
+                st = report(r, (index + here / end) / r->chunks, err);
+            }
         if (st)
             return st;
         at += n;
-        if (r->progress && !r->progress(r->user, (index + (double)at / end) / r->chunks))
-            return kv_fail(err, KV_ECANCEL, "stopped while measuring");
+        r->n_scores += scored ? n : 0;
     }
     return KV_OK;
 }
@@ -142,10 +161,44 @@ static moments moments_of(const score *s, size_t n, field f) {
     return (moments){mean, n > 1 ? sqrt(squares / (double)n / (double)(n - 1)) : NAN};
 }
 
-static void summarise(const run *r, eval_result *out) {
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double eval_percentile(const double *sorted, size_t n, double share) {
+    double at = share * (double)(n - 1);
+    size_t i = (size_t)at;
+    return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+/* What is measured against the baseline. */
+static void compare(const run *r, const score *scores, eval_result *out) {
     const size_t n = r->n_scores;
-    moments nll = moments_of(r->scores, n, NLL);
-    kv_cache_info info = kv_cache_get_info(rt_ctx_cache(r->set));
+    moments base = moments_of(scores, n, NLL_BASE), diff = moments_of(scores, n, NLL_DIFF), kld = moments_of(scores, n, KLD);
+    size_t same = 0;
+    for (size_t i = 0; i < n; i++) {
+        same += scores[i].same_top;
+        r->sorted[i] = scores[i].kld;
+    }
+    qsort(r->sorted, n, sizeof *r->sorted, ascending);
+    out->ppl_base = exp(base.mean);
+    out->ppl_base_se = exp(base.mean) * base.se;
+    out->kld = kld.mean;
+    out->kld_se = kld.se;
+    out->kld_p50 = eval_percentile(r->sorted, n, 0.5);
+    out->kld_p90 = eval_percentile(r->sorted, n, 0.9);
+    out->kld_p99 = eval_percentile(r->sorted, n, 0.99);
+    out->kld_p999 = eval_percentile(r->sorted, n, 0.999);
+    out->kld_max = r->sorted[n - 1];
+    out->top1 = 100.0 * (double)same / (double)n;
+    out->dppl_percent = 100 * expm1(diff.mean);
+    out->dppl_se = 100 * exp(diff.mean) * diff.se;
+}
+
+static void summarise(const run *r, const lane *l, eval_result *out) {
+    moments nll = moments_of(l->scores, r->n_scores, NLL);
+    kv_cache_info info = kv_cache_get_info(rt_ctx_cache(l->c));
     *out = (eval_result){
         .ppl = exp(nll.mean),
         .ppl_se = exp(nll.mean) * nll.se,
@@ -153,6 +206,11 @@ static void summarise(const run *r, eval_result *out) {
         .ppl_base_se = NAN,
         .kld = NAN,
         .kld_se = NAN,
+        .kld_p50 = NAN,
+        .kld_p90 = NAN,
+        .kld_p99 = NAN,
+        .kld_p999 = NAN,
+        .kld_max = NAN,
         .top1 = NAN,
         .dppl_percent = NAN,
         .dppl_se = NAN,
@@ -161,82 +219,155 @@ static void summarise(const run *r, eval_result *out) {
         .kv_bytes = info.bytes,
         .kv_bytes_f16 = info.bytes_f16,
         .chunks = r->chunks,
-        .tokens = n,
+        .tokens = r->n_scores,
     };
-    if (!r->base)
-        return;
-    moments base = moments_of(r->scores, n, NLL_BASE), diff = moments_of(r->scores, n, NLL_DIFF),
-            kld = moments_of(r->scores, n, KLD);
-    size_t same = 0;
-    for (size_t i = 0; i < n; i++)
-        same += r->scores[i].same_top;
-    out->ppl_base = exp(base.mean);
-    out->ppl_base_se = exp(base.mean) * base.se;
-    out->kld = kld.mean;
-    out->kld_se = kld.se;
-    out->top1 = 100.0 * (double)same / (double)n;
-    out->dppl_percent = 100 * expm1(diff.mean);
-    out->dppl_se = 100 * exp(diff.mean) * diff.se;
+    if (r->base)
+        compare(r, l->scores, out);
 }
 
-static kv_status open_contexts(run *r, kv_err *err) {
-    rt_ctx_cfg set = r->cfg->cache, base = RT_CTX_CFG_DEFAULT;
-    set.n_ctx = base.n_ctx = r->cfg->ctx;
-    set.n_batch = base.n_batch = FEED < r->cfg->ctx ? FEED : r->cfg->ctx;
-    base.ctk = base.ctv = KV_F32;
-    kv_status st = rt_ctx_new(r->m, &set, &r->set, err);
-    if (!st && r->cfg->baseline)
-        st = rt_ctx_new(r->m, &base, &r->base, err);
-    return st;
+static kv_status open_context(const run *r, const eval_setting *s, rt_ctx **out, kv_err *err) {
+    rt_ctx_cfg cfg = s->cache;
+    kv_err why = {0};
+    cfg.n_ctx = r->cfg->ctx;
+    cfg.n_batch = FEED < r->cfg->ctx ? FEED : r->cfg->ctx;
+    kv_status st = rt_ctx_new(r->m, &cfg, out, &why);
+    return !st ? KV_OK : s->name ? kv_fail(err, st, "setting '%s': %s", s->name, why.msg) : kv_fail(err, st, "%s", why.msg);
 }
 
-static kv_status allocate(run *r, kv_err *err) {
+static size_t scores_of_chunk(const eval_cfg *cfg) {
+    return cfg->ctx - 1 - cfg->ctx / 2;
+}
+
+/* Everything that all groups share. */
+static kv_status open_run(run *r, kv_err *err) {
     const size_t n_vocab = rt_model_hparams(r->m)->n_vocab, ctx = r->cfg->ctx;
-    r->logits_set = malloc(SLICE * n_vocab * sizeof(float));
-    r->logits_base = r->base ? malloc(SLICE * n_vocab * sizeof(float)) : NULL;
+    const bool compared = r->cfg->baseline != EVAL_NO_BASELINE;
+    eval_setting base = {"baseline", RT_CTX_CFG_DEFAULT};
+    base.cache.ctk = base.cache.ctv = r->cfg->baseline;
+    kv_status st = compared ? open_context(r, &base, &r->base, err) : KV_OK;
+    if (st)
+        return st;
+    r->logits = malloc(SLICE * n_vocab * sizeof(float));
+    r->logits_base = compared ? malloc(SLICE * n_vocab * sizeof(float)) : NULL;
+    r->sorted = malloc(r->chunks * scores_of_chunk(r->cfg) * sizeof *r->sorted);
     r->chunk = malloc(ctx * sizeof *r->chunk);
-    r->scores = malloc(r->chunks * (ctx - 1 - ctx / 2) * sizeof *r->scores);
-    if (!r->logits_set || (r->base && !r->logits_base) || !r->chunk || !r->scores)
+    if (!r->logits || (compared && !r->logits_base) || !r->sorted || !r->chunk)
         return kv_fail(err, KV_ENOMEM, "out of memory for measuring %u chunks of %zu tokens", r->chunks, ctx);
     return KV_OK;
 }
 
-kv_status eval_ppl(const rt_model *m, const eval_cfg *cfg, const int32_t *tokens, size_t n, bool (*progress)(void *, double),
-                   void *user, eval_result *out, kv_err *err) {
-    const tok *t = rt_model_tok(m);
-    const uint32_t ctx = cfg->ctx;
-    const double started = cli_now();
-    run r = {.m = m, .cfg = cfg, .progress = progress, .user = user};
+/* Bytes of the cache of every setting, which shows on the way that all of them can be opened. */
+static kv_status try_out(const run *r, const eval_setting *settings, size_t n, size_t *bytes, kv_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        rt_ctx *c;
+        kv_status st = open_context(r, &settings[i], &c, err);
+        if (st)
+            return st;
+        bytes[i] = kv_cache_get_info(rt_ctx_cache(c)).bytes;
+        rt_ctx_free(c);
+    }
+    return KV_OK;
+}
+
+/* How many of the next n settings run together: at least one, and no more than fit. */
+static size_t group_size(const size_t *bytes, size_t n, size_t limit) {
+    size_t size = 1, sum = bytes[0];
+    while (size < n && (sum += bytes[size]) <= limit)
+        size++;
+    return size;
+}
+
+static void close_group(run *r) {
+    for (size_t i = 0; i < r->n_lanes; i++) {
+        rt_ctx_free(r->lanes[i].c);
+        free(r->lanes[i].scores);
+    }
+    free(r->lanes);
+    r->lanes = NULL;
+    r->n_lanes = 0;
+}
+
+static kv_status open_group(run *r, const eval_setting *settings, size_t n, kv_err *err) {
+    r->n_scores = 0;
+    r->lanes = calloc(n, sizeof *r->lanes);
+    if (!r->lanes)
+        return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", n);
+    for (r->n_lanes = 0; r->n_lanes < n;) {
+        lane *l = &r->lanes[r->n_lanes];
+        kv_status st = open_context(r, &settings[r->n_lanes++], &l->c, err);
+        if (st)
+            return st;
+        l->scores = malloc(r->chunks * scores_of_chunk(r->cfg) * sizeof *l->scores);
+        if (!l->scores)
+            return kv_fail(err, KV_ENOMEM, "out of memory for the scores of %u chunks", r->chunks);
+    }
+    return KV_OK;
+}
+
+static kv_status run_group(run *r, const eval_setting *settings, size_t n, const int32_t *tokens, eval_result *out,
+                           kv_err *err) {
+    const tok *t = rt_model_tok(r->m);
+    const uint32_t ctx = r->cfg->ctx;
+    kv_status st = open_group(r, settings, n, err);
+    for (uint32_t c = 0; c < r->chunks && !st; c++) {
+        memcpy(r->chunk, tokens + (size_t)c * ctx, ctx * sizeof *tokens);
+        if (tok_add_bos(t) && tok_bos(t) >= 0)
+            r->chunk[0] = tok_bos(t);
+        st = run_chunk(r, c, err);
+    }
+    for (size_t i = 0; i < n && !st; i++)
+        summarise(r, &r->lanes[i], &out[i]);
+    close_group(r);
+    return st;
+}
+
+static kv_status count_chunks(run *r, size_t n_tokens, kv_err *err) {
+    const uint32_t ctx = r->cfg->ctx;
     if (ctx < SHORTEST)
         return kv_fail(err, KV_EINVAL, "a context of %u tokens is too short to measure anything; take at least %d", ctx,
                        SHORTEST);
-    if (n < ctx)
+    if (n_tokens < ctx)
         return kv_fail(err, KV_ERANGE, "the text has %zu tokens, fewer than one chunk of %u; give more text or a smaller --ctx",
-                       n, ctx);
-    const size_t whole = n / ctx;
-    if (cfg->chunks > whole)
-        return kv_fail(err, KV_ERANGE, "the text has %zu tokens: %zu chunks of %u, not %u", n, whole, ctx, cfg->chunks);
-    r.chunks = cfg->chunks ? cfg->chunks : whole > UINT32_MAX ? UINT32_MAX : (uint32_t)whole;
+                       n_tokens, ctx);
+    const size_t whole = n_tokens / ctx;
+    if (r->cfg->chunks > whole)
+        return kv_fail(err, KV_ERANGE, "the text has %zu tokens: %zu chunks of %u, not %u", n_tokens, whole, ctx,
+                       r->cfg->chunks);
+    r->chunks = r->cfg->chunks ? r->cfg->chunks : whole > UINT32_MAX ? UINT32_MAX : (uint32_t)whole;
+    return KV_OK;
+}
 
-    kv_status st = open_contexts(&r, err);
-    if (st || (st = allocate(&r, err)))
+kv_status eval_run(const rt_model *m, const eval_cfg *cfg, const eval_setting *settings, size_t n_settings,
+                   const int32_t *tokens, size_t n_tokens, bool (*progress)(void *, double), void *user, eval_result *out,
+                   kv_err *err) {
+    const double started = cli_now();
+    run r = {.m = m, .cfg = cfg, .progress = progress, .user = user};
+    size_t *bytes = NULL;
+    kv_status st = count_chunks(&r, n_tokens, err);
+    if (st || (st = open_run(&r, err)))
         goto done;
-    for (uint32_t c = 0; c < r.chunks; c++) {
-        for (uint32_t i = 0; i < ctx; i++)
-            r.chunk[i] = tokens[(size_t)c * ctx + i];
-        if (tok_add_bos(t) && tok_bos(t) >= 0)
-            r.chunk[0] = tok_bos(t);
-        if ((st = run_chunk(&r, c, err)))
+    bytes = malloc(n_settings * sizeof *bytes);
+    if (!bytes) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", n_settings);
+        goto done;
+    }
+    if ((st = try_out(&r, settings, n_settings, bytes, err)))
+        goto done;
+    for (size_t at = 0, n; at < n_settings; at += n) {
+        n = group_size(bytes + at, n_settings - at, cfg->cache_bytes ? cfg->cache_bytes : EVAL_CACHE_BYTES);
+        r.from = (double)at / (double)n_settings;
+        r.to = (double)(at + n) / (double)n_settings;
+        if ((st = run_group(&r, settings + at, n, tokens, out + at, err)))
             goto done;
     }
-    summarise(&r, out);
-    out->seconds = cli_now() - started;
+    for (size_t i = 0; i < n_settings; i++)
+        out[i].seconds = cli_now() - started;
 done:
-    rt_ctx_free(r.set);
     rt_ctx_free(r.base);
-    free(r.logits_set);
+    free(r.logits);
     free(r.logits_base);
+    free(r.sorted);
     free(r.chunk);
-    free(r.scores);
+    free(bytes);
     return st;
 }

@@ -3,6 +3,8 @@
 #define EVAL_CMD_H
 
 int eval_cmd_ppl(int argc, char **argv);
+int eval_cmd_kld(int argc, char **argv);
+int eval_cmd_sweep(int argc, char **argv);
 int eval_cmd_tokens(int argc, char **argv);
 int eval_cmd_logprobs(int argc, char **argv);
 int eval_cmd_speed(int argc, char **argv);

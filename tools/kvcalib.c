@@ -2,6 +2,7 @@
 #include "atomic_file.h"
 #include "calibrate_text.h"
 #include "cli_cache.h"
+#include "report.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static const char tool[] = "kvcalib";
 enum { DIGITS = 6 };
 
 typedef struct options {
-    const char *model, *out;
+    const char *model, *out, *report;
     cli_strs text;
     int64_t ctx, chunks, seed, window, sinks;
     double bits;
@@ -25,6 +26,7 @@ static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to write"},
         {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
+        {"--report", NULL, CLI_STR, "FILE", &o->report, 0, 0, "a page about it with charts (HTML that needs nothing else)"},
         {"--bits", "-b", CLI_REAL, "B", &o->bits, 1, 6.25, "true bits per number of the cache, gains included"},
         {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
         {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
@@ -162,7 +164,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
 
-static kv_status run(const options *o, kv_err *err) {
+static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
                                .ctx = (uint32_t)o->ctx,
@@ -177,6 +179,8 @@ static kv_status run(const options *o, kv_err *err) {
     rt_model *m = NULL;
     bar b = {.to = o->no_measure ? 1 : FIT_SHARE};
     kv_status st = o->out ? check_writable(o->out, err) : kv_fail(err, KV_EINVAL, "where to? Give --out PROFILE.yaml");
+    if (!st && o->report)
+        st = check_writable(o->report, err);
     if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
         goto done;
     cli_progress_start(&b.p, tool, o->quiet);
@@ -189,7 +193,7 @@ static kv_status run(const options *o, kv_err *err) {
             st = calibrate_measure(m, &cfg, &text, show_progress, &b, p, err);
     }
     cli_progress_end(&b.p);
-    if (st || (st = prof_save(p, o->out, err)))
+    if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
         goto done;
     st = (o->json ? print_json : print_summary)(o, p, cli_now() - started, err);
 done:
@@ -206,7 +210,7 @@ int main(int argc, char **argv) {
     if (code >= 0)
         return code;
     cli_catch_interrupts();
-    kv_status st = run(&o, &err);
+    kv_status st = run(&o, &(report_origin){.tool = tool, .argc = argc, .argv = argv, .model_path = o.model}, &err);
     free(o.text.v);
     return st ? cli_report(tool, &err) : CLI_OK;
 }
