@@ -1,36 +1,35 @@
-/* Which coefficient gets how many bits. docs/codec.md, section 3. */
+/* Which coefficient of which head gets how many bits: one Lagrangian for all. docs/codec.md, section 3.
+ *
+ * The next bit of a coefficient takes off weight * (D(b) - D(b + 1)), less with every bit, so the best allocation gives every
+ * coefficient all bits that take off more than one common price. The price is found by bisection.
+ */
 #include "calib_internal.h"
 
 #include <math.h>
-#include <string.h>
 
-uint32_t cal_alloc_bits(const cal_gauss *g, const double *lambda, uint32_t dim, double exponent, uint32_t total,
-                        uint8_t *bits) {
-    double gain[PROF_MAX_DIM], weight[PROF_MAX_DIM];
-    memset(bits, 0, dim);
-    for (uint32_t i = 0; i < dim; i++) {
-        weight[i] = pow(lambda[i], exponent);
-        gain[i] = weight[i] * (g->distortion[0] - g->distortion[1]);
-    }
-    /* Distortion falls by less with every bit, so taking the best next bit each time is optimal. */
-    for (uint32_t given = 0; given < total; given++) {
-        uint32_t best = 0;
-        for (uint32_t i = 1; i < dim; i++)
-            if (gain[i] > gain[best]) /* on equal gains the first, so that bits never rise */
-                best = i;
-        if (gain[best] < 0)
-            return given;
-        uint8_t b = ++bits[best];
-        gain[best] = b < PROF_MAX_BITS ? weight[best] * (g->distortion[b] - g->distortion[b + 1]) : -1;
-    }
-    return total;
+static uint8_t bits_at(const cal_gauss *g, double weight, double price) {
+    uint8_t b = 0;
+    while (b < PROF_MAX_BITS && weight * (g->distortion[b] - g->distortion[b + 1]) > price)
+        b++;
+    return b;
 }
 
-uint32_t cal_rate(double bits, uint32_t dim, uint32_t u) {
-    const double gain_bits = 16;
-    double want = fmin(bits * dim - gain_bits, (double)dim * PROF_MAX_BITS);
-    if (want < 1)
-        return 1;
-    /* The sum over units 0..u is floor((u + 1) * want): never above the target, and less than one bit below it in all. */
-    return (uint32_t)(floor((u + 1) * want) - floor(u * want));
+static uint64_t spent_at(const cal_gauss *g, const double *weight, size_t n, double price) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += bits_at(g, weight[i], price);
+    return sum;
+}
+
+void cal_allocate(const cal_gauss *g, const double *weight, size_t n, uint64_t total, uint8_t *bits) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, weight[i]);
+    double low = -200, high = 1; /* of log2 price / most; nothing costs more than that */
+    for (int step = 0; step < 80; step++) {
+        double mid = (low + high) / 2;
+        *(spent_at(g, weight, n, most * exp2(mid)) > total ? &low : &high) = mid;
+    }
+    for (size_t i = 0; i < n; i++)
+        bits[i] = bits_at(g, weight[i], most * exp2(high));
 }

@@ -1,16 +1,13 @@
-/* Solve all heads: moments -> transform -> bits -> codebooks -> profile. Heads are independent, so threads share them and the
- * result is the same for any number of threads. docs/codec.md.
+/* Solve all heads: moments -> transform -> bits -> codebooks -> profile. Bits are shared out over all heads at once.
+ * docs/codec.md.
  */
 #include "calib_internal.h"
+#include "fp16.h"
 #include "linalg.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Water-filling on lambda for keys, whose errors count as they are. For values on its square root: large tokens make the
- * variances, but attention likes small ones, whose direction must be right too. */
-static const double EXPONENT_K = 1, EXPONENT_V = 0.5;
 
 /* Coefficients of n samples: z (n, dim). Doubles narrowed once: fixed order, no threads. */
 static void project(const cal_transform *t, const float *x, uint32_t n, float *z) {
@@ -29,25 +26,19 @@ static void project(const cal_transform *t, const float *x, uint32_t n, float *z
     }
 }
 
-/* From transform and samples to one stored codec. z: (n, dim) scratch. */
-static kv_status make_codec(const cal_gauss *g, const cal_transform *t, const float *samp, uint32_t n, double exponent,
-                            uint32_t rate, float *z, prof_tc *tc, kv_err *err) {
+/* The parts of a stored codec that the transform decides. */
+static kv_status keep_transform(const cal_transform *t, prof_tc *tc, kv_err *err) {
     uint32_t d = t->dim;
     kv_status st = prof_tc_alloc(tc, d, err);
     if (st)
         return st;
-    cal_alloc_bits(g, t->lambda, d, exponent, rate, tc->bits);
     for (uint32_t i = 0; i < d; i++) {
-        tc->sigma[i] = (float)sqrt(t->lambda[i]);
+        tc->sigma[i] = fp16_to_fp32(fp16_from_fp32((float)sqrt(t->lambda[i])));
         tc->mean[i] = (float)t->mean[i];
     }
     for (size_t i = 0; i < (size_t)d * d; i++)
         tc->basis[i] = (float)t->synthesis[i];
-    st = prof_tc_alloc_levels(tc, err);
-    if (st)
-        return st;
-    project(t, samp, n, z);
-    return cal_fit_levels(g, z, n, tc, err);
+    return KV_OK;
 }
 
 /* Share of the score variance in the leading quarter of the key coefficients. */
@@ -61,41 +52,92 @@ static float importance(const cal_transform *t) {
     return (float)(head / all);
 }
 
-/* One KV head of one layer, K and V; unit numbers them for rates. */
-static kv_status solve_head(const cal_stats *s, const cal_cfg *cfg, const cal_gauss *g, uint32_t unit, prof *p, kv_err *err) {
-    const cal_shape *sh = &s->shape;
-    const cal_head *h = &s->heads[unit];
-    uint32_t layer = unit / sh->n_kv_head, head = unit % sh->n_kv_head;
-    prof_layer *pl = &p->layers[layer];
-    cal_transform t = {0};
-    float *z = malloc(((size_t)h->n_samp * sh->head_dim + 1) * sizeof *z);
-    kv_status st = z ? KV_OK : kv_fail(err, KV_ENOMEM, "calibration: no memory for %u samples", h->n_samp);
+/* ---- all heads ---- */
+
+/* A unit is the K or the V of one KV head: 2 * head + (V), heads counted over all layers. */
+typedef struct solver {
+    const cal_stats *s;
+    const cal_cfg *cfg;
+    prof *p;
+    cal_gauss gauss;
+    cal_transform *transform; /* (units) */
+    double *weight;           /* (units, dim) what a coefficient loses without any bits, for sharing them out */
+    uint8_t *bits;            /* (units, dim) */
+} solver;
+
+static prof_tc *codec_of(const solver *r, uint32_t unit) {
+    uint32_t head = unit / 2, layer = head / r->p->n_kv_head;
+    prof_layer *l = &r->p->layers[layer];
+    return &(unit % 2 ? l->v : l->k).heads[head % r->p->n_kv_head];
+}
+
+static kv_status find_transform(solver *r, uint32_t unit, kv_err *err) {
+    const cal_head *h = &r->s->heads[unit / 2];
+    cal_transform *t = &r->transform[unit];
+    kv_status st = cal_transform_new(r->p->head_dim, t, err);
     if (!st)
-        st = cal_transform_new(sh->head_dim, &t, err);
-    if (!st)
-        st = cal_transform_k(h, s->pad, cfg->alpha, cfg->damp, &t, err);
-    if (!st) {
-        pl->importance[head] = importance(&t);
-        st = make_codec(g, &t, h->k_samp, h->n_samp, EXPONENT_K, cal_rate(cfg->bits, t.dim, 2 * unit), z, &pl->k.heads[head],
-                        err);
-    }
-    if (!st)
-        st = cal_transform_v(h, s->pad, &t, err);
-    if (!st)
-        st = make_codec(g, &t, h->v_samp, h->n_samp, EXPONENT_V, cal_rate(cfg->bits, t.dim, 2 * unit + 1), z,
-                        &pl->v.heads[head], err);
-    cal_transform_free(&t);
+        st = (unit % 2 ? cal_transform_v : cal_transform_k)(h, r->s->pad, r->cfg->damp, t, err);
+    if (st)
+        return st;
+    if (unit % 2 == 0)
+        r->p->layers[unit / 2 / r->p->n_kv_head].importance[unit / 2 % r->p->n_kv_head] = importance(t);
+    for (uint32_t i = 0; i < t->dim; i++)
+        r->weight[(size_t)unit * t->dim + i] = pow(t->cost * t->lambda[i], r->cfg->exponent);
+    return keep_transform(t, codec_of(r, unit), err);
+}
+
+static kv_status fit_levels(solver *r, uint32_t unit, kv_err *err) {
+    const cal_head *h = &r->s->heads[unit / 2];
+    const cal_transform *t = &r->transform[unit];
+    prof_tc *tc = codec_of(r, unit);
+    float *z = malloc(((size_t)h->n_samp * t->dim + 1) * sizeof *z);
+    if (!z)
+        return kv_fail(err, KV_ENOMEM, "calibration: no memory for %u samples", h->n_samp);
+    memcpy(tc->bits, r->bits + (size_t)unit * t->dim, t->dim);
+    project(t, unit % 2 ? h->v_samp : h->k_samp, h->n_samp, z);
+    kv_status st = cal_fit_levels(&r->gauss, r->cfg->search, z, h->n_samp, tc, err);
     free(z);
+    return st;
+}
+
+typedef struct report {
+    bool (*call)(void *user, double done);
+    void *user;
+    double from, to;
+} report;
+
+/* Do `work` for all units, shared by threads. Units are independent: the result is the same for any number of threads. */
+static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), const report *to,
+                           kv_err *err) {
+    kv_status st = KV_OK;
+    uint32_t done = 0;
+#pragma omp parallel for schedule(dynamic) num_threads(r->cfg->n_threads > 0 ? r->cfg->n_threads : 1)
+    for (uint32_t u = 0; u < n; u++) {
+        kv_status mine;
+        kv_err detail;
+#pragma omp atomic read
+        mine = st;
+        if (mine)
+            continue;
+        mine = work(r, u, &detail);
+#pragma omp critical(cal_solve)
+        {
+            if (!mine && to->call && !to->call(to->user, to->from + (to->to - to->from) * ++done / n))
+                mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
+            if (mine && !st) {
+                kv_fail(err, mine, "%s", detail.msg);
+#pragma omp atomic write
+                st = mine;
+            }
+        }
+    }
     return st;
 }
 
 static float true_bits(const prof_tc *heads, uint32_t n, uint32_t dim) {
     double sum = 0;
-    for (uint32_t h = 0; h < n; h++) {
-        sum += 16; /* the gain */
-        for (uint32_t i = 0; i < dim; i++)
-            sum += heads[h].bits[i];
-    }
+    for (uint32_t h = 0; h < n; h++)
+        sum += prof_tc_vector_bits(&heads[h]);
     return (float)(sum / ((double)n * dim));
 }
 
@@ -118,9 +160,10 @@ static kv_status check(const cal_stats *s, const cal_cfg *cfg, const prof *p, kv
     const cal_shape *sh = &s->shape;
     if (p->n_layer != sh->n_layer || p->n_head != sh->n_head || p->n_kv_head != sh->n_kv_head || p->head_dim != sh->head_dim)
         return kv_fail(err, KV_EINVAL, "calibration: profile and statistics have different shapes");
-    if (!(cfg->bits > 16.0 / sh->head_dim) || cfg->bits > 16 || !(cfg->damp > 0) || !(cfg->alpha >= 0 && cfg->alpha <= 1))
-        return kv_fail(err, KV_ERANGE, "calibration: bits %g, alpha %g, damping %g out of range", cfg->bits, cfg->alpha,
-                       cfg->damp);
+    if (!(cfg->bits > (double)TRELLIS_GAIN_BITS / sh->head_dim) || cfg->bits > 16 || !(cfg->damp > 0) ||
+        !(cfg->exponent >= 0 && cfg->exponent <= 1))
+        return kv_fail(err, KV_ERANGE, "calibration: bits %g, damping %g, exponent %g out of range", cfg->bits, cfg->damp,
+                       cfg->exponent);
     return KV_OK;
 }
 
@@ -129,33 +172,31 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*prog
     kv_status st = check(s, cfg, p, err);
     if (st)
         return st;
-    cal_gauss g;
-    cal_gauss_init(&g);
-    la_single_thread();
-    uint32_t n = s->shape.n_layer * s->shape.n_kv_head, done = 0;
-#pragma omp parallel for schedule(dynamic) num_threads(cfg->n_threads > 0 ? cfg->n_threads : 1)
-    for (uint32_t u = 0; u < n; u++) {
-        kv_status mine;
-        kv_err detail;
-#pragma omp atomic read
-        mine = st;
-        if (mine)
-            continue;
-        mine = solve_head(s, cfg, &g, u, p, &detail);
-#pragma omp critical(cal_solve)
-        {
-            if (!mine && progress && !progress(user, (double)++done / n))
-                mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
-            if (mine && !st) {
-                kv_fail(err, mine, "%s", detail.msg);
-#pragma omp atomic write
-                st = mine;
-            }
-        }
+    const uint32_t units = 2 * s->shape.n_layer * s->shape.n_kv_head;
+    const size_t all = (size_t)units * s->shape.head_dim;
+    const double transforms = 0.2; /* of the time */
+    solver r = {.s = s, .cfg = cfg, .p = p};
+    r.transform = calloc(units, sizeof *r.transform);
+    r.weight = calloc(all, sizeof *r.weight);
+    r.bits = calloc(all, sizeof *r.bits);
+    if (!r.transform || !r.weight || !r.bits) {
+        st = kv_fail(err, KV_ENOMEM, "calibration: out of memory");
+        goto done;
     }
-    if (st)
-        return st;
+    la_single_thread();
+    if ((st = cal_gauss_init(&r.gauss, cfg->search, err)) ||
+        (st = for_units(&r, units, find_transform, &(report){progress, user, 0, transforms}, err)))
+        goto done;
+    cal_allocate(&r.gauss, r.weight, all, (uint64_t)(cfg->bits * (double)all) - (uint64_t)units * TRELLIS_GAIN_BITS, r.bits);
+    if ((st = for_units(&r, units, fit_levels, &(report){progress, user, transforms, 1}, err)))
+        goto done;
     summarise(s, p);
     prof_round(p);
-    return KV_OK;
+done:
+    for (uint32_t u = 0; r.transform && u < units; u++)
+        cal_transform_free(&r.transform[u]);
+    free(r.transform);
+    free(r.weight);
+    free(r.bits);
+    return st;
 }

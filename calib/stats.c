@@ -1,4 +1,4 @@
-/* Moments of q, k and v, attention entropy, and samples for codebooks.
+/* Moments of k, v and their gradients, attention entropy, and samples for codebooks.
  *
  * Products are summed in f32 over blocks of 64 tokens and the blocks in double, always in the order of the tokens: the sums do
  * not depend on threads, which share heads but never a sum. Only the upper triangle is kept, in tiles of 4 x 8 that compilers
@@ -12,9 +12,9 @@
 
 enum { BLOCK = 64, TILE_I = 4, TILE_J = 8 };
 
-typedef enum job { JOB_Q, JOB_K, JOB_V, JOB_COUNT } job;
+typedef enum job { JOB_K, JOB_V, JOB_DK, JOB_DV, JOB_COUNT } job;
 
-/* Hand out the memory of all heads: three matrices and a vector of doubles, a vector of floats, and the samples. */
+/* Hand out the memory of all heads: four matrices and a vector of doubles, a vector of floats, and the samples. */
 static void lay_out(cal_stats *s, size_t n_heads) {
     const cal_shape *sh = &s->shape;
     size_t mat = (size_t)s->pad * s->pad, samp = (size_t)sh->n_samples * sh->head_dim;
@@ -22,7 +22,8 @@ static void lay_out(cal_stats *s, size_t n_heads) {
     float *f = s->floats, *x = s->samp;
     for (size_t i = 0; i < n_heads; i++) {
         cal_head *h = &s->heads[i];
-        h->qq = d, h->kk = d + mat, h->vv = d + 2 * mat, h->k = d + 3 * mat, d += 3 * mat + s->pad;
+        h->kk = d, h->vv = d + mat, h->gk = d + 2 * mat, h->gv = d + 3 * mat, h->k = d + 4 * mat;
+        d += 4 * mat + s->pad;
         h->shift = f, f += s->pad;
         h->k_samp = x, h->v_samp = x + samp, x += 2 * samp;
     }
@@ -42,7 +43,7 @@ kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
     if (s->shape.n_samples > sh->n_tokens)
         s->shape.n_samples = sh->n_tokens;
     s->pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
-    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 3 * (size_t)s->pad * s->pad + s->pad;
+    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 4 * (size_t)s->pad * s->pad + s->pad;
     s->heads = calloc(n, sizeof *s->heads);
     s->doubles = calloc(n, per_head * sizeof *s->doubles);
     s->floats = calloc(n, s->pad * sizeof *s->floats);
@@ -132,49 +133,45 @@ static void set_shift(cal_head *h, const float *k, size_t stride, uint32_t n, ui
     }
 }
 
-void cal_stats_add(cal_stats *s, uint32_t layer, const float *q, const float *k, const float *v, const float *entropy,
-                   uint32_t n, uint32_t pos0, uint32_t entropy_from, int n_threads) {
+void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
     const cal_shape *sh = &s->shape;
-    uint32_t dim = sh->head_dim, group = sh->n_head / sh->n_kv_head;
-    uint32_t skip = pos0 < sh->sinks ? sh->sinks - pos0 : 0; /* sinks are not in the body, so not in its statistics */
-    if (skip > n)
-        skip = n;
-    size_t q_stride = (size_t)sh->n_head * dim, kv_stride = (size_t)sh->n_kv_head * dim;
-    k += skip * kv_stride, v += skip * kv_stride;
-    uint32_t body = n - skip;
-    cal_head *heads = s->heads + (size_t)layer * sh->n_kv_head;
+    uint32_t dim = sh->head_dim;
+    uint32_t skip = b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0; /* sinks are not in the body, so not in its statistics */
+    if (skip > b->n)
+        skip = b->n;
+    const size_t stride = (size_t)sh->n_kv_head * dim, from = skip * stride;
+    const uint32_t body = b->n - skip;
+    cal_head *heads = s->heads + (size_t)b->layer * sh->n_kv_head;
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads > 0 ? n_threads : 1)
-    for (uint32_t w = 0; w < sh->n_kv_head * JOB_COUNT; w++) { /* heaviest first: all q, then k, then v */
+    for (uint32_t w = 0; w < sh->n_kv_head * JOB_COUNT; w++) {
         uint32_t g = w % sh->n_kv_head;
         cal_head *h = &heads[g];
-        const float *kg = k + (size_t)g * dim, *vg = v + (size_t)g * dim;
+        const size_t at = from + (size_t)g * dim;
         switch ((job)(w / sh->n_kv_head)) {
-        case JOB_Q:
-            for (uint32_t i = 0; i < group; i++)
-                add_vectors(q + (size_t)(g * group + i) * dim, q_stride, n, dim, s->pad, NULL, h->qq, NULL);
-            break;
         case JOB_K:
-            if (!h->n_kv && body)
-                set_shift(h, kg, kv_stride, body, dim);
-            add_vectors(kg, kv_stride, body, dim, s->pad, h->shift, h->kk, h->k);
-            keep_samples(sh, h->n_kv, kg, kv_stride, body, h->k_samp);
+            if (!h->n && body)
+                set_shift(h, b->k + at, stride, body, dim);
+            add_vectors(b->k + at, stride, body, dim, s->pad, h->shift, h->kk, h->k);
+            keep_samples(sh, h->n, b->k + at, stride, body, h->k_samp);
+            break;
+        case JOB_V:
+            add_vectors(b->v + at, stride, body, dim, s->pad, NULL, h->vv, NULL);
+            keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
+            break;
+        case JOB_DK:
+            add_vectors(b->dk + at, stride, body, dim, s->pad, NULL, h->gk, NULL);
             break;
         default:
-            add_vectors(vg, kv_stride, body, dim, s->pad, NULL, h->vv, NULL);
-            keep_samples(sh, h->n_kv, vg, kv_stride, body, h->v_samp);
+            add_vectors(b->dv + at, stride, body, dim, s->pad, NULL, h->gv, NULL);
         }
     }
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {
-        cal_head *h = &heads[g];
-        h->n_q += (uint64_t)n * group;
-        h->n_kv += body;
-        h->n_samp = n_kept(sh, h->n_kv);
+        heads[g].n += body;
+        heads[g].n_samp = n_kept(sh, heads[g].n);
     }
-    for (uint32_t t = 0; t < n; t++) {
-        if (pos0 + t < entropy_from)
-            continue;
-        s->n_entropy[layer]++;
+    for (uint32_t t = b->pos0 < b->entropy_from ? b->entropy_from - b->pos0 : 0; t < b->n; t++) {
+        s->n_entropy[b->layer]++;
         for (uint32_t i = 0; i < sh->n_head; i++)
-            s->entropy[(size_t)layer * sh->n_head + i] += (double)entropy[(size_t)t * sh->n_head + i];
+            s->entropy[(size_t)b->layer * sh->n_head + i] += (double)b->entropy[(size_t)t * sh->n_head + i];
     }
 }

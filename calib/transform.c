@@ -1,11 +1,11 @@
 /* Transforms of one head. docs/codec.md, section 2.
  *
- * Keys: C = covariance of k, M = E[q q^T]. With W = (M + damping)^alpha, what counts of an error e in k is e^T W e. So rotate
- * in the metric: W^1/2 C W^1/2 = V L V^T, analysis = V^T W^1/2, synthesis = W^-1/2 V. The coefficients are uncorrelated with
- * variances L, and squared errors of coefficients add up to e^T W e.
- * Values: the same with W = 1 and the second moment about zero.
+ * An error e of a key costs about e^T F e / 2 nats, F = E[g g^T] the Fisher information, g the key's gradients. With W = F +
+ * damping and C = covariance of k, rotate in the metric: W^1/2 C W^1/2 = V L V^T, analysis = V^T W^1/2, synthesis = W^-1/2 V.
+ * The coefficients are uncorrelated with variances L, and squared errors of coefficients add up to e^T W e. Values: the same
+ * with the second moment about zero for C.
  *
- * Coefficients are scaled so that the largest variance is 1: sigma, levels and synthesis vectors then fit f16 for any model.
+ * Coefficients are scaled so that the largest variance is 1: sigma and synthesis vectors then fit f16 for any model.
  */
 #include "calib_internal.h"
 #include "linalg.h"
@@ -22,7 +22,8 @@ kv_status cal_transform_new(uint32_t dim, cal_transform *t, kv_err *err) {
     double *m = calloc(5 * mat + 2 * dim, sizeof *m);
     if (!m)
         return kv_fail(err, KV_ENOMEM, "calibration: no memory for transforms of %u dimensions", dim);
-    *t = (cal_transform){dim, m, m + mat, m + 5 * mat, m + 5 * mat + dim, m + 2 * mat};
+    *t = (cal_transform){.dim = dim, .analysis = m, .synthesis = m + mat, .tmp = m + 2 * mat, .lambda = m + 5 * mat};
+    t->mean = t->lambda + dim;
     return KV_OK;
 }
 
@@ -38,9 +39,9 @@ static void unpack(const double *sum, uint32_t pad, uint32_t dim, double n, doub
             out[i * dim + j] = out[j * dim + i] = sum[(size_t)i * pad + j] / n;
 }
 
-/* Metric m (destroyed) -> root = (m + damping)^(alpha/2) and its inverse, scaled to trace = dim before the power. tmp: one
- * matrix. A head without queries gets the identity. */
-static kv_status metric_roots(uint32_t d, double *m, double alpha, double damp, double *root, double *inverse, double *tmp,
+/* Metric m (destroyed) -> root = (m + damping)^1/2 and its inverse, of m scaled to trace = dim; *unit is that scale. tmp: one
+ * matrix. A head without gradients gets the identity and costs nothing. */
+static kv_status metric_roots(uint32_t d, double *m, double damp, double *root, double *inverse, double *tmp, double *unit,
                               kv_err *err) {
     double w[PROF_MAX_DIM], trace = 0;
     for (uint32_t i = 0; i < d; i++)
@@ -48,15 +49,15 @@ static kv_status metric_roots(uint32_t d, double *m, double alpha, double damp, 
     if (!(trace > 0))
         for (uint32_t i = 0; i < d; i++)
             m[i * d + i] = 1;
-    double scale = trace > 0 ? d / trace : 1;
+    *unit = trace > 0 ? trace / d : 0;
     kv_status st = la_eigh(d, m, w, err);
     if (st)
         return st;
     for (int side = 0; side < 2; side++) {
-        double *out = side ? inverse : root, power = side ? -alpha / 2 : alpha / 2;
+        double *out = side ? inverse : root, power = side ? -0.5 : 0.5;
         /* sum over eigenvectors u of w^power u u^T, as (U^T D)(U^T)^T */
         for (uint32_t i = 0; i < d; i++) {
-            double f = pow(fmax(w[i] * scale, 0) + damp, power);
+            double f = pow(fmax(trace > 0 ? w[i] / *unit : 1, 0) + damp, power);
             for (uint32_t j = 0; j < d; j++)
                 tmp[j * d + i] = m[i * d + j] * f;
         }
@@ -65,7 +66,7 @@ static kv_status metric_roots(uint32_t d, double *m, double alpha, double damp, 
     return KV_OK;
 }
 
-/* Order of magnitude for f16: divide coefficients by `unit`. */
+/* Order of magnitude for f16: divide coefficients by their largest deviation. */
 static void rescale(cal_transform *t) {
     size_t mat = (size_t)t->dim * t->dim;
     double top = t->lambda[0], unit = top > 0 ? sqrt(top) : 1;
@@ -73,23 +74,17 @@ static void rescale(cal_transform *t) {
         t->analysis[i] /= unit, t->synthesis[i] *= unit;
     for (uint32_t i = 0; i < t->dim; i++)
         t->lambda[i] = fmax(top > 0 ? t->lambda[i] / top : 0, LAMBDA_FLOOR);
+    t->cost *= unit * unit;
 }
 
-kv_status cal_transform_k(const cal_head *h, uint32_t pad, double alpha, double damp, cal_transform *t, kv_err *err) {
+/* cov = tmp[0] (dim, dim), metric from the padded products of gradients g; n tokens. */
+static kv_status rotate(const double *g, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
     uint32_t d = t->dim;
-    double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d, n = (double)h->n_kv;
-    if (!h->n_kv || !h->n_q)
-        return kv_fail(err, KV_ERANGE, "calibration: no tokens beyond the sinks");
-    unpack(h->qq, pad, d, (double)h->n_q, a);
-    kv_status st = metric_roots(d, a, alpha, damp, t->analysis, t->synthesis, b, err);
+    double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d, unit;
+    unpack(g, pad, d, (double)n, a);
+    kv_status st = metric_roots(d, a, damp, t->analysis, t->synthesis, b, &unit, err);
     if (st)
         return st;
-    unpack(h->kk, pad, d, n, cov);
-    for (uint32_t i = 0; i < d; i++)
-        for (uint32_t j = 0; j < d; j++)
-            cov[i * d + j] -= h->k[i] / n * (h->k[j] / n);
-    for (uint32_t i = 0; i < d; i++)
-        t->mean[i] = (double)h->shift[i] + h->k[i] / n;
     la_mul(d, t->analysis, cov, a);
     la_mul(d, a, t->analysis, b); /* W^1/2 C W^1/2: both factors are symmetric */
     st = la_eigh(d, b, t->lambda, err);
@@ -99,20 +94,33 @@ kv_status cal_transform_k(const cal_head *h, uint32_t pad, double alpha, double 
     memcpy(t->analysis, a, (size_t)d * d * sizeof *a);
     la_mul(d, b, t->synthesis, a);
     memcpy(t->synthesis, a, (size_t)d * d * sizeof *a);
+    t->cost = unit / 2;
     rescale(t);
     return KV_OK;
 }
 
-kv_status cal_transform_v(const cal_head *h, uint32_t pad, cal_transform *t, kv_err *err) {
+static kv_status no_tokens(kv_err *err) {
+    return kv_fail(err, KV_ERANGE, "calibration: no tokens beyond the sinks");
+}
+
+kv_status cal_transform_k(const cal_head *h, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
     uint32_t d = t->dim;
-    if (!h->n_kv)
-        return kv_fail(err, KV_ERANGE, "calibration: no tokens beyond the sinks");
-    unpack(h->vv, pad, d, (double)h->n_kv, t->analysis);
-    memset(t->mean, 0, d * sizeof *t->mean);
-    kv_status st = la_eigh(d, t->analysis, t->lambda, err);
-    if (st)
-        return st;
-    memcpy(t->synthesis, t->analysis, (size_t)d * d * sizeof *t->synthesis);
-    rescale(t);
-    return KV_OK;
+    double *cov = t->tmp, n = (double)h->n;
+    if (!h->n)
+        return no_tokens(err);
+    unpack(h->kk, pad, d, n, cov);
+    for (uint32_t i = 0; i < d; i++)
+        for (uint32_t j = 0; j < d; j++)
+            cov[i * d + j] -= h->k[i] / n * (h->k[j] / n);
+    for (uint32_t i = 0; i < d; i++)
+        t->mean[i] = (double)h->shift[i] + h->k[i] / n;
+    return rotate(h->gk, h->n, pad, damp, t, err);
+}
+
+kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
+    if (!h->n)
+        return no_tokens(err);
+    unpack(h->vv, pad, t->dim, (double)h->n, t->tmp);
+    memset(t->mean, 0, t->dim * sizeof *t->mean);
+    return rotate(h->gv, h->n, pad, damp, t, err);
 }
