@@ -192,8 +192,9 @@ static void add_block(pass *p, const float *y, const float *post_norm) {
     rows_add(p->m, p->x, post_norm ? p->h : y, p->n, dim);
 }
 
-/* A layer up to gate and up, from its input in x; x becomes the stream between attention and FFN. */
-static void layer_forward(pass *p, uint32_t layer) {
+/* A layer up to gate and up, from its input in x; x becomes the stream between attention and FFN.
+ * entropy: as in attn_forward. */
+static void layer_forward(pass *p, uint32_t layer, float *entropy) {
     const rt_model *m = p->m;
     const rt_layer *y = &m->layers[layer];
     rows_norm(m, p->x, y->attn_norm, p->n, m->hp.n_embd, p->h);
@@ -201,7 +202,7 @@ static void layer_forward(pass *p, uint32_t layer) {
     project_rotated(p, layer, y->q, y->q_bias, y->q_norm, p->q_raw, p->q);
     project_rotated(p, layer, y->k, y->k_bias, y->k_norm, p->k_raw, p->k);
     rows_project(m, y->v, y->v_bias, p->act, p->n, p->v);
-    attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, p->entropy);
+    attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, entropy);
     project(p, y->o, y->o_bias, p->o, p->a);
     add_block(p, p->a, y->post_attn_norm);
     rows_norm(m, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
@@ -218,7 +219,7 @@ static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
     for (uint32_t l = 0; !st && l < m->hp.n_layer; l++) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
-        layer_forward(p, l);
+        layer_forward(p, l, NULL);
         rows_gate(m, p->gate, p->up, p->n);
         project(p, y->down, NULL, p->gate, p->f);
         add_block(p, p->f, y->post_ffn_norm);
@@ -415,7 +416,7 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
         goto done;
     for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
         memcpy(p.x, p.in + l * e, e * sizeof *p.x);
-        layer_forward(&p, l);
+        layer_forward(&p, l, p.entropy);
         ffn_backward(&p, l);
         if (!(st = attention_backward(&p, l, err)))
             st = advance(&p, 1, err);

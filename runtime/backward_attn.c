@@ -60,18 +60,22 @@ static size_t first_key_tile(size_t i, uint32_t swa) {
 
 /* ---- forward ---- */
 
-/* Softmax of s (keys), in place; copy: room for as many. Returns the log-sum-exp. */
+/* Softmax of s (n), in place; returns the log-sum-exp. entropy, copy (n): or NULL both. */
 static float softmax(const rt_kernels *k, float *s, size_t n, float *copy, float *entropy) {
     const float max = k->max(s, n);
-    memcpy(copy, s, n * sizeof *s);
-    const float sum = k->exp_sum(s, n, max), inv = 1 / sum;
-    double dev = 0;
-    for (size_t j = 0; j < n; j++) {
+    if (copy)
+        memcpy(copy, s, n * sizeof *s);
+    const float sum = k->exp_sum(s, n, max), inv = 1 / sum, log_sum = logf(sum);
+    for (size_t j = 0; j < n; j++)
         s[j] *= inv;
-        dev += s[j] > 0 ? (double)s[j] * (copy[j] - max) : 0;
+    if (entropy) {
+        float dev[16] = {0};
+        for (size_t j = 0; j < n; j++)
+            dev[j % 16] += s[j] * (copy[j] - max);
+        *entropy = log_sum;
+        for (size_t i = 0; i < 16; i++)
+            *entropy -= dev[i];
     }
-    const float log_sum = logf(sum);
-    *entropy = (float)(log_sum - dev);
     return max + log_sum;
 }
 
@@ -89,15 +93,13 @@ static void forward_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, fl
     float *s = work, *copy = s + TILE * ld, *o = copy + ld;
     for (size_t j = first; j <= i; j++)
         a->k->attn_scores(rows_of(a, &a->q, h, i), TILE, dim, cols_of(a, &a->key, g, j), s + (j - first) * TILE, ld);
-    for (size_t r = 0; r < TILE; r++) {
-        const size_t query = i * TILE + r;
-        float ent;
-        for (size_t j = 0; j < ld; j++)
-            if (!visible(query, first * TILE + j, swa))
-                s[r * ld + j] = -INFINITY;
-        a->lse[h * a->n_pad + query] = softmax(a->k, s + r * ld, ld, copy, &ent);
-        if (query < a->n)
-            entropy[query * a->n_head + h] = ent;
+    for (size_t r = 0; r < TILE; r++) { /* a query sees keys one after the other, the last being itself */
+        const size_t query = i * TILE + r, last = query - first * TILE, n_seen = swa && query >= swa ? swa : query + 1;
+        const size_t lo = last + 1 - n_seen;
+        float *row = s + r * ld, *ent = entropy && query < a->n ? &entropy[query * a->n_head + h] : NULL;
+        memset(row, 0, lo * sizeof *row);
+        memset(row + last + 1, 0, (ld - last - 1) * sizeof *row);
+        a->lse[h * a->n_pad + query] = softmax(a->k, row + lo, n_seen, ent ? copy : NULL, ent);
     }
     memset(o, 0, TILE * dim * sizeof *o);
     a->k->attn_values(s, ld, TILE, ld, rows_of(a, &a->val, g, first), dim, o);

@@ -28,7 +28,7 @@ static inline size_t attn_work(const attn_seq *a) {
     return 65 * (size_t)a->n_pad + 64 * 64 + 2 * 64 * (size_t)a->dim;
 }
 
-/* out (n, n_head, dim), entropy (n, n_head) of queries q (n, n_head, dim), keys and values (n, n_kv_head, dim).
+/* out (n, n_head, dim), entropy (n, n_head; or NULL) of queries q (n, n_head, dim), keys and values (n, n_kv_head, dim).
  * swa: query i sees key j <= i when i - j < swa; 0: all. Leaves what attn_backward needs in a. */
 void attn_forward(attn_seq *a, const float *q, const float *key, const float *val, float scale, uint32_t swa, float *out,
                   float *entropy);
