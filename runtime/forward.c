@@ -6,10 +6,8 @@
  *
  * Every token's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
-#include "kernels/kernels.h"
-#include "model_internal.h"
+#include "rows_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +18,7 @@ struct rt_ctx {
     rt_act *act;
     float *scratch; /* one allocation for all that follow */
     float *x, *h, *q, *k, *v, *o, *gate, *up;
-    float *cos, *sin; /* (2, n_batch, n_rot/2): full layers, sliding-window layers */
+    rt_rope rope;
     rt_tap tap;
     void *tap_user;
     float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
@@ -92,9 +90,16 @@ static size_t lay_out(rt_ctx *c, float *base) {
         float **p;
         size_t len;
     } parts[] = {
-        {&c->x, n * hp->n_embd},  {&c->h, n * hp->n_embd},  {&c->q, n * n_q},         {&c->k, n * n_kv},
-        {&c->v, n * n_kv},        {&c->o, n * n_q},         {&c->gate, n * hp->n_ff}, {&c->up, n * hp->n_ff},
-        {&c->cos, n * hp->n_rot}, {&c->sin, n * hp->n_rot},
+        {&c->x, n * hp->n_embd},
+        {&c->h, n * hp->n_embd},
+        {&c->q, n * n_q},
+        {&c->k, n * n_kv},
+        {&c->v, n * n_kv},
+        {&c->o, n * n_q},
+        {&c->gate, n * hp->n_ff},
+        {&c->up, n * hp->n_ff},
+        {&c->rope.cos, n * hp->n_rot},
+        {&c->rope.sin, n * hp->n_rot},
     };
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -129,6 +134,7 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
         goto done;
     }
     lay_out(c, c->scratch);
+    c->rope.cap = c->n_batch;
     *out = c;
     c = NULL;
 done:
@@ -175,96 +181,28 @@ void rt_ctx_clear(rt_ctx *c) {
     kv_cache_clear(c->cache);
 }
 
-/* ---- the pieces of a layer: each runs over the rows of a batch ---- */
-
-#define FOR_ROWS(n)                                                                                                            \
-    _Pragma("omp parallel for schedule(static) num_threads(n_threads) if (n > 1)") for (uint32_t t = 0; t < n; t++)
-
-static void embed(rt_ctx *c, const int32_t *tokens, uint32_t n) {
-    const gguf_tensor *w = c->m->embd;
-    const size_t d = c->m->hp.n_embd, row = w->nbytes / c->m->hp.n_vocab;
-    const float scale = c->m->hp.embd_scale;
-    const int n_threads = c->m->exec.n_threads;
-    FOR_ROWS(n) {
-        float *x = c->x + t * d;
-        w->type->dequant(w->data + (size_t)tokens[t] * row, x, d);
-        for (size_t i = 0; scale != 1 && i < d; i++)
-            x[i] *= scale;
-    }
-}
-
-static void norm_rows(const rt_ctx *c, const float *x, const float *w, uint32_t n, uint32_t dim, float *out) {
-    const int n_threads = c->m->exec.n_threads;
-    FOR_ROWS(n) {
-        c->m->exec.k->rms_norm(x + (size_t)t * dim, w, dim, c->m->hp.rms_eps, out + (size_t)t * dim);
-    }
-}
-
-static void add_bias(const rt_ctx *c, float *x, const float *bias, uint32_t n, uint32_t dim) {
-    for (uint32_t t = 0; bias && t < n; t++)
-        c->m->exec.k->add(x + (size_t)t * dim, bias, dim);
-}
+/* ---- a layer ---- */
 
 /* x += what a block computed (in h), normed first where the architecture does so. */
 static void add_block(rt_ctx *c, const float *post_norm, uint32_t n) {
     const uint32_t d = c->m->hp.n_embd;
-    const int n_threads = c->m->exec.n_threads;
-    FOR_ROWS(n) {
-        float *h = c->h + (size_t)t * d;
-        if (post_norm)
-            c->m->exec.k->rms_norm(h, post_norm, d, c->m->hp.rms_eps, h);
-        c->m->exec.k->add(c->x + (size_t)t * d, h, d);
-    }
-}
-
-static void fill_rope(rt_ctx *c, uint32_t pos0, uint32_t n) {
-    const uint32_t half = c->m->hp.n_rot / 2;
-    const int n_threads = c->m->exec.n_threads;
-    for (uint32_t kind = 0; kind < (c->m->hp.swa ? 2u : 1u); kind++) {
-        const float *inv_freq = c->m->inv_freq + kind * half;
-        const size_t base = (size_t)kind * c->n_batch * half;
-        FOR_ROWS(n) {
-            for (uint32_t i = 0; i < half; i++) {
-                double angle = (double)(pos0 + t) * inv_freq[i];
-                c->cos[base + t * half + i] = (float)cos(angle);
-                c->sin[base + t * half + i] = (float)sin(angle);
-            }
-        }
-    }
-}
-
-/* Norm (where there is one) and rotate every head of q or k. */
-static void rotate(rt_ctx *c, uint32_t layer, float *x, const float *norm, uint32_t n, uint32_t n_head) {
-    const rt_hparams *hp = &c->m->hp;
-    const rt_kernels *k = c->m->exec.k;
-    const uint32_t d = hp->head_dim, half = hp->n_rot / 2;
-    const size_t base = rt_layer_swa(hp, layer) ? (size_t)c->n_batch * half : 0;
-    const int n_threads = c->m->exec.n_threads;
-    FOR_ROWS(n) {
-        float *row = x + (size_t)t * n_head * d;
-        for (uint32_t h = 0; norm && h < n_head; h++)
-            k->rms_norm(row + h * d, norm, d, hp->rms_eps, row + h * d);
-        k->rope(row, n_head, d, hp->n_rot, c->cos + base + t * half, c->sin + base + t * half, c->m->arch->rope_neox);
-    }
-}
-
-/* y (n, rows) = W x + bias */
-static void project(rt_ctx *c, const rt_mat *w, const float *bias, float *y, uint32_t n) {
-    mat_mul(w, &c->m->exec, c->act, y, mat_rows(w));
-    add_bias(c, y, bias, n, (uint32_t)mat_rows(w));
+    if (post_norm)
+        rows_norm(c->m, c->h, post_norm, n, d, c->h);
+    rows_add(c->m, c->x, c->h, n, d);
 }
 
 static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *err) {
-    const rt_hparams *hp = &c->m->hp;
-    const rt_exec *e = &c->m->exec;
-    const rt_layer *y = &c->m->layers[layer];
-    norm_rows(c, c->x, y->attn_norm, n, hp->n_embd, c->h);
+    const rt_model *m = c->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_exec *e = &m->exec;
+    const rt_layer *y = &m->layers[layer];
+    rows_norm(m, c->x, y->attn_norm, n, hp->n_embd, c->h);
     act_set(c->act, e, c->h, n, hp->n_embd);
-    project(c, y->q, y->q_bias, c->q, n);
-    project(c, y->k, y->k_bias, c->k, n);
-    project(c, y->v, y->v_bias, c->v, n);
-    rotate(c, layer, c->q, y->q_norm, n, hp->n_head);
-    rotate(c, layer, c->k, y->k_norm, n, hp->n_kv_head);
+    rows_project(m, y->q, y->q_bias, c->act, n, c->q);
+    rows_project(m, y->k, y->k_bias, c->act, n, c->k);
+    rows_project(m, y->v, y->v_bias, c->act, n, c->v);
+    rows_rotate(m, layer, &c->rope, y->q_norm, n, hp->n_head, c->q);
+    rows_rotate(m, layer, &c->rope, y->k_norm, n, hp->n_kv_head, c->k);
 
     float *lse = c->tap ? c->lse : NULL, *entropy = c->tap ? c->entropy : NULL;
     kv_status st = kv_attend(c->cache, e, layer, c->q, c->k, c->v, n, hp->attn_scale, c->o, lse, entropy, err);
@@ -273,30 +211,22 @@ static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *
     if (c->tap)
         c->tap(c->tap_user, &(rt_tap_view){layer, rt_ctx_len(c), n, c->q, c->k, c->v, lse, entropy});
     act_set(c->act, e, c->o, n, (size_t)hp->n_head * hp->head_dim);
-    project(c, y->o, y->o_bias, c->h, n);
+    rows_project(m, y->o, y->o_bias, c->act, n, c->h);
     add_block(c, y->post_attn_norm, n);
     return KV_OK;
 }
 
 static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
-    const rt_hparams *hp = &c->m->hp;
-    const rt_exec *e = &c->m->exec;
-    const rt_layer *y = &c->m->layers[layer];
-    const int n_threads = e->n_threads;
-    norm_rows(c, c->x, y->ffn_norm, n, hp->n_embd, c->h);
-    act_set(c->act, e, c->h, n, hp->n_embd);
-    project(c, y->gate, NULL, c->gate, n);
-    project(c, y->up, NULL, c->up, n);
-    FOR_ROWS(n) {
-        float *gate = c->gate + (size_t)t * hp->n_ff;
-        const float *up = c->up + (size_t)t * hp->n_ff;
-        if (c->m->arch->gelu)
-            e->k->gelu_mul(gate, up, hp->n_ff);
-        else
-            e->k->silu_mul(gate, up, hp->n_ff);
-    }
-    act_set(c->act, e, c->gate, n, hp->n_ff);
-    project(c, y->down, NULL, c->h, n);
+    const rt_model *m = c->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_layer *y = &m->layers[layer];
+    rows_norm(m, c->x, y->ffn_norm, n, hp->n_embd, c->h);
+    act_set(c->act, &m->exec, c->h, n, hp->n_embd);
+    rows_project(m, y->gate, NULL, c->act, n, c->gate);
+    rows_project(m, y->up, NULL, c->act, n, c->up);
+    rows_gate(m, c->gate, c->up, n);
+    act_set(c->act, &m->exec, c->gate, n, hp->n_ff);
+    rows_project(m, y->down, NULL, c->act, n, c->h);
     add_block(c, y->post_ffn_norm, n);
 }
 
@@ -318,8 +248,8 @@ kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_ou
     kv_status st = check_tokens(c, tokens, n, err);
     if (st)
         return st;
-    embed(c, tokens, n);
-    fill_rope(c, rt_ctx_len(c), n);
+    rows_embed(c->m, tokens, n, c->x);
+    rows_rope_fill(c->m, rt_ctx_len(c), n, &c->rope);
     for (uint32_t l = 0; l < hp->n_layer; l++) {
         if ((st = attention_block(c, l, n, err)))
             return st;
@@ -327,7 +257,7 @@ kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_ou
     }
     kv_cache_commit(c->cache, n);
     if (n_out) {
-        norm_rows(c, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
+        rows_norm(c->m, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
         act_set(c->act, &c->m->exec, c->h, n_out, hp->n_embd);
         mat_mul(c->m->output, &c->m->exec, c->act, logits, hp->n_vocab);
     }

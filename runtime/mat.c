@@ -5,6 +5,8 @@
  * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
  * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
  * simply that of the columns.
+ * transposed (mat_mul_t): the same kernel with rows and columns of W changing places. A strip of 32 columns, T_ROWS rows of it
+ * at a time, is a panel as it stands; threads first dequantise these rows together, then share out strips and tokens.
  */
 #include "mat.h"
 
@@ -15,9 +17,11 @@
 #include <string.h>
 
 enum {
-    CHUNK = 256,                /* columns of the f32 path at a time: a multiple of every block */
-    ACT_CHUNK_BYTES = 1 << 20,  /* activations swept at a time */
-    ACT_PARALLEL_COLS = 1 << 14 /* quantise in parallel from this many numbers on */
+    CHUNK = 256,                 /* columns of the f32 path at a time: a multiple of every block */
+    ACT_CHUNK_BYTES = 1 << 20,   /* activations swept at a time */
+    ACT_PARALLEL_COLS = 1 << 14, /* quantise in parallel from this many numbers on */
+    T_ROWS = 256,                /* rows of the transposed product at a time: a panel of 32 KiB */
+    T_TOKENS = 192,              /* tokens of one of its items */
 };
 
 struct rt_mat {
@@ -205,4 +209,53 @@ void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_
         mul_i8(m, e, a, y, ldy);
     else
         mul_f32(m, e, a, y, ldy);
+}
+
+/* ---- the transposed product ---- */
+
+static size_t n_strips(const rt_mat *m) {
+    return (m->cols + RT_PANEL_ROWS - 1) / RT_PANEL_ROWS;
+}
+
+size_t mat_t_floats(const rt_mat *m, size_t n_tok) {
+    return T_ROWS * (n_strips(m) * RT_PANEL_ROWS + n_tok);
+}
+
+/* Row `row` to line r of every strip's panel (T_ROWS, 32). Columns past the last are zeros. */
+static void spread_row(const rt_mat *m, const rt_kernels *k, size_t row, size_t r, float *panels) {
+    float w[CHUNK];
+    for (size_t c = 0; c < m->cols; c += CHUNK) {
+        size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
+        load_row(m, k, row, c, n, w);
+        for (size_t i = 0; i < n; i += RT_PANEL_ROWS) {
+            float *line = panels + ((c + i) / RT_PANEL_ROWS * T_ROWS + r) * RT_PANEL_ROWS;
+            size_t some = n - i < RT_PANEL_ROWS ? n - i : RT_PANEL_ROWS;
+            memcpy(line, w + i, some * sizeof *line);
+            memset(line + some, 0, (RT_PANEL_ROWS - some) * sizeof *line);
+        }
+    }
+}
+
+void mat_mul_t(const rt_mat *m, const rt_exec *e, const float *x, size_t n_tok, float *y, bool add, float *scratch) {
+    _Static_assert(CHUNK % RT_PANEL_ROWS == 0, "strips do not straddle chunks");
+    const size_t strips = n_strips(m), blocks = (n_tok + T_TOKENS - 1) / T_TOKENS;
+    float *part = scratch + strips * T_ROWS * RT_PANEL_ROWS; /* (n_tok, T_ROWS) of x, close together */
+#pragma omp parallel num_threads(e->n_threads)
+    for (size_t row = 0; row < m->rows; row += T_ROWS) {
+        const size_t n = m->rows - row < T_ROWS ? m->rows - row : T_ROWS;
+#pragma omp for schedule(static) nowait
+        for (size_t r = 0; r < n; r++)
+            spread_row(m, e->k, row + r, r, scratch);
+#pragma omp for schedule(static)
+        for (size_t t = 0; t < n_tok; t++)
+            memcpy(part + t * T_ROWS, x + t * m->rows + row, n * sizeof *part);
+#pragma omp for schedule(static) collapse(2)
+        for (size_t s = 0; s < strips; s++)
+            for (size_t b = 0; b < blocks; b++) {
+                size_t c = s * RT_PANEL_ROWS, cols = m->cols - c < RT_PANEL_ROWS ? m->cols - c : RT_PANEL_ROWS;
+                size_t t = b * T_TOKENS, toks = n_tok - t < T_TOKENS ? n_tok - t : T_TOKENS;
+                e->k->mat_f32(scratch + c * T_ROWS, n, part + t * T_ROWS, T_ROWS, toks, y + t * m->cols + c, m->cols, cols,
+                              !add && row == 0);
+            }
+    }
 }

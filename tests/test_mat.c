@@ -150,6 +150,48 @@ static void mat_mul_keeps_to_its_columns(void **state) {
     }
 }
 
+/* y = x W as one fma chain per sum, and y += x W, against mat_mul_t. */
+static void check_transposed(const weight_type *type, size_t rows, size_t cols, size_t n_tok, const rt_exec *e) {
+    gguf_tensor t = weights_random(type, rows, cols, rows + cols);
+    float *x = floats_random(n_tok * rows, 3), *y = floats_random(n_tok * cols, 4), *w = malloc(rows * cols * sizeof *w);
+    float *want = malloc(n_tok * cols * sizeof *want);
+    rt_mat *m;
+    assert_int_equal(mat_new(&t, e, &m, NULL), KV_OK);
+    float *scratch = aligned_alloc(64, (mat_t_floats(m, n_tok) * sizeof(float) + 63) / 64 * 64);
+    t.type->dequant(t.data, w, rows * cols);
+    for (int add = 0; add < 2; add++) {
+        memcpy(want, y, n_tok * cols * sizeof *want);
+        for (size_t i = 0; i < n_tok; i++)
+            for (size_t c = 0; c < cols; c++) {
+                float sum = add ? y[i * cols + c] : 0;
+                for (size_t r = 0; r < rows; r++)
+                    sum = fmaf(w[r * cols + c], x[i * rows + r], sum);
+                want[i * cols + c] = sum;
+            }
+        mat_mul_t(m, e, x, n_tok, y, add, scratch);
+        assert_memory_equal(y, want, n_tok * cols * sizeof *y);
+    }
+    mat_free(m);
+    free(scratch);
+    free(want);
+    free(w);
+    free(x);
+    free(y);
+    free((void *)t.data);
+}
+
+static void mat_mul_t_is_the_transposed_product(void **state) {
+    (void)state;
+    for (int i = 0; i < N_WEIGHT_TYPES; i++)
+        for (int threads = 1; threads < 4; threads++) {
+            rt_exec e = exec_of(threads == 2, threads);
+            check_transposed(&weight_types[i], 37, 512, 5, &e);
+        }
+    rt_exec e = exec_of(true, 3);
+    check_transposed(&weight_types[N_WEIGHT_TYPES - 1], 270, 304, 200, &e); /* more rows and tokens than one item takes */
+    check_transposed(&weight_types[N_WEIGHT_TYPES - 1], 1, 7, 1, &e);
+}
+
 static void mat_row_is_the_dequantised_row(void **state) {
     (void)state;
     rt_exec e = exec_of(false, 1);
@@ -218,6 +260,7 @@ int main(void) {
         cmocka_unit_test(mat_mul_accepts_any_shape_of_plain_types),
         cmocka_unit_test(mat_mul_depends_on_neither_threads_nor_batch),
         cmocka_unit_test(mat_mul_keeps_to_its_columns),
+        cmocka_unit_test(mat_mul_t_is_the_transposed_product),
         cmocka_unit_test(mat_row_is_the_dequantised_row),
         cmocka_unit_test(mat_mul_shows_nan),
         cmocka_unit_test(mat_new_refuses_what_is_no_matrix),

@@ -1,0 +1,47 @@
+/* Gradients of the model's own predictions with respect to every cached key and value.
+ *
+ * An error e in a cached vector costs about 1/2 e^T F e of KL divergence, F = E[g g^T] the Fisher information, g the gradient
+ * of log p(y) for a y drawn from the model's own prediction (Kunstner, Hennig, Balles, arXiv:1905.12558, on why y is drawn and
+ * not read off the text). One backward pass gives g for every position at once: gradients of the sum over all predictions,
+ * whose terms are independent given the text.
+ *
+ * The forward part multiplies as the model was loaded (int8 or exact), the backward part always in f32: with an int8 model the
+ * gradients are those of the f32 function at slightly rounded activations, which a statistic does not notice.
+ */
+#ifndef RT_BACKWARD_H
+#define RT_BACKWARD_H
+
+#include "model.h"
+
+/* What the tap sees of one layer: all borrowed, valid during the call. */
+typedef struct rt_backward_view {
+    uint32_t layer, n;
+    const float *q;       /* (n, n_head, head_dim) after RoPE */
+    const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as a cache would hold them */
+    const float *dk, *dv; /* (n, n_kv_head, head_dim) gradients of the sum of log p with respect to them */
+    const float *entropy; /* (n, n_head) nats, of the attention */
+} rt_backward_view;
+typedef void (*rt_backward_tap)(void *user, const rt_backward_view *view);
+
+/* Zero-initialise, then set what matters. */
+typedef struct rt_backward_cfg {
+    uint64_t seed;          /* of the draws; position i draws from (seed, i) alone */
+    const int32_t *targets; /* (n) y to use instead of drawing; -1: this position counts for nothing. NULL: draw all */
+    int32_t *drawn;         /* (n) the y that were used, or NULL */
+    rt_backward_tap tap;    /* called for every layer, last to first */
+    void *tap_user;
+    bool (*progress)(void *user, double done); /* or NULL; 0..1, returns false to cancel (KV_ECANCEL) */
+    void *progress_user;
+} rt_backward_cfg;
+
+/* One sequence of n >= 1 tokens from an empty cache: draw y_i from the prediction after tokens[0..i], back-propagate
+ * sum_i log p(y_i).
+ * Memory, allocated here and freed before returning, in floats: n (n_embd (n_layer + 5) + 3 n_ff + 9 n_q + 10 n_kv) with n_q =
+ * n_head head_dim and n_kv alike, and in the output layer at most 2^25 or, if greater, 16 n_vocab, for logits. (SmolLM2-135M, n
+ * = 1024: 140 MB + 134 MB; the latter is gone before the backward part begins.) Activations other than a layer's input are
+ * computed again.
+ * Time grows with n^2 in attention. The result depends neither on the number of threads nor on the instruction set.
+ * KV_ERANGE: token or target outside the vocabulary; NaN or Inf in a gradient. KV_EINVAL: n == 0. KV_ENOMEM. */
+kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, const rt_backward_cfg *cfg, kv_err *err);
+
+#endif

@@ -1,0 +1,213 @@
+/* Attention of a sequence with itself and its gradients, in tiles of 64 x 64 (FlashAttention's recomputation of P from the
+ * log-sum-exp: Dao et al., arXiv:2205.14135):
+ *
+ *   S = scale Q K^T;  P = exp(S - lse);  O = P V
+ *   dV = P^T dO;  dP = dO V^T;  dS = P (dP - rowsum(dO O));  dQ = scale dS K;  dK = scale dS^T Q
+ *
+ * Q is scaled when it is packed. Scores are computed twice: once as S^T with a tile of keys fixed, for dK and dV, once as S
+ * with a tile of queries fixed, for dQ. That costs two products of seven more than computing them once, and in exchange no sum
+ * is shared between work items, so that any number of threads gives the same bits. Padding: a padded key is behind every true
+ * query's mask; a padded query has dO = 0, hence adds zeros.
+ */
+#include "backward_internal.h"
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { TILE = RT_ATTN_TILE };
+
+/* x (n, heads, dim) times scale, into both layouts. */
+static void pack(const attn_seq *a, const float *x, uint32_t heads, float scale, const attn_pack *p) {
+    const size_t dim = a->dim, tiles = a->n_pad / TILE;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(a->n_threads)
+    for (size_t h = 0; h < heads; h++)
+        for (size_t i = 0; i < tiles; i++) {
+            float *rows = p->rows + (h * a->n_pad + i * TILE) * dim, *cols = p->cols + (h * tiles + i) * dim * TILE;
+            for (size_t t = 0; t < TILE; t++)
+                for (size_t c = 0; c < dim; c++) {
+                    float v = i * TILE + t < a->n ? scale * x[((i * TILE + t) * heads + h) * dim + c] : 0;
+                    rows[t * dim + c] = v;
+                    cols[c * TILE + t] = v;
+                }
+        }
+}
+
+static const float *rows_of(const attn_seq *a, const attn_pack *p, size_t head, size_t tile) {
+    return p->rows + (head * a->n_pad + tile * TILE) * a->dim;
+}
+
+static const float *cols_of(const attn_seq *a, const attn_pack *p, size_t head, size_t tile) {
+    return p->cols + (head * a->n_pad + tile * TILE) * a->dim;
+}
+
+static bool visible(size_t query, size_t key, uint32_t swa) {
+    return key <= query && (!swa || query - key < swa);
+}
+
+/* Do all queries of tile i see all keys of tile j? */
+static bool all_visible(size_t i, size_t j, uint32_t swa) {
+    return j < i && visible(i * TILE + TILE - 1, j * TILE, swa);
+}
+
+/* First tile of keys that queries of tile i see. */
+static size_t first_key_tile(size_t i, uint32_t swa) {
+    return swa && i * TILE >= swa ? (i * TILE - swa + 1) / TILE : 0;
+}
+
+/* ---- forward ---- */
+
+/* Softmax of s (n), in place; returns the log-sum-exp. entropy, copy (n): or NULL both. */
+static float softmax(const rt_kernels *k, float *s, size_t n, float *copy, float *entropy) {
+    const float max = k->max(s, n);
+    if (copy)
+        memcpy(copy, s, n * sizeof *s);
+    const float sum = k->exp_sum(s, n, max), inv = 1 / sum, log_sum = logf(sum);
+    for (size_t j = 0; j < n; j++)
+        s[j] *= inv;
+    if (entropy) {
+        float dev[16] = {0};
+        for (size_t j = 0; j < n; j++)
+            dev[j % 16] += s[j] * (copy[j] - max);
+        *entropy = log_sum;
+        for (size_t i = 0; i < 16; i++)
+            *entropy -= dev[i];
+    }
+    return max + log_sum;
+}
+
+/* The first n rows of x (64, dim) times scale, to rows i*64.. of head h in y (n, heads, dim). */
+static void unpack(const attn_seq *a, const float *x, float scale, size_t heads, size_t h, size_t i, float *y) {
+    const size_t dim = a->dim, n = a->n - i * TILE < TILE ? a->n - i * TILE : TILE;
+    for (size_t t = 0; t < n; t++)
+        for (size_t c = 0; c < dim; c++)
+            y[((i * TILE + t) * heads + h) * dim + c] = scale * x[t * dim + c];
+}
+
+/* One tile of queries of one head. */
+static void forward_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, float *work, float *out, float *entropy) {
+    const size_t dim = a->dim, g = h / (a->n_head / a->n_kv_head), first = first_key_tile(i, swa), ld = (i + 1 - first) * TILE;
+    float *s = work, *copy = s + TILE * ld, *o = copy + ld;
+    for (size_t j = first; j <= i; j++)
+        a->k->attn_scores(rows_of(a, &a->q, h, i), TILE, dim, cols_of(a, &a->key, g, j), s + (j - first) * TILE, ld);
+    for (size_t r = 0; r < TILE; r++) { /* a query sees keys one after the other, the last being itself */
+        const size_t query = i * TILE + r, last = query - first * TILE, n_seen = swa && query >= swa ? swa : query + 1;
+        const size_t lo = last + 1 - n_seen;
+        float *row = s + r * ld, *ent = entropy && query < a->n ? &entropy[query * a->n_head + h] : NULL;
+        memset(row, 0, lo * sizeof *row);
+        memset(row + last + 1, 0, (ld - last - 1) * sizeof *row);
+        a->lse[h * a->n_pad + query] = softmax(a->k, row + lo, n_seen, ent ? copy : NULL, ent);
+    }
+    memset(o, 0, TILE * dim * sizeof *o);
+    a->k->attn_values(s, ld, TILE, ld, rows_of(a, &a->val, g, first), dim, o);
+    unpack(a, o, 1, a->n_head, h, i, out);
+}
+
+void attn_forward(attn_seq *a, const float *q, const float *key, const float *val, float scale, uint32_t swa, float *out,
+                  float *entropy) {
+    const size_t tiles = a->n_pad / TILE;
+    pack(a, q, a->n_head, scale, &a->q);
+    pack(a, key, a->n_kv_head, 1, &a->key);
+    pack(a, val, a->n_kv_head, 1, &a->val);
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(a->n_threads)
+    for (size_t late = 0; late < tiles; late++) /* the longest first */
+        for (size_t h = 0; h < a->n_head; h++)
+            forward_item(a, h, tiles - 1 - late, swa, a->work + (size_t)omp_get_thread_num() * attn_work(a), out, entropy);
+}
+
+/* ---- backward ---- */
+
+/* s (64 queries, 64 keys): scores in, P out; ds: dP in, dS out. */
+static void score_gradient(const attn_seq *a, size_t h, size_t i, size_t j, uint32_t swa, float *s, float *ds) {
+    const float *lse = a->lse + h * a->n_pad + i * TILE, *dot = a->dot + h * a->n_pad + i * TILE;
+    const bool all = all_visible(i, j, swa);
+    for (size_t r = 0; r < TILE; r++, s += TILE, ds += TILE) {
+        a->k->exp_sum(s, TILE, lse[r]);
+        for (size_t t = 0; !all && t < TILE; t++)
+            if (!visible(i * TILE + r, j * TILE + t, swa))
+                s[t] = 0;
+        for (size_t t = 0; t < TILE; t++)
+            ds[t] = s[t] * (ds[t] - dot[r]);
+    }
+}
+
+/* The same for s and ds as (64 keys, 64 queries). */
+static void score_gradient_t(const attn_seq *a, size_t h, size_t i, size_t j, uint32_t swa, float *s, float *ds) {
+    const float *lse = a->lse + h * a->n_pad + i * TILE, *dot = a->dot + h * a->n_pad + i * TILE;
+    const bool all = all_visible(i, j, swa);
+    for (size_t r = 0; r < TILE; r++, s += TILE, ds += TILE) {
+        for (size_t t = 0; t < TILE; t++)
+            s[t] -= lse[t];
+        a->k->exp_sum(s, TILE, 0);
+        for (size_t t = 0; !all && t < TILE; t++)
+            if (!visible(i * TILE + t, j * TILE + r, swa))
+                s[t] = 0;
+        for (size_t t = 0; t < TILE; t++)
+            ds[t] = s[t] * (ds[t] - dot[t]);
+    }
+}
+
+/* dQ of one tile of queries of one head. */
+static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, float scale, float *work, float *dq) {
+    const size_t dim = a->dim, g = h / (a->n_head / a->n_kv_head);
+    float *s = work, *ds = s + TILE * TILE, *sum = ds + TILE * TILE;
+    memset(sum, 0, TILE * dim * sizeof *sum);
+    for (size_t j = first_key_tile(i, swa); j <= i; j++) {
+        a->k->attn_scores(rows_of(a, &a->q, h, i), TILE, dim, cols_of(a, &a->key, g, j), s, TILE);
+        a->k->attn_scores(rows_of(a, &a->d_out, h, i), TILE, dim, cols_of(a, &a->val, g, j), ds, TILE);
+        score_gradient(a, h, i, j, swa, s, ds);
+        a->k->attn_values(ds, TILE, TILE, TILE, rows_of(a, &a->key, g, j), dim, sum);
+    }
+    unpack(a, sum, scale, a->n_head, h, i, dq);
+}
+
+/* dK and dV of one tile of keys of one KV head: over the query heads that read it and the tiles of queries, in order. */
+static void key_item(const attn_seq *a, size_t g, size_t j, uint32_t swa, float *work, float *dk, float *dv) {
+    const size_t dim = a->dim, group = a->n_head / a->n_kv_head, tiles = a->n_pad / TILE;
+    float *s = work, *ds = s + TILE * TILE, *k_sum = ds + TILE * TILE, *v_sum = k_sum + TILE * dim;
+    memset(k_sum, 0, 2 * TILE * dim * sizeof *k_sum);
+    for (size_t h = g * group; h < (g + 1) * group; h++)
+        for (size_t i = j; i < tiles && first_key_tile(i, swa) <= j; i++) {
+            a->k->attn_scores(rows_of(a, &a->key, g, j), TILE, dim, cols_of(a, &a->q, h, i), s, TILE);
+            a->k->attn_scores(rows_of(a, &a->val, g, j), TILE, dim, cols_of(a, &a->d_out, h, i), ds, TILE);
+            score_gradient_t(a, h, i, j, swa, s, ds);
+            a->k->attn_values(s, TILE, TILE, TILE, rows_of(a, &a->d_out, h, i), dim, v_sum);
+            a->k->attn_values(ds, TILE, TILE, TILE, rows_of(a, &a->q, h, i), dim, k_sum);
+        }
+    unpack(a, k_sum, 1, a->n_kv_head, g, j, dk);
+    unpack(a, v_sum, 1, a->n_kv_head, g, j, dv);
+}
+
+static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
+#pragma omp parallel for collapse(2) schedule(static) num_threads(a->n_threads)
+    for (size_t t = 0; t < a->n_pad; t++)
+        for (size_t h = 0; h < a->n_head; h++) {
+            const size_t at = (t * a->n_head + h) * a->dim;
+            double sum = 0;
+            for (size_t c = 0; t < a->n && c < a->dim; c++)
+                sum += (double)out[at + c] * d_out[at + c];
+            a->dot[h * a->n_pad + t] = (float)sum;
+        }
+}
+
+void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, float *dq, float *dk,
+                   float *dv) {
+    const size_t tiles = a->n_pad / TILE;
+    pack(a, d_out, a->n_head, 1, &a->d_out);
+    fill_dot(a, out, d_out);
+#pragma omp parallel num_threads(a->n_threads)
+    {
+        float *work = a->work + (size_t)omp_get_thread_num() * attn_work(a);
+#pragma omp for collapse(2) schedule(dynamic) nowait
+        for (size_t j = 0; j < tiles; j++) /* the longest first */
+            for (size_t g = 0; g < a->n_kv_head; g++)
+                key_item(a, g, j, swa, work, dk, dv);
+#pragma omp for collapse(2) schedule(dynamic)
+        for (size_t late = 0; late < tiles; late++)
+            for (size_t h = 0; h < a->n_head; h++)
+                query_item(a, h, tiles - 1 - late, swa, scale, work, dq);
+    }
+}
