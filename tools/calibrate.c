@@ -1,13 +1,14 @@
-/* Fitting runs text through the model with an f32 cache and hands what the tap shows to calib; measuring is eval_run. */
+/* Fitting runs text through the model, forward and backward, and hands keys, values and their gradients to calib; measuring is
+ * eval_run. */
 #include "calibrate.h"
 
+#include "backward.h"
 #include "calib.h"
 #include "calibrate_text.h"
 #include "eval.h"
+#include "kernels/kernels.h"
 
 #include <stdio.h>
-
-enum { BATCH = 512 };
 
 /* Memory for samples decides how many there are: more than SAMPLES_MOST gain nothing, fewer than SAMPLES_LEAST fit badly. */
 enum { SAMPLES_LEAST = 512, SAMPLES_MOST = 4096 };
@@ -34,42 +35,34 @@ static void phase(run *r, double share) {
     r->to += share;
 }
 
-static void tap(void *user, const rt_tap_view *v) {
+static void tap(void *user, const rt_backward_view *v) {
     run *r = user;
-    cal_stats_add(r->stats, v->layer, v->q, v->k, v->v, v->entropy, v->n, v->pos0, r->cfg->ctx / 2,
-                  rt_model_exec(r->m)->n_threads);
+    const cal_batch b = {.layer = v->layer,
+                         .n = v->n,
+                         .entropy_from = r->cfg->ctx / 2,
+                         .k = v->k,
+                         .v = v->v,
+                         .dk = v->dk,
+                         .dv = v->dv,
+                         .entropy = v->entropy};
+    cal_stats_add(r->stats, &b, rt_model_exec(r->m)->n_threads);
 }
 
-/* Run every chunk of text through the model with an f32 cache. */
+/* Run every chunk of text through the model, forward and backward. */
 static kv_status gather(run *r, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(r->m);
     const uint32_t ctx = r->cfg->ctx, n = r->text->n_fit;
+    const double from = r->from, share = (r->to - r->from) / n;
     double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
     cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, r->cfg->sinks, 0, n * (ctx - r->cfg->sinks)};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
-    rt_ctx_cfg cc = RT_CTX_CFG_DEFAULT;
-    rt_ctx *c = NULL;
-    cc.n_ctx = ctx;
-    cc.n_batch = ctx < BATCH ? ctx : BATCH;
-    cc.ctk = cc.ctv = KV_F32;
     kv_status st = cal_stats_new(&shape, &r->stats, err);
-    if (st || (st = rt_ctx_new(r->m, &cc, &c, err)) || (st = rt_ctx_set_tap(c, tap, r, err)))
-        goto done;
-    for (uint32_t i = 0; i < n; i++) {
-        const int32_t *tokens = r->text->fit + (size_t)i * ctx;
-        rt_ctx_clear(c);
-        for (uint32_t at = 0; at < ctx; at += cc.n_batch) {
-            uint32_t len = ctx - at < cc.n_batch ? ctx - at : cc.n_batch;
-            if ((st = rt_forward(c, tokens + at, len, 0, NULL, err)))
-                goto done;
-            if (!report(r, (i + (double)(at + len) / ctx) / n)) {
-                st = kv_fail(err, KV_ECANCEL, "stopped while reading the text");
-                goto done;
-            }
-        }
+    for (uint32_t i = 0; i < n && !st; i++) {
+        r->from = from + i * share, r->to = r->from + share;
+        const rt_backward_cfg cfg = {
+            .seed = r->cfg->seed + i, .tap = tap, .tap_user = r, .progress = report, .progress_user = r};
+        st = rt_backward(r->m, r->text->fit + (size_t)i * ctx, ctx, &cfg, err);
     }
-done:
-    rt_ctx_free(c);
     return st;
 }
 
@@ -93,7 +86,10 @@ static void describe(run *r) {
 
 static kv_status solve(run *r, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(r->m);
-    const cal_cfg cfg = {.bits = r->cfg->bits, .alpha = 0.5, .damp = 1e-4, .n_threads = rt_model_exec(r->m)->n_threads};
+    cal_cfg cfg = CAL_CFG_DEFAULT;
+    cfg.bits = r->cfg->bits;
+    cfg.search = rt_model_exec(r->m)->k->tc_search;
+    cfg.n_threads = rt_model_exec(r->m)->n_threads;
     kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &r->p, err);
     if (st)
         return st;

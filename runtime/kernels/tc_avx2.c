@@ -18,8 +18,8 @@ typedef __m256 vmask;
 #define v_sub(a, b)     _mm256_sub_ps(a, b)
 #define v_add(a, b)     _mm256_add_ps(a, b)
 #define v_mul(a, b)     _mm256_mul_ps(a, b)
-#define v_min(a, b)     _mm256_min_ps(a, b)
 #define v_abs(a)        _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define v_nearer(a, d)  _mm256_min_ps(v_abs(a), d) /* the lesser of |a| and d >= 0 */
 #define v_less(a, b)    _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define v_pick(m, a, b) _mm256_blendv_ps(a, b, m)
 #define i_load(p)       _mm256_loadu_si256((const __m256i *)(p))

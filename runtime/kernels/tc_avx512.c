@@ -19,8 +19,8 @@ typedef __mmask16 vmask;
 #define v_sub(a, b)           _mm512_sub_ps(a, b)
 #define v_add(a, b)           _mm512_add_ps(a, b)
 #define v_mul(a, b)           _mm512_mul_ps(a, b)
-#define v_min(a, b)           _mm512_min_ps(a, b)
 #define v_abs(a)              _mm512_abs_ps(a)
+#define v_nearer(a, d)        _mm512_range_ps(a, d, 0xa) /* the lesser of |a| and |d| */
 #define v_less(a, b)          _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define v_pick(m, a, b)       _mm512_mask_mov_ps(a, m, b)
 #define i_load(p)             _mm512_loadu_si512(p)

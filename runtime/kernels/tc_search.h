@@ -1,7 +1,7 @@
 /* The search of libfmt/trellis.h with vectors of tokens, one lane each: included by tc_avx2.c and tc_avx512.c, which define
  *
  *   LANES, vec (floats), ivec (as many 32-bit integers), vmask (what a comparison gives)
- *   v_load, v_set, v_add, v_sub, v_mul, v_min (a < b ? a : b), v_abs, v_recip, v_less, v_pick (mask ? b : a)
+ *   v_load, v_set, v_add, v_sub, v_mul, v_abs, v_nearer, v_recip, v_less, v_pick (mask ? b : a)
  *   i_load, i_store, i_set, i_or, i_and, i_shift (right, per lane), i_eights, i_twice, i_half, i_mask (mask ? x : 0),
  *   i_pick (mask ? b : a), i_bytes (store lanes as bytes), look_up16 (table of 16 floats by the lanes' indices)
  *
@@ -28,7 +28,7 @@ INLINE ivec step(const unsigned bits, const float *level, vec r, float weight, v
             const float *l = level + s + h * TRELLIS_STATES;
             vec d = v_abs(v_sub(r, v_set(l[0])));
             for (int p = 1; p < 1 << (bits - 1); p++)
-                d = v_min(v_abs(v_sub(r, v_set(l[p * TRELLIS_WINDOWS]))), d);
+                d = v_nearer(v_sub(r, v_set(l[p * TRELLIS_WINDOWS])), d);
             way[h] = v_add(cost[(s + h * TRELLIS_STATES) / 2], v_mul(v_mul(d, d), w));
         }
         vmask high = v_less(way[1], way[0]);
