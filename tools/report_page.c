@@ -50,10 +50,13 @@ static const char style[] =
     "footer dt{font-weight:600}\n"
     "footer dd{margin:0;overflow-wrap:anywhere}\n"
     "code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace}\n"
-    "@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#bbb;--panel:#fff;--accent:#0072b2}\n"
-    "@page{margin:15mm}main{max-width:none;padding:0}body{font-size:11pt}section{margin-top:28px}.cards li{border:1px solid "
-    "#bbb}table{font-size:9pt}.wide{overflow:visible}th,td{padding-left:8px}*{print-color-adjust:exact;-webkit-print-color-"
-    "adjust:exact}}\n";
+    "th:first-child,td:first-child{min-width:8.5em}\n"
+    "@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#ddd;--panel:#fff;--accent:#0072b2}\n"
+    "@page{margin:13mm}main{max-width:none;padding:0}body{font-size:10.5pt}h1{font-size:20pt}h2{font-size:14pt}.lead{font-size:"
+    "11pt}"
+    "section{margin-top:26px}.cards li{border:1px solid #bbb}table{font-size:7.5pt}.wide{overflow:visible}th,td{padding:4px 0 "
+    "4px "
+    "9px}td svg{width:11px;height:11px;margin-right:5px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
 void rep_text(FILE *f, const char *s) {
     utf8proc_int32_t c;
