@@ -36,12 +36,12 @@ typedef struct rt_backward_cfg {
 
 /* One sequence of n >= 1 tokens from an empty cache: draw y_i from the prediction after tokens[0..i], back-propagate
  * sum_i log p(y_i).
- * Memory, allocated here and freed before returning, in floats: n (n_embd (n_layer + 5) + 3 n_ff + 9 n_q + 10 n_kv) with n_q =
- * n_head head_dim and n_kv alike, and in the output layer at most 2^25 or, if greater, 16 n_vocab, for logits. (SmolLM2-135M, n
- * = 1024: 140 MB + 134 MB; the latter is gone before the backward part begins.) Activations other than a layer's input are
- * computed again.
- * Time grows with n^2 in attention. The result depends neither on the number of threads nor on the instruction set.
- * KV_ERANGE: token or target outside the vocabulary; NaN or Inf in a gradient. KV_EINVAL: n == 0. KV_ENOMEM. */
+ * Memory, allocated here and freed before returning, in floats: n (n_embd (n_layer + 5) + 3 n_ff + 9 n_q + 9 n_kv), n_q =
+ * n_head head_dim and n_kv alike, and 65 n per thread; in the output layer at most 2^25 for logits (16 n_vocab if that is
+ * more), freed before the backward part. SmolLM2-135M, n = 1024: 130 + 134 MB; Qwen2.5-0.5B: 204 + 134 MB. Only the layers'
+ * inputs are kept: the rest of a layer is computed again. Time grows with n^2 in attention. The result depends neither on the
+ * number of threads nor on the instruction set. KV_ERANGE: token or target outside the vocabulary; NaN or Inf in a gradient.
+ * KV_EINVAL: n == 0. KV_ENOMEM. */
 kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, const rt_backward_cfg *cfg, kv_err *err);
 
 #endif
