@@ -35,9 +35,9 @@ static kv_status select_codecs(const rt_model *m, const rt_ctx_cfg *cfg, bool is
     for (uint32_t l = 0; l < m->hp.n_layer; l++)
         for (uint32_t g = 0; g < m->hp.n_kv_head; g++) {
             kv_codec_sel *s = &sel[l * m->hp.n_kv_head + g];
-            const prof_kv *kv = p && p->layers ? (is_k ? &p->layers[l].k : &p->layers[l].v) : NULL;
-            s->id = override >= 0 ? (kv_codec_id) override : kv ? kv->codec : p ? (is_k ? p->default_k : p->default_v) : KV_F16;
-            s->tc = kv && kv->heads ? &kv->heads[g] : NULL;
+            const prof_head h = !p ? (prof_head){.codec = KV_F16} : is_k ? prof_head_k(p, l, g) : prof_head_v(p, l, g);
+            s->id = override >= 0 ? (kv_codec_id) override : h.codec;
+            s->tc = h.tc;
             if (s->id == KV_TC && !s->tc)
                 return kv_fail(err, KV_EINVAL, "codec 'tc' needs a calibrated profile (make one with kvcalib)");
         }

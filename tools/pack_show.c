@@ -12,8 +12,9 @@ enum { FIRST_SIZE = 4096, LAST_SIZE = 128 * 1024, DIGITS = 9 };
 double pack_token_bytes(const prof *p, const pack_shape *shape, bool f16) {
     double bits = 0;
     for (uint32_t l = 0; l < shape->n_layer; l++)
-        bits += f16 ? 16 + 16 : (double)prof_layer_k(p, l).bits + (double)prof_layer_v(p, l).bits;
-    return bits / 8 * shape->n_kv_head * shape->head_dim;
+        for (uint32_t h = 0; h < shape->n_kv_head; h++)
+            bits += f16 ? 16 + 16 : (double)prof_head_k(p, l, h).bits + (double)prof_head_v(p, l, h).bits;
+    return bits / 8 * shape->head_dim;
 }
 
 /* A cache of n tokens: sinks and window in f16, the others encoded. */
@@ -49,7 +50,7 @@ static void show_identity(const prof *p, const char *where) {
     printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
     if (!p->layers)
         printf("codecs    K %s (%g bits), V %s (%g bits) in every layer\n", kv_codec_names[p->default_k].name,
-               (double)prof_layer_k(p, 0).bits, kv_codec_names[p->default_v].name, (double)prof_layer_v(p, 0).bits);
+               (double)prof_head_k(p, 0, 0).bits, kv_codec_names[p->default_v].name, (double)prof_head_v(p, 0, 0).bits);
 }
 
 static void show_measured(const prof *p) {
@@ -123,7 +124,7 @@ static json_t *floats(const float *v, uint32_t n) {
     return list;
 }
 
-static json_t *json_kv(prof_kv kv) {
+static json_t *json_kv(prof_head kv) {
     return json_pack("{s:s, s:f}", "codec", kv_codec_names[kv.codec].name, "bits", (double)kv.bits);
 }
 
@@ -143,8 +144,8 @@ static json_t *json_measured(const prof *p) {
 static json_t *json_layers(const prof *p) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < shown_layers(p); i++)
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I}", "k", json_kv(p->layers[i].k), "v",
-                                              json_kv(p->layers[i].v), "entropy", floats(p->layers[i].entropy, p->n_head),
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I}", "k", json_kv(prof_head_k(p, i, 0)), "v",
+                                              json_kv(prof_head_v(p, i, 0)), "entropy", floats(p->layers[i].entropy, p->n_head),
                                               "importance", floats(p->layers[i].importance, p->n_kv_head), "budget",
                                               (json_int_t)p->layers[i].budget));
     return list;
@@ -172,8 +173,8 @@ kv_status pack_show_json(const prof *p, const pack_shape *shape, const char *whe
                   "entropy_sinks", (json_int_t)p->entropy_sinks, "seed", (json_int_t)p->seed, "target_bits", p->target_bits);
     json_t *policy = json_pack("{s:i, s:i}", "sinks", (int)p->sinks, "window", (int)p->window);
     if (!p->layers) {
-        json_object_set_new(policy, "k", json_kv(prof_layer_k(p, 0)));
-        json_object_set_new(policy, "v", json_kv(prof_layer_v(p, 0)));
+        json_object_set_new(policy, "k", json_kv(prof_head_k(p, 0, 0)));
+        json_object_set_new(policy, "v", json_kv(prof_head_v(p, 0, 0)));
     }
     json_t *all = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file", where, "version", PROF_VERSION,
                             "model", model, "made", made, "policy", policy, "measured", json_measured(p), "layers",
