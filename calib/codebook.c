@@ -6,6 +6,7 @@
  */
 #include "calib_internal.h"
 #include "fp16.h"
+#include "lloyd_max.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,43 +21,11 @@ enum {
 /* Gains tried, relative to the rms gain: those of the encoder (runtime/codec_tc.c), for which the levels are fitted. */
 static const float GAINS[] = {1, 0.75f, 0.84f, 0.92f, 1.08f, 1.17f, 1.3f, 1.5f};
 
-static double normal_pdf(double x) {
-    return exp(-x * x / 2) * 0.3989422804014327; /* 1 / sqrt(2 pi) */
-}
-
-static double normal_cdf(double x) {
-    return erfc(-x * 0.7071067811865476) / 2;
-}
-
-/* Lloyd's iteration on the density itself: borders halfway between levels, levels at the means of their cells. */
-static double fit_normal(uint32_t n, double *c) {
-    /* Start: equal steps through the range that n levels cover, close to the fixed point. */
-    double reach = 0.8 + 0.55 * log2(n), distortion = 1;
-    for (uint32_t i = 0; i < n; i++)
-        c[i] = reach * ((2 * i + 1.0) / n - 1);
-    for (int round = 0; round < 20000; round++) {
-        double lo_pdf = 0, lo_cdf = 0, energy = 0, moved = 0, next[CAL_MAX_LEVELS];
-        for (uint32_t i = 0; i < n; i++) {
-            double hi = i + 1 < n ? (c[i] + c[i + 1]) / 2 : INFINITY;
-            double hi_pdf = normal_pdf(hi), hi_cdf = normal_cdf(hi), p = hi_cdf - lo_cdf;
-            next[i] = (lo_pdf - hi_pdf) / p;
-            energy += p * next[i] * next[i];
-            moved = fmax(moved, fabs(next[i] - c[i]));
-            lo_pdf = hi_pdf, lo_cdf = hi_cdf;
-        }
-        memcpy(c, next, n * sizeof *c);
-        distortion = 1 - energy; /* E[(x - c)^2] with every c the mean of its cell */
-        if (moved < 1e-9)
-            break;
-    }
-    return distortion;
-}
-
 void cal_gauss_init(cal_gauss *g) {
     memset(g, 0, sizeof *g);
     g->distortion[0] = 1;
     for (uint32_t b = 1; b <= PROF_MAX_BITS; b++)
-        g->distortion[b] = fit_normal(1u << b, g->levels[b]);
+        g->distortion[b] = lloyd_max_normal(1u << b, g->levels[b]);
 }
 
 /* Sort by radix: floats as integers whose order is theirs, 11 bits a pass. key: n words of scratch. x is finite. */

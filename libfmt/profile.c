@@ -111,11 +111,6 @@ void prof_free(prof *p) {
 
 /* ---- small shared things ---- */
 
-float prof_codec_bits(kv_codec_id id) {
-    static const float bits[KV_CODEC_COUNT] = {[KV_F32] = 32, [KV_F16] = 16, [KV_Q8_0] = 8.5f, [KV_Q4_0] = 4.5f};
-    return bits[id];
-}
-
 bool prof_is_hash(const char *s) {
     return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32;
 }

@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+float prof_codec_bits(kv_codec_id id, bool key, uint32_t head_dim) {
+    const kv_codec_name *n = &kv_codec_names[id];
+    return !head_dim && (key ? n->k_f16 : n->v_f16) ? 0 : kv_codec_bits(id, key, head_dim);
+}
+
 kv_status prof_kv_alloc(prof_kv *kv, uint32_t n_kv_head, kv_err *err) {
     const size_t n = n_kv_head ? n_kv_head : 1;
     kv_codec_id *codecs = malloc(n * sizeof *codecs);

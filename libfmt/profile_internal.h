@@ -84,8 +84,8 @@ enum { PROF_BASIS_BITS = 10 };
 bool prof_row_exp(const float *row, uint32_t dim, int *exp);
 
 bool prof_is_hash(const char *s);
-bool prof_is_utf8(const char *s, size_t len); /* and free of control characters */
-float prof_codec_bits(kv_codec_id id);        /* true bits per element; 0 where they depend on more than the codec */
+bool prof_is_utf8(const char *s, size_t len);                       /* and free of control characters */
+float prof_codec_bits(kv_codec_id id, bool key, uint32_t head_dim); /* kv_codec_bits, but 0 where head_dim is missing */
 
 /* Calibrated heads, in the order of the binary part: layer, K before V, head. */
 bool prof_has_tc(const prof *p);

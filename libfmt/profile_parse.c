@@ -148,8 +148,7 @@ static kv_status read_codecs(const reader *r, const prof_field *f, const yaml_no
     for (const yaml_node *e = n->first; e && st == KV_OK; e = e->next, i++) {
         char sub[PROF_PATH];
         prof_path_index(sub, path, i);
-        if ((st = read_codec(r, f, e, sub, &kv->codecs[i])) == KV_OK)
-            kv->head_bits[i] = prof_codec_bits(kv->codecs[i]);
+        st = read_codec(r, f, e, sub, &kv->codecs[i]);
     }
     kv->codec = kv->codecs[0];
     return st;
@@ -354,27 +353,28 @@ static kv_status read_map(reader *r, const prof_field *fields, void *base, const
 }
 
 /* Bits of codecs that always cost the same need not be written, nor those of heads that are as the layer says. */
-static void fill_kv_bits(prof_kv *kv, uint32_t n_kv_head) {
+static void fill_kv_bits(const prof *p, prof_kv *kv, bool key) {
+    const uint32_t n = p->n_kv_head;
     double sum = 0;
     bool all = true;
     if (!kv->head_bits) {
-        kv->bits = kv->bits == 0 ? prof_codec_bits(kv->codec) : kv->bits;
+        kv->bits = kv->bits == 0 ? prof_codec_bits(kv->codec, key, p->head_dim) : kv->bits;
         return;
     }
-    for (uint32_t h = 0; h < n_kv_head; h++) {
+    for (uint32_t h = 0; h < n; h++) {
         if (kv->head_bits[h] == 0)
-            kv->head_bits[h] = prof_codec_bits(kv->codecs[h]);
+            kv->head_bits[h] = prof_codec_bits(kv->codecs[h], key, p->head_dim);
         all &= kv->head_bits[h] > 0;
         sum += (double)kv->head_bits[h];
     }
     if (kv->bits == 0 && all)
-        kv->bits = (float)prof_round_number(sum / n_kv_head, PROF_BITS_DIGITS);
+        kv->bits = (float)prof_round_number(sum / n, PROF_BITS_DIGITS);
 }
 
 static void fill_bits(prof *p) {
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
-        fill_kv_bits(&p->layers[i].k, p->n_kv_head);
-        fill_kv_bits(&p->layers[i].v, p->n_kv_head);
+        fill_kv_bits(p, &p->layers[i].k, true);
+        fill_kv_bits(p, &p->layers[i].v, false);
     }
 }
 

@@ -80,7 +80,7 @@ static prof_head by_policy(const prof *p, bool v, uint32_t layer, uint32_t head)
         if (c->set && names(&o->layers, layer) && names(&o->heads, head))
             codec = c->codec;
     }
-    return (prof_head){.codec = codec, .bits = prof_codec_bits(codec)};
+    return (prof_head){.codec = codec, .bits = prof_codec_bits(codec, !v, p->head_dim)};
 }
 
 prof_head prof_head_k(const prof *p, uint32_t layer, uint32_t head) {

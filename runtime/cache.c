@@ -85,7 +85,7 @@ static void init_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index, boo
         if (kv_lossy(lane)) {
             l->window = cfg->window;
             l->sinks = cfg->sinks;
-            l->group = max_u32(l->group, lane->coder.ops->group);
+            l->group = max_u32(l->group, lane->coder.group);
             lane->full_off = l->ring_row;
             l->ring_row += c->f16[0].block_bytes;
             lane->sink_off = l->sink_elems;

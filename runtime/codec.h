@@ -24,6 +24,7 @@ typedef struct kv_coder {
     kv_side side;
     uint32_t dim;       /* head_dim */
     uint32_t cdim;      /* coordinates of a decoded tile, at most KV_MAX_CDIM */
+    uint32_t group;     /* tokens encoded together, at aligned positions: a power of two <= KV_BLOCK */
     size_t block_bytes; /* a multiple of 8 */
     size_t scratch;     /* bytes that encode needs */
     double bits;        /* true bits per element, metadata included */
@@ -33,16 +34,16 @@ typedef struct kv_coder {
 enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
 
 typedef struct kv_codec {
-    bool exact;     /* as good as f16: tokens are stored at once, window and sinks mean nothing */
-    uint32_t group; /* tokens encoded together: a power of two <= KV_BLOCK */
-    /* Fill cdim, block_bytes, scratch, bits and state; ops, side and dim are set. KV_EINVAL, KV_ERANGE, KV_ENOMEM. On failure
-     * state is as free expects it. */
+    bool exact; /* as good as f16: tokens are stored at once, window and sinks mean nothing */
+    /* Fill block_bytes, scratch, bits and state, also cdim and group where not dim and 1; ops, side and dim are set. KV_EINVAL,
+     * KV_ERANGE, KV_ENOMEM. On failure state is as free expects it. */
     kv_status (*init)(kv_coder *c, const prof_tc *tc, kv_err *err);
     void (*free)(kv_coder *c); /* or NULL */
-    /* n tokens x (n, dim) into slots slot .. slot+n-1; slot and n multiples of group. Finite values only. */
+    /* n tokens x (n, dim) into slots slot .. slot+n-1. Whole groups: slot and n are multiples of group, except that the
+     * first group of all may lack tokens at its start, which are sinks and come to no codec. Finite values only. */
     void (*encode)(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,
                    void *scratch);
-    /* Zero the slots from `slot` on. */
+    /* Zero the slots from `slot` on, a multiple of group. */
     void (*clear)(const kv_coder *c, uint8_t *block, uint32_t slot);
     /* The tile of the first n slots: in `tile` (64 * cdim floats), or inside the block where it is stored so. K: columns from
      * n on hold anything finite; V: only n rows are there. */
@@ -53,7 +54,8 @@ typedef struct kv_codec {
     void (*output)(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out);
 } kv_codec;
 
-extern const kv_codec kv_codec_f32, kv_codec_f16, kv_codec_q8_0, kv_codec_q4_0, kv_codec_tc;
+extern const kv_codec kv_codec_f32, kv_codec_f16, kv_codec_q8_0, kv_codec_q4_0, kv_codec_q4_0h, kv_codec_turbo2,
+    kv_codec_turbo3, kv_codec_turbo4, kv_codec_turbo3q, kv_codec_polar4, kv_codec_kivi2, kv_codec_kivi4, kv_codec_tc;
 
 const kv_codec *kv_codec_get(kv_codec_id id); /* NULL: no such row */
 

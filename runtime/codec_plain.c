@@ -229,9 +229,7 @@ static const float *q4_decode(const kv_coder *c, const rt_kernels *k, const uint
     return tile;
 }
 
-const kv_codec kv_codec_f32 = {
-    .exact = true, .group = 1, .init = f32_init, .encode = f32_encode, .clear = f32_clear, .decode = f32_decode};
-const kv_codec kv_codec_f16 = {
-    .exact = true, .group = 1, .init = f16_init, .encode = f16_encode, .clear = f16_clear, .decode = f16_decode};
-const kv_codec kv_codec_q8_0 = {.group = 1, .init = q8_init, .encode = q8_encode, .clear = q8_clear, .decode = q8_decode};
-const kv_codec kv_codec_q4_0 = {.group = 1, .init = q4_init, .encode = q4_encode, .clear = q4_clear, .decode = q4_decode};
+const kv_codec kv_codec_f32 = {.exact = true, .init = f32_init, .encode = f32_encode, .clear = f32_clear, .decode = f32_decode};
+const kv_codec kv_codec_f16 = {.exact = true, .init = f16_init, .encode = f16_encode, .clear = f16_clear, .decode = f16_decode};
+const kv_codec kv_codec_q8_0 = {.init = q8_init, .encode = q8_encode, .clear = q8_clear, .decode = q8_decode};
+const kv_codec kv_codec_q4_0 = {.init = q4_init, .encode = q4_encode, .clear = q4_clear, .decode = q4_decode};

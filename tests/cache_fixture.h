@@ -119,12 +119,68 @@ static inline void q4_round(const float *x, uint32_t dim, double *out) {
     }
 }
 
-/* n tokens x (n, dim) as the codec stores them, each on its own. */
+/* Slot t of a block in model space, through nothing but the coder's own functions: K by asking for its score with every unit
+ * vector. What the numbers must be is the business of test_codec*.c. tile: 64 * cdim floats. */
+static inline void read_slot(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t t, uint32_t n, float *tile,
+                             float *x) {
+    const float *decoded = c->ops->decode(c, k, block, n, tile), one = 1;
+    memset(x, 0, c->dim * sizeof *x);
+    if (c->side == KV_SIDE_V) {
+        if (c->ops->output)
+            c->ops->output(c, k, decoded + (size_t)t * c->cdim, &one, 1, x);
+        else
+            memcpy(x, decoded + (size_t)t * c->dim, c->dim * sizeof *x);
+        return;
+    }
+    for (uint32_t i = 0; i < c->dim; i++) {
+        float q[PROF_MAX_DIM] = {0}, qc[KV_MAX_CDIM], bias = 0;
+        q[i] = 1;
+        if (c->ops->query)
+            c->ops->query(c, k, q, 1, qc, &bias);
+        else
+            memcpy(qc, q, sizeof q);
+        double s = bias;
+        for (uint32_t d = 0; d < c->cdim; d++)
+            s += (double)qc[d] * decoded[(size_t)d * KV_BLOCK + t];
+        x[i] = (float)s;
+    }
+}
+
+/* Tokens of x (n, dim) as the coder stores them, groups at multiples of its size without the first `sinks` tokens; out of an
+ * incomplete last group and of sinks is left alone. */
+static inline void coder_round(const kv_coder *c, const rt_kernels *k, const float *x, uint32_t n, uint32_t sinks,
+                               double *out) {
+    uint8_t *block = malloc(c->block_bytes);
+    void *work = malloc(c->scratch + 1);
+    float *tile = malloc((size_t)KV_BLOCK * c->cdim * sizeof *tile), got[PROF_MAX_DIM];
+    for (uint32_t start = 0; start + c->group <= n; start += c->group) {
+        uint32_t slot = 32 % (KV_BLOCK - c->group + 1), skip = sinks > start ? sinks - start : 0;
+        if (skip >= c->group)
+            continue;
+        memset(block, 0, c->block_bytes);
+        c->ops->encode(c, k, block, slot + skip, c->group - skip, x + (size_t)(start + skip) * c->dim, work);
+        for (uint32_t t = skip; t < c->group; t++) {
+            read_slot(c, k, block, slot + t, KV_BLOCK, tile, got);
+            for (uint32_t i = 0; i < c->dim; i++)
+                out[(size_t)(start + t) * c->dim + i] = got[i];
+        }
+    }
+    free(block);
+    free(work);
+    free(tile);
+}
+
+/* n tokens x (n, dim) as the codec stores them. */
 static inline void codec_round(const kv_codec_sel *sel, kv_side side, const rt_kernels *k, const float *x, uint32_t n,
-                               uint32_t dim, double *out) {
+                               uint32_t dim, uint32_t sinks, double *out) {
     kv_coder c = {0};
-    if (sel->id == KV_TC)
-        kv_coder_init(&c, &kv_codec_tc, side, dim, sel->tc, NULL);
+    if (sel->id > KV_Q4_0)
+        kv_coder_init(&c, kv_codec_get(sel->id), side, dim, sel->tc, NULL);
+    if (sel->id > KV_Q4_0 && sel->id < KV_TC) {
+        coder_round(&c, k, x, n, sinks, out);
+        kv_coder_free(&c);
+        return;
+    }
     uint8_t *block = calloc(1, c.block_bytes + 1);
     void *work = malloc(c.scratch + 1);
     for (; n; n--, x += dim, out += dim) {
@@ -203,6 +259,16 @@ static inline void fix_drop(fixture *f) {
     }
     for (size_t i = 0; i < sizeof f->tc / sizeof *f->tc; i++)
         tc_drop(f->tc[i]);
+}
+
+/* Tokens that a layer encodes together: KIVI groups keys. */
+static inline uint32_t fix_group(const fixture *f, uint32_t layer) {
+    for (uint32_t h = 0; h < f->cfg.n_kv_head; h++) {
+        kv_codec_id id = f->k[layer * f->cfg.n_kv_head + h].id;
+        if (id == KV_KIVI2 || id == KV_KIVI4)
+            return 32;
+    }
+    return 1;
 }
 
 static inline rt_exec fix_exec(rt_cpu level, int n_threads) {

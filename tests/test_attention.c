@@ -23,10 +23,11 @@ static held hold(const fixture *f, uint32_t layer, uint32_t head, kv_side side) 
     for (size_t i = 0; i < n; i++) {
         x[i] = src[(i / dim * f->cfg.n_kv_head + head) * dim + i % dim];
         h.full[i] = sel->id == KV_F32 ? x[i] : to_f16(x[i]);
-        if (f->cfg.window && sel->id > KV_F16)
+        if ((f->cfg.window || fix_group(f, layer) > 1) && sel->id > KV_F16)
             x[i] = to_f16(x[i]);
+        h.coded[i] = NAN; /* of what is never encoded */
     }
-    codec_round(sel, side, rt_kernels_for(RT_CPU_SCALAR), x, f->n_tok, dim, h.coded);
+    codec_round(sel, side, rt_kernels_for(RT_CPU_SCALAR), x, f->n_tok, dim, f->cfg.sinks, h.coded);
     free(x);
     return h;
 }
@@ -36,8 +37,10 @@ static void release(held h) {
     free(h.full);
 }
 
-static bool reads_full(const fixture *f, uint32_t i, uint32_t j) {
-    return i - j < f->cfg.window || j < f->cfg.sinks;
+/* Groups that reach into the window are not encoded yet. */
+static bool reads_full(const fixture *f, uint32_t layer, uint32_t i, uint32_t j) {
+    uint32_t group = fix_group(f, layer), left = i + 1 > f->cfg.window ? i + 1 - f->cfg.window : 0;
+    return j >= left - left % group || j < f->cfg.sinks;
 }
 
 /* One query; returns the entropy. */
@@ -46,7 +49,7 @@ static double plain_query(const fixture *f, uint32_t layer, const float *q, uint
     uint32_t dim = f->cfg.head_dim, swa = f->swa[layer];
     double *s = malloc((i + 1) * sizeof *s), top = -INFINITY, sum = 0, mean = 0;
     for (uint32_t j = 0; j <= i; j++) {
-        const double *key = (reads_full(f, i, j) ? k.full : k.coded) + (size_t)j * dim;
+        const double *key = (reads_full(f, layer, i, j) ? k.full : k.coded) + (size_t)j * dim;
         s[j] = 0;
         for (uint32_t d = 0; d < dim; d++)
             s[j] += key[d] * q[d] * f->scale;
@@ -58,7 +61,7 @@ static double plain_query(const fixture *f, uint32_t layer, const float *q, uint
     for (uint32_t j = 0; j <= i; j++)
         sum += exp(s[j] - top);
     for (uint32_t j = 0; j <= i; j++) {
-        const double *val = (reads_full(f, i, j) ? v.full : v.coded) + (size_t)j * dim;
+        const double *val = (reads_full(f, layer, i, j) ? v.full : v.coded) + (size_t)j * dim;
         double p = exp(s[j] - top) / sum;
         for (uint32_t d = 0; d < dim; d++)
             out[d] += p * val[d];
@@ -114,19 +117,30 @@ static void check(const fixture *f) {
                  f->cfg.sinks, f->swa[0]);
 }
 
+static void check_policies(fixture *f, kv_codec_id k, kv_codec_id v) {
+    fix_codecs(f, k, v);
+    f->cfg.window = f->cfg.sinks = 0;
+    check(f);
+    f->cfg.window = 20;
+    f->cfg.sinks = 3;
+    check(f);
+}
+
 static void attention_equals_plain_for_every_codec_mix(void **state) {
     (void)state;
+    static const kv_codec_id plain[] = {KV_F32, KV_F16, KV_Q8_0, KV_Q4_0, KV_TC};
+    enum { N = sizeof plain / sizeof *plain };
     fixture f;
     fix_init(&f, 4, 2, 32, 150);
-    for (kv_codec_id k = 0; k < KV_CODEC_COUNT; k++)
-        for (kv_codec_id v = 0; v < KV_CODEC_COUNT; v++) {
-            fix_codecs(&f, k, v);
-            f.cfg.window = f.cfg.sinks = 0;
-            check(&f);
-            f.cfg.window = 20;
-            f.cfg.sinks = 3;
-            check(&f);
-        }
+    for (size_t i = 0; i < N * N; i++)
+        check_policies(&f, plain[i / N], plain[i % N]);
+    fix_drop(&f);
+    fix_init(&f, 2, 1, 64, 150);
+    for (kv_codec_id id = KV_Q4_0H; id < KV_TC; id++) {
+        check_policies(&f, id, id);
+        check_policies(&f, id, KV_F32);
+        check_policies(&f, KV_TC, id);
+    }
     fix_drop(&f);
 }
 
@@ -158,6 +172,20 @@ static void attention_mixes_codecs_over_layers_and_heads(void **state) {
     f.cfg.window = 33;
     f.cfg.sinks = 4;
     check(&f);
+    for (uint32_t window = 0; window <= 33; window += 33) { /* heads that wait for groups beside heads that do not */
+        f.cfg.window = window;
+        fix_lane(&f, 0, 0, KV_SIDE_K, KV_TC, 3);
+        fix_lane(&f, 0, 1, KV_SIDE_K, KV_KIVI2, 0);
+        fix_lane(&f, 0, 2, KV_SIDE_K, KV_F16, 0);
+        fix_lane(&f, 0, 0, KV_SIDE_V, KV_Q4_0H, 0);
+        fix_lane(&f, 0, 1, KV_SIDE_V, KV_TURBO2, 0);
+        fix_lane(&f, 0, 2, KV_SIDE_V, KV_F32, 0);
+        fix_lane(&f, 1, 0, KV_SIDE_K, KV_TURBO3Q, 0);
+        fix_lane(&f, 1, 1, KV_SIDE_K, KV_POLAR4, 0);
+        fix_lane(&f, 1, 2, KV_SIDE_K, KV_TURBO4, 0);
+        fix_lane(&f, 1, 1, KV_SIDE_V, KV_KIVI4, 0); /* values are not grouped */
+        check(&f);
+    }
     fix_drop(&f);
 }
 
@@ -232,8 +260,10 @@ static void check_bits(const fixture *f, const float *want, uint64_t want_digest
     free(got);
 }
 
-static const kv_codec_id mixes[][2] = {{KV_F32, KV_F32}, {KV_F16, KV_F16}, {KV_Q8_0, KV_Q4_0}, {KV_TC, KV_TC}, {KV_F32, KV_TC}};
-enum { N_MIX = sizeof mixes / sizeof *mixes };
+static const kv_codec_id mixes[][2] = {
+    {KV_KIVI2, KV_KIVI2}, {KV_TURBO3Q, KV_POLAR4}, {KV_Q4_0H, KV_TURBO2}, /* the first ROTATED want 64 or 128 dimensions */
+    {KV_F32, KV_F32},     {KV_F16, KV_F16},        {KV_Q8_0, KV_Q4_0},    {KV_TC, KV_TC}, {KV_F32, KV_TC}};
+enum { N_MIX = sizeof mixes / sizeof *mixes, ROTATED = 3 };
 
 static void attention_is_the_same_in_any_batch_and_thread(void **state) {
     (void)state;
@@ -262,21 +292,21 @@ static void attention_is_the_same_in_any_batch_and_thread(void **state) {
 
 static void attention_is_the_same_for_every_instruction_set(void **state) {
     (void)state;
-    fixture f;
-    fix_init(&f, 3, 1, 96, 170);
-    f.cfg.swa = f.swa;
-    f.swa[1] = 90;
-    f.cfg.window = 30;
-    f.cfg.sinks = 3;
     for (size_t m = 0; m < N_MIX; m++) {
+        fixture f;
+        fix_init(&f, 3, 1, m < ROTATED ? 128 : 96, 170);
+        f.cfg.swa = f.swa;
+        f.swa[1] = 90;
+        f.cfg.window = 30;
+        f.cfg.sinks = 3;
         fix_codecs(&f, mixes[m][0], mixes[m][1]);
         uint64_t digest;
         float *want = answers(&f, RT_CPU_SCALAR, 1, 100, &digest);
         for (rt_cpu level = RT_CPU_AVX2; level <= rt_cpu_detect(); level++)
             check_bits(&f, want, digest, level, 1, 41);
         free(want);
+        fix_drop(&f);
     }
-    fix_drop(&f);
 }
 
 int main(void) {

@@ -23,12 +23,13 @@ static uint64_t fresh(const fixture *f, const rt_exec *e, uint32_t end, uint32_t
 }
 
 static const kv_codec_id mixes[][2] = {
-    {KV_F32, KV_F32}, {KV_F16, KV_TC}, {KV_Q8_0, KV_Q4_0}, {KV_TC, KV_TC}, {KV_Q4_0, KV_F16}};
-enum { N_MIX = sizeof mixes / sizeof *mixes };
+    {KV_F32, KV_F32},        {KV_F16, KV_TC},      {KV_Q8_0, KV_Q4_0}, {KV_TC, KV_TC}, {KV_Q4_0, KV_F16},
+    {KV_TURBO3Q, KV_POLAR4}, {KV_KIVI2, KV_KIVI4}, {KV_KIVI4, KV_F16}}; /* keys of the last ones wait for groups of 32 */
+enum { N_MIX = sizeof mixes / sizeof *mixes, N_UNGROUPED = N_MIX - 2 };
 
 static void cache_bytes_depend_on_the_tokens_alone(void **state) {
     (void)state;
-    static const uint32_t policy[][2] = {{0, 0}, {0, 4}, {70, 4}, {1, 70}, {64, 0}}, batches[] = {1, 7, 64, 200};
+    static const uint32_t policy[][2] = {{0, 0}, {0, 4}, {70, 4}, {1, 70}, {64, 0}, {0, 33}}, batches[] = {1, 7, 64, 200};
     fixture f;
     fix_init(&f, 2, 2, 32, 330);
     f.cfg.n_batch = 200;
@@ -112,7 +113,7 @@ static void cache_truncates(void **state) {
     fix_init(&f, 2, 1, 32, 220);
     f.cfg.n_batch = 40;
     rt_exec e = fix_exec(rt_cpu_detect(), 1);
-    for (size_t m = 0; m < N_MIX; m++) {
+    for (size_t m = 0; m < N_UNGROUPED; m++) {
         fix_codecs(&f, mixes[m][0], mixes[m][1]);
         for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++)
             for (uint32_t sinks = 0; sinks <= 70; sinks += 35) {
@@ -146,6 +147,34 @@ static void cache_truncates_while_f16_copies_last(void **state) {
     f.cfg.n_batch = 40;
     fix_codecs(&f, KV_F16, KV_F32); /* all exact: the window means nothing */
     check_cut(&f, &e, 400, 5, 40, KV_OK);
+    fix_drop(&f);
+}
+
+/* Groups of 32 keys: an incomplete one lives in the ring (2 blocks: at 200 tokens, those from 128 on). */
+static void cache_truncates_groups(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t to, sinks;
+        kv_status want;
+    } cuts[] = {{199, 0, KV_OK}, {193, 4, KV_OK}, {192, 0, KV_OK},     {150, 4, KV_OK},    {128, 0, KV_OK},
+                {96, 4, KV_OK},  {32, 33, KV_OK}, {100, 4, KV_EINVAL}, {65, 0, KV_EINVAL}, {10, 4, KV_EINVAL},
+                {4, 4, KV_OK},   {70, 70, KV_OK}, {71, 70, KV_EINVAL}};
+    fixture f;
+    fix_init(&f, 2, 1, 32, 220);
+    f.cfg.n_batch = 40;
+    rt_exec e = fix_exec(rt_cpu_detect(), 1);
+    for (size_t m = N_UNGROUPED; m < N_MIX; m++) {
+        fix_codecs(&f, mixes[m][0], mixes[m][1]);
+        for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+            f.cfg.sinks = cuts[i].sinks;
+            check_cut(&f, &e, 200, cuts[i].to, 40, cuts[i].want);
+        }
+        f.cfg.sinks = 4;
+        f.cfg.window = 50;
+        check_cut(&f, &e, 200, 190, 40, KV_OK);
+        check_cut(&f, &e, 200, 30, 40, KV_EINVAL);
+        f.cfg.window = 0;
+    }
     fix_drop(&f);
 }
 
@@ -330,6 +359,7 @@ int main(void) {
         cmocka_unit_test(cache_clear_leaves_no_trace),
         cmocka_unit_test(cache_truncates),
         cmocka_unit_test(cache_truncates_while_f16_copies_last),
+        cmocka_unit_test(cache_truncates_groups),
         cmocka_unit_test(cache_truncates_sliding_layers_as_far_as_they_reach),
         cmocka_unit_test(cache_refuses_to_overflow),
         cmocka_unit_test(cache_refuses_nan_and_recovers),

@@ -1,66 +1,5 @@
 /* Codecs one by one: what they store, against formulas of the tests' own (cache_fixture.h), and how they fail. */
-#include "cache_fixture.h"
-
-#include "codec_id.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-/* A coder with its block and working memory. */
-typedef struct bench {
-    kv_coder c;
-    uint8_t *block;
-    void *work;
-    float *tile;
-    const rt_kernels *k;
-} bench;
-
-static bench open_coder(kv_codec_id id, kv_side side, uint32_t dim, const prof_tc *tc) {
-    bench b = {.k = rt_kernels_for(rt_cpu_detect())};
-    assert_int_equal(kv_coder_init(&b.c, kv_codec_get(id), side, dim, tc, NULL), KV_OK);
-    assert_int_equal(b.c.block_bytes % 8, 0);
-    b.block = calloc(1, b.c.block_bytes);
-    b.work = malloc(b.c.scratch + 1);
-    b.tile = malloc((size_t)b.c.cdim * KV_BLOCK * sizeof(float) + 1);
-    return b;
-}
-
-static void close_coder(bench *b) {
-    free(b->block);
-    free(b->work);
-    free(b->tile);
-    kv_coder_free(&b->c);
-}
-
-/* Slot t in model space, through nothing but the coder's own functions: K by asking for its score with every unit vector. */
-static void read_slot(const bench *b, uint32_t t, uint32_t n, float *x) {
-    uint32_t dim = b->c.dim, cdim = b->c.cdim;
-    const float *tile = b->c.ops->decode(&b->c, b->k, b->block, n, b->tile);
-    memset(x, 0, dim * sizeof *x);
-    if (b->c.side == KV_SIDE_V) {
-        const float one = 1;
-        if (b->c.ops->output)
-            b->c.ops->output(&b->c, b->k, tile + (size_t)t * cdim, &one, 1, x);
-        else
-            memcpy(x, tile + (size_t)t * dim, dim * sizeof *x);
-        return;
-    }
-    for (uint32_t i = 0; i < dim; i++) {
-        float q[PROF_MAX_DIM] = {0}, qc[KV_MAX_CDIM], bias = 0;
-        q[i] = 1;
-        if (b->c.ops->query)
-            b->c.ops->query(&b->c, b->k, q, 1, qc, &bias);
-        else
-            memcpy(qc, q, sizeof q);
-        double s = bias;
-        for (uint32_t d = 0; d < cdim; d++)
-            s += (double)qc[d] * tile[(size_t)d * KV_BLOCK + t];
-        x[i] = (float)s;
-    }
-}
+#include "codec_fixture.h"
 
 static void codec_ids_have_rows(void **state) {
     (void)state;
@@ -86,8 +25,8 @@ static void codec_plain_stores_what_its_formula_says(void **state) {
             for (uint32_t t = 0; t < N; t++) {
                 double want[DIM];
                 kv_codec_sel sel = {id, NULL};
-                codec_round(&sel, b.c.side, b.k, x + t * DIM, 1, DIM, want);
-                read_slot(&b, t + 7, N + 7, got);
+                codec_round(&sel, b.c.side, b.k, x + t * DIM, 1, DIM, 0, want);
+                bench_read(&b, t + 7, N + 7, got);
                 for (int i = 0; i < DIM; i++)
                     assert_true(got[i] == (float)want[i]);
             }
@@ -96,23 +35,31 @@ static void codec_plain_stores_what_its_formula_says(void **state) {
     free(x);
 }
 
+/* What is said is what is allocated, and what the table of names says. */
+static void check_bits(kv_codec_id id, kv_side side, uint32_t dim, const prof_tc *tc, double want) {
+    bench b = open_coder(id, side, dim, tc);
+    assert_float_equal(b.c.bits, want, 1e-9);
+    assert_float_equal((double)b.c.block_bytes * 8 / (dim * KV_BLOCK), want, 1e-9);
+    close_coder(&b);
+}
+
 static void codec_reports_true_bits(void **state) {
     (void)state;
-    static const double want[] = {32, 16, 8.5, 4.5};
-    for (kv_codec_id id = KV_F32; id <= KV_Q4_0; id++) {
-        bench b = open_coder(id, KV_SIDE_K, 64, NULL);
-        assert_float_equal(b.c.bits, want[id], 0);
-        assert_float_equal((double)b.c.block_bytes * 8 / (64 * KV_BLOCK), want[id], 0);
-        close_coder(&b);
-    }
+    static const double want[][2] = {
+        {32, 32},     {16, 16},     {8.5, 8.5},  {4.5, 4.5},     {4.5, 4.5}, {2.25, 2.25}, /* head_dim 64 */
+        {3.25, 3.25}, {4.25, 4.25}, {3.5, 3.25}, {3.875, 3.875}, {3, 3},     {5, 5},
+    };
+    for (kv_codec_id id = KV_F32; id < KV_TC; id++)
+        for (int side = 0; side < 2; side++) {
+            check_bits(id, side ? KV_SIDE_V : KV_SIDE_K, 64, NULL, want[id][side]);
+            for (uint32_t dim = 64; dim <= 512; dim *= 2)
+                check_bits(id, side ? KV_SIDE_V : KV_SIDE_K, dim, NULL, (double)kv_codec_bits(id, !side, dim));
+        }
     prof_tc *tc = tc_make(64, 3.3, true, 1);
-    bench b = open_coder(KV_TC, KV_SIDE_K, 64, tc);
     double sum = 16;
     for (int i = 0; i < 64; i++)
         sum += tc->bits[i];
-    assert_float_equal(b.c.bits, sum / 64, 0);
-    assert_float_equal((double)b.c.block_bytes * 8 / (64 * KV_BLOCK), sum / 64, 0);
-    close_coder(&b);
+    check_bits(KV_TC, KV_SIDE_K, 64, tc, sum / 64);
     tc_drop(tc);
 }
 
@@ -201,7 +148,7 @@ static void codec_tc_reads_back_what_the_bits_say(void **state) {
         for (uint32_t t = 0; t < 64; t++) {
             double want[80];
             tc_read(tc, b.block, t, want);
-            read_slot(&b, t, 64, got);
+            bench_read(&b, t, 64, got);
             for (int i = 0; i < 80; i++)
                 assert_float_equal(got[i], want[i], 2e-5);
         }
@@ -218,13 +165,13 @@ static void codec_tc_of_the_mean_is_the_mean(void **state) {
         bench b = open_coder(KV_TC, side ? KV_SIDE_V : KV_SIDE_K, 64, tc);
         float got[64], tiny[64];
         b.c.ops->encode(&b.c, b.k, b.block, 0, 1, tc->mean, b.work);
-        read_slot(&b, 0, 1, got);
+        bench_read(&b, 0, 1, got);
         assert_memory_equal(got, tc->mean, sizeof got);
         memset(tc->mean, 0, 64 * sizeof(float));
         for (int i = 0; i < 64; i++)
             tiny[i] = 1e-12f; /* no gain that f16 can hold */
         b.c.ops->encode(&b.c, b.k, b.block, 1, 1, tiny, b.work);
-        read_slot(&b, 1, 2, got);
+        bench_read(&b, 1, 2, got);
         for (int i = 0; i < 64; i++)
             assert_true(got[i] == 0);
         close_coder(&b);
@@ -235,34 +182,79 @@ static void codec_tc_of_the_mean_is_the_mean(void **state) {
 static void codec_survives_any_finite_input(void **state) {
     (void)state;
     prof_tc *tc = tc_make(64, 3, true, 4);
-    float x[64], got[64];
+    float x[32 * 64], got[64];
     for (kv_codec_id id = KV_F16; id < KV_CODEC_COUNT; id++)
-        for (int e = -149; e <= 15; e += 4) {
-            bench b = open_coder(id, KV_SIDE_V, 64, tc);
+        for (int e = -149; e <= 15; e += 4)
+            for (int side = 0; side < 2; side++) {
+                bench b = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, 64, tc);
+                for (int i = 0; i < 32 * 64; i++)
+                    x[i] = ldexpf(i % 3 ? 1.99f : -1.99f, i % 5 ? e : 15); /* up to 65208 */
+                b.c.ops->encode(&b.c, b.k, b.block, 0, 32, x, b.work);
+                for (uint32_t t = 0; t < 2; t++) {
+                    bench_read(&b, t, 32, got);
+                    for (int i = 0; i < 64; i++)
+                        assert_true(isfinite(got[i]));
+                }
+                close_coder(&b);
+            }
+    tc_drop(tc);
+}
+
+/* One coordinate gets all the energy of the rotated vector: more than f16 holds. */
+static void codec_survives_what_the_rotation_piles_up(void **state) {
+    (void)state;
+    for (kv_codec_id id = KV_Q4_0H; id < KV_TC; id++)
+        for (uint32_t dim = 64; dim <= 512; dim *= 2) {
+            float x[32 * 512], y[512], got[512];
+            kv_coder c = {0};
+            c.dim = dim;
+            assert_int_equal(
+                kv_rotation_new(&c, sizeof(kv_rotation), 0, id == KV_Q4_0H ? KV_ROTATION_PLAIN : KV_ROTATION_SEED, "x", NULL),
+                KV_OK);
+            memset(y, 0, sizeof y);
+            y[3] = 65504 * sqrtf((float)dim);
+            for (uint32_t t = 0; t < 32; t++)
+                kv_rotate_back(c.state, y, 1, x + t * dim);
+            kv_rotation_free(&c);
+            assert_float_equal(fabsf(x[5]), 65504, 1);
+            for (int side = 0; side < 2; side++) {
+                bench b = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, dim, NULL);
+                b.c.ops->encode(&b.c, b.k, b.block, 0, 32, x, b.work);
+                bench_read(&b, 0, 32, got);
+                for (uint32_t i = 0; i < dim; i++)
+                    assert_true(isfinite(got[i]));
+                close_coder(&b);
+            }
+        }
+}
+
+static void codec_of_zero_is_zero(void **state) {
+    (void)state;
+    float x[32 * 64] = {0}, got[64];
+    for (kv_codec_id id = KV_F32; id < KV_TC; id++)
+        for (int side = 0; side < 2; side++) {
+            bench b = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, 64, NULL);
+            b.c.ops->encode(&b.c, b.k, b.block, 0, 32, x, b.work);
+            bench_read(&b, 31, 32, got);
             for (int i = 0; i < 64; i++)
-                x[i] = ldexpf(i % 3 ? 1 : -1, i % 5 ? e : 15);
-            b.c.ops->encode(&b.c, b.k, b.block, 0, 1, x, b.work);
-            read_slot(&b, 0, 1, got);
-            for (int i = 0; i < 64; i++)
-                assert_true(isfinite(got[i]));
+                assert_true(got[i] == 0);
             close_coder(&b);
         }
-    tc_drop(tc);
 }
 
 /* Same tokens, other runs or another instruction set: same block. */
 static void codec_bytes_depend_on_the_tokens_alone(void **state) {
     (void)state;
     enum { DIM = 64 };
-    static const uint32_t runs[] = {1, 7, 8, 33};
+    static const uint32_t runs[] = {1, 7, 8, 32, 33};
     float *x = rnd_fill(64 * DIM, 8);
     prof_tc *tc = tc_make(DIM, 3.6, true, 2);
     for (kv_codec_id id = 0; id < KV_CODEC_COUNT; id++)
         for (int side = 0; side < 2; side++) {
             bench whole = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc);
             whole.c.ops->encode(&whole.c, whole.k, whole.block, 0, 64, x, whole.work);
-            for (size_t r = 0; r < 4; r++)
-                for (rt_cpu level = 0; level <= rt_cpu_detect(); level++) {
+            for (size_t r = 0; r < sizeof runs / sizeof *runs; r++)
+                for (rt_cpu level = 0; level <= rt_cpu_detect() && runs[r] % whole.c.group == 0; level++) {
                     bench b = open_coder(id, whole.c.side, DIM, tc);
                     b.k = rt_kernels_for(level);
                     for (uint32_t t = 0; t < 64; t += runs[r])
@@ -282,16 +274,19 @@ static void codec_clear_forgets_all_traces(void **state) {
     float *x = rnd_fill(64 * DIM, 8);
     prof_tc *tc = tc_make(DIM, 3.6, true, 2);
     for (kv_codec_id id = 0; id < KV_CODEC_COUNT; id++)
-        for (int side = 0; side < 2; side++)
-            for (uint32_t keep = 1; keep < 64; keep += 9) {
-                bench full = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc), part = open_coder(id, full.c.side, DIM, tc);
+        for (int side = 0; side < 2; side++) {
+            bench full = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc), part = open_coder(id, full.c.side, DIM, tc);
+            for (uint32_t keep = full.c.group; keep<64; keep += full.c.group> 9 ? full.c.group : 9) {
+                memset(full.block, 0, full.c.block_bytes);
+                memset(part.block, 0, full.c.block_bytes);
                 full.c.ops->encode(&full.c, full.k, full.block, 0, 64, x, full.work);
                 full.c.ops->clear(&full.c, full.block, keep);
                 part.c.ops->encode(&part.c, part.k, part.block, 0, keep, x, part.work);
                 assert_memory_equal(full.block, part.block, full.c.block_bytes);
-                close_coder(&full);
-                close_coder(&part);
             }
+            close_coder(&full);
+            close_coder(&part);
+        }
     tc_drop(tc);
     free(x);
 }
@@ -308,6 +303,16 @@ static void codec_refuses_what_does_not_fit(void **state) {
     (void)state;
     refuses(KV_Q4_0, 80, NULL, KV_EINVAL, "multiple of 32");
     refuses(KV_Q8_0, 16, NULL, KV_EINVAL, "multiple of 32");
+    refuses(KV_Q4_0H, 96, NULL, KV_EINVAL, "multiple of 64, not 96; use q4_0");
+    for (kv_codec_id id = KV_TURBO2; id <= KV_POLAR4; id++) {
+        refuses(id, 80, NULL, KV_EINVAL, "not 80; use q8_0 or kivi4");
+        refuses(id, 16, NULL, KV_EINVAL, kv_codec_names[id].name);
+    }
+    kv_coder values;
+    kv_err err;
+    assert_int_equal(kv_coder_init(&values, &kv_codec_kivi4, KV_SIDE_V, 80, NULL, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "codec kivi4 wants for values a head_dim that is a multiple of 32"));
+    kv_coder_free(&values);
     refuses(KV_TC, 64, NULL, KV_EINVAL, "profile");
     prof_tc *tc = tc_make(64, 3, true, 1);
     refuses(KV_TC, 128, tc, KV_EINVAL, "head_dim 64");
@@ -343,6 +348,8 @@ int main(void) {
         cmocka_unit_test(codec_tc_reads_back_what_the_bits_say),
         cmocka_unit_test(codec_tc_of_the_mean_is_the_mean),
         cmocka_unit_test(codec_survives_any_finite_input),
+        cmocka_unit_test(codec_survives_what_the_rotation_piles_up),
+        cmocka_unit_test(codec_of_zero_is_zero),
         cmocka_unit_test(codec_bytes_depend_on_the_tokens_alone),
         cmocka_unit_test(codec_clear_forgets_all_traces),
         cmocka_unit_test(codec_refuses_what_does_not_fit),

@@ -7,6 +7,7 @@
 
 #include "atomic_file.h"
 #include "corpus.h"
+#include "splitmix64.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,14 +51,6 @@ static kv_status append_file(const tok *t, const char *path, XXH3_state_t *hash,
     return st;
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 /* `want` of the `have` chunks at `from`, one from each of `want` equal parts: copied to *out. As when measuring perplexity, BOS
  * replaces the first token of a chunk where the model wants one. */
 static kv_status pick(const tok *t, const int32_t *from, size_t have, uint32_t want, uint32_t ctx, uint64_t seed, int32_t **out,
@@ -67,7 +60,7 @@ static kv_status pick(const tok *t, const int32_t *from, size_t have, uint32_t w
         return kv_fail(err, KV_ENOMEM, "out of memory for %u chunks of %u tokens", want, ctx);
     for (uint32_t i = 0; i < want; i++) {
         size_t lo = i * have / want, hi = (i + 1) * have / want; /* never empty, as want <= have */
-        size_t at = lo + next_random(&seed) % (hi - lo);
+        size_t at = lo + splitmix64(&seed) % (hi - lo);
         memcpy(*out + (size_t)i * ctx, from + at * ctx, ctx * sizeof **out);
         if (tok_add_bos(t) && tok_bos(t) >= 0)
             (*out)[(size_t)i * ctx] = tok_bos(t);

@@ -1,0 +1,51 @@
+/* Small codes as bit planes: a code of b bits takes b words per block, bit t of each belongs to slot t, lowest bit of the code
+ * first. Any number of bits packs without waste, and whichever slots a batch brings are set with two operations per word. */
+#ifndef RT_CODEC_PLANES_H
+#define RT_CODEC_PLANES_H
+
+#include "cache.h"
+
+#include <string.h>
+
+/* Bits of n slots from slot on. n >= 1. */
+static inline uint64_t kv_planes_mask(uint32_t slot, uint32_t n) {
+    return (n < KV_BLOCK ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0) << slot;
+}
+
+/* Bits p of 8 codes, gathered into one byte: the multiplication moves bit 8j to bit 56 + j. */
+static inline uint64_t kv_planes_byte(const uint8_t *codes, unsigned p) {
+    uint64_t x;
+    memcpy(&x, codes, 8);
+    return (x >> p & 0x0101010101010101u) * 0x0102040810204080u >> 56;
+}
+
+/* Set slots slot .. slot+n-1 to codes[0 .. n-1]; codes has KV_BLOCK bytes, zero from n on. */
+static inline void kv_planes_put(uint64_t *planes, unsigned bits, uint32_t slot, uint32_t n, const uint8_t *codes) {
+    uint64_t keep = ~kv_planes_mask(slot, n);
+    for (unsigned p = 0; p < bits; p++) {
+        uint64_t word = 0;
+        for (uint32_t t = 0; t < n; t += 8)
+            word |= kv_planes_byte(codes + t, p) << t;
+        planes[p] = (planes[p] & keep) | word << slot;
+    }
+}
+
+/* All KV_BLOCK codes. A byte is spread to 8 bytes of 0 or 1: copy it to each, keep one bit of each, carry that to the top. */
+static inline void kv_planes_get(const uint64_t *planes, unsigned bits, uint8_t *codes) {
+    for (uint32_t t = 0; t < KV_BLOCK; t += 8) {
+        uint64_t out = 0;
+        for (unsigned p = 0; p < bits; p++) {
+            uint64_t spread = (planes[p] >> t & 255) * 0x0101010101010101u & 0x8040201008040201u;
+            out |= ((spread + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u) << p;
+        }
+        memcpy(codes + t, &out, 8);
+    }
+}
+
+/* Zero the slots from `slot` (< KV_BLOCK) on in `words` words. */
+static inline void kv_planes_clear(uint64_t *planes, size_t words, uint32_t slot) {
+    for (size_t i = 0; i < words; i++)
+        planes[i] &= ((uint64_t)1 << slot) - 1;
+}
+
+#endif
