@@ -73,6 +73,9 @@ typedef struct prof_ranges {
     prof_range r[PROF_MAX_RANGES];
 } prof_ranges;
 
+enum { PROF_RANGES_TEXT = PROF_MAX_RANGES * 24 };
+void prof_ranges_format(const prof_ranges *r, char out[PROF_RANGES_TEXT]);
+
 typedef struct prof_choice {
     bool set;
     kv_codec_id codec;
@@ -127,7 +130,8 @@ typedef struct prof_head {
 } prof_head;
 prof_head prof_head_k(const prof *p, uint32_t layer, uint32_t head);
 prof_head prof_head_v(const prof *p, uint32_t layer, uint32_t head);
-prof_head prof_kv_head(const prof_kv *kv, uint32_t head); /* of a layer's entry */
+prof_head prof_kv_head(const prof_kv *kv, uint32_t head);  /* of a layer's entry */
+bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have different codecs */
 
 /* What a calibrated head says in short. prof_tc_dims: bits per dimension, run-length coded, "6*3 5*7 4*12 0*42"; size at least
  * PROF_DIMS_TEXT. prof_tc_spectrum: mean variance of eighths of the coefficients in dB relative to the first; returns how many

@@ -97,7 +97,6 @@ typedef struct prof_tc_iter {
 } prof_tc_iter;
 prof_tc *prof_tc_next(const prof *p, prof_tc_iter *it); /* start with {0}; NULL: no more */
 
-bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have different codecs */
 /* A decimal number up to `most`; moves *text past it. */
 bool prof_digits(const char **text, uint32_t most, uint32_t *out);
 /* "6*3 0*61" into bits (dim); false where it is none, or is not of dim numbers up to PROF_MAX_BITS. */
@@ -111,8 +110,6 @@ kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *
 
 /* "0,2-3,11-" into ranges: rising, not overlapping; false where it is something else. */
 bool prof_ranges_parse(const char *text, uint32_t most, prof_ranges *out);
-enum { PROF_RANGES_TEXT = PROF_MAX_RANGES * 24 };
-void prof_ranges_format(const prof_ranges *r, char out[PROF_RANGES_TEXT]);
 /* KV_EMISMATCH: an override names a layer or head that a model of this shape does not have. 0: not known. */
 kv_status prof_check_overrides(const prof *p, uint32_t n_layer, uint32_t n_kv_head, const char *where, kv_err *err);
 
