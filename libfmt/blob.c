@@ -50,20 +50,6 @@ static uint32_t get_planes(const uint8_t *base, size_t n, size_t i, int bytes) {
     return v;
 }
 
-/* The calibrated heads of a profile in their order: layer, K before V, head. */
-static prof_tc *tc_at(const prof *p, size_t i) {
-    for (uint32_t l = 0; l < p->n_layer; l++) {
-        const prof_kv *both[] = {&p->layers[l].k, &p->layers[l].v};
-        for (int j = 0; j < 2; j++)
-            if (both[j]->codec == KV_TC) {
-                if (i < p->n_kv_head)
-                    return &both[j]->heads[i];
-                i -= p->n_kv_head;
-            }
-    }
-    return NULL;
-}
-
 /* ---- writing ---- */
 
 static bool put_f16(uint8_t *base, size_t n, size_t i, float v) {
@@ -126,7 +112,8 @@ static kv_status compress(const uint8_t *raw, size_t raw_len, uint8_t **frame, s
 }
 
 kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *err) {
-    size_t heads = prof_n_tc(p) * p->n_kv_head;
+    size_t heads = prof_n_tc(p);
+    prof_tc_iter it = {0};
     *frame = NULL;
     *len = 0;
     layout l = lay_out(heads, p->head_dim);
@@ -141,7 +128,7 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
     put32(raw + 12, (uint32_t)heads);
     kv_status st = KV_OK;
     for (size_t i = 0; i < heads && st == KV_OK; i++)
-        if (!put_head(raw, &l, i, tc_at(p, i)))
+        if (!put_head(raw, &l, i, prof_tc_next(p, &it)))
             st = kv_fail(err, KV_ERANGE,
                          "profile: calibrated head %zu holds numbers that cannot be stored exactly (prof_round)", i);
     if (st == KV_OK)
@@ -205,17 +192,18 @@ static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const c
     for (uint32_t i = 0; i < p->n_layer; i++) {
         prof_kv *both[] = {&p->layers[i].k, &p->layers[i].v};
         for (int j = 0; j < 2; j++)
-            if (both[j]->codec == KV_TC && !(both[j]->heads = calloc(p->n_kv_head, sizeof *both[j]->heads)))
+            if (prof_kv_has_tc(both[j], p->n_kv_head) && !(both[j]->heads = calloc(p->n_kv_head, sizeof *both[j]->heads)))
                 return kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
     }
     kv_status st = KV_OK;
+    prof_tc_iter it = {0};
     for (size_t i = 0; i < l->heads && st == KV_OK; i++)
-        st = get_head(raw, l, i, tc_at(p, i), err);
+        st = get_head(raw, l, i, prof_tc_next(p, &it), err);
     return st;
 }
 
 kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err) {
-    size_t heads = prof_n_tc(p) * p->n_kv_head;
+    size_t heads = prof_n_tc(p);
     if (!p->n_kv_head || !p->head_dim)
         return bad(where, "needs the model's shape (model.kv_heads, model.head_dim)", err);
     layout l = lay_out(heads, p->head_dim);

@@ -52,6 +52,8 @@ static void kv_free(prof_kv *kv, uint32_t n_kv_head) {
     for (uint32_t h = 0; kv->heads && h < n_kv_head; h++)
         prof_tc_free(&kv->heads[h]);
     free(kv->heads);
+    free(kv->codecs);
+    free(kv->head_bits);
 }
 
 void prof_free(prof *p) {
@@ -65,25 +67,11 @@ void prof_free(prof *p) {
         kv_free(&l->v, p->n_kv_head);
     }
     free(p->layers);
+    free(p->overrides);
     free(p);
 }
 
 /* ---- small shared things ---- */
-
-prof_kv prof_layer_k(const prof *p, uint32_t layer) {
-    return p->layers ? p->layers[layer].k : (prof_kv){.codec = p->default_k, .bits = kv_codec_bits(p->default_k, true, p->head_dim)};
-}
-
-prof_kv prof_layer_v(const prof *p, uint32_t layer) {
-    return p->layers ? p->layers[layer].v : (prof_kv){.codec = p->default_v, .bits = kv_codec_bits(p->default_v, false, p->head_dim)};
-}
-
-size_t prof_n_tc(const prof *p) {
-    size_t n = 0;
-    for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
-        n += (size_t)(p->layers[i].k.codec == KV_TC) + (p->layers[i].v.codec == KV_TC);
-    return n;
-}
 
 bool prof_is_hash(const char *s) {
     return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32;
@@ -130,7 +118,7 @@ bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
 
 /* ---- rounding ---- */
 
-static double round_text(double v, int digits) {
+double prof_round_number(double v, int digits) {
     char text[32];
     prof_number(text, v, digits);
     return prof_number_value(text);
@@ -144,10 +132,10 @@ static kv_status round_value(void *user, const prof_place *at, kv_err *err) {
     const prof_field *f = at->field;
     void *v = (void *)at->value; /* prof_round was given the profile to write to */
     if (f->kind == PK_F64)
-        *(double *)v = round_text(*(double *)v, f->digits);
+        *(double *)v = prof_round_number(*(double *)v, f->digits);
     if (f->kind == PK_F32 || f->kind == PK_F32S)
         for (uint32_t i = 0, n = f->kind == PK_F32S ? at->n : 1; i < n; i++)
-            ((float *)v)[i] = (float)round_text(((float *)v)[i], f->digits);
+            ((float *)v)[i] = (float)prof_round_number(((float *)v)[i], f->digits);
     if (f->kind == PK_STR) /* names come from model files, cut to fit: what is not text becomes '?' */
         for (unsigned char *s = v; *s;) {
             size_t n = utf8_len(s, strlen((char *)s));
@@ -158,15 +146,21 @@ static kv_status round_value(void *user, const prof_place *at, kv_err *err) {
     return KV_OK;
 }
 
+static void round_kv(prof_kv *kv, uint32_t n_kv_head) {
+    for (uint32_t h = 0; h < n_kv_head; h++) {
+        if (kv->head_bits)
+            kv->head_bits[h] = (float)prof_round_number(kv->head_bits[h], PROF_BITS_DIGITS);
+        if (kv->heads)
+            prof_tc_round(&kv->heads[h]);
+    }
+}
+
 void prof_round(prof *p) {
     prof_walk(p, round_value, NULL, NULL);
-    for (uint32_t i = 0; p->layers && i < p->n_layer; i++)
-        for (uint32_t h = 0; h < p->n_kv_head; h++) {
-            if (p->layers[i].k.heads)
-                prof_tc_round(&p->layers[i].k.heads[h]);
-            if (p->layers[i].v.heads)
-                prof_tc_round(&p->layers[i].v.heads[h]);
-        }
+    for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
+        round_kv(&p->layers[i].k, p->n_kv_head);
+        round_kv(&p->layers[i].v, p->n_kv_head);
+    }
 }
 
 /* ---- checking ---- */
@@ -195,19 +189,21 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
             v = *(const double *)at->value;
             break;
         case PK_CODEC:
+        case PK_CODECS: /* starts with one */
             v = *(const kv_codec_id *)at->value;
             break;
         case PK_F32S:
             for (uint32_t i = 0; i < at->n; i++) {
                 v = ((const float *)at->value)[i];
                 if (!(v >= f->min && v <= f->max)) {
-                    char index[16];
-                    snprintf(index, sizeof index, "[%u]", i);
-                    prof_path_join(sub, path, index);
+                    prof_path_index(sub, path, i);
                     path = sub;
                     break;
                 }
             }
+            break;
+        case PK_CHOICE:
+            v = ((const prof_choice *)at->value)->codec;
             break;
         case PK_STR:
             if (!memchr(at->value, 0, f->size) || !prof_is_utf8(at->value, strlen(at->value)))
@@ -223,9 +219,25 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
     return v >= f->min && v <= f->max ? KV_OK : out_of_range(where, path, v, f, err);
 }
 
+/* The mean that people read must be that of the heads; for codecs whose bits depend on head_dim there is none. */
+static kv_status check_head_bits(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where,
+                                 kv_err *err) {
+    double sum = 0;
+    bool all = kv->head_bits && p->n_kv_head;
+    for (uint32_t h = 0; all && h < p->n_kv_head; h++) {
+        sum += (double)kv->head_bits[h];
+        all = kv->head_bits[h] > 0;
+    }
+    if (all && !(fabs(sum / p->n_kv_head - (double)kv->bits) < 1e-3))
+        return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.bits: is %.6g, but the mean of its heads is %.6g", where, layer, name,
+                       (double)kv->bits, sum / p->n_kv_head);
+    return KV_OK;
+}
+
 static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where, kv_err *err) {
-    if (kv->codec != KV_TC)
-        return KV_OK;
+    kv_status st = check_head_bits(p, kv, layer, name, where, err);
+    if (st != KV_OK || !prof_kv_has_tc(kv, p->n_kv_head))
+        return st;
     if (!(kv->bits > 0))
         return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.bits: missing; codec tc must say its true bits", where, layer, name);
     if (!p->n_kv_head || !p->head_dim)
@@ -235,16 +247,36 @@ static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, cons
         return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.codec: tc needs calibrated data", where, layer, name);
     for (uint32_t h = 0; h < p->n_kv_head; h++) {
         char path[64];
+        const prof_head head = prof_kv_head(kv, h);
+        if (!head.tc)
+            continue;
+        if (!(head.bits > 0))
+            return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.heads[%u].bits: missing; codec tc must say its true bits", where,
+                           layer, name, h);
         snprintf(path, sizeof path, "layers[%u].%s, head %u", layer, name, h);
-        kv_status st = prof_tc_check(&kv->heads[h], p->head_dim, where, path, err);
-        if (st != KV_OK)
+        if ((st = prof_tc_check(&kv->heads[h], p->head_dim, where, path, err)) != KV_OK)
             return st;
     }
     return KV_OK;
 }
 
+static kv_status check_policy(const prof *p, const char *where, kv_err *err) {
+    for (uint32_t i = 0; i < p->n_override; i++) {
+        const prof_override *o = &p->overrides[i];
+        if (!o->k.set && !o->v.set)
+            return kv_fail(err, KV_ERANGE, "%s: policy.overrides[%u]: names no codec, neither k nor v", where, i);
+        if ((o->k.set && kv_codec_names[o->k.codec].calibrated) || (o->v.set && kv_codec_names[o->v.codec].calibrated))
+            return kv_fail(err, KV_ERANGE, "%s: policy.overrides[%u]: a calibrated codec cannot stand here", where, i);
+    }
+    return prof_check_overrides(p, p->n_layer, p->n_kv_head, where, err);
+}
+
 kv_status prof_check(const prof *p, const char *where, kv_err *err) {
     kv_status st = prof_walk(p, check_value, (void *)where, err);
+    if (st == KV_OK && p->aim_bits != 0 && p->aim_kld != 0)
+        st = kv_fail(err, KV_ERANGE, "%s: aim: bits or kld, not both", where);
+    if (st == KV_OK && !p->layers)
+        st = check_policy(p, where, err);
     for (uint32_t i = 0; st == KV_OK && p->layers && i < p->n_layer; i++)
         if ((st = check_kv(p, &p->layers[i].k, i, "k", where, err)) == KV_OK)
             st = check_kv(p, &p->layers[i].v, i, "v", where, err);
@@ -268,5 +300,5 @@ kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, 
         return kv_fail(err, KV_EMISMATCH,
                        "%s: made for another model (%s, hash %s); this one has hash %s; calibrate it with kvcalib", where,
                        p->model_name[0] ? p->model_name : "unnamed", p->model_hash, model_hash);
-    return KV_OK;
+    return p->layers ? KV_OK : prof_check_overrides(p, n_layer, n_kv_head, where, err);
 }

@@ -12,11 +12,12 @@
 #include "status.h"
 #include "trellis.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    PROF_VERSION = 1,
+    PROF_VERSION = 2,                 /* written; 1 is read, too */
     PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
@@ -42,11 +43,13 @@ typedef struct prof_tc {
 /* Bits of one encoded vector, gain included. */
 uint32_t prof_tc_vector_bits(const prof_tc *t);
 
-/* K or V of one layer. */
+/* K or V of one layer. Bits are true bits per element, metadata included; 0 for codecs whose bits depend on head_dim. */
 typedef struct prof_kv {
-    kv_codec_id codec;
-    float bits;     /* true bits per element, metadata included */
-    prof_tc *heads; /* (n_kv_head) where codec is KV_TC, else NULL */
+    kv_codec_id codec;   /* of all heads where codecs is NULL, else of the first */
+    kv_codec_id *codecs; /* (n_kv_head) or NULL */
+    float bits;          /* mean over the heads */
+    float *head_bits;    /* (n_kv_head) or NULL: the same for all */
+    prof_tc *heads;      /* (n_kv_head) where any codec is KV_TC, else NULL; filled in for heads whose codec is KV_TC */
 } prof_kv;
 
 typedef struct prof_layer {
@@ -63,6 +66,30 @@ typedef struct prof_measured {
     double kld, kld_se, dppl_percent, top1, bits_k, bits_v, bytes_per_token, f16_bytes_per_token;
 } prof_measured;
 
+/* Which layers or heads: "0-10", "0,2-3", "11-". */
+enum { PROF_MAX_RANGES = 8, PROF_MAX_OVERRIDES = 64 };
+typedef struct prof_range {
+    uint32_t from, to; /* inclusive; to == UINT32_MAX: up to the last one */
+} prof_range;
+typedef struct prof_ranges {
+    uint32_t n; /* 0: all */
+    prof_range r[PROF_MAX_RANGES];
+} prof_ranges;
+
+enum { PROF_RANGES_TEXT = PROF_MAX_RANGES * 24 };
+void prof_ranges_format(const prof_ranges *r, char out[PROF_RANGES_TEXT]);
+
+typedef struct prof_choice {
+    bool set;
+    kv_codec_id codec;
+} prof_choice;
+
+/* Codecs for some layers and heads of a hand-written profile, in place of default_k and default_v. */
+typedef struct prof_override {
+    prof_ranges layers, heads;
+    prof_choice k, v; /* one of them at least; not KV_TC */
+} prof_override;
+
 typedef struct prof {
     /* model identity; empty hash: hand-written, fits any model */
     char model_hash[33], model_name[128], arch[32];
@@ -76,6 +103,11 @@ typedef struct prof {
     uint32_t sinks, window;
     prof_layer *layers;               /* (n_layer) or NULL: then default_k/default_v hold for every layer */
     kv_codec_id default_k, default_v; /* of a hand-written profile; not KV_TC */
+    uint32_t n_override;
+    prof_override *overrides; /* (n_override) of a hand-written profile, or NULL; the last one that names a head holds */
+    /* what kvcalib is to aim at when it is given this profile as a preset; 0: not said. At most one of them is. */
+    double aim_bits; /* mean bits per element, metadata included */
+    double aim_kld;  /* mean KL divergence on held-out text, nats */
     /* what it costs */
     uint32_t n_measured;
     prof_measured measured[4];
@@ -88,10 +120,27 @@ kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 
-/* How K (or V) of a layer is stored: the layer's own entry, or the policy's default; `heads` stays borrowed. layer < n_layer
- * where the profile has layers, else anything. */
-prof_kv prof_layer_k(const prof *p, uint32_t layer);
-prof_kv prof_layer_v(const prof *p, uint32_t layer);
+/* Allocate codecs and head_bits, filled with codec and bits; for heads that are to differ. KV_ENOMEM. */
+kv_status prof_kv_alloc(prof_kv *kv, uint32_t n_kv_head, kv_err *err);
+
+/* How K (or V) of one KV head is stored: as the layer's entry says, or the policy. layer < n_layer and head < n_kv_head where
+ * the profile has layers, else anything. */
+typedef struct prof_head {
+    kv_codec_id codec;
+    float bits;        /* 0: depends on head_dim */
+    const prof_tc *tc; /* borrowed; NULL unless codec is KV_TC */
+} prof_head;
+prof_head prof_head_k(const prof *p, uint32_t layer, uint32_t head);
+prof_head prof_head_v(const prof *p, uint32_t layer, uint32_t head);
+prof_head prof_kv_head(const prof_kv *kv, uint32_t head);  /* of a layer's entry */
+bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have different codecs */
+
+/* What a calibrated head says in short. prof_tc_dims: bits per dimension, run-length coded, "6*3 5*7 4*12 0*42"; size at least
+ * PROF_DIMS_TEXT. prof_tc_spectrum: mean variance of eighths of the coefficients in dB relative to the first; returns how many
+ * there are: 8, or dim where that is less. */
+enum { PROF_DIMS_TEXT = PROF_MAX_DIM * 6 + 1, PROF_SPECTRUM = 8 };
+void prof_tc_dims(const prof_tc *t, char out[PROF_DIMS_TEXT]);
+uint32_t prof_tc_spectrum(const prof_tc *t, float out[PROF_SPECTRUM]);
 
 /* Round every float to its storage precision; call before measuring. */
 void prof_round(prof *p);
@@ -115,7 +164,8 @@ kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *er
 /* Bytes that prof_pack adds to a model without a profile (but for up to one alignment of padding). */
 kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err);
 
-/* KV_EMISMATCH with both hashes or shapes named when the profile is for another model. */
+/* KV_EMISMATCH with both hashes or shapes named when the profile is for another model, or names layers or heads that this one
+ * does not have. */
 kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, uint32_t n_kv_head, uint32_t head_dim,
                        const char *where, kv_err *err);
 

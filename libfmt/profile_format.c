@@ -9,13 +9,14 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { WIDTH = 120 };
+enum { WIDTH = 128 };
 static const char TITLE[] = "# KV-cache compression profile (kvcalib). Every key: docs/profile.md\n";
 
 typedef struct writer {
     yaml_emitter_t emitter;
     char *text;
     size_t len, cap;
+    uint32_t n_kv_head;
     const char *data; /* base64, or NULL */
     size_t data_len;
 } writer;
@@ -85,13 +86,48 @@ static kv_status number(writer *w, double v, int digits, kv_err *err) {
     return plain(w, text, err);
 }
 
+static kv_status floats(writer *w, const float *v, uint32_t n, int digits, kv_err *err) {
+    kv_status st = list_begin(w, true, err);
+    for (uint32_t i = 0; i < n && st == KV_OK; i++)
+        st = number(w, v[i], digits, err);
+    return st == KV_OK ? list_end(w, err) : st;
+}
+
+static kv_status quoted(writer *w, const char *text, kv_err *err) {
+    return scalar(w, text, strlen(text), NULL, YAML_DOUBLE_QUOTED_SCALAR_STYLE, err);
+}
+
+/* One name, or one per KV head where they differ. */
+static kv_status codecs(writer *w, const prof_kv *kv, kv_err *err) {
+    if (!prof_kv_mixed(kv, w->n_kv_head))
+        return plain(w, kv_codec_names[prof_kv_head(kv, 0).codec].name, err);
+    kv_status st = list_begin(w, true, err);
+    for (uint32_t h = 0; h < w->n_kv_head && st == KV_OK; h++)
+        st = plain(w, kv_codec_names[kv->codecs[h]].name, err);
+    return st == KV_OK ? list_end(w, err) : st;
+}
+
+static kv_status tc_words(writer *w, const prof_field *f, const prof_tc *t, kv_err *err) {
+    char dims[PROF_DIMS_TEXT];
+    float spectrum[PROF_SPECTRUM];
+    if (f->kind == PK_SPECTRUM)
+        return floats(w, spectrum, prof_tc_spectrum(t, spectrum), f->digits, err);
+    prof_tc_dims(t, dims);
+    return quoted(w, dims, err);
+}
+
+static kv_status ranges(writer *w, const prof_ranges *r, kv_err *err) {
+    char text[PROF_RANGES_TEXT];
+    prof_ranges_format(r, text);
+    return quoted(w, text, err);
+}
+
 static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
     const prof_field *f = at->field;
     char text[32];
-    kv_status st;
     switch (f->kind) {
     case PK_CONST:
-        return number(w, f->min, 9, err);
+        return number(w, f->max, 9, err);
     case PK_INDEX:
         return number(w, at->n, 9, err);
     case PK_U32:
@@ -108,16 +144,23 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
         return plain(w, kv_codec_names[*(const kv_codec_id *)at->value].name, err);
     case PK_STR:
     case PK_HASH: /* quoted: a hash may consist of digits, a name of anything */
-        return scalar(w, at->value, strlen(at->value), NULL, YAML_DOUBLE_QUOTED_SCALAR_STYLE, err);
+        return quoted(w, at->value, err);
     case PK_F32S:
-        st = list_begin(w, true, err);
-        for (uint32_t i = 0; i < at->n && st == KV_OK; i++)
-            st = number(w, ((const float *)at->value)[i], f->digits, err);
-        return st == KV_OK ? list_end(w, err) : st;
+        return floats(w, at->value, at->n, f->digits, err);
+    case PK_CODECS:
+        return codecs(w, at->value, err);
+    case PK_CHOICE:
+        return plain(w, kv_codec_names[((const prof_choice *)at->value)->codec].name, err);
+    case PK_RANGES:
+        return ranges(w, at->value, err);
+    case PK_DIMS:
+    case PK_SPECTRUM:
+        return tc_words(w, f, *(const prof_tc *const *)at->value, err);
     case PK_DATA:
         return scalar(w, w->data, w->data_len, "tag:yaml.org,2002:binary", YAML_LITERAL_SCALAR_STYLE, err);
     case PK_MAP:
     case PK_LIST:
+    case PK_HEADS:
     case PK_COUNT:
         break;
     }
@@ -130,7 +173,7 @@ static kv_status write_place(void *user, const prof_place *at, kv_err *err) {
     if (f->kind == PK_DATA && !w->data)
         return KV_OK;
     if (at->step == PROF_ELEM_BEGIN)
-        return map_begin(w, false, err);
+        return map_begin(w, f->flags & PF_FLOW, err);
     if (at->step == PROF_ELEM_END)
         return map_end(w, err);
     if (at->step == PROF_END)
@@ -140,7 +183,7 @@ static kv_status write_place(void *user, const prof_place *at, kv_err *err) {
         return st;
     if (at->step == PROF_VALUE)
         return write_value(w, at, err);
-    return f->kind == PK_MAP ? map_begin(w, f->flags & PF_FLOW, err) : list_begin(w, false, err);
+    return f->kind == PK_MAP ? map_begin(w, f->flags & PF_FLOW && !at->n, err) : list_begin(w, false, err);
 }
 
 static kv_status write_document(writer *w, const prof *p, kv_err *err) {
@@ -174,12 +217,12 @@ static kv_status encode_data(const prof *p, char **text, size_t *len, kv_err *er
 }
 
 kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *len, kv_err *err) {
-    writer w = {0};
+    writer w = {.n_kv_head = p->n_kv_head};
     char *data = NULL;
     *text = NULL;
     *len = 0;
     kv_status st = prof_check(p, "profile", err);
-    if (st == KV_OK && with_data && prof_n_tc(p) > 0)
+    if (st == KV_OK && with_data && prof_has_tc(p))
         st = encode_data(p, &data, &w.data_len, err);
     w.data = data;
     if (st != KV_OK)

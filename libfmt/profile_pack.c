@@ -23,10 +23,10 @@ kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
         (st = gguf_get_str(g, KEY_TEXT, true, &text, err)) != KV_OK ||
         (st = gguf_get_array(g, KEY_DATA, GGUF_U8, false, &data, err)) != KV_OK)
         return st;
-    if (version != PROF_VERSION)
+    if (version < 1 || version > PROF_VERSION)
         return kv_fail(err, KV_EUNSUPP,
-                       "%s: %s: %u, this tool reads version %d; get the tool that packed it, or calibrate again", gguf_path(g),
-                       KEY_VERSION, version, PROF_VERSION);
+                       "%s: %s: %u, this tool reads versions 1 to %d; get the tool that packed it, or calibrate again",
+                       gguf_path(g), KEY_VERSION, version, PROF_VERSION);
     char where[512];
     snprintf(where, sizeof where, "%.480s: %s", gguf_path(g), KEY_TEXT);
     return prof_parse_parts(text.s, text.len, data ? data->raw : NULL, data ? data->raw_bytes : 0, where, out, err);
@@ -48,7 +48,7 @@ static void packed_free(packed *k) {
 static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
     *k = (packed){.version = PROF_VERSION};
     kv_status st = prof_format_parts(p, false, &k->text, &k->text_len, err);
-    if (st == KV_OK && prof_n_tc(p) > 0)
+    if (st == KV_OK && prof_has_tc(p))
         st = prof_blob_encode(p, &k->frame, &k->frame_len, err);
     return st;
 }

@@ -84,13 +84,14 @@ static kv_status read_text(const reader *r, const prof_field *f, const yaml_node
 
 static kv_status read_codec(const reader *r, const prof_field *f, const yaml_node *n, const char *path, kv_codec_id *out) {
     int id = n->kind == YAML_TEXT ? kv_codec_by_name(n->text) : -1;
-    if (id >= 0 && id <= f->max) {
+    if (id >= 0 && !(f->flags & PF_PLAIN && kv_codec_names[id].calibrated)) {
         *out = (kv_codec_id)id;
         return KV_OK;
     }
     char known[256] = "";
-    for (int i = 0; i <= f->max; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", kv_codec_names[i].name);
+    for (int i = 0; i < KV_CODEC_COUNT; i++)
+        if (!(f->flags & PF_PLAIN && kv_codec_names[i].calibrated))
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", kv_codec_names[i].name);
     if (n->kind != YAML_TEXT)
         return wrong_kind(r, f, n, path);
     return bad(r, n, path, "'%.40s' is not a codec that may stand here: %s", n->text, known);
@@ -106,9 +107,8 @@ static kv_status read_floats(const reader *r, const prof_field *f, const yaml_no
         return kv_fail(r->err, KV_ENOMEM, "%s: out of memory", r->where);
     uint32_t i = 0;
     for (const yaml_node *e = n->first; e; e = e->next, i++) {
-        char index[16], sub[PROF_PATH];
-        snprintf(index, sizeof index, "[%u]", i);
-        prof_path_join(sub, path, index);
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
         double v;
         const prof_field number = {.kind = PK_F32, .min = f->min, .max = f->max};
         kv_status st = read_float(r, &number, e, sub, &v);
@@ -121,13 +121,128 @@ static kv_status read_floats(const reader *r, const prof_field *f, const yaml_no
 
 static kv_status read_map(reader *r, const prof_field *fields, void *base, const yaml_node *n, const char *path);
 
+/* ---- per KV head ---- */
+
+/* A list of one entry per KV head. */
+static kv_status check_head_list(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
+    if (n->kind != YAML_LIST)
+        return wrong_kind(r, f, n, path);
+    if (!r->p->n_kv_head)
+        return bad(r, n, path, "a list needs to know how many KV heads there are (model.kv_heads)");
+    if (n->count != r->p->n_kv_head)
+        return bad(r, n, path, "has %u entries, but model.kv_heads is %u", n->count, r->p->n_kv_head);
+    return KV_OK;
+}
+
+static kv_status need_heads(const reader *r, prof_kv *kv) {
+    return kv->codecs ? KV_OK : prof_kv_alloc(kv, r->p->n_kv_head, r->err);
+}
+
+static kv_status read_codecs(const reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_kv *kv) {
+    if (n->kind == YAML_TEXT)
+        return read_codec(r, f, n, path, &kv->codec);
+    kv_status st = check_head_list(r, f, n, path);
+    if (st != KV_OK || (st = need_heads(r, kv)) != KV_OK)
+        return st;
+    uint32_t i = 0;
+    for (const yaml_node *e = n->first; e && st == KV_OK; e = e->next, i++) {
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
+        st = read_codec(r, f, e, sub, &kv->codecs[i]);
+    }
+    kv->codec = kv->codecs[0];
+    return st;
+}
+
+/* Entries say again what `codec` says, and more. */
+static kv_status read_heads(reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_kv *kv) {
+    kv_status st = check_head_list(r, f, n, path);
+    if (st != KV_OK || (st = need_heads(r, kv)) != KV_OK)
+        return st;
+    uint32_t i = 0;
+    for (const yaml_node *e = n->first; e && st == KV_OK; e = e->next, i++) {
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
+        prof_head head = {.codec = kv->codecs[i], .bits = kv->head_bits[i]};
+        if ((st = read_map(r, f->sub, &head, e, sub)) != KV_OK)
+            return st;
+        if (head.codec != kv->codecs[i])
+            return bad(r, e, sub, "codec is %s, but the codec given above is %s", kv_codec_names[head.codec].name,
+                       kv_codec_names[kv->codecs[i]].name);
+        kv->head_bits[i] = head.bits;
+    }
+    return st;
+}
+
+static kv_status read_dims(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
+    uint8_t bits[PROF_MAX_DIM];
+    if (n->kind != YAML_TEXT || n->binary)
+        return wrong_kind(r, f, n, path);
+    if (!r->p->head_dim || !prof_dims_parse(n->text, r->p->head_dim, bits))
+        return bad(r, n, path, "'%.40s' is not bits*count of all %u dimensions, as in \"6*3 5*7 0*54\"", n->text,
+                   r->p->head_dim);
+    return KV_OK;
+}
+
+static kv_status read_spectrum(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
+    if (n->kind != YAML_LIST)
+        return wrong_kind(r, f, n, path);
+    uint32_t i = 0;
+    double v;
+    for (const yaml_node *e = n->first; e; e = e->next, i++) {
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
+        const prof_field number = {.kind = PK_F32, .min = f->min, .max = f->max};
+        kv_status st = read_float(r, &number, e, sub, &v);
+        if (st != KV_OK)
+            return st;
+    }
+    return KV_OK;
+}
+
+/* What is said of dimensions must be what the binary part holds. */
+static kv_status check_dims(const reader *r, const yaml_node *root) {
+    const yaml_node *layers = yaml_find(root, "layers");
+    uint32_t l = 0;
+    for (const yaml_node *e = layers ? layers->first : NULL; e; e = e->next, l++)
+        for (int v = 0; v < 2; v++) {
+            const yaml_node *heads = yaml_find(yaml_find(e, v ? "v" : "k"), "heads");
+            uint32_t h = 0;
+            for (const yaml_node *n = heads ? heads->first : NULL; n; n = n->next, h++) {
+                const yaml_node *dims = yaml_find(n, "dims");
+                const prof_head head = prof_kv_head(v ? &r->p->layers[l].v : &r->p->layers[l].k, h);
+                char path[PROF_PATH], is[PROF_DIMS_TEXT];
+                snprintf(path, sizeof path, "layers[%u].%s.heads[%u].dims", l, v ? "v" : "k", h);
+                if (dims && !head.tc)
+                    return bad(r, dims, path, "codec %s has no calibrated dimensions", kv_codec_names[head.codec].name);
+                if (!dims)
+                    continue;
+                prof_tc_dims(head.tc, is);
+                if (strcmp(is, dims->text))
+                    return bad(r, dims, path, "is '%.100s', but the data says '%.100s'", dims->text, is);
+            }
+        }
+    return KV_OK;
+}
+
+static kv_status read_ranges(const reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_ranges *out) {
+    if (n->kind != YAML_TEXT || n->binary)
+        return wrong_kind(r, f, n, path);
+    if (!prof_ranges_parse(n->text, (uint32_t)f->max, out))
+        return bad(r, n, path, "'%.40s' is not up to %d rising numbers and ranges within 0..%.9g, as in \"0,2-3,11-\"", n->text,
+                   PROF_MAX_RANGES, f->max);
+    return KV_OK;
+}
+
+/* ---- lists and maps ---- */
+
 static kv_status read_list(reader *r, const prof_field *f, void *value, const yaml_node *n, const char *path) {
     uint32_t *count = (uint32_t *)((char *)r->p + f->count);
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
     if (n->count < f->min || n->count > f->max)
         return bad(r, n, path, "%u entries are outside %.9g..%.9g", n->count, f->min, f->max);
-    if (*count && *count != n->count)
+    if (*count && *count != n->count) /* known from the model */
         return bad(r, n, path, "has %u entries, but model.layers is %u", n->count, *count);
     char *elems = value;
     if (f->flags & PF_POINTER && !(elems = *(void **)value = calloc(n->count, f->size)))
@@ -135,9 +250,8 @@ static kv_status read_list(reader *r, const prof_field *f, void *value, const ya
     *count = n->count;
     uint32_t i = 0;
     for (const yaml_node *e = n->first; e; e = e->next, i++) {
-        char index[16], sub[PROF_PATH];
-        snprintf(index, sizeof index, "[%u]", i);
-        prof_path_join(sub, path, index);
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
         r->index = i;
         kv_status st = read_map(r, f->sub, elems + i * f->size, e, sub);
         if (st != KV_OK)
@@ -177,6 +291,19 @@ static kv_status read_field(reader *r, const prof_field *f, void *base, const ya
         return read_text(r, f, n, path, value);
     case PK_CODEC:
         return read_codec(r, f, n, path, value);
+    case PK_CODECS:
+        return read_codecs(r, f, n, path, value);
+    case PK_CHOICE:
+        ((prof_choice *)value)->set = true;
+        return read_codec(r, f, n, path, &((prof_choice *)value)->codec);
+    case PK_RANGES:
+        return read_ranges(r, f, n, path, value);
+    case PK_HEADS:
+        return read_heads(r, f, n, path, value);
+    case PK_DIMS:
+        return read_dims(r, f, n, path);
+    case PK_SPECTRUM:
+        return read_spectrum(r, f, n, path);
     case PK_F32S:
         return read_floats(r, f, n, path, value);
     case PK_MAP:
@@ -225,13 +352,29 @@ static kv_status read_map(reader *r, const prof_field *fields, void *base, const
     return st;
 }
 
-/* Bits of codecs that always cost the same need not be written. */
+/* Bits of codecs that always cost the same need not be written, nor those of heads that are as the layer says. */
+static void fill_kv_bits(const prof *p, prof_kv *kv, bool key) {
+    const uint32_t n = p->n_kv_head;
+    double sum = 0;
+    bool all = true;
+    if (!kv->head_bits) {
+        kv->bits = kv->bits == 0 ? prof_codec_bits(kv->codec, key, p->head_dim) : kv->bits;
+        return;
+    }
+    for (uint32_t h = 0; h < n; h++) {
+        if (kv->head_bits[h] == 0)
+            kv->head_bits[h] = prof_codec_bits(kv->codecs[h], key, p->head_dim);
+        all &= kv->head_bits[h] > 0;
+        sum += (double)kv->head_bits[h];
+    }
+    if (kv->bits == 0 && all)
+        kv->bits = (float)prof_round_number(sum / n, PROF_BITS_DIGITS);
+}
+
 static void fill_bits(prof *p) {
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
-        prof_kv *both[] = {&p->layers[i].k, &p->layers[i].v};
-        for (int j = 0; j < 2; j++)
-            if (both[j]->bits == 0)
-                both[j]->bits = kv_codec_bits(both[j]->codec, j == 0, p->head_dim);
+        fill_kv_bits(p, &p->layers[i].k, true);
+        fill_kv_bits(p, &p->layers[i].v, false);
     }
 }
 
@@ -239,7 +382,7 @@ static void fill_bits(prof *p) {
 static kv_status read_data(reader *r, const uint8_t *frame, size_t frame_len) {
     uint8_t *bytes = NULL;
     kv_status st = KV_OK;
-    bool needed = prof_n_tc(r->p) > 0, apart = frame != NULL;
+    bool needed = prof_has_tc(r->p), apart = frame != NULL;
     if (r->data && apart)
         return bad(r, r->data, "data", "the binary part is stored outside of this text; it must not be here too");
     if (!r->data && !apart)
@@ -261,6 +404,21 @@ static kv_status read_data(reader *r, const uint8_t *frame, size_t frame_len) {
     return st;
 }
 
+/* Where one of several keys must be given. */
+static kv_status check_alternatives(const reader *r, const yaml_node *root) {
+    const yaml_node *aim = yaml_find(root, "aim"), *overrides = yaml_find(yaml_find(root, "policy"), "overrides");
+    if (aim && aim->count != 1)
+        return bad(r, aim, "aim", "expected one of bits and kld");
+    uint32_t i = 0;
+    for (const yaml_node *o = overrides ? overrides->first : NULL; o; o = o->next, i++)
+        if (!yaml_find(o, "k") && !yaml_find(o, "v")) {
+            char path[PROF_PATH];
+            prof_path_index(path, "policy.overrides", i);
+            return bad(r, o, path, "names no codec, neither k nor v");
+        }
+    return KV_OK;
+}
+
 kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, size_t frame_len, const char *where, prof **out,
                            kv_err *err) {
     *out = NULL;
@@ -280,11 +438,11 @@ kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, s
         st = read_field(&r, &prof_schema[0], r.p, version, "version");
     if (st == KV_OK)
         st = read_map(&r, prof_schema, r.p, root, "");
-    if (st != KV_OK)
+    if (st != KV_OK || (st = check_alternatives(&r, root)) != KV_OK)
         goto done;
     fill_bits(r.p);
-    if ((st = read_data(&r, frame, frame_len)) == KV_OK)
-        st = prof_check(r.p, where, err);
+    if ((st = read_data(&r, frame, frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
+        st = check_dims(&r, root);
 done:
     yaml_tree_free(tree);
     if (st == KV_OK)

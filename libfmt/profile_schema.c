@@ -8,6 +8,7 @@
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define RANGE(lo, hi)    .min = (lo), .max = (hi)
+#define CODECS           RANGE(0, KV_CODEC_COUNT - 1)
 
 static const prof_field model_fields[] = {
     {"hash", PK_HASH, 0, AT(prof, model_hash)},
@@ -31,11 +32,27 @@ static const prof_field made_fields[] = {
     {0},
 };
 
+static const prof_field override_fields[] = {
+    {"layers", PK_RANGES, 0, AT(prof_override, layers), RANGE(0, PROF_MAX_LAYERS - 1)},
+    {"heads", PK_RANGES, 0, AT(prof_override, heads), RANGE(0, PROF_MAX_HEADS - 1)},
+    {"k", PK_CHOICE, PF_PLAIN, AT(prof_override, k), CODECS},
+    {"v", PK_CHOICE, PF_PLAIN, AT(prof_override, v), CODECS},
+    {0},
+};
+
 static const prof_field policy_fields[] = {
     {"sinks", PK_U32, PF_REQUIRED, AT(prof, sinks), RANGE(0, 1 << 16)},
     {"window", PK_U32, PF_REQUIRED, AT(prof, window), RANGE(0, 1 << 20)},
-    {"k", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS, AT(prof, default_k), RANGE(0, KV_TC - 1)},
-    {"v", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS, AT(prof, default_v), RANGE(0, KV_TC - 1)},
+    {"k", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS | PF_PLAIN, AT(prof, default_k), CODECS},
+    {"v", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS | PF_PLAIN, AT(prof, default_v), CODECS},
+    {"overrides", PK_LIST, PF_NO_LAYERS | PF_POINTER | PF_FLOW, .offset = offsetof(prof, overrides),
+     .size = sizeof(prof_override), .count = offsetof(prof, n_override), RANGE(1, PROF_MAX_OVERRIDES), .sub = override_fields},
+    {0},
+};
+
+static const prof_field aim_fields[] = {
+    {"bits", PK_F64, 0, AT(prof, aim_bits), RANGE(0.5, 16), .digits = 6},
+    {"kld", PK_F64, 0, AT(prof, aim_kld), RANGE(1e-6, 10), .digits = 6},
     {0},
 };
 
@@ -54,9 +71,18 @@ static const prof_field measured_fields[] = {
     {0},
 };
 
+static const prof_field head_fields[] = {
+    {"codec", PK_CODEC, PF_REQUIRED, AT(prof_head, codec), CODECS},
+    {"bits", PK_F32, 0, AT(prof_head, bits), RANGE(0, 32), .digits = PROF_BITS_DIGITS},
+    {"dims", PK_DIMS, 0, AT(prof_head, tc)},
+    {"spectrum", PK_SPECTRUM, PF_FLOW, AT(prof_head, tc), RANGE(-1e4, 1e4), .digits = 3},
+    {0},
+};
+
 static const prof_field kv_fields[] = {
-    {"codec", PK_CODEC, PF_REQUIRED, AT(prof_kv, codec), RANGE(0, KV_CODEC_COUNT - 1)},
-    {"bits", PK_F32, 0, AT(prof_kv, bits), RANGE(0, 32), .digits = 6},
+    {"codec", PK_CODECS, PF_REQUIRED, .offset = 0, .size = sizeof(prof_kv), CODECS},
+    {"bits", PK_F32, 0, AT(prof_kv, bits), RANGE(0, 32), .digits = PROF_BITS_DIGITS},
+    {"heads", PK_HEADS, PF_FLOW, .offset = 0, .size = sizeof(prof_kv), .sub = head_fields},
     {0},
 };
 
@@ -71,10 +97,11 @@ static const prof_field layer_fields[] = {
 };
 
 const prof_field prof_schema[] = {
-    {"version", PK_CONST, PF_REQUIRED, RANGE(PROF_VERSION, PROF_VERSION)},
+    {"version", PK_CONST, PF_REQUIRED, RANGE(1, PROF_VERSION)},
     {"model", PK_MAP, 0, .sub = model_fields},
     {"made", PK_MAP, 0, .sub = made_fields},
     {"policy", PK_MAP, PF_REQUIRED, .sub = policy_fields},
+    {"aim", PK_MAP, PF_FLOW, .sub = aim_fields},
     {"measured", PK_LIST, 0, .offset = offsetof(prof, measured), .size = sizeof(prof_measured),
      .count = offsetof(prof, n_measured), RANGE(0, sizeof(((prof *)0)->measured) / sizeof(prof_measured)),
      .sub = measured_fields},
@@ -85,14 +112,35 @@ const prof_field prof_schema[] = {
 };
 
 const char *const prof_kind_names[PK_COUNT] = {
-    [PK_CONST] = "integer", [PK_INDEX] = "integer",        [PK_U32] = "integer", [PK_U64] = "integer",
-    [PK_F32] = "number",    [PK_F64] = "number",           [PK_STR] = "text",    [PK_HASH] = "32 hex digits",
-    [PK_CODEC] = "codec",   [PK_F32S] = "list of numbers", [PK_MAP] = "mapping", [PK_LIST] = "list",
+    [PK_CONST] = "integer",
+    [PK_INDEX] = "integer",
+    [PK_U32] = "integer",
+    [PK_U64] = "integer",
+    [PK_F32] = "number",
+    [PK_F64] = "number",
+    [PK_STR] = "text",
+    [PK_HASH] = "32 hex digits",
+    [PK_CODEC] = "codec",
+    [PK_F32S] = "list of numbers",
+    [PK_MAP] = "mapping",
+    [PK_LIST] = "list",
     [PK_DATA] = "!!binary",
+    [PK_CODECS] = "codec or list of codecs",
+    [PK_HEADS] = "list",
+    [PK_DIMS] = "run lengths",
+    [PK_SPECTRUM] = "list of numbers",
+    [PK_CHOICE] = "codec",
+    [PK_RANGES] = "ranges",
 };
 
 void prof_path_join(char *out, const char *path, const char *key) {
     snprintf(out, PROF_PATH, "%.90s%s%.30s", path, *path && *key != '[' ? "." : "", key);
+}
+
+void prof_path_index(char *out, const char *path, uint32_t i) {
+    char index[16];
+    snprintf(index, sizeof index, "[%u]", i);
+    prof_path_join(out, path, index);
 }
 
 void prof_number(char out[32], double v, int digits) {
@@ -106,6 +154,12 @@ void prof_number(char out[32], double v, int digits) {
 
 double prof_number_value(const char *text) {
     return strtod(text, NULL);
+}
+
+/* Heads need words where they differ or have dimensions to tell of. */
+static bool has_heads(const prof *p, const prof_kv *kv) {
+    return p->n_kv_head &&
+           (kv->head_bits || prof_kv_mixed(kv, p->n_kv_head) || (kv->heads && prof_kv_has_tc(kv, p->n_kv_head)));
 }
 
 /* What an optional value looks like when there is nothing to write. */
@@ -132,8 +186,17 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
             if (!is_empty(p, s, v))
                 return false;
         return true;
+    case PK_HEADS:
+        return !has_heads(p, v);
+    case PK_DIMS:
+    case PK_SPECTRUM:
+        return *(const prof_tc *const *)v == NULL;
+    case PK_CHOICE:
+        return !((const prof_choice *)v)->set;
+    case PK_RANGES:
+        return ((const prof_ranges *)v)->n == 0;
     case PK_DATA:
-        return prof_n_tc(p) == 0;
+        return !prof_has_tc(p);
     default:
         return false;
     }
@@ -157,14 +220,33 @@ static kv_status walk_list(const walk *w, const prof_field *f, const void *value
     const char *elems = f->flags & PF_POINTER ? *(const char *const *)value : value;
     kv_status st = step(w, PROF_BEGIN, f, elems, n, path);
     for (uint32_t i = 0; i < n && st == KV_OK; i++) {
-        char index[16], sub[PROF_PATH];
-        snprintf(index, sizeof index, "[%u]", i);
-        prof_path_join(sub, path, index);
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
         const char *elem = elems + i * f->size;
         if ((st = step(w, PROF_ELEM_BEGIN, f, elem, i, sub)) == KV_OK && (st = walk_map(w, f->sub, elem, i, sub)) == KV_OK)
             st = step(w, PROF_ELEM_END, f, elem, i, sub);
     }
     return st == KV_OK ? step(w, PROF_END, f, elems, n, path) : st;
+}
+
+static kv_status walk_heads(const walk *w, const prof_field *f, const prof_kv *kv, const char *path) {
+    kv_status st = step(w, PROF_BEGIN, f, kv, w->p->n_kv_head, path);
+    for (uint32_t h = 0; h < w->p->n_kv_head && st == KV_OK; h++) {
+        const prof_head head = prof_kv_head(kv, h);
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, h);
+        if ((st = step(w, PROF_ELEM_BEGIN, f, &head, h, sub)) == KV_OK && (st = walk_map(w, f->sub, &head, h, sub)) == KV_OK)
+            st = step(w, PROF_ELEM_END, f, &head, h, sub);
+    }
+    return st == KV_OK ? step(w, PROF_END, f, kv, w->p->n_kv_head, path) : st;
+}
+
+/* Whether a map is worth several lines. */
+static bool is_long(const prof *p, const prof_field *fields, const void *base) {
+    for (const prof_field *f = fields; f->key; f++)
+        if (f->kind == PK_HEADS && !is_empty(p, f, base))
+            return true;
+    return false;
 }
 
 static kv_status walk_map(const walk *w, const prof_field *fields, const void *base, uint32_t index, const char *path) {
@@ -177,8 +259,11 @@ static kv_status walk_map(const walk *w, const prof_field *fields, const void *b
             continue;
         if (f->kind == PK_LIST) {
             st = walk_list(w, f, value, sub);
+        } else if (f->kind == PK_HEADS) {
+            st = walk_heads(w, f, value, sub);
         } else if (f->kind == PK_MAP) {
-            if ((st = step(w, PROF_BEGIN, f, value, 0, sub)) == KV_OK && (st = walk_map(w, f->sub, value, index, sub)) == KV_OK)
+            const uint32_t n = is_long(w->p, f->sub, value);
+            if ((st = step(w, PROF_BEGIN, f, value, n, sub)) == KV_OK && (st = walk_map(w, f->sub, value, index, sub)) == KV_OK)
                 st = step(w, PROF_END, f, value, 0, sub);
         } else if (f->kind == PK_F32S) {
             st = step(w, PROF_VALUE, f, *(float *const *)value, *(const uint32_t *)((const char *)w->p + f->count), sub);

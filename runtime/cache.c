@@ -14,6 +14,10 @@ static uint32_t blocks(uint64_t tokens) {
 
 /* ---- creation ---- */
 
+static size_t n_lanes(const kv_cache *c) {
+    return (size_t)c->n_layer * c->n_kv_head * 2;
+}
+
 static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
     if (!cfg->n_layer || !cfg->n_kv_head || !cfg->n_head || cfg->n_head % cfg->n_kv_head)
         return kv_fail(err, KV_EINVAL, "cache: %u layers, %u heads and %u KV heads do not fit", cfg->n_layer, cfg->n_head,
@@ -29,17 +33,19 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
 }
 
 /* A window or sinks that cover all that can ever be read make a lossy codec pointless. */
+static bool covered(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer) {
+    uint32_t swa = cfg->swa ? cfg->swa[layer] : 0, span = swa ? min_u32(swa, c->n_ctx) : c->n_ctx;
+    return cfg->window >= span || cfg->sinks >= c->n_ctx;
+}
+
 static const kv_codec *pick_codec(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer, const kv_codec_sel *sel) {
     const kv_codec *codec = kv_codec_get(sel->id);
-    uint32_t swa = cfg->swa ? cfg->swa[layer] : 0, span = swa ? min_u32(swa, c->n_ctx) : c->n_ctx;
-    if (codec && !codec->exact && (cfg->window >= span || cfg->sinks >= c->n_ctx))
-        return &kv_codec_f16;
-    return codec;
+    return codec && !codec->exact && covered(c, cfg, layer) ? &kv_codec_f16 : codec;
 }
 
 /* Set up all coders; inverting the bases takes a while, so lanes are shared out. The first failure in order is reported. */
 static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads, kv_err *err) {
-    size_t n = (size_t)c->n_layer * c->n_kv_head * 2, failed = n;
+    size_t n = n_lanes(c), failed = n;
     kv_err first = {0};
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
     for (size_t i = 0; i < n; i++) {
@@ -72,11 +78,9 @@ static void *grab(size_t n, size_t size, bool *bad) {
     return p;
 }
 
-static void init_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index, bool *bad) {
+static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
     kv_layer *l = &c->layers[index];
-    l->lanes = c->lanes + (size_t)index * c->n_kv_head * 2;
-    l->swa = cfg->swa ? cfg->swa[index] : 0;
-    l->group = 1;
+    *l = (kv_layer){.lanes = c->lanes + (size_t)index * c->n_kv_head * 2, .swa = cfg->swa ? cfg->swa[index] : 0, .group = 1};
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
         kv_lane *lane = &l->lanes[i];
         lane->body_off = l->body_row;
@@ -95,13 +99,26 @@ static void init_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index, boo
     uint32_t all = blocks(c->n_ctx), held = l->window + l->group - 1;
     l->body_cap = l->swa ? min_u32(all, blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
     l->ring_cap = held ? min_u32(all, blocks(held) + 1) : 0;
-    l->body = grab(l->body_cap, l->body_row, bad);
-    l->ring = grab(l->ring_cap, l->ring_row, bad);
-    l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
     if (l->ring_cap && l->ring_cap < all) {
         size_t need = (size_t)(min_u32(all, blocks(c->n_batch) + 1)) * l->ring_row;
         c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
     }
+}
+
+/* What goes where, and how much of it there is, from the coders of all lanes: all that a cache of n_ctx tokens will allocate
+ * for them. */
+static void lay_out(kv_cache *c, const kv_cache_cfg *cfg) {
+    c->n_batch = min_u32(cfg->n_batch, c->n_ctx);
+    c->cdim = c->dim;
+    c->passing_bytes = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        lay_out_layer(c, cfg, i);
+}
+
+static void grab_layer(kv_layer *l, bool *bad) {
+    l->body = grab(l->body_cap, l->body_row, bad);
+    l->ring = grab(l->ring_cap, l->ring_row, bad);
+    l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
 }
 
 /* Rows of a query tile: as many tokens as fit into KV_ROWS, but one at least. */
@@ -111,7 +128,7 @@ static size_t tile_rows(const kv_cache *c) {
 
 static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     size_t rows = tile_rows(c), tile = (size_t)KV_BLOCK * c->cdim, work = 0;
-    for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+    for (size_t i = 0; i < n_lanes(c); i++)
         work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
     work = (work + 63) / 64 * 16; /* floats */
     size_t sizes[] = {tile, (size_t)KV_BLOCK * c->dim, rows * c->dim,          rows * c->cdim,         rows,
@@ -137,37 +154,42 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     }
 }
 
-kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
+/* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */
+static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **out, kv_err *err) {
+    bool bad = false;
+    kv_cache *c = *out = NULL;
     kv_status st = check_cfg(cfg, err);
     if (st)
         return st;
-    bool bad = false;
-    kv_cache *c = calloc(1, sizeof *c);
-    if (!c)
+    if (!(c = *out = calloc(1, sizeof *c)))
         return kv_fail(err, KV_ENOMEM, "no memory for a cache");
     c->n_layer = cfg->n_layer;
     c->n_head = cfg->n_head;
     c->n_kv_head = cfg->n_kv_head;
-    c->dim = c->cdim = cfg->head_dim;
+    c->dim = cfg->head_dim;
     c->n_ctx = cfg->n_ctx;
-    c->n_batch = min_u32(cfg->n_batch, cfg->n_ctx);
     c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
-    c->lanes = grab((size_t)c->n_layer * c->n_kv_head * 2, sizeof *c->lanes, &bad);
-    if (bad) {
-        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
-        goto done;
-    }
+    c->lanes = grab(n_lanes(c), sizeof *c->lanes, &bad);
+    if (bad)
+        return kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
     for (int side = 0; side < 2; side++)
         kv_coder_init(&c->f16[side], &kv_codec_f16, side ? KV_SIDE_V : KV_SIDE_K, c->dim, NULL, NULL);
-    st = init_coders(c, cfg, e->n_threads, err);
+    return init_coders(c, cfg, n_threads, err);
+}
+
+kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
+    bool bad = false;
+    kv_cache *c;
+    kv_status st = new_coders(cfg, e->n_threads, &c, err);
     if (st)
         goto done;
+    lay_out(c, cfg);
     c->limit = FLT_MAX;
-    for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+    for (size_t i = 0; i < n_lanes(c); i++)
         if (c->lanes[i].coder.ops != &kv_codec_f32)
             c->limit = 65504;
     for (uint32_t i = 0; i < c->n_layer; i++)
-        init_layer(c, cfg, i, &bad);
+        grab_layer(&c->layers[i], &bad);
     c->passing = grab(1, c->passing_bytes, &bad);
     init_scratch(c, e->n_threads, &bad);
     if (bad)
@@ -183,7 +205,7 @@ done:
 void kv_cache_free(kv_cache *c) {
     if (!c)
         return;
-    for (size_t i = 0; c->lanes && i < (size_t)c->n_layer * c->n_kv_head * 2; i++)
+    for (size_t i = 0; c->lanes && i < n_lanes(c); i++)
         kv_coder_free(&c->lanes[i].coder);
     for (uint32_t i = 0; c->layers && i < c->n_layer; i++) {
         free(c->layers[i].body);
@@ -277,6 +299,41 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
     info.bits_v /= (double)c->n_layer * c->n_kv_head;
     info.bytes = info.body_bytes + info.fp_bytes;
     return info;
+}
+
+kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t n, kv_cache_info *out, kv_err *err) {
+    kv_cache *c = NULL;
+    kv_coder *own = NULL;
+    kv_cache_cfg each = *cfg;
+    kv_status st = KV_OK;
+    each.n_ctx = 0;
+    for (uint32_t i = 0; i < n; i++)
+        each.n_ctx = max_u32(each.n_ctx, n_ctx[i]);
+    if ((st = new_coders(&each, 1, &c, err)))
+        goto done;
+    if (!(own = malloc(n_lanes(c) * sizeof *own))) {
+        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
+        goto done;
+    }
+    for (size_t i = 0; i < n_lanes(c); i++)
+        own[i] = c->lanes[i].coder;
+    for (uint32_t s = 0; s < n; s++) {
+        each.n_ctx = c->n_ctx = n_ctx[s];
+        if ((st = check_cfg(&each, err)))
+            break;
+        for (size_t i = 0; i < n_lanes(c); i++) {
+            bool keeps = own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
+            c->lanes[i].coder = keeps ? own[i] : c->f16[i % 2];
+        }
+        lay_out(c, &each);
+        out[s] = kv_cache_get_info(c);
+    }
+    for (size_t i = 0; i < n_lanes(c); i++)
+        c->lanes[i].coder = own[i]; /* to be freed */
+done:
+    free(own);
+    kv_cache_free(c);
+    return st;
 }
 
 static void digest_lane(const kv_cache *c, const kv_layer *l, const kv_lane *lane, XXH3_state_t *state) {

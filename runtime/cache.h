@@ -67,6 +67,10 @@ typedef struct kv_cache_info {
 } kv_cache_info;
 kv_cache_info kv_cache_get_info(const kv_cache *c);
 
+/* What caches of cfg's shape for n_ctx[0] .. n_ctx[n-1] tokens would cost (cfg->n_ctx is not read): what kv_cache_get_info says
+ * of them, from the same computation, but without allocating them. out (n). Errors as of kv_cache_new. */
+kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t n, kv_cache_info *out, kv_err *err);
+
 /* XXH3-64 of the bytes that hold the first len tokens: for tests of batch independence. */
 uint64_t kv_cache_digest(const kv_cache *c);
 

@@ -26,62 +26,6 @@ struct rt_ctx {
 
 /* ---- contexts ---- */
 
-/* The codec of K or V of every head: the override, else the profile's, else f16. */
-static kv_status select_codecs(const rt_model *m, const rt_ctx_cfg *cfg, bool is_k, kv_codec_sel *sel, kv_err *err) {
-    const prof *p = cfg->profile;
-    const int override = is_k ? cfg->ctk : cfg->ctv;
-    for (uint32_t l = 0; l < m->hp.n_layer; l++)
-        for (uint32_t g = 0; g < m->hp.n_kv_head; g++) {
-            kv_codec_sel *s = &sel[l * m->hp.n_kv_head + g];
-            const prof_kv *kv = p && p->layers ? (is_k ? &p->layers[l].k : &p->layers[l].v) : NULL;
-            s->id = override >= 0 ? (kv_codec_id) override : kv ? kv->codec : p ? (is_k ? p->default_k : p->default_v) : KV_F16;
-            s->tc = kv && kv->heads ? &kv->heads[g] : NULL;
-            if (s->id == KV_TC && !s->tc)
-                return kv_fail(err, KV_EINVAL, "codec 'tc' needs a calibrated profile (make one with kvcalib)");
-        }
-    return KV_OK;
-}
-
-static kv_status new_cache(rt_ctx *c, const rt_ctx_cfg *cfg, kv_err *err) {
-    const rt_hparams *hp = &c->m->hp;
-    const prof *p = cfg->profile;
-    kv_status st = KV_ENOMEM;
-    kv_codec_sel *k = calloc((size_t)hp->n_layer * hp->n_kv_head, sizeof *k);
-    kv_codec_sel *v = calloc((size_t)hp->n_layer * hp->n_kv_head, sizeof *v);
-    uint32_t *swa = calloc(hp->n_layer, sizeof *swa);
-    if (!k || !v || !swa) {
-        kv_fail(err, st, "out of memory for the codecs of %u layers", hp->n_layer);
-        goto done;
-    }
-    for (uint32_t l = 0; l < hp->n_layer; l++)
-        swa[l] = rt_layer_swa(hp, l) ? hp->swa : 0;
-    if ((st = select_codecs(c->m, cfg, true, k, err)) || (st = select_codecs(c->m, cfg, false, v, err)))
-        goto done;
-    kv_cache_cfg cc = {
-        .n_layer = hp->n_layer,
-        .n_head = hp->n_head,
-        .n_kv_head = hp->n_kv_head,
-        .head_dim = hp->head_dim,
-        .n_ctx = c->n_ctx,
-        .n_batch = c->n_batch,
-        .sinks = cfg->sinks >= 0 ? (uint32_t)cfg->sinks
-                 : p             ? p->sinks
-                                 : 0,
-        .window = cfg->window >= 0 ? (uint32_t)cfg->window
-                  : p              ? p->window
-                                   : 0,
-        .swa = hp->swa ? swa : NULL,
-        .k = k,
-        .v = v,
-    };
-    st = kv_cache_new(&cc, &c->m->exec, &c->cache, err);
-done:
-    free(k);
-    free(v);
-    free(swa);
-    return st;
-}
-
 /* Hand out pieces of one allocation; with base == NULL only count. */
 static size_t lay_out(rt_ctx *c, float *base) {
     const rt_hparams *hp = &c->m->hp;
@@ -112,21 +56,23 @@ static size_t lay_out(rt_ctx *c, float *base) {
 
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
     const rt_hparams *hp = &m->hp;
-    kv_status st;
+    kv_cache_cfg cc = {0};
+    kv_status st = KV_OK;
     rt_ctx *c = calloc(1, sizeof *c);
     if (!c)
         return kv_fail(err, KV_ENOMEM, "out of memory for a context");
     c->m = m;
-    c->n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
-    c->n_batch = cfg->n_batch ? cfg->n_batch : 512;
-    if (c->n_batch > c->n_ctx)
-        c->n_batch = c->n_ctx;
     if (cfg->profile &&
         (st = prof_matches(cfg->profile, m->hash, hp->n_layer, hp->n_kv_head, hp->head_dim, gguf_path(m->file), err)))
         goto done;
+    if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
+        goto done;
+    c->n_ctx = cc.n_ctx;
+    c->n_batch = cc.n_batch;
     uint32_t n_q = hp->n_head * hp->head_dim;
     uint32_t max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
-    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->act, err)) || (st = new_cache(c, cfg, err)))
+    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->act, err)) ||
+        (st = kv_cache_new(&cc, &m->exec, &c->cache, err)))
         goto done;
     c->scratch = aligned_alloc(64, lay_out(c, NULL) * sizeof(float));
     if (!c->scratch) {
@@ -138,6 +84,7 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
     *out = c;
     c = NULL;
 done:
+    rt_cache_cfg_free(&cc);
     rt_ctx_free(c);
     return st;
 }

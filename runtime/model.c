@@ -128,6 +128,13 @@ static kv_status read_hparams(rt_model *m, kv_err *err) {
     return KV_OK;
 }
 
+kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err) {
+    rt_model m = {.file = (gguf *)g}; /* only read from */
+    kv_status st = read_hparams(&m, err);
+    *out = m.hp;
+    return st;
+}
+
 static const gguf_tensor *find(loader *l, const char *name) {
     const gguf_tensor *t = gguf_tensor_find(l->m->file, name);
     l->n_used += t != NULL;

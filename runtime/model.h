@@ -20,6 +20,9 @@ typedef struct rt_hparams {
     uint32_t swa, swa_every; /* sliding window, and every how many layers attention is full; 0: all layers full */
 } rt_hparams;
 
+/* Read and check them without loading the model. KV_EUNSUPP, KV_EFORMAT as rt_model_load. n_vocab is left 0. */
+kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err);
+
 typedef struct rt_model rt_model;
 
 /* Open, check and pack. e is copied. KV_EUNSUPP: architecture (lists those supported). Caller frees with rt_model_free. */
@@ -52,6 +55,11 @@ typedef struct rt_ctx_cfg {
     int window, sinks;   /* override, or -1: profile's, else 0 */
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1})
+
+/* The cache that a context with cfg gets for a model of this shape; a profile must match the model (prof_matches). Arrays
+ * belong to *out: free with rt_cache_cfg_free. KV_EINVAL: tc without calibrated data; KV_ENOMEM. */
+kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);
+void rt_cache_cfg_free(kv_cache_cfg *cfg);
 
 typedef struct rt_ctx rt_ctx;
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);

@@ -86,4 +86,18 @@ static inline prof *fixture_profile(uint32_t n_layer, uint32_t n_head, uint32_t 
     return p;
 }
 
+/* Give the keys of layer 1 different heads: the first as it was, with other bits, the others q8_0. */
+static inline bool fixture_mix(prof *p) {
+    prof_kv *k = &p->layers[1].k;
+    if (prof_kv_alloc(k, p->n_kv_head, NULL) != KV_OK)
+        return false;
+    double sum = k->head_bits[0] = 3.5f;
+    for (uint32_t h = 1; h < p->n_kv_head; h++) {
+        k->codecs[h] = KV_Q8_0;
+        sum += (double)(k->head_bits[h] = 8.5f);
+    }
+    k->bits = (float)(sum / p->n_kv_head);
+    return true;
+}
+
 #endif

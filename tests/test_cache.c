@@ -314,6 +314,45 @@ static void cache_sliding_layers_hold_no_more_than_they_read(void **state) {
     fix_drop(&f);
 }
 
+/* Sizes told beforehand are those of the cache that is then made: short contexts that the window covers, sliding layers, every
+ * mix of codecs, heads that differ. */
+static void cache_size_is_that_of_a_real_cache(void **state) {
+    (void)state;
+    static const uint32_t n_ctx[] = {4000, 1, 63, 64, 129, 1000}, policy[][2] = {{0, 0}, {0, 4}, {128, 4}, {33, 70}, {5000, 0}},
+                          swa[][FIX_LAYERS] = {{0, 0}, {100, 0}, {512, 90}};
+    enum { N_CTX = sizeof n_ctx / sizeof *n_ctx };
+    fixture f;
+    fix_init(&f, 4, 2, 64, 10);
+    f.cfg.swa = f.swa;
+    f.cfg.n_batch = 200;
+    rt_exec e = fix_exec(rt_cpu_detect(), 1);
+    for (size_t m = 0; m < N_MIX; m++)
+        for (size_t p = 0; p < sizeof policy / sizeof *policy; p++)
+            for (size_t s = 0; s < sizeof swa / sizeof *swa; s++) {
+                kv_cache_info told[N_CTX] = {{0}};
+                fix_codecs(&f, mixes[m][0], mixes[m][1]);
+                fix_lane(&f, 1, 1, KV_SIDE_K, KV_Q4_0, 0);
+                f.cfg.window = policy[p][0];
+                f.cfg.sinks = policy[p][1];
+                memcpy(f.swa, swa[s], sizeof f.swa);
+                f.cfg.n_ctx = 7; /* not read */
+                assert_int_equal(kv_cache_size(&f.cfg, n_ctx, N_CTX, told, NULL), KV_OK);
+                for (size_t i = 0; i < N_CTX; i++) {
+                    f.cfg.n_ctx = n_ctx[i];
+                    kv_cache *c = make(&f, &e);
+                    kv_cache_info real = kv_cache_get_info(c);
+                    if (memcmp(&told[i], &real, sizeof real))
+                        fail_msg("mix %zu, policy %zu, swa %zu, %u tokens: %zu bytes told, %zu real", m, p, s, n_ctx[i],
+                                 told[i].bytes, real.bytes);
+                    kv_cache_free(c);
+                }
+            }
+    const uint32_t none = 0;
+    kv_cache_info info;
+    assert_int_equal(kv_cache_size(&f.cfg, &none, 1, &info, NULL), KV_EINVAL);
+    fix_drop(&f);
+}
+
 static void refuses(fixture *f, kv_status want, const char *words) {
     rt_exec e = fix_exec(rt_cpu_detect(), 2);
     kv_cache *c = NULL;
@@ -365,6 +404,7 @@ int main(void) {
         cmocka_unit_test(cache_refuses_nan_and_recovers),
         cmocka_unit_test(cache_notices_a_layer_left_out),
         cmocka_unit_test(cache_reports_what_it_costs),
+        cmocka_unit_test(cache_size_is_that_of_a_real_cache),
         cmocka_unit_test(cache_sliding_layers_hold_no_more_than_they_read),
         cmocka_unit_test(cache_refuses_shapes_that_do_not_fit),
     };

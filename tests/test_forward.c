@@ -2,6 +2,7 @@
  * on the instruction set; errors leave the context as it was. */
 #include "support.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -124,11 +125,53 @@ static void forward_refuses_tc_without_profile(void **state) {
     rt_model_free(m);
 }
 
+/* A profile's codecs reach the heads that it names; sizes told without the weights are those of the context. */
+static void forward_stores_as_the_profile_says(void **state) {
+    (void)state;
+    static const char *const names[] = {"qwen3", "gemma3"};
+    const char yaml[] =
+        "version: 2\npolicy: {sinks: 2, window: 8, k: q4_0, v: f16, overrides: [{layers: 1-, heads: 0, k: q8_0}, "
+        "{layers: 0, v: q8_0}]}\n";
+    for (size_t i = 0; i < 2; i++) {
+        char path[4096];
+        kv_err err = {0};
+        rt_exec e;
+        rt_model *m;
+        rt_ctx *c;
+        prof *p;
+        rt_hparams hp;
+        kv_cache_cfg cc;
+        kv_cache_info told;
+        snprintf(path, sizeof path, "%s/tiny/%s.gguf", KV_TEST_DATA, names[i]);
+        if (rt_exec_init(&e, NULL, 1, false, &err) || rt_model_load(path, &e, &m, &err) ||
+            prof_parse(yaml, strlen(yaml), "t.yaml", &p, &err))
+            fail_msg("%s", err.msg);
+        rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+        cfg.profile = p;
+        cfg.n_ctx = 1000;
+        if (rt_ctx_new(m, &cfg, &c, &err) || rt_hparams_read(rt_model_gguf(m), &hp, &err) ||
+            rt_cache_cfg_new(&hp, &cfg, &cc, &err) || kv_cache_size(&cc, &cfg.n_ctx, 1, &told, &err))
+            fail_msg("%s", err.msg);
+        const kv_cache_info real = kv_cache_get_info(rt_ctx_cache(c));
+        assert_memory_equal(&told, &real, sizeof real);
+        const double heads = hp.n_layer * (double)hp.n_kv_head, q8 = hp.n_layer - 1; /* keys in q8_0: one head per layer */
+        assert_true(fabs(real.bits_k - (4.5 * (heads - q8) + 8.5 * q8) / heads) < 1e-9);
+        assert_true(fabs(real.bits_v - (8.5 + 16.0 * (hp.n_layer - 1)) / hp.n_layer) < 1e-9);
+        assert_int_equal(hp.swa, rt_model_hparams(m)->swa);
+        assert_int_equal(hp.n_ctx_train, rt_model_hparams(m)->n_ctx_train);
+        rt_cache_cfg_free(&cc);
+        rt_ctx_free(c);
+        rt_model_free(m);
+        prof_free(p);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_batch_thread_and_cpu_independent),
         cmocka_unit_test(forward_refuses_overflow_and_bad_ids),
         cmocka_unit_test(forward_refuses_tc_without_profile),
+        cmocka_unit_test(forward_stores_as_the_profile_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,6 +180,24 @@ static void pack_without_calibrated_data(void **state) {
     prof_free(back);
 }
 
+/* Calibrated and other heads in one layer: only the calibrated ones have data. */
+static void pack_keeps_heads_apart(void **state) {
+    folder *f = *state;
+    prof *p = tiny(), *back;
+    kv_err err;
+    gguf *g;
+    assert_true(fixture_mix(p));
+    must(prof_pack(f->g, p, f->out, &err), &err);
+    must(gguf_open(f->out, &g, &err), &err);
+    must(prof_from_gguf(g, &back, &err), &err);
+    assert_int_equal(prof_head_k(back, 1, 0).codec, KV_TC);
+    assert_int_equal(prof_head_k(back, 1, 1).codec, KV_Q8_0);
+    assert_same_profile(p, back);
+    gguf_close(g);
+    prof_free(p);
+    prof_free(back);
+}
+
 static void pack_refuses_to_overwrite_its_source(void **state) {
     folder *f = *state;
     prof *p = tiny();
@@ -213,8 +231,8 @@ static void from_gguf_refuses_broken_profiles(void **state) {
     must(prof_format_parts(p, false, &text, &text_len, &err), &err);
     must(prof_format(p, &whole, &whole_len, &err), &err);
     must(prof_blob_encode(p, &frame, &frame_len, &err), &err);
-    const uint32_t one = 1, two = 2;
-    const gguf_set version = {"kvcalib.version", GGUF_U32, &one, 4}, newer = {"kvcalib.version", GGUF_U32, &two, 4},
+    const uint32_t one = 1, newest = 3;
+    const gguf_set version = {"kvcalib.version", GGUF_U32, &one, 4}, newer = {"kvcalib.version", GGUF_U32, &newest, 4},
                    yaml = {"kvcalib.profile", GGUF_STRING, text, text_len},
                    full = {"kvcalib.profile", GGUF_STRING, whole, whole_len},
                    cut = {"kvcalib.profile", GGUF_STRING, text, text_len / 2},
@@ -233,7 +251,7 @@ static void from_gguf_refuses_broken_profiles(void **state) {
         {{version, full}, 2, KV_OK, ""}, /* data inside the text is fine, too */
         {{version}, 1, KV_EFORMAT, "kvcalib.profile"},
         {{yaml, data}, 2, KV_EFORMAT, "kvcalib.version"},
-        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 2, this tool reads version 1"},
+        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 3, this tool reads versions 1 to 2"},
         {{version, bytes, data}, 3, KV_EFORMAT, "kvcalib.profile"},
         {{version, cut, data}, 3, KV_EFORMAT, "out.gguf: kvcalib.profile:"},
         {{version, yaml}, 2, KV_EFORMAT, "data: missing"},
@@ -269,6 +287,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strip_gives_the_original_back, setup, teardown),
         cmocka_unit_test_setup_teardown(pack_replaces_the_profile_that_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(pack_without_calibrated_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(pack_keeps_heads_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(pack_refuses_to_overwrite_its_source, setup, teardown),
         cmocka_unit_test_setup_teardown(from_gguf_without_profile_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(from_gguf_refuses_broken_profiles, setup, teardown),

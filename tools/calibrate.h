@@ -15,7 +15,7 @@ typedef struct calibrate_cfg {
 } calibrate_cfg;
 
 enum {
-    CALIBRATE_TOKENS = 6144, /* fitted on, where the text has so many */
+    CALIBRATE_TOKENS = 6144,  /* fitted on, where the text has so many */
     CALIBRATE_MEASURED = 3072 /* held-out tokens measured on, one chunk at least */
 };
 

@@ -88,9 +88,9 @@ double cli_now(void); /* seconds, monotonic */
 /* "17.3 MiB" into buf (at least 24 bytes); returns buf. */
 char *cli_bytes(double bytes, char *buf);
 
-/* Open the runtime for a tool: exec from --threads/--cpu, model, and the profile that applies: from --profile FILE, else baked
- * into the GGUF; checked against the model. Says in one line on stderr which profile applies (unless quiet). *out is all NULL
- * on failure. */
+/* Open the runtime for a tool: exec from --threads/--cpu, model, and the profile that applies: from --profile NAME or FILE
+ * ("none": none at all), else baked into the GGUF; checked against the model. Says in one line on stderr which profile applies
+ * (unless quiet). *out is all NULL on failure. */
 struct rt_model;
 struct prof;
 typedef struct cli_model {

@@ -19,7 +19,15 @@ typedef struct cli_machine {
 
 /* c: cli_cache * */
 #define CLI_CACHE_ROWS(c)                                                                                                      \
-    {"--profile", NULL, CLI_STR, "FILE", &(c)->profile, 0, 0, "use this profile (YAML), not the one in the model file"},       \
+    {"--profile",                                                                                                              \
+     NULL,                                                                                                                     \
+     CLI_STR,                                                                                                                  \
+     "NAME",                                                                                                                   \
+     &(c)->profile,                                                                                                            \
+     0,                                                                                                                        \
+     0,                                                                                                                        \
+     "use this profile, a file (YAML) or a ready-made one such as balanced, instead of the one in the model file; none: "      \
+     "without"},                                                                                                               \
         {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE",                                                                          \
          &(c)->ctk,        0,      0,         "store keys so, whatever the profile says (without profile: f16)"},              \
         {"--cache-type-v", "-ctv", CLI_CODEC, "TYPE", &(c)->ctv, 0, 0, "store values so, likewise"},                           \

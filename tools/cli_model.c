@@ -1,5 +1,6 @@
 /* Opening a model and the profile that applies to it, the same way in every tool. */
 #include "cli.h"
+#include "cli_profile.h"
 #include "model.h"
 
 #include <string.h>
@@ -17,7 +18,10 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
     kv_status st = rt_exec_init(&e, cpu, n_threads, exact, err);
     if (st || (st = rt_model_load(path, &e, &m.model, err)))
         goto done;
-    st = profile_path ? prof_load(profile_path, &m.profile, err) : prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
+    if (!profile_path)
+        st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
+    else if (strcmp(profile_path, "none"))
+        st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
         goto done;
     if (!quiet && m.profile)

@@ -1,6 +1,7 @@
 /* kvpack: bake a profile into a model file, show the one that is in it, take it out again. */
 #include "atomic_file.h"
 #include "cli.h"
+#include "cli_profile.h"
 #include "gguf.h"
 #include "pack_show.h"
 #include "profile.h"
@@ -15,7 +16,7 @@
 static const char tool[] = "kvpack";
 
 typedef struct options {
-    const char *files[2]; /* MODEL and profile, or one file to show or strip */
+    const char *files[2]; /* MODEL and profile, or what to show or strip */
     const char *out;
     bool show, strip, dry_run, json;
 } options;
@@ -25,79 +26,49 @@ static int parse(options *o, int argc, char **argv) {
         {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "write the result here; replaces what is there, but never the input"},
         {"--dry-run", "-n", CLI_FLAG, NULL, &o->dry_run, 0, 0,
          "check everything and say what would be written, but write nothing"},
-        {"--show", NULL, CLI_FLAG, NULL, &o->show, 0, 0, "show the profile in a packed model, or a profile file"},
+        {"--show", NULL, CLI_FLAG, NULL, &o->show, 0, 0,
+         "show the profile in a packed model, or a profile, with MODEL also what caches cost"},
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0, "with --show: one JSON object on stdout"},
         {"--strip", NULL, CLI_FLAG, NULL, &o->strip, 0, 0, "write the model without its profile: the original, byte for byte"},
         {0},
     };
-    return cli_parse(&(cli_spec){.tool = tool,
-                                 .usage = "MODEL PROFILE --out FILE [--dry-run]\n--show FILE [--json]\n--strip FILE --out FILE",
-                                 .summary =
-                                     "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
-                                     "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
-                                     "they run the original.",
-                                 .examples = "  kvpack model.gguf profile.yaml --out packed.gguf\n"
-                                             "  kvpack model.gguf profile.yaml --dry-run\n"
-                                             "  kvpack --show packed.gguf\n"
-                                             "  kvpack --strip packed.gguf --out model.gguf\n",
-                                 .opts = opts,
-                                 .positional = o->files,
-                                 .n_positional = 2,
-                                 .n_required = 1},
-                     argc, argv);
+    return cli_parse(
+        &(cli_spec){.tool = tool,
+                    .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
+                    .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
+                               "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
+                               "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
+                               "without it, the profile shipped for the model.",
+                    .examples = "  kvpack model.gguf profile.yaml --out packed.gguf\n"
+                                "  kvpack model.gguf profile.yaml --dry-run\n"
+                                "  kvpack model.gguf balanced --out packed.gguf\n"
+                                "  kvpack --show packed.gguf\n"
+                                "  kvpack --strip packed.gguf --out model.gguf\n",
+                    .opts = opts,
+                    .positional = o->files,
+                    .n_positional = 2,
+                    .n_required = 1},
+        argc, argv);
 }
 
 static kv_status check(const options *o, kv_err *err) {
     if (o->show && o->strip)
         return kv_fail(err, KV_EINVAL, "--show and --strip are two different things; choose one");
-    if ((o->show || o->strip) && o->files[1])
-        return kv_fail(err, KV_EINVAL, "%s takes one file, and '%s' is a second", o->show ? "--show" : "--strip", o->files[1]);
+    if (o->strip && o->files[1])
+        return kv_fail(err, KV_EINVAL, "--strip takes one file, and '%s' is a second", o->files[1]);
     if (o->show && (o->out || o->dry_run))
         return kv_fail(err, KV_EINVAL, "--show writes no file: no %s with it", o->out ? "--out" : "--dry-run");
     if (o->json && !o->show)
         return kv_fail(err, KV_EINVAL, "--json goes with --show");
-    if (!o->show && !o->strip && !o->files[1])
-        return kv_fail(err, KV_EINVAL, "no profile: kvpack MODEL PROFILE --out FILE (or --show, --strip)");
     if (!o->show && !o->out && !o->dry_run)
         return kv_fail(err, KV_EINVAL, "where to? Add --out FILE (or --dry-run)");
     return KV_OK;
 }
 
-/* Shape of a model from its keys. Key names carry the architecture: "llama.block_count". */
-static kv_status read_shape(const gguf *g, pack_shape *s, kv_err *err) {
-    gguf_str arch = {0};
-    uint32_t heads = 0, width = 0;
-    kv_status st = gguf_get_str(g, "general.architecture", true, &arch, err);
-    if (st)
-        return st;
-    *s = (pack_shape){0};
-    const struct {
-        const char *name;
-        bool required;
-        uint32_t *value;
-    } keys[] = {{"block_count", true, &s->n_layer},
-                {"attention.head_count", true, &heads},
-                {"attention.head_count_kv", false, &s->n_kv_head},
-                {"embedding_length", true, &width},
-                {"attention.key_length", false, &s->head_dim},
-                {"attention.sliding_window", false, &s->sliding_window}};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        char key[128];
-        snprintf(key, sizeof key, "%.*s.%s", (int)(arch.len < 60 ? arch.len : 60), arch.s, keys[i].name);
-        if ((st = gguf_get_u32(g, key, keys[i].required, keys[i].value, err)))
-            return st;
-    }
-    if (!s->n_kv_head)
-        s->n_kv_head = heads;
-    if (!s->head_dim && heads)
-        s->head_dim = width / heads;
-    return KV_OK;
-}
-
-static kv_status check_match(const gguf *g, const prof *p, const pack_shape *s, const char *where, kv_err *err) {
+static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp, const char *where, kv_err *err) {
     char hash[33];
     kv_status st = gguf_model_hash(g, hash, err);
-    return st ? st : prof_matches(p, hash, s->n_layer, s->n_kv_head, s->head_dim, where, err);
+    return st ? st : prof_matches(p, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
 }
 
 static bool has_profile(const gguf *g) {
@@ -121,27 +92,31 @@ static bool is_gguf(const char *path) {
     return yes;
 }
 
+/* Of a packed model, or of a profile, alone or with the model that it is for. */
 static kv_status show(const options *o, kv_err *err) {
-    const char *path = o->files[0];
+    const bool swapped = o->files[1] && is_gguf(o->files[0]);
+    const char *first = o->files[swapped], *model = o->files[1] ? o->files[!swapped] : is_gguf(first) ? first : NULL;
+    char path[CLI_PROFILE_PATH];
     gguf *g = NULL;
     prof *p = NULL;
-    pack_shape shape;
+    rt_hparams hp;
     kv_status st;
-    if (is_gguf(path)) {
-        if ((st = gguf_open(path, &g, err)) || (st = prof_from_gguf(g, &p, err)))
+    snprintf(path, sizeof path, "%s", first);
+    if (model && ((st = gguf_open(model, &g, err)) || (st = rt_hparams_read(g, &hp, err))))
+        goto done;
+    if (model == first) {
+        if ((st = prof_from_gguf(g, &p, err)))
             goto done;
         if (!p) {
-            st = kv_fail(err, KV_EFORMAT, "%s: holds no profile; kvpack MODEL PROFILE --out FILE puts one in", path);
+            st = kv_fail(err, KV_EFORMAT, "%s: holds no profile; kvpack MODEL PROFILE --out FILE puts one in", first);
             goto done;
         }
-        if ((st = read_shape(g, &shape, err)) || (st = check_match(g, p, &shape, path, err)))
-            goto done;
-    } else {
-        if ((st = prof_load(path, &p, err)))
-            goto done;
-        shape = (pack_shape){.n_layer = p->n_layer, .n_kv_head = p->n_kv_head, .head_dim = p->head_dim};
+    } else if ((st = cli_find_profile(first, &p, path, err))) {
+        goto done;
     }
-    st = (o->json ? pack_show_json : pack_show_text)(p, &shape, path, err);
+    if (model && (st = check_match(g, p, &hp, path, err)))
+        goto done;
+    st = (o->json ? pack_show_json : pack_show_text)(p, model ? &hp : NULL, path, err);
 done:
     prof_free(p);
     gguf_close(g);
@@ -167,42 +142,64 @@ static kv_status strip(const options *o, kv_err *err) {
 
 /* ---- pack ---- */
 
-static kv_status say(const options *o, const gguf *g, const prof *p, const pack_shape *shape, kv_err *err) {
+static kv_status say(const options *o, const gguf *g, const prof *p, const rt_hparams *hp, kv_err *err) {
     size_t added;
     struct stat file;
     char whole[24], part[24], head[600];
-    kv_status st = prof_pack_bytes(p, &added, err);
-    if (st)
+    pack_token token;
+    kv_status st;
+    if ((st = prof_pack_bytes(p, &added, err)) || (st = pack_token_bytes(p, hp, &token, err)))
         return st;
     if (stat(o->files[0], &file))
         return kv_fail(err, KV_EIO, "%s: %s", o->files[0], strerror(errno));
-    const double now = pack_token_bytes(p, shape, false), f16 = pack_token_bytes(p, shape, true);
     snprintf(head, sizeof head, "%.500s: model %s, profile %s (%.2f %% of it)%s", o->out ? o->out : "dry run",
              cli_bytes((double)file.st_size, whole), cli_bytes((double)added, part),
              100.0 * (double)added / (double)file.st_size, has_profile(g) ? ", in place of the one that was there" : "");
     if (o->dry_run)
-        printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, now, f16,
-               f16 / now);
+        printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, token.bytes,
+               token.f16, token.f16 / token.bytes);
     else
-        cli_note(tool, "%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller)", head, now, f16, f16 / now);
+        cli_note(tool, "%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller)", head, token.bytes, token.f16,
+                 token.f16 / token.bytes);
+    return KV_OK;
+}
+
+/* The profile that was named, else the one shipped for the model. */
+static kv_status get_profile(const options *o, const gguf *g, const rt_hparams *hp, prof **p, char *path, kv_err *err) {
+    char hash[33];
+    kv_status st;
+    if (o->files[1]) {
+        if ((st = cli_find_profile(o->files[1], p, path, err)))
+            return st;
+        return check_match(g, *p, hp, path, err);
+    }
+    if ((st = gguf_model_hash(g, hash, err)))
+        return st;
+    if (!(*p = cli_shipped_profile(tool, hash, hp, path)))
+        return kv_fail(err, KV_EINVAL,
+                       "no profile was given, and none is shipped for this model (hash %s): make one (kvcalib %s --out "
+                       "PROFILE), or name a ready-made one such as balanced (kvpack %s balanced --out FILE)",
+                       hash, o->files[0], o->files[0]);
+    cli_note(tool, "profile %s is for this model and applies; name another one to have that", path);
     return KV_OK;
 }
 
 static kv_status pack(const options *o, kv_err *err) {
+    char path[CLI_PROFILE_PATH];
     gguf *g = NULL;
     prof *p = NULL;
-    pack_shape shape;
+    rt_hparams hp;
     kv_status st;
-    if ((st = gguf_open(o->files[0], &g, err)) || (st = prof_load(o->files[1], &p, err)) || (st = read_shape(g, &shape, err)) ||
-        (st = check_match(g, p, &shape, o->files[1], err)))
+    if ((st = gguf_open(o->files[0], &g, err)) || (st = rt_hparams_read(g, &hp, err)) ||
+        (st = get_profile(o, g, &hp, &p, path, err)))
         goto done;
-    if (o->out && (same_file(o->out, o->files[0]) || same_file(o->out, o->files[1]))) {
+    if (o->out && (same_file(o->out, o->files[0]) || same_file(o->out, path))) {
         st = kv_fail(err, KV_EINVAL, "--out %s is the input itself; choose another name", o->out);
         goto done;
     }
     if (!o->dry_run && (st = prof_pack(g, p, o->out, err)))
         goto done;
-    st = say(o, g, p, &shape, err);
+    st = say(o, g, p, &hp, err);
 done:
     prof_free(p);
     gguf_close(g);

@@ -1,6 +1,7 @@
 /* kvrun: talk to a model, or let it answer once. Answers go to stdout, everything else to stderr. */
 #include "chat_ui.h"
 #include "cli_cache.h"
+#include "cli_profile.h"
 
 #include "atomic_file.h"
 
@@ -49,17 +50,19 @@ static int parse(options *o, int argc, char **argv) {
         {0},
     };
     return cli_parse(
-        &(cli_spec){.tool = tool,
-                    .usage = "MODEL [-p TEXT] [options]",
-                    .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
-                               "pipe, every line is a turn. The profile that kvpack put into the model applies by itself.",
-                    .examples = "  kvrun packed.gguf\n"
-                                "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
-                                "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
-                    .opts = opts,
-                    .positional = &o->positional,
-                    .n_positional = 1,
-                    .n_required = 0},
+        &(cli_spec){
+            .tool = tool,
+            .usage = "MODEL [-p TEXT] [options]",
+            .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
+                       "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
+                       "shipped for the model.",
+            .examples = "  kvrun packed.gguf\n"
+                        "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
+                        "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
+            .opts = opts,
+            .positional = &o->positional,
+            .n_positional = 1,
+            .n_required = 0},
         argc, argv);
 }
 
@@ -76,12 +79,15 @@ static kv_status check(options *o, kv_err *err) {
 }
 
 /* One line: which profile applies, and what the cache costs now and as f16. */
-static void say_cache(const cli_cache *o, const prof *p, gen *g) {
+static void say_cache(const cli_cache *o, const prof *p, const char *shipped, gen *g) {
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
-    char now[24], f16[24], source[512] = "no profile, f16 cache";
+    char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
     const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0;
     if (p && o->ctk >= 0 && o->ctv >= 0)
         snprintf(source, sizeof source, "profile overridden");
+    else if (p && *shipped)
+        snprintf(source, sizeof source, "profile %s is for this model and applies%s (--profile none: without)", shipped,
+                 override ? ", changed by options" : "");
     else if (p)
         snprintf(source, sizeof source, "profile %s applies%s", o->profile ? o->profile : "in the model file",
                  override ? ", changed by options" : "");
@@ -150,6 +156,7 @@ int main(int argc, char **argv) {
                  .min_p = s.min_p};
     kv_err err = {0};
     cli_model m = {0};
+    char shipped[CLI_PROFILE_PATH] = "";
     gen *g = NULL;
     chat_format *format = NULL;
     int code = parse(&o, argc, argv);
@@ -163,6 +170,9 @@ int main(int argc, char **argv) {
     if (st)
         goto done;
     const rt_hparams *hp = rt_model_hparams(m.model);
+    const bool all_by_option = o.cache.ctk >= 0 && o.cache.ctv >= 0;
+    if (!m.profile && !o.cache.profile && !all_by_option)
+        m.profile = cli_shipped_profile(tool, rt_model_hash(m.model), hp, shipped);
     gen_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
                    .sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0},
                    .shift = o.shift,
@@ -171,10 +181,17 @@ int main(int argc, char **argv) {
     cfg.sampling.seed = o.seed >= 0 ? (uint64_t)o.seed : (uint64_t)time(NULL);
     if (cfg.ctx.n_ctx > hp->n_ctx_train)
         cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", cfg.ctx.n_ctx, hp->n_ctx_train);
-    if ((st = gen_new(m.model, &cfg, &g, &err)))
+    st = gen_new(m.model, &cfg, &g, &err);
+    if (st == KV_ERANGE && *shipped) { /* found out only now: its transforms cannot be inverted */
+        cli_note(tool, "warning: the profile shipped for this model is left aside: %s: %s", shipped, err.msg);
+        prof_free(m.profile);
+        cfg.ctx.profile = m.profile = NULL;
+        st = gen_new(m.model, &cfg, &g, &err);
+    }
+    if (st)
         goto done;
     format = chat_detect(rt_model_gguf(m.model));
-    say_cache(&o.cache, m.profile, g);
+    say_cache(&o.cache, m.profile, shipped, g);
     if (o.verbose)
         say_model(m.model, format, cfg.sampling.seed);
     code = run(&o, m.model, format, g, &err);

@@ -1,3 +1,4 @@
+/* The profile as text. */
 #include "pack_show.h"
 
 #include "cli.h"
@@ -5,51 +6,59 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jansson.h>
+/* ---- what holds for all layers ---- */
 
-enum { FIRST_SIZE = 4096, LAST_SIZE = 128 * 1024, DIGITS = 9 };
-
-double pack_token_bytes(const prof *p, const pack_shape *shape, bool f16) {
-    double bits = 0;
-    for (uint32_t l = 0; l < shape->n_layer; l++)
-        bits += f16 ? 16 + 16 : (double)prof_layer_k(p, l).bits + (double)prof_layer_v(p, l).bits;
-    return bits / 8 * shape->n_kv_head * shape->head_dim;
+static void show_codec(const char *name, prof_head h) {
+    printf("%s %s", name, kv_codec_names[h.codec].name);
+    if (h.bits > 0)
+        printf(" (%.4g bits)", (double)h.bits);
 }
 
-/* A cache of n tokens: sinks and window in f16, the others encoded. */
-static double cache_bytes(const prof *p, const pack_shape *shape, uint32_t n) {
-    uint32_t exact = p->sinks + p->window < n ? p->sinks + p->window : n;
-    return exact * pack_token_bytes(p, shape, true) + (n - exact) * pack_token_bytes(p, shape, false);
+static void show_policy(const prof *p, const rt_hparams *hp) {
+    char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT];
+    printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
+    if (p->layers)
+        return;
+    prof by_default = *p;
+    by_default.n_override = 0;
+    show_codec("codecs    K", pack_head(&by_default, hp, false, 0, 0));
+    show_codec(", V", pack_head(&by_default, hp, true, 0, 0));
+    printf(p->n_override ? ", but\n" : " in every layer\n");
+    for (uint32_t i = 0; i < p->n_override; i++) {
+        const prof_override *o = &p->overrides[i];
+        prof_ranges_format(&o->layers, layers);
+        prof_ranges_format(&o->heads, heads);
+        printf("          in %s%s%s%s:", o->layers.n ? "layers " : "every layer", layers, o->heads.n ? ", KV heads " : "",
+               heads);
+        if (o->k.set)
+            printf(" K %s", kv_codec_names[o->k.codec].name);
+        if (o->v.set)
+            printf("%s V %s", o->k.set ? "," : "", kv_codec_names[o->v.codec].name);
+        putchar('\n');
+    }
 }
 
-static bool known(const pack_shape *shape) {
-    return shape->n_layer && shape->n_kv_head && shape->head_dim;
-}
-
-static uint32_t shown_layers(const prof *p) {
-    return p->layers ? p->n_layer : 0;
-}
-
-/* ---- text ---- */
-
-static void show_identity(const prof *p, const char *where) {
+static void show_identity(const prof *p, const rt_hparams *hp, const char *where) {
     printf("%s\n", where);
     if (p->model_name[0] || p->model_hash[0])
         printf("model     %s (%s), hash %s\n", p->model_name[0] ? p->model_name : "unnamed", p->arch[0] ? p->arch : "?",
                p->model_hash[0] ? p->model_hash : "none");
     else
         printf("model     any\n");
-    if (p->n_layer && p->n_head)
+    if (hp)
+        printf("shape     %u layers, %u heads, %u KV heads of %u; trained for %u tokens\n", hp->n_layer, hp->n_head,
+               hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
+    else if (p->n_layer && p->n_head)
         printf("shape     %u layers, %u heads, %u KV heads of %u\n", p->n_layer, p->n_head, p->n_kv_head, p->head_dim);
     if (p->calib_tokens)
         printf("made      by kvcalib %s from %u tokens in chunks of %u (text %.8s), target %g bits, seed %llu\n",
                p->tool_version, p->calib_tokens, p->calib_ctx, p->text_hash, p->target_bits, (unsigned long long)p->seed);
     else
         printf("made      by hand\n");
-    printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
-    if (!p->layers)
-        printf("codecs    K %s (%g bits), V %s (%g bits) in every layer\n", kv_codec_names[p->default_k].name,
-               (double)prof_layer_k(p, 0).bits, kv_codec_names[p->default_v].name, (double)prof_layer_v(p, 0).bits);
+    if (p->aim_bits > 0)
+        printf("aim       of kvcalib --preset: %g bits\n", p->aim_bits);
+    if (p->aim_kld > 0)
+        printf("aim       of kvcalib --preset: KLD %g\n", p->aim_kld);
 }
 
 static void show_measured(const prof *p) {
@@ -63,126 +72,120 @@ static void show_measured(const prof *p) {
     }
 }
 
-static void show_layers(const prof *p) {
-    if (!shown_layers(p))
-        return;
-    printf("\nlayer  K           V           entropy, bits      budget\n");
-    for (uint32_t i = 0; i < p->n_layer; i++) {
-        const prof_layer *l = &p->layers[i];
-        printf("%5u  %-5s%5.2f  %-5s%5.2f", i, kv_codec_names[l->k.codec].name, (double)l->k.bits,
-               kv_codec_names[l->v.codec].name, (double)l->v.bits);
-        if (l->entropy) {
-            float least = l->entropy[0], most = l->entropy[0];
-            double sum = 0;
-            for (uint32_t h = 0; h < p->n_head; h++) {
-                least = l->entropy[h] < least ? l->entropy[h] : least;
-                most = l->entropy[h] > most ? l->entropy[h] : most;
-                sum += (double)l->entropy[h];
-            }
-            printf("  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
+/* ---- layer by layer ---- */
+
+enum { BAR = 18 };
+
+/* Bits that one mark of a bar stands for, so that the longest bar fits. */
+static double mark_bits(const prof *p, const rt_hparams *hp) {
+    double most = 0, mark = 0.25;
+    for (uint32_t l = 0; l < pack_n_layers(p, hp); l++)
+        for (int v = 0; v < 2; v++) {
+            const double bits = pack_sum(p, hp, v, l).bits;
+            most = bits > most ? bits : most;
         }
-        if (l->budget)
+    while (most > mark * BAR)
+        mark *= 2;
+    return mark;
+}
+
+static void show_lane(pack_lane lane, double mark, bool last) {
+    char bar[BAR + 1] = "", bits[16] = "?";
+    memset(bar, '#', (size_t)(lane.bits / mark + 0.5));
+    if (lane.bits > 0)
+        snprintf(bits, sizeof bits, "%.2f", lane.bits);
+    printf("  %-7s%5s %-*s", lane.mixed ? "mixed" : kv_codec_names[lane.codec].name, bits, last ? 0 : BAR, bar);
+}
+
+static void show_entropy(const prof *p, const prof_layer *l) {
+    float least = l->entropy[0], most = l->entropy[0];
+    double sum = 0;
+    for (uint32_t h = 0; h < p->n_head; h++) {
+        least = l->entropy[h] < least ? l->entropy[h] : least;
+        most = l->entropy[h] > most ? l->entropy[h] : most;
+        sum += (double)l->entropy[h];
+    }
+    printf("  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
+}
+
+static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_lane lane) {
+    printf("       %s heads", v ? "V" : "K");
+    for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
+        const prof_head head = pack_head(p, hp, v, layer, h);
+        printf("%s %.2f", h ? "," : "", (double)head.bits);
+        if (lane.mixed)
+            printf(" %s", kv_codec_names[head.codec].name);
+    }
+    putchar('\n');
+}
+
+static void show_layers(const prof *p, const rt_hparams *hp) {
+    const uint32_t n = pack_n_layers(p, hp);
+    const double mark = mark_bits(p, hp);
+    const bool has_entropy = p->layers && p->layers[0].entropy;
+    if (!n)
+        return;
+    printf("\nlayer  K        bits %-*s  V        bits", BAR, "");
+    if (has_entropy)
+        printf(" %-*s  entropy, bits       budget", BAR, "");
+    putchar('\n');
+    for (uint32_t i = 0; i < n; i++) {
+        const prof_layer *l = p->layers ? &p->layers[i] : NULL;
+        printf("%5u", i);
+        for (int v = 0; v < 2; v++)
+            show_lane(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
+        if (l && l->entropy)
+            show_entropy(p, l);
+        if (l && l->budget)
             printf("%*u", l->entropy ? 8 : 27, l->budget);
         putchar('\n');
+        for (int v = 0; v < 2; v++) {
+            const pack_lane lane = pack_sum(p, hp, v, i);
+            if (lane.uneven)
+                show_heads(p, hp, i, v, lane);
+        }
     }
-    printf("entropy: mean over heads (least..most); budget: PyramidKV advice in tokens, not applied\n");
+    printf("# is %g bits", mark);
+    printf(has_entropy ? "; entropy: mean over heads (least..most); budget: PyramidKV advice in tokens, not applied\n" : "\n");
 }
 
-static void show_sizes(const prof *p, const pack_shape *shape) {
-    if (!known(shape))
-        return;
-    const double now = pack_token_bytes(p, shape, false), f16 = pack_token_bytes(p, shape, true);
+/* ---- sizes ---- */
+
+static kv_status show_sizes(const prof *p, const rt_hparams *hp, kv_err *err) {
+    kv_cache_info info[PACK_SIZES];
+    pack_token token;
     char a[24], b[24];
-    printf("\nan encoded token takes %.0f bytes, in f16 %.0f: %.2f times smaller\n\n", now, f16, f16 / now);
-    printf("tokens          f16  this profile\n");
-    for (uint32_t n = FIRST_SIZE; n <= LAST_SIZE; n *= 2)
-        printf("%5uK  %11s  %12s\n", n / 1024, cli_bytes(n * f16, a), cli_bytes(cache_bytes(p, shape, n), b));
-    if (shape->sliding_window)
-        printf("some layers slide over %u tokens and hold no more than that: the whole takes less, in f16 too\n",
-               shape->sliding_window);
+    kv_status st = pack_token_bytes(p, hp, &token, err);
+    if (st)
+        return st;
+    putchar('\n');
+    if (token.bytes > 0)
+        printf("an encoded token takes %.0f bytes, in f16 %.0f: %.2f times smaller\n", token.bytes, token.f16,
+               token.f16 / token.bytes);
+    if (!hp) {
+        printf("%scache sizes depend on the model: kvpack --show PROFILE MODEL, or pack it and show that\n",
+               token.bytes > 0 ? "" : "bytes per token and ");
+        return KV_OK;
+    }
+    if ((st = pack_sizes(p, hp, info, err)))
+        return st;
+    printf("\ntokens          f16  this profile  times smaller\n");
+    for (uint32_t i = 0; i < PACK_SIZES; i++)
+        printf("%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, cli_bytes((double)info[i].bytes_f16, a),
+               cli_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
+    printf("all that a context allocates for keys and values: encoded, window, first tokens, and what %d at once need\n",
+           PACK_BATCH);
+    if (hp->swa)
+        printf("%u of %u layers slide over %u tokens and hold no more than those, in f16 too\n",
+               hp->n_layer - hp->n_layer / hp->swa_every, hp->n_layer, hp->swa);
+    return KV_OK;
 }
 
-kv_status pack_show_text(const prof *p, const pack_shape *shape, const char *where, kv_err *err) {
-    show_identity(p, where);
+kv_status pack_show_text(const prof *p, const rt_hparams *hp, const char *where, kv_err *err) {
+    show_identity(p, hp, where);
+    show_policy(p, hp);
     show_measured(p);
-    show_layers(p);
-    show_sizes(p, shape);
-    return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;
-}
-
-/* ---- JSON ---- */
-
-static json_t *text_or_null(const char *s) {
-    return *s ? json_string(s) : json_null();
-}
-
-static json_t *floats(const float *v, uint32_t n) {
-    json_t *list = json_array();
-    for (uint32_t i = 0; v && i < n; i++)
-        json_array_append_new(list, json_real((double)v[i]));
-    return list;
-}
-
-static json_t *json_kv(prof_kv kv) {
-    return json_pack("{s:s, s:f}", "codec", kv_codec_names[kv.codec].name, "bits", (double)kv.bits);
-}
-
-static json_t *json_measured(const prof *p) {
-    json_t *list = json_array();
-    for (uint32_t i = 0; i < p->n_measured; i++) {
-        const prof_measured *m = &p->measured[i];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
-                                              (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se",
-                                              m->kld_se, "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k,
-                                              "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token",
-                                              m->f16_bytes_per_token));
-    }
-    return list;
-}
-
-static json_t *json_layers(const prof *p) {
-    json_t *list = json_array();
-    for (uint32_t i = 0; i < shown_layers(p); i++)
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I}", "k", json_kv(p->layers[i].k), "v",
-                                              json_kv(p->layers[i].v), "entropy", floats(p->layers[i].entropy, p->n_head),
-                                              "importance", floats(p->layers[i].importance, p->n_kv_head), "budget",
-                                              (json_int_t)p->layers[i].budget));
-    return list;
-}
-
-static json_t *json_token_bytes(const prof *p, const pack_shape *shape, bool f16) {
-    return known(shape) ? json_real(pack_token_bytes(p, shape, f16)) : json_null();
-}
-
-static json_t *json_sizes(const prof *p, const pack_shape *shape) {
-    json_t *list = json_array();
-    for (uint32_t n = FIRST_SIZE; known(shape) && n <= LAST_SIZE; n *= 2)
-        json_array_append_new(list, json_pack("{s:i, s:f, s:f}", "tokens", (int)n, "f16_bytes",
-                                              n * pack_token_bytes(p, shape, true), "bytes", cache_bytes(p, shape, n)));
-    return list;
-}
-
-kv_status pack_show_json(const prof *p, const pack_shape *shape, const char *where, kv_err *err) {
-    json_t *model = json_pack("{s:o, s:o, s:o, s:i, s:i, s:i, s:i}", "hash", text_or_null(p->model_hash), "name",
-                              text_or_null(p->model_name), "arch", text_or_null(p->arch), "layers", (int)shape->n_layer,
-                              "heads", (int)p->n_head, "kv_heads", (int)shape->n_kv_head, "head_dim", (int)shape->head_dim);
-    json_t *made =
-        json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:f}", "tool", text_or_null(p->tool_version), "text",
-                  text_or_null(p->text_hash), "tokens", (json_int_t)p->calib_tokens, "ctx", (json_int_t)p->calib_ctx,
-                  "entropy_sinks", (json_int_t)p->entropy_sinks, "seed", (json_int_t)p->seed, "target_bits", p->target_bits);
-    json_t *policy = json_pack("{s:i, s:i}", "sinks", (int)p->sinks, "window", (int)p->window);
-    if (!p->layers) {
-        json_object_set_new(policy, "k", json_kv(prof_layer_k(p, 0)));
-        json_object_set_new(policy, "v", json_kv(prof_layer_v(p, 0)));
-    }
-    json_t *all = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file", where, "version", PROF_VERSION,
-                            "model", model, "made", made, "policy", policy, "measured", json_measured(p), "layers",
-                            json_layers(p), "bytes_per_token", json_token_bytes(p, shape, false), "f16_bytes_per_token",
-                            json_token_bytes(p, shape, true), "cache", json_sizes(p, shape));
-    if (!all)
-        return kv_fail(err, KV_EFORMAT, "%s: cannot be shown as JSON (is its path UTF-8?)", where);
-    int failed =
-        json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout);
-    json_decref(all);
-    return failed ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;
+    show_layers(p, hp);
+    kv_status st = show_sizes(p, hp, err);
+    return st ? st : fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;
 }

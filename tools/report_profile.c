@@ -9,23 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With heads only where they are in use. */
-static prof_kv stored(const prof *p, uint32_t layer, int side) {
-    prof_kv kv = side ? prof_layer_v(p, layer) : prof_layer_k(p, layer);
-    if (kv.codec != KV_TC)
-        kv.heads = NULL;
-    return kv;
+static prof_head stored(const prof *p, uint32_t layer, uint32_t head, int side) {
+    return side ? prof_head_v(p, layer, head) : prof_head_k(p, layer, head);
 }
 
 float head_bits(const prof *p, uint32_t layer, uint32_t head, int side) {
-    const prof_kv kv = stored(p, layer, side);
-    if (!kv.heads)
-        return kv.bits;
-    const prof_tc *t = &kv.heads[head];
-    unsigned sum = 16; /* the gain */
-    for (uint32_t i = 0; i < t->dim; i++)
-        sum += t->bits[i];
-    return t->dim ? (float)sum / (float)t->dim : NAN;
+    const prof_head h = stored(p, layer, head, side);
+    return h.tc         ? (float)prof_tc_vector_bits(h.tc) / (float)h.tc->dim
+           : h.bits > 0 ? h.bits
+                        : (float)kv_codec_bits(h.codec, !side, p->head_dim);
 }
 
 /* ---- bits ---- */
@@ -117,7 +109,8 @@ static int falling(const void *a, const void *b) {
 static uint32_t count_heads(const prof *p, int side) {
     uint32_t n = 0;
     for (uint32_t l = 0; l < p->n_layer; l++)
-        n += stored(p, l, side).heads ? p->n_kv_head : 0;
+        for (uint32_t h = 0; h < p->n_kv_head; h++)
+            n += stored(p, l, h, side).tc != NULL;
     return n;
 }
 
@@ -142,10 +135,13 @@ static bool gather(const prof *p, int side, rep_spectra *s, float **variance, fl
         return false;
     uint32_t at = 0;
     for (uint32_t l = 0; l < p->n_layer; l++) {
-        const prof_kv kv = stored(p, l, side);
-        for (uint32_t h = 0; kv.heads && h < p->n_kv_head; h++, at++)
-            if (kv.heads[h].dim == s->dim)
-                head_spectrum(&kv.heads[h], *variance + (size_t)at * s->dim, *bits + (size_t)at * s->dim);
+        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+            const prof_tc *t = stored(p, l, h, side).tc;
+            if (!t)
+                continue;
+            head_spectrum(t, *variance + (size_t)at * s->dim, *bits + (size_t)at * s->dim);
+            at++;
+        }
     }
     s->variance = *variance;
     s->bits = *bits;
@@ -195,10 +191,10 @@ kv_status rep_profile_sections(FILE *f, const prof *p, kv_err *err) {
 
 static double mean_bits(const prof *p, int side) {
     double sum = 0;
-    const uint32_t n = p->layers ? p->n_layer : 1;
-    for (uint32_t l = 0; l < n; l++)
-        sum += (double)stored(p, l, side).bits;
-    return sum / n;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++)
+            sum += (double)head_bits(p, l, h, side);
+    return sum / ((double)p->n_layer * p->n_kv_head);
 }
 
 static void cards(FILE *f, const prof *p) {

@@ -191,9 +191,14 @@ int sweep_codec(const sweep_setting *s, bool values) {
     const int chosen = values ? s->cfg.ctv : s->cfg.ctk;
     if (chosen >= 0 || !p)
         return chosen >= 0 ? chosen : KV_F16;
-    const int first = values ? (int)prof_layer_v(p, 0).codec : (int)prof_layer_k(p, 0).codec;
-    for (uint32_t i = 1; p->layers && i < p->n_layer; i++)
-        if ((int)(values ? prof_layer_v(p, i) : prof_layer_k(p, i)).codec != first)
+    prof_head (*head)(const prof *, uint32_t, uint32_t) = values ? prof_head_v : prof_head_k;
+    const int first = (int)head(p, 0, 0).codec;
+    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++)
+            if ((int)head(p, l, h).codec != first)
+                return SWEEP_MIXED;
+    for (uint32_t i = 0; i < p->n_override; i++)
+        if ((values ? p->overrides[i].v : p->overrides[i].k).set)
             return SWEEP_MIXED;
     return first;
 }

@@ -1,0 +1,68 @@
+/* Which cache a model's context gets: options over profile over f16, head by head. Needs no weights, so that sizes can be told
+ * of a model that is not loaded. */
+#include "model_internal.h"
+
+#include <stdlib.h>
+
+/* The codec of K or V of every head: the override, else the profile's, else f16. */
+static kv_status select_codecs(const rt_hparams *hp, const rt_ctx_cfg *cfg, bool is_k, kv_codec_sel *sel, kv_err *err) {
+    const prof *p = cfg->profile;
+    const int override = is_k ? cfg->ctk : cfg->ctv;
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        for (uint32_t g = 0; g < hp->n_kv_head; g++) {
+            kv_codec_sel *s = &sel[l * hp->n_kv_head + g];
+            const prof_head h = !p ? (prof_head){.codec = KV_F16} : is_k ? prof_head_k(p, l, g) : prof_head_v(p, l, g);
+            s->id = override >= 0 ? (kv_codec_id) override : h.codec;
+            s->tc = h.tc;
+            if (s->id == KV_TC && !s->tc)
+                return kv_fail(err, KV_EINVAL, "codec 'tc' needs a calibrated profile (make one with kvcalib)");
+        }
+    return KV_OK;
+}
+
+/* What an option says, else the profile, else nothing. */
+static uint32_t choose(int option, const prof *p, uint32_t of_profile) {
+    return option >= 0 ? (uint32_t)option : p ? of_profile : 0;
+}
+
+kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err) {
+    const prof *p = cfg->profile;
+    const uint32_t n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
+    const uint32_t n_batch = cfg->n_batch ? cfg->n_batch : 512;
+    const size_t n = (size_t)hp->n_layer * hp->n_kv_head;
+    kv_codec_sel *k = calloc(n, sizeof *k), *v = calloc(n, sizeof *v);
+    uint32_t *swa = calloc(hp->n_layer, sizeof *swa);
+    kv_status st = KV_OK;
+    *out = (kv_cache_cfg){
+        .n_layer = hp->n_layer,
+        .n_head = hp->n_head,
+        .n_kv_head = hp->n_kv_head,
+        .head_dim = hp->head_dim,
+        .n_ctx = n_ctx,
+        .n_batch = n_batch < n_ctx ? n_batch : n_ctx,
+        .sinks = choose(cfg->sinks, p, p ? p->sinks : 0),
+        .window = choose(cfg->window, p, p ? p->window : 0),
+        .swa = swa,
+        .k = k,
+        .v = v,
+    };
+    if (!k || !v || !swa) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the codecs of %u layers", hp->n_layer);
+        goto done;
+    }
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        swa[l] = rt_layer_swa(hp, l) ? hp->swa : 0;
+    if (!(st = select_codecs(hp, cfg, true, k, err)))
+        st = select_codecs(hp, cfg, false, v, err);
+done:
+    if (st)
+        rt_cache_cfg_free(out);
+    return st;
+}
+
+void rt_cache_cfg_free(kv_cache_cfg *cfg) {
+    free((void *)cfg->k);
+    free((void *)cfg->v);
+    free((void *)cfg->swa);
+    *cfg = (kv_cache_cfg){0};
+}
