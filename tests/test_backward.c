@@ -18,7 +18,7 @@ static rt_model *load(const char *name, const char *cpu, int n_threads, bool exa
     char path[4096];
     kv_err err = {0};
     rt_exec e;
-    rt_model *m;
+    rt_model *m = NULL;
     snprintf(path, sizeof path, "%s/tiny/%s.gguf", KV_TEST_DATA, name);
     if (rt_exec_init(&e, cpu, n_threads, exact, &err) || rt_model_load(path, &e, &m, &err))
         fail_msg("%s", err.msg);
