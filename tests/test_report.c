@@ -48,7 +48,7 @@ static const char *close_sink(sink *s) {
 }
 
 static char *page_of(const prof *p, const report_origin *o) {
-    char path[] = "report_test_XXXXXX", *text;
+    char path[] = "report_test_XXXXXX", *text = NULL;
     size_t len;
     kv_err err = {0};
     int fd = mkstemp(path);
