@@ -152,8 +152,10 @@ static void cli_refuses_numbers_out_of_range(void **state) {
 
 static void cli_refuses_unknown_cache_types(void **state) {
     (void)state;
-    COMPLAINS("probe: error: --cache-type-k: 'q5' is not a cache type; known are f32, f16, q8_0, q4_0, tc\n", "m", "-ctk",
-              "q5");
+    COMPLAINS("probe: error: --cache-type-k: 'q5' is not a cache type; known are f32, f16, q8_0, q4_0, q4_0h, turbo2, turbo3, "
+              "turbo4, turbo3q, "
+              "polar4, kivi2, kivi4, tc\n",
+              "m", "-ctk", "q5");
 }
 
 static void cli_suggests_the_nearest_option(void **state) {
@@ -187,7 +189,9 @@ static void cli_help_shows_every_row_and_default(void **state) {
                                          "\nWhat to read\n",
                                          "  -c, --ctx N                tokens of context [512]\n",
                                          "  --bits B                   bits per element [4]\n",
-                                         "  -ctk, --cache-type-k TYPE  f32, f16, q8_0, q4_0, tc: type of the keys\n",
+                                         "  -ctk, --cache-type-k TYPE  f32, f16, q8_0, q4_0, q4_0h, turbo2, turbo3,\n"
+                                         "                             turbo4, turbo3q, polar4, kivi2, kivi4, tc: type of\n"
+                                         "                             the keys\n",
                                          "\nWhat to make of it\n",
                                          "  -h, --help                 this page\n",
                                          "  probe model.gguf\n",
