@@ -45,7 +45,7 @@ typedef struct cal_cfg {
 } cal_cfg;
 
 /* What worked best: docs/codec.md. */
-#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.3, .exponent = 0.8, .search = trellis_search, .n_threads = 1})
+#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search, .n_threads = 1})
 
 /* Solve transforms, allocate bits and fit codebooks for every head; fills p's layers (codec tc, bits, entropy, importance,
  * budget), rounded to storage precision. p: from prof_new with the same shape. progress (may be NULL) is called with 0..1 and

@@ -35,7 +35,7 @@ static int nearest_gain(double rms) {
 }
 
 void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]) {
-    static const int offset[TRELLIS_TRIALS] = {0, -1, 1, -2, 2, -3, 3, 5};
+    static const int offset[TRELLIS_TRIALS] = {0, -2, 2, 4};
     int base = nearest_gain(rms);
     for (int i = 0; i < TRELLIS_TRIALS; i++) {
         int code = base + offset[i];

@@ -22,7 +22,7 @@ enum {
     TRELLIS_WINDOWS = 2 * TRELLIS_STATES,
     TRELLIS_MAX_BITS = 6,
     TRELLIS_LEVELS = (TRELLIS_STATES << (TRELLIS_MAX_BITS + 1)) - 2 * TRELLIS_STATES, /* of all tables together */
-    TRELLIS_TRIALS = 8,                                                               /* gains tried for every vector */
+    TRELLIS_TRIALS = 4,                                                               /* gains tried for every vector */
     TRELLIS_GAIN_BITS = 8,                                                            /* a gain is stored in */
     TRELLIS_GROUP = 64,                                                               /* most vectors in one search */
     TRELLIS_MAX_DIM = 512,

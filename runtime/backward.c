@@ -5,8 +5,8 @@
  *
  *   a = o_proj(attention(q, k, v));  mid = in + [norm] a;  f = down(act(gate) * up);  out = mid + [norm] f
  *   d_f from g;  d_(act*up) = d_f W_down;  through the gate;  g += norm^T(d_gate W_gate + d_up W_up)
- *   d_a from g;  d_o = d_a W_o;  attention backward: d_q, d_k, d_v (what the tap sees);  RoPE^T, head norms^T
- *   g += norm^T(d_q W_q + d_k W_k + d_v W_v)
+ *   d_a from g;  d_o = d_a W_o;  attention backward: d_q, d_k, d_v (the far part of these: what the tap sees);  RoPE^T, head
+ * norms^T g += norm^T(d_q W_q + d_k W_k + d_v W_v)
  *
  * Every sum is taken in an order that threads do not change.
  */
@@ -35,11 +35,11 @@ typedef struct pass {
     float *in;                        /* (n_layer, n, n_embd) inputs of the layers */
     float *x, *h, *a, *f, *g;         /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
     float *q, *q_raw, *o, *d_q, *d_o; /* (n, n_head, head_dim); raw: before norm and RoPE */
-    float *k, *k_raw, *v, *d_k, *d_v; /* (n, n_kv_head, head_dim) */
-    float *gate, *up, *d_act;         /* (n, n_ff) */
-    float *entropy;                   /* (n, n_head) */
-    float *mat_t;                     /* of mat_mul_t */
-    size_t steps, step;               /* of progress */
+    float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
+    float *gate, *up, *d_act;                         /* (n, n_ff) */
+    float *entropy;                                   /* (n, n_head) */
+    float *mat_t;                                     /* of mat_mul_t */
+    size_t steps, step;                               /* of progress */
 } pass;
 
 /* ---- memory ---- */
@@ -86,6 +86,8 @@ static size_t lay_out(pass *p, float *base) {
         {&p->v, n_kv},
         {&p->d_k, n_kv},
         {&p->d_v, n_kv},
+        {&p->far_k, n_kv},
+        {&p->far_v, n_kv},
         {&p->gate, ff},
         {&p->up, ff},
         {&p->d_act, ff},
@@ -391,11 +393,12 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
         d_a = p->a;
     }
     times_t(p, y->o, d_a, p->d_o, false);
-    attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->d_q, p->d_k, p->d_v);
+    attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
+                  &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v});
     kv_status st = check_finite(p, layer, err);
     if (st)
         return st;
-    p->cfg->tap(p->cfg->tap_user, &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->d_k, p->d_v, p->entropy});
+    p->cfg->tap(p->cfg->tap_user, &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
         return KV_OK;
     unrotate(p, layer, y->q_norm, p->q_raw, hp->n_head, p->d_q);

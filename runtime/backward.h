@@ -18,7 +18,8 @@ typedef struct rt_backward_view {
     uint32_t layer, n;
     const float *q;       /* (n, n_head, head_dim) after RoPE */
     const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as a cache would hold them */
-    const float *dk, *dv; /* (n, n_kv_head, head_dim) gradients of the sum of log p with respect to them */
+    const float *dk, *dv; /* (n, n_kv_head, head_dim) gradients of the sum of log p with respect to them, as read by queries
+                             that are at least `window` tokens behind them */
     const float *entropy; /* (n, n_head) nats, of the attention */
 } rt_backward_view;
 typedef void (*rt_backward_tap)(void *user, const rt_backward_view *view);
@@ -26,6 +27,7 @@ typedef void (*rt_backward_tap)(void *user, const rt_backward_view *view);
 /* Zero-initialise, then set what matters. */
 typedef struct rt_backward_cfg {
     uint64_t seed;          /* of the draws; position i draws from (seed, i) alone */
+    uint32_t window;        /* what nearer queries make of a key or value does not count in dk and dv: a cache shows them f16 */
     const int32_t *targets; /* (n) y to use instead of drawing; -1: this position counts for nothing. NULL: draw all */
     int32_t *drawn;         /* (n) the y that were used, or NULL */
     rt_backward_tap tap;    /* called for every layer, last to first */

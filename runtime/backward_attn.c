@@ -164,21 +164,48 @@ static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, floa
     unpack(a, sum, scale, a->n_head, h, i, dq);
 }
 
+/* Move what queries of tile i nearer than `window` to keys of tile j contribute, s (64 keys, 64 queries), to `near`. */
+static void split(size_t i, size_t j, uint32_t window, float *s, float *near) {
+    for (size_t r = 0; r < TILE; r++)
+        for (size_t t = 0; t < TILE; t++) {
+            const bool is_near = i * TILE + t < j * TILE + r + window;
+            near[r * TILE + t] = is_near ? s[r * TILE + t] : 0;
+            s[r * TILE + t] = is_near ? 0 : s[r * TILE + t];
+        }
+}
+
 /* dK and dV of one tile of keys of one KV head: over the query heads that read it and the tiles of queries, in order. */
-static void key_item(const attn_seq *a, size_t g, size_t j, uint32_t swa, float *work, float *dk, float *dv) {
+static void key_item(const attn_seq *a, size_t g, size_t j, uint32_t swa, uint32_t window, float *work, const attn_grad *d) {
     const size_t dim = a->dim, group = a->n_head / a->n_kv_head, tiles = a->n_pad / TILE;
-    float *s = work, *ds = s + TILE * TILE, *k_sum = ds + TILE * TILE, *v_sum = k_sum + TILE * dim;
-    memset(k_sum, 0, 2 * TILE * dim * sizeof *k_sum);
+    float *s = work, *ds = s + TILE * TILE, *near = ds + TILE * TILE;
+    float *k_sum[2], *v_sum[2]; /* near, far */
+    for (int far = 0; far < 2; far++) {
+        k_sum[far] = near + TILE * TILE + (size_t)far * 2 * TILE * dim;
+        v_sum[far] = k_sum[far] + TILE * dim;
+        memset(k_sum[far], 0, 2 * TILE * dim * sizeof *s);
+    }
     for (size_t h = g * group; h < (g + 1) * group; h++)
         for (size_t i = j; i < tiles && first_key_tile(i, swa) <= j; i++) {
+            const bool all_far = i * TILE >= j * TILE + TILE - 1 + window, any_far = i * TILE + TILE > j * TILE + window;
+            const float *d_out = rows_of(a, &a->d_out, h, i), *q = rows_of(a, &a->q, h, i);
             a->k->attn_scores(rows_of(a, &a->key, g, j), TILE, dim, cols_of(a, &a->q, h, i), s, TILE);
             a->k->attn_scores(rows_of(a, &a->val, g, j), TILE, dim, cols_of(a, &a->d_out, h, i), ds, TILE);
             score_gradient_t(a, h, i, j, swa, s, ds);
-            a->k->attn_values(s, TILE, TILE, TILE, rows_of(a, &a->d_out, h, i), dim, v_sum);
-            a->k->attn_values(ds, TILE, TILE, TILE, rows_of(a, &a->q, h, i), dim, k_sum);
+            if (any_far && !all_far) {
+                split(i, j, window, s, near);
+                a->k->attn_values(near, TILE, TILE, TILE, d_out, dim, v_sum[0]);
+                split(i, j, window, ds, near);
+                a->k->attn_values(near, TILE, TILE, TILE, q, dim, k_sum[0]);
+            }
+            a->k->attn_values(s, TILE, TILE, TILE, d_out, dim, v_sum[any_far]);
+            a->k->attn_values(ds, TILE, TILE, TILE, q, dim, k_sum[any_far]);
         }
-    unpack(a, k_sum, 1, a->n_kv_head, g, j, dk);
-    unpack(a, v_sum, 1, a->n_kv_head, g, j, dv);
+    unpack(a, k_sum[1], 1, a->n_kv_head, g, j, d->far_k);
+    unpack(a, v_sum[1], 1, a->n_kv_head, g, j, d->far_v);
+    for (size_t i = 0; i < 2 * TILE * dim; i++)
+        k_sum[1][i] += k_sum[0][i];
+    unpack(a, k_sum[1], 1, a->n_kv_head, g, j, d->dk);
+    unpack(a, v_sum[1], 1, a->n_kv_head, g, j, d->dv);
 }
 
 static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
@@ -193,8 +220,8 @@ static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
         }
 }
 
-void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, float *dq, float *dk,
-                   float *dv) {
+void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, uint32_t window,
+                   const attn_grad *g) {
     const size_t tiles = a->n_pad / TILE;
     pack(a, d_out, a->n_head, 1, &a->d_out);
     fill_dot(a, out, d_out);
@@ -203,11 +230,11 @@ void attn_backward(attn_seq *a, const float *out, const float *d_out, float scal
         float *work = a->work + (size_t)omp_get_thread_num() * attn_work(a);
 #pragma omp for collapse(2) schedule(dynamic) nowait
         for (size_t j = 0; j < tiles; j++) /* the longest first */
-            for (size_t g = 0; g < a->n_kv_head; g++)
-                key_item(a, g, j, swa, work, dk, dv);
+            for (size_t h = 0; h < a->n_kv_head; h++)
+                key_item(a, h, j, swa, window, work, g);
 #pragma omp for collapse(2) schedule(dynamic)
         for (size_t late = 0; late < tiles; late++)
             for (size_t h = 0; h < a->n_head; h++)
-                query_item(a, h, tiles - 1 - late, swa, scale, work, dq);
+                query_item(a, h, tiles - 1 - late, swa, scale, work, g->dq);
     }
 }

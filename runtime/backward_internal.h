@@ -23,17 +23,22 @@ typedef struct attn_seq {
     float *work;                  /* (n_threads, attn_work) */
 } attn_seq;
 
-/* Floats of one thread's working memory: scores of 64 queries and one row more, or two tiles; two tiles of results. */
+/* Floats of one thread's working memory: scores of 64 queries and one row more, or four tiles; four tiles of results. */
 static inline size_t attn_work(const attn_seq *a) {
-    return 65 * (size_t)a->n_pad + 64 * 64 + 2 * 64 * (size_t)a->dim;
+    return 65 * (size_t)a->n_pad + 4 * 64 * 64 + 4 * 64 * (size_t)a->dim;
 }
 
 /* out (n, n_head, dim), entropy (n, n_head; or NULL) of queries q (n, n_head, dim), keys and values (n, n_kv_head, dim).
  * swa: query i sees key j <= i when i - j < swa; 0: all. Leaves what attn_backward needs in a. */
 void attn_forward(attn_seq *a, const float *q, const float *key, const float *val, float scale, uint32_t swa, float *out,
                   float *entropy);
-/* dq, dk, dv, shaped as q, key, val, from d_out (n, n_head, dim); after attn_forward with the same scale, swa and out. */
-void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, float *dq, float *dk,
-                   float *dv);
+/* Gradients of q, key and val, shaped as these; far_k and far_v are the parts of dk and dv that come from queries at least
+ * `window` tokens behind a key. */
+typedef struct attn_grad {
+    float *dq, *dk, *dv, *far_k, *far_v;
+} attn_grad;
+/* From d_out (n, n_head, dim); after attn_forward with the same scale, swa and out. */
+void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, uint32_t window,
+                   const attn_grad *g);
 
 #endif

@@ -59,8 +59,12 @@ static kv_status gather(run *r, kv_err *err) {
     kv_status st = cal_stats_new(&shape, &r->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
         r->from = from + i * share, r->to = r->from + share;
-        const rt_backward_cfg cfg = {
-            .seed = r->cfg->seed + i, .tap = tap, .tap_user = r, .progress = report, .progress_user = r};
+        const rt_backward_cfg cfg = {.seed = r->cfg->seed + i,
+                                     .window = r->cfg->window,
+                                     .tap = tap,
+                                     .tap_user = r,
+                                     .progress = report,
+                                     .progress_user = r};
         st = rt_backward(r->m, r->text->fit + (size_t)i * ctx, ctx, &cfg, err);
     }
     return st;
