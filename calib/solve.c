@@ -134,26 +134,36 @@ static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, ui
     return st;
 }
 
-static float true_bits(const prof_tc *heads, uint32_t n, uint32_t dim) {
+/* Bits of every head, and their mean. */
+static kv_status count_bits(prof_kv *kv, uint32_t n_kv_head, uint32_t dim, kv_err *err) {
     double sum = 0;
-    for (uint32_t h = 0; h < n; h++)
-        sum += prof_tc_vector_bits(&heads[h]);
-    return (float)(sum / ((double)n * dim));
+    kv->codec = KV_TC;
+    kv_status st = prof_kv_alloc(kv, n_kv_head, err);
+    if (st)
+        return st;
+    for (uint32_t h = 0; h < n_kv_head; h++) {
+        kv->head_bits[h] = (float)prof_tc_vector_bits(&kv->heads[h]) / (float)dim;
+        sum += prof_tc_vector_bits(&kv->heads[h]);
+    }
+    kv->bits = (float)(sum / ((double)n_kv_head * dim));
+    return KV_OK;
 }
 
-static void summarise(const cal_stats *s, prof *p) {
+static kv_status summarise(const cal_stats *s, prof *p, kv_err *err) {
+    kv_status st;
     const cal_shape *sh = &s->shape;
     for (uint32_t l = 0; l < sh->n_layer; l++) {
         prof_layer *pl = &p->layers[l];
-        pl->k.codec = pl->v.codec = KV_TC;
-        pl->k.bits = true_bits(pl->k.heads, sh->n_kv_head, sh->head_dim);
-        pl->v.bits = true_bits(pl->v.heads, sh->n_kv_head, sh->head_dim);
+        if ((st = count_bits(&pl->k, sh->n_kv_head, sh->head_dim, err)) ||
+            (st = count_bits(&pl->v, sh->n_kv_head, sh->head_dim, err)))
+            return st;
         for (uint32_t h = 0; h < sh->n_head; h++) {
             double nats = s->n_entropy[l] ? s->entropy[(size_t)l * sh->n_head + h] / (double)s->n_entropy[l] : 0;
             pl->entropy[h] = (float)(nats / log(2));
         }
     }
     cal_budget(p);
+    return KV_OK;
 }
 
 static kv_status check(const cal_stats *s, const cal_cfg *cfg, const prof *p, kv_err *err) {
@@ -190,7 +200,8 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*prog
     cal_allocate(&r.gauss, r.weight, all, (uint64_t)(cfg->bits * (double)all) - (uint64_t)units * TRELLIS_GAIN_BITS, r.bits);
     if ((st = for_units(&r, units, fit_levels, &(report){progress, user, transforms, 1}, err)))
         goto done;
-    summarise(s, p);
+    if ((st = summarise(s, p, err)))
+        goto done;
     prof_round(p);
 done:
     for (uint32_t u = 0; r.transform && u < units; u++)

@@ -194,7 +194,7 @@ int sweep_codec(const sweep_setting *s, bool values) {
     prof_head (*head)(const prof *, uint32_t, uint32_t) = values ? prof_head_v : prof_head_k;
     const int first = (int)head(p, 0, 0).codec;
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
-        for (uint32_t h = 0; h < p->n_kv_head; h++)
+        for (uint32_t h = 0; h == 0 || h < p->n_kv_head; h++) /* how many is not always said: then all are alike */
             if ((int)head(p, l, h).codec != first)
                 return SWEEP_MIXED;
     for (uint32_t i = 0; i < p->n_override; i++)
