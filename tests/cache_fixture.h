@@ -38,6 +38,21 @@ static inline float to_f16(float x) {
 
 /* ---- transforms ---- */
 
+/* Levels for normally distributed coefficients: all levels of a table are 2^(b+1) evenly spaced numbers, dealt out to four sets
+ * in turns; the windows that leave a state, and those that enter one, have sets two apart (Ungerboeck 1982). */
+static inline void tc_levels(float step[PROF_MAX_BITS + 1], int8_t levels[TRELLIS_LEVELS]) {
+    static const uint8_t set[TRELLIS_WINDOWS] = {0, 2, 1, 3, 2, 0, 3, 1, 2, 0, 3, 1, 0, 2, 1, 3};
+    static const float widest[] = {0, 1.5f, 2.2f, 2.8f, 3.3f, 3.7f, 4};
+    for (int b = 1; b <= PROF_MAX_BITS; b++) {
+        int n = 2 << b;
+        step[b] = to_f16(widest[b] / 127);
+        for (int p = 0; p < n / 4; p++)
+            for (int w = 0; w < TRELLIS_WINDOWS; w++)
+                levels[trellis_table((unsigned)b) + (size_t)(p * TRELLIS_WINDOWS + w)] =
+                    (int8_t)lrintf(127 * ((float)(2 * (4 * p + set[w]) + 1) / (float)n - 1));
+    }
+}
+
 /* A random invertible transform: coefficients fall from 6 bits to 0 at about `rate` bits on average. */
 static inline prof_tc *tc_make(uint32_t dim, double rate, bool mean, uint64_t seed) {
     prof_tc *t = calloc(1, sizeof *t);
@@ -46,8 +61,9 @@ static inline prof_tc *tc_make(uint32_t dim, double rate, bool mean, uint64_t se
     t->mean = calloc(dim, sizeof(float));
     t->basis = calloc((size_t)dim * dim, sizeof(float));
     t->sigma = calloc(dim, sizeof(float));
-    t->levels = calloc((size_t)dim * 64, sizeof(float));
-    float *level = t->levels;
+    t->step = calloc(PROF_MAX_BITS + 1, sizeof(float));
+    t->levels = calloc(TRELLIS_LEVELS, 1);
+    tc_levels(t->step, t->levels);
     for (uint32_t i = 0; i < dim; i++) {
         double b = rate + 2.5 - 5.0 * i / dim;
         t->bits[i] = (uint8_t)fmin(6, fmax(0, floor(b + 0.5)));
@@ -55,9 +71,6 @@ static inline prof_tc *tc_make(uint32_t dim, double rate, bool mean, uint64_t se
         t->sigma[i] = to_f16((float)exp2(b - rate));
         for (uint32_t j = 0; j < dim; j++)
             t->basis[i * dim + j] = to_f16(rnd_normal(&seed) * 0.3f / sqrtf((float)dim) + (i == j) * 0.7f);
-        unsigned count = t->bits[i] ? 1u << t->bits[i] : 0;
-        for (unsigned j = 0; j < count; j++)
-            *level++ = to_f16(t->sigma[i] * ((float)j + 0.5f - 0.5f * (float)count) * 4.5f / (float)count);
     }
     return t;
 }
@@ -69,30 +82,35 @@ static inline void tc_drop(prof_tc *t) {
     free(t->mean);
     free(t->basis);
     free(t->sigma);
+    free(t->step);
     free(t->levels);
     free(t);
 }
 
 /* ---- plain reconstructions ---- */
 
+/* A gain is stored in eighths of an octave, 128 being 1, and 0 none. */
+static inline double tc_gain(unsigned code) {
+    return code ? exp2((code - 128.0) / 8) : 0;
+}
+
 /* Token `slot` of a block of transform codes, in double. */
 static inline void tc_read(const prof_tc *t, const uint8_t *block, unsigned slot, double *x) {
     size_t words = 0;
     for (uint32_t i = 0; i < t->dim; i++)
         words += t->bits[i];
-    uint16_t h;
-    memcpy(&h, block + words * 8 + slot * 2, 2);
-    double gain = fp16_to_fp32(h);
-    const float *level = t->levels;
+    double gain = tc_gain(block[words * 8 + slot]);
+    unsigned path = 0;
     for (uint32_t j = 0; j < t->dim; j++)
         x[j] = t->mean[j];
     for (uint32_t i = 0; i < t->dim && t->bits[i]; i++) {
         unsigned code = 0;
         for (unsigned p = 0; p < t->bits[i]; p++, block += 8)
             code |= (unsigned)(block[slot / 8] >> slot % 8 & 1) << p;
+        path = path << 1 | (code & 1);
+        double level = t->levels[(8 << t->bits[i]) - 16 + (int)(16 * (code >> 1) + (path & 15))];
         for (uint32_t j = 0; j < t->dim; j++)
-            x[j] += gain * level[code] * t->basis[i * t->dim + j];
-        level += 1u << t->bits[i];
+            x[j] += gain * t->sigma[i] * t->step[t->bits[i]] * level * t->basis[i * t->dim + j];
     }
 }
 

@@ -26,12 +26,10 @@ static inline bool fixture_tc(prof_tc *t, uint32_t dim, bool is_k, fixture_rng *
         for (uint32_t j = 0; j < dim; j++)
             t->basis[i * dim + j] = fixture_float(r) / (float)(i + 1);
     }
-    if (prof_tc_alloc_levels(t, NULL) != KV_OK)
-        return false;
-    float *level = t->levels;
-    for (uint32_t i = 0; i < dim; i++)
-        for (int n = t->bits[i] ? 1 << t->bits[i] : 0, c = 0; c < n; c++)
-            *level++ = t->sigma[i] * ((float)(2 * c + 1) / (float)n - 1.0f + 0.2f / (float)n * fixture_float(r));
+    for (int b = 0; b <= PROF_MAX_BITS; b++)
+        t->step[b] = 0.02f + 0.01f * fixture_float(r);
+    for (int i = 0; i < TRELLIS_LEVELS; i++)
+        t->levels[i] = (int8_t)(127 * fixture_float(r));
     return true;
 }
 

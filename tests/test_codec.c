@@ -56,7 +56,7 @@ static void codec_reports_true_bits(void **state) {
                 check_bits(id, side ? KV_SIDE_V : KV_SIDE_K, dim, NULL, (double)kv_codec_bits(id, !side, dim));
         }
     prof_tc *tc = tc_make(64, 3.3, true, 1);
-    double sum = 16;
+    double sum = 8;
     for (int i = 0; i < 64; i++)
         sum += tc->bits[i];
     check_bits(KV_TC, KV_SIDE_K, 64, tc, sum / 64);
@@ -92,20 +92,29 @@ static void to_coefficients(const prof_tc *tc, const double *x, double *z) {
     free(m);
 }
 
-/* Squared error of the nearest levels under one gain. */
-static double nearest_error(const prof_tc *tc, const double *z, double gain) {
-    const float *level = tc->levels;
-    double err = 0;
-    for (uint32_t i = 0; i < tc->dim && tc->bits[i]; i++) {
-        double near = INFINITY;
-        for (unsigned j = 0; j < 1u << tc->bits[i]; j++)
-            near = fmin(near, fabs(z[i] - gain * *level++));
-        err += near * near;
+/* Least squared error of any codes under one gain: what is still to come, by the last three path bits, from the last dimension
+ * back. */
+static double least_error(const prof_tc *tc, const double *z, double gain) {
+    double rest[8] = {0}, now[8];
+    uint32_t n = 0;
+    while (n < tc->dim && tc->bits[n])
+        n++;
+    while (n-- > 0) {
+        const int8_t *table = tc->levels + trellis_table(tc->bits[n]);
+        for (unsigned state = 0; state < 8; state++) {
+            now[state] = INFINITY;
+            for (unsigned code = 0; code < 1u << tc->bits[n]; code++) {
+                unsigned path = state << 1 | (code & 1);
+                double level = tc->sigma[n] * tc->step[tc->bits[n]] * table[16 * (code >> 1) + path];
+                now[state] = fmin(now[state], pow(z[n] - gain * level, 2) + rest[path & 7]);
+            }
+        }
+        memcpy(rest, now, sizeof rest);
     }
-    return err;
+    return rest[0];
 }
 
-static void codec_tc_finds_good_gains_and_nearest_levels(void **state) {
+static void codec_tc_finds_good_gains_and_best_paths(void **state) {
     (void)state;
     static const uint32_t dims[] = {16, 64, 80, 128};
     for (size_t d = 0; d < 4; d++) {
@@ -126,11 +135,11 @@ static void codec_tc_finds_good_gains_and_nearest_levels(void **state) {
                 err += pow(z[(int)n] - zs[(int)n], 2);
             }
             rms = sqrt(rms / n);
-            double plain = nearest_error(tc, z, rms), least = plain;
+            double plain = least_error(tc, z, exp2(round(8 * log2(rms)) / 8)), least = plain;
             for (double f = 0.7; f < 1.55; f += 0.01)
-                least = fmin(least, nearest_error(tc, z, rms * f));
-            assert_true(err <= plain * 1.01); /* never worse than no search (the gain is rounded to f16) */
-            assert_true(err <= least * 1.5);  /* and close to a fine search */
+                least = fmin(least, least_error(tc, z, rms * f));
+            assert_true(err <= plain * 1.0001); /* never worse than no search for a gain */
+            assert_true(err <= least * 1.15);   /* and close to a fine search */
             free(x);
         }
         close_coder(&b);
@@ -169,7 +178,7 @@ static void codec_tc_of_the_mean_is_the_mean(void **state) {
         assert_memory_equal(got, tc->mean, sizeof got);
         memset(tc->mean, 0, 64 * sizeof(float));
         for (int i = 0; i < 64; i++)
-            tiny[i] = 1e-12f; /* no gain that f16 can hold */
+            tiny[i] = 1e-12f; /* no gain that a byte can hold */
         b.c.ops->encode(&b.c, b.k, b.block, 1, 1, tiny, b.work);
         bench_read(&b, 1, 2, got);
         for (int i = 0; i < 64; i++)
@@ -327,8 +336,8 @@ static void codec_refuses_what_does_not_fit(void **state) {
     refuses(KV_TC, 64, tc, KV_ERANGE, "singular");
     tc_drop(tc);
     tc = tc_make(64, 3, true, 1);
-    tc->levels[1] = tc->levels[0] - 1;
-    refuses(KV_TC, 64, tc, KV_ERANGE, "level 1");
+    tc->step[tc->bits[0]] = 0;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "step");
     tc_drop(tc);
     tc = tc_make(64, 3, true, 1);
     tc->sigma[2] = 0;
@@ -344,7 +353,7 @@ int main(void) {
         cmocka_unit_test(codec_ids_have_rows),
         cmocka_unit_test(codec_plain_stores_what_its_formula_says),
         cmocka_unit_test(codec_reports_true_bits),
-        cmocka_unit_test(codec_tc_finds_good_gains_and_nearest_levels),
+        cmocka_unit_test(codec_tc_finds_good_gains_and_best_paths),
         cmocka_unit_test(codec_tc_reads_back_what_the_bits_say),
         cmocka_unit_test(codec_tc_of_the_mean_is_the_mean),
         cmocka_unit_test(codec_survives_any_finite_input),

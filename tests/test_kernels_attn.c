@@ -1,5 +1,5 @@
-/* Kernels of attention and of cache decoding: the scalar ones against plain arithmetic, every other set against the scalar one,
- * bit for bit, on odd sizes. */
+/* Kernels of attention and of decoding plain codes: the scalar ones against plain arithmetic, every other set against the
+ * scalar one, bit for bit, on odd sizes. */
 #include "cache_fixture.h"
 
 #include <setjmp.h>
@@ -130,142 +130,12 @@ static void kernels_attn_plain_codes(void **state) {
     free(d);
 }
 
-/* Random codebooks of n dimensions, 6 bits falling to 1. */
-typedef struct book {
-    rt_tc_book b;
-    uint8_t bits[512];
-    float *levels, *mids;
-    size_t words;
-} book;
-
-static void fill_tree(float *mids, const float *levels, unsigned node, unsigned lo, unsigned width) {
-    if (width < 2)
-        return;
-    mids[node] = (levels[lo + width / 2 - 1] + levels[lo + width / 2]) / 2;
-    fill_tree(mids, levels, 2 * node, lo, width / 2);
-    fill_tree(mids, levels, 2 * node + 1, lo + width / 2, width / 2);
-}
-
-static book *book_make(size_t n, unsigned most) {
-    book *k = calloc(1, sizeof *k);
-    size_t stride = most > 4 ? (size_t)1 << most : 16;
-    k->levels = calloc(n * stride + 1, sizeof(float));
-    k->mids = calloc(n * stride + 1, sizeof(float));
-    k->b = (rt_tc_book){n, stride, k->bits, k->levels, k->mids};
-    for (size_t i = 0; i < n; i++) {
-        k->bits[i] = (uint8_t)(most - i * most / n);
-        k->words += k->bits[i];
-        unsigned count = 1u << k->bits[i];
-        for (unsigned j = 0; j < count; j++)
-            k->levels[i * stride + j] = ((float)j + 0.5f - 0.5f * (float)count) * 4 / (float)count + 0.01f * (float)i;
-        fill_tree(k->mids + i * stride, k->levels + i * stride, 1, 0, count);
-    }
-    return k;
-}
-
-static void book_drop(book *k) {
-    free(k->levels);
-    free(k->mids);
-    free(k);
-}
-
-static const size_t coded[] = {1, 7, 16, 30, 64, 200};
-
-static void kernels_attn_tc_quant(void **state) {
-    (void)state;
-    static const size_t tokens[] = {1, 2, 5, 64};
-    enum { LDZ = 203 };
-    float *z = rnd_fill(64 * LDZ, 7), *gain = rnd_fill(64 * RT_TC_TRIALS, 8);
-    uint8_t best_a[64], best_b[64], a[200 * 64], b[200 * 64];
-    for (size_t i = 0; i < 64 * RT_TC_TRIALS; i++)
-        gain[i] = i / RT_TC_TRIALS % 5 == 4 ? 0 : fabsf(gain[i]); /* some tokens have no gain at all */
-    EACH_LEVEL(k, ref) for (size_t i = 0; i < sizeof coded / sizeof *coded; i++) for (unsigned most = 1; most <= 6; most++) {
-        book *bk = book_make(coded[i], most);
-        for (size_t t = 0; t < 4; t++) {
-            memset(a, 1, sizeof a);
-            memset(b, 1, sizeof b);
-            memset(best_a, 1, sizeof best_a);
-            memset(best_b, 1, sizeof best_b);
-            ref->tc_quant(&bk->b, z, LDZ, tokens[t], gain, best_a, a);
-            k->tc_quant(&bk->b, z, LDZ, tokens[t], gain, best_b, b);
-            same(best_a, best_b, sizeof best_a, k, "tc_quant's gains", coded[i], tokens[t]);
-            same(a, b, sizeof a, k, "tc_quant's codes", coded[i], tokens[t]);
-        }
-        book_drop(bk);
-    }
-    free(z);
-    free(gain);
-}
-
-static void kernels_attn_tc_quant_finds_the_nearest_level(void **state) {
-    (void)state;
-    book *bk = book_make(40, 6);
-    float *z = rnd_fill(40, 9), gain[RT_TC_TRIALS] = {1.1f, 1.1f, 0.3f, 0.9f, 1, 1.2f, 5, 0};
-    uint8_t best, codes[40 * 64];
-    rt_kernels_for(RT_CPU_SCALAR)->tc_quant(&bk->b, z, 40, 1, gain, &best, codes);
-    double least = INFINITY;
-    int want = -1;
-    for (int trial = 0; trial < RT_TC_TRIALS; trial++) {
-        double err = 0;
-        for (size_t i = 0; i < 40; i++) {
-            double near = INFINITY;
-            for (unsigned j = 0; j < 1u << bk->bits[i]; j++)
-                near = fmin(near, fabs(z[i] - (double)gain[trial] * bk->levels[i * bk->b.stride + j]));
-            err += near * near;
-        }
-        if (err < least - 1e-9) {
-            least = err;
-            want = trial;
-        }
-    }
-    assert_int_equal(best, want);
-    double err = 0;
-    for (size_t i = 0; i < 40; i++)
-        err += pow(z[i] - (double)gain[best] * bk->levels[i * bk->b.stride + codes[i * 64]], 2);
-    assert_float_equal(err, least, 1e-4);
-    free(z);
-    book_drop(bk);
-}
-
-static void kernels_attn_tc_tiles(void **state) {
-    (void)state;
-    float *gain = rnd_fill(64, 11), *a = malloc(64 * 208 * sizeof *a), *b = malloc(64 * 208 * sizeof *b);
-    uint64_t seed = 12, planes[200 * 6];
-    for (size_t i = 0; i < 200 * 6; i++)
-        planes[i] = (uint64_t)(rnd(&seed) * 0x1p53) ^ (uint64_t)(rnd(&seed) * 0x1p53) << 11;
-    EACH_LEVEL(k, ref) for (size_t i = 0; i < sizeof coded / sizeof *coded; i++) for (unsigned most = 1; most <= 6; most++) {
-        book *bk = book_make(coded[i], most);
-        memset(a, 1, 64 * 208 * sizeof *a);
-        memset(b, 1, 64 * 208 * sizeof *b);
-        ref->tc_cols(&bk->b, planes, gain, a);
-        k->tc_cols(&bk->b, planes, gain, b);
-        same(a, b, 64 * 208 * sizeof *a, k, "tc_cols", coded[i], most);
-        for (size_t n = 1; n <= 64; n += 9)
-            for (size_t ldv = coded[i]; ldv <= coded[i] + 8; ldv += 4) {
-                memset(a, 1, 64 * 208 * sizeof *a);
-                memset(b, 1, 64 * 208 * sizeof *b);
-                ref->tc_rows(&bk->b, planes, gain, n, a, ldv);
-                k->tc_rows(&bk->b, planes, gain, n, b, ldv);
-                same(a, b, 64 * 208 * sizeof *a, k, "tc_rows", n, ldv);
-            }
-        book_drop(bk);
-    }
-    book *bk = book_make(2, 3); /* bits 3 and 2 */
-    rt_kernels_for(RT_CPU_SCALAR)->tc_cols(&bk->b, planes, gain, a);
-    unsigned code = (planes[3] >> 40 & 1) + 2 * (planes[4] >> 40 & 1);
-    assert_true(a[64 + 40] == gain[40] * bk->levels[bk->b.stride + code]);
-    book_drop(bk);
-    free(gain);
-    free(a);
-    free(b);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_attn_scores),         cmocka_unit_test(kernels_attn_values),
-        cmocka_unit_test(kernels_attn_half_precision), cmocka_unit_test(kernels_attn_plain_codes),
-        cmocka_unit_test(kernels_attn_tc_quant),       cmocka_unit_test(kernels_attn_tc_quant_finds_the_nearest_level),
-        cmocka_unit_test(kernels_attn_tc_tiles),
+        cmocka_unit_test(kernels_attn_scores),
+        cmocka_unit_test(kernels_attn_values),
+        cmocka_unit_test(kernels_attn_half_precision),
+        cmocka_unit_test(kernels_attn_plain_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,7 +52,8 @@ static void assert_same_tc(const prof_tc *a, const prof_tc *b) {
     assert_memory_equal(a->mean, b->mean, a->dim * sizeof(float));
     assert_memory_equal(a->sigma, b->sigma, a->dim * sizeof(float));
     assert_memory_equal(a->basis, b->basis, a->dim * a->dim * sizeof(float));
-    assert_memory_equal(a->levels, b->levels, prof_tc_n_levels(a) * sizeof(float));
+    assert_memory_equal(a->step, b->step, (PROF_MAX_BITS + 1) * sizeof(float));
+    assert_memory_equal(a->levels, b->levels, TRELLIS_LEVELS);
 }
 
 static void assert_same_kv(const prof *p, const prof_kv *a, const prof_kv *b) {
@@ -99,7 +100,7 @@ static void profile_reads_what_it_writes(void **state) {
     free(text2);
 }
 
-/* The file of an earlier build, of version 1: reads, and is written again byte for byte but for the packing of the data. */
+/* The file of an earlier build: reads, and is written again byte for byte but for the packing of the data. */
 static void profile_reads_golden_file(void **state) {
     (void)state;
     prof *p, *q = tiny();
@@ -122,6 +123,17 @@ static void profile_reads_golden_file(void **state) {
     prof_free(q);
 }
 
+/* Of version 1, when codebooks were scalar: there is no way to read those, so it says what to do. */
+static void profile_of_older_codebooks_asks_for_calibration(void **state) {
+    (void)state;
+    prof *p = NULL;
+    kv_err err = {0};
+    assert_int_equal(prof_load(KV_TEST_DATA "/profile/full_v1.yaml", &p, &err), KV_EFORMAT);
+    assert_non_null(strstr(err.msg, "full_v1.yaml: data: "));
+    assert_non_null(strstr(err.msg, "another version of kvcalib? Calibrate again"));
+    assert_null(p);
+}
+
 static void profile_rounds_once(void **state) {
     (void)state;
     prof *p = tiny();
@@ -131,28 +143,29 @@ static void profile_rounds_once(void **state) {
         for (uint32_t j = 0; j < 8; j++)
             assert_true(t->basis[8 * i + j] == fp16_to_fp32(fp16_from_fp32(t->basis[8 * i + j])));
     }
-    /* A row whose largest number rounds up to a power of two, rows of very different size, levels that rounding would merge. */
+    /* A row whose largest number rounds up to a power of two, rows of very different size, steps between halves. */
     const float row[8] = {0.9999999f, 0.3333333f, -0.0123f, 1e-9f, -0.5003f, 0, 0.7777f, -0.99999f};
     memcpy(t->basis, row, sizeof row);
     for (int i = 0; i < 8; i++) {
         t->basis[8 + i] = row[i] * 1e-6f;
         t->basis[16 + i] = row[i] * 30000;
-        t->levels[i] = -1e-9f + 1e-10f * (float)i;
     }
-    for (int i = 8; i < 32; i++)
-        t->levels[i] = 1 + 1e-6f * (float)i;
+    for (int b = 0; b <= PROF_MAX_BITS; b++)
+        t->step[b] = 1 + 1e-4f * (float)b;
     prof_round(p);
     kv_err err = {0};
     if (prof_check(p, "t", &err) != KV_OK)
         fail_msg("%s", err.msg);
     for (int i = 0; i < 8; i++)
         assert_true(fabsf(t->basis[i] - row[i]) <= 0x1p-10f);
-    float basis[64], levels[32];
+    for (int b = 0; b <= PROF_MAX_BITS; b++)
+        assert_true(t->step[b] == fp16_to_fp32(fp16_from_fp32(t->step[b])) && fabsf(t->step[b] - 1) < 1e-3f);
+    float basis[64], step[PROF_MAX_BITS + 1];
     memcpy(basis, t->basis, sizeof basis);
-    memcpy(levels, t->levels, sizeof levels);
+    memcpy(step, t->step, sizeof step);
     prof_round(p);
     assert_memory_equal(basis, t->basis, sizeof basis);
-    assert_memory_equal(levels, t->levels, sizeof levels);
+    assert_memory_equal(step, t->step, sizeof step);
     prof_free(p);
 }
 
@@ -163,6 +176,10 @@ static void profile_refuses_to_write_unrounded(void **state) {
     size_t len;
     kv_err err;
     p->layers[1].k.heads[1].sigma[3] = 1.0001f;
+    assert_int_equal(prof_format(p, &text, &len, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "prof_round"));
+    prof_round(p);
+    p->layers[1].k.heads[1].step[3] = 0.10001f;
     assert_int_equal(prof_format(p, &text, &len, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "prof_round"));
     prof_round(p);
@@ -581,26 +598,29 @@ static uint8_t *unpacked(size_t *n) {
 static void profile_refuses_wrong_data(void **state) {
     (void)state;
     enum { HEADS = 10, D = 8, MEAN = 16 + HEADS * D, EXP = MEAN + 4 * HEADS * D, BASIS = EXP + HEADS * D };
-    enum { SIGMA = BASIS + 2 * HEADS * D * D, LEVELS = SIGMA + 2 * HEADS * D };
+    enum { SIGMA = BASIS + 2 * HEADS * D * D, STEP = SIGMA + 2 * HEADS * D, N_STEP = HEADS * (PROF_MAX_BITS + 1) };
     static const struct {
         size_t at, count;
         uint8_t value;
         const char *message;
     } edits[] = {
-        {0, 1, 'X', "data: is not calibrated data of version 1"},
-        {4, 1, 2, "data: is not calibrated data of version 1"},
+        {0, 1, 'X', "data: is not calibrated data of version 2"},
+        {4, 1, 1, "data: is not calibrated data of version 2"},
         {8, 1, 9, "data: is for 10 heads of width 9, but the profile has 10 of width 8"},
         {12, 1, 11, "data: is for 11 heads of width 8"},
-        {16, 1, 7, "data: head 0: 7 bits are more than 6"},
-        {16, 1, 4, "data: bits and codebooks do not fit together"},
-        {16 + 4, 1, 5, "data: bits and codebooks do not fit together"},
+        {16, 1, 7, "layers[0].k, head 0: coefficient 0: bits must be at most 6 and never rise"},
+        {16 + 4, 1, 5, "layers[0].k, head 0: coefficient 4: bits must be at most 6 and never rise"},
         {MEAN + 3 * HEADS * D, 1, 0x7f, NULL}, /* large or NaN, judged by its other bytes */
         {MEAN, 4 * HEADS * D, 0xff, "layers[0].k, head 0: coefficient 0: mean is not finite"},
         {EXP, 1, 127, "row of the basis is zero, not finite or above 32736"},
         {BASIS, 2 * HEADS * D * D, 0, "row of the basis is zero"},
         {SIGMA, 2 * HEADS * D, 0, "coefficient 0: sigma must be above 0 and finite"},
         {SIGMA, 2 * HEADS * D, 0x7c, "coefficient 0: sigma must be above 0 and finite"},
-        {LEVELS, 64, 0, NULL},
+        {STEP, 2 * N_STEP, 0, "coefficient 0: the step of its levels must be above 0 and finite"},
+        {STEP, 2 * N_STEP, 0x7c, "coefficient 0: the step of its levels must be above 0 and finite"},
+        {STEP + N_STEP + 5, 1, 0x80,
+         "coefficient 0: the step of its levels must be above 0 and finite"}, /* of 5 bits: negative */
+        {STEP + 2 * N_STEP, HEADS * TRELLIS_LEVELS, 0, NULL},                 /* any levels will do */
     };
     size_t n;
     uint8_t *raw = unpacked(&n), *edited = malloc(n + 64);
@@ -615,10 +635,7 @@ static void profile_refuses_wrong_data(void **state) {
         if (edits[i].message && (st == KV_OK || !strstr(err.msg, edits[i].message)))
             fail_msg("edit %zu: wanted: %s\ngot %d: %s", i, edits[i].message, st, err.msg);
     }
-    memcpy(edited, raw, n);
-    memset(edited + LEVELS, 0, n - LEVELS); /* all levels equal */
-    assert_int_equal(read_frame(edited, n, 0, &err), KV_ERANGE);
-    assert_non_null(strstr(err.msg, "levels must rise"));
+    assert_int_equal(n, STEP + 2 * N_STEP + HEADS * TRELLIS_LEVELS);
     memcpy(edited, raw, n);
     uint8_t bits[2] = {edited[16 + 1], edited[16 + 2]}; /* same sum, but rising */
     edited[16 + 1] = bits[1];
@@ -788,6 +805,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(profile_reads_what_it_writes),
         cmocka_unit_test(profile_reads_golden_file),
+        cmocka_unit_test(profile_of_older_codebooks_asks_for_calibration),
         cmocka_unit_test(profile_rounds_once),
         cmocka_unit_test(profile_refuses_to_write_unrounded),
         cmocka_unit_test(profile_rounds_names_to_text),

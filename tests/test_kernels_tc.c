@@ -1,0 +1,202 @@
+/* Kernels of codec tc: the scalar decoder against the words of trellis.h, every other instruction set against the scalar one,
+ * bit for bit: all widths of codes, uniform, falling and mixed, odd numbers of dimensions and of tokens. */
+#include "cache_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* Calls body for each level above scalar that this machine has, with `k` its table and `ref` the scalar one. */
+#define EACH_LEVEL(k, ref)                                                                                                     \
+    const rt_kernels *const ref = rt_kernels_for(RT_CPU_SCALAR), *k;                                                           \
+    for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)                                                            \
+        if ((k = rt_kernels_for(level)))
+
+enum { MAX_N = 512, GROUP = TRELLIS_GROUP, LDZ = MAX_N + 3, LDV = MAX_N + 16 };
+
+static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
+    if (memcmp(a, b, bytes))
+        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->level), what, x, y);
+}
+
+/* Codebooks of n dimensions. widths: 1..6 that many bits for all, FALLING 6 down to 1, MIXED any order. Levels are any numbers:
+ * ties among them, and levels that no path prefers, must come out alike, too. */
+enum { FALLING = TRELLIS_MAX_BITS + 1, MIXED, N_WIDTHS = MIXED };
+
+typedef struct book {
+    trellis_book b;
+    uint8_t bits[MAX_N];
+    float scale[MAX_N];
+    int8_t levels[TRELLIS_LEVELS];
+} book;
+
+static book *book_make(size_t n, int widths) {
+    uint64_t seed = n * 16 + (uint64_t)widths;
+    book *k = calloc(1, sizeof *k);
+    k->b = (trellis_book){n, k->bits, k->scale, k->levels};
+    for (size_t i = 0; i < n; i++) {
+        double any = rnd(&seed);
+        k->bits[i] = (uint8_t)(widths == FALLING ? 6 - i * 6 / n : widths == MIXED ? 1 + 6 * any : widths);
+        k->scale[i] = (float)exp2(-6 - 2 * rnd(&seed));
+    }
+    for (int i = 0; i < TRELLIS_LEVELS; i++)
+        k->levels[i] = (int8_t)(rnd(&seed) * 255 - 127);
+    return k;
+}
+
+static const size_t coded[] = {1, 2, 7, 15, 16, 17, 31, 64, 129};
+enum { N_CODED = sizeof coded / sizeof *coded };
+
+/* ---- search ---- */
+
+/* 64 vectors: some all zero, tiny, huge, with a single large number; trials as the encoder makes them or any, with repeats. */
+typedef struct input {
+    float *z; /* (GROUP, LDZ) */
+    uint8_t trial[GROUP * TRELLIS_TRIALS];
+} input;
+
+static input input_make(uint64_t seed) {
+    input in = {.z = rnd_fill(GROUP * LDZ, seed)};
+    for (size_t t = 0; t < GROUP; t++) {
+        static const float size[] = {1, 1, 3, 0, 1, 1e-30f, 1, 1e30f, 0.1f, 1};
+        for (size_t i = 0; i < LDZ; i++)
+            in.z[t * LDZ + i] *= size[t % 10];
+        if (t % 10 == 9)
+            in.z[t * LDZ] *= 1e10f;
+        uint8_t *trial = in.trial + t * TRELLIS_TRIALS;
+        trellis_trials((double)size[t % 10], trial);
+        for (size_t i = 0; t % 4 == 1 && i < TRELLIS_TRIALS; i++)
+            trial[i] = (uint8_t)(rnd(&seed) * 256);
+    }
+    return in;
+}
+
+static void check_search(const rt_kernels *k, const rt_kernels *ref, const book *bk, const input *in, size_t n) {
+    static uint8_t a[MAX_N * GROUP], b[MAX_N * GROUP]; /* too large for a stack among sanitizers */
+    uint8_t gain_a[GROUP], gain_b[GROUP];
+    memset(a, 9, bk->b.n * GROUP);
+    memset(b, 9, bk->b.n * GROUP);
+    memset(gain_a, 9, GROUP);
+    memset(gain_b, 9, GROUP);
+    ref->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_a, a);
+    k->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_b, b);
+    same(gain_a, gain_b, GROUP, k, "tc_search's gains", bk->b.n, n); /* and nothing beyond the last vector */
+    same(a, b, bk->b.n * GROUP, k, "tc_search's codes", bk->b.n, n);
+}
+
+static void kernels_tc_search_of_all_widths(void **state) {
+    (void)state;
+    static const size_t tokens[] = {1, 9, 64};
+    input in = input_make(1);
+    EACH_LEVEL(k, ref)
+    for (size_t i = 0; i < N_CODED; i++)
+        for (int widths = 1; widths <= N_WIDTHS; widths++) {
+            book *bk = book_make(coded[i], widths);
+            check_search(k, ref, bk, &in, tokens[(i + (size_t)widths) % 3]);
+            free(bk);
+        }
+    free(in.z);
+}
+
+static void kernels_tc_search_of_any_number_of_vectors(void **state) {
+    (void)state;
+    input in = input_make(2);
+    book *bk = book_make(11, FALLING), *most = book_make(MAX_N, MIXED), *none = book_make(0, 1);
+    EACH_LEVEL(k, ref) {
+        for (size_t n = 0; n <= GROUP; n++)
+            check_search(k, ref, bk, &in, n);
+        check_search(k, ref, most, &in, 17);
+        check_search(k, ref, none, &in, 17);
+    }
+    free(bk);
+    free(most);
+    free(none);
+    free(in.z);
+}
+
+/* ---- decoding ---- */
+
+static void random_planes(uint64_t *planes, size_t n, uint64_t seed) {
+    for (size_t i = 0; i < n; i++)
+        planes[i] = (uint64_t)(rnd(&seed) * 0x1p53) ^ (uint64_t)(rnd(&seed) * 0x1p53) << 11;
+}
+
+static void random_gains(float gain[GROUP], uint64_t seed) {
+    for (int t = 0; t < GROUP; t++)
+        gain[t] = trellis_gain((uint8_t)(t % 7 == 3 ? 0 : 256 * rnd(&seed)));
+}
+
+/* Keys and values of the scalar kernels are what the header says, read off the planes bit by bit. */
+static void kernels_tc_scalar_decodes_by_the_book(void **state) {
+    (void)state;
+    enum { N = 23, LD = 25 };
+    uint64_t planes[N * 6];
+    float gain[GROUP], kt[N * GROUP], v[GROUP * LD];
+    random_planes(planes, N * 6, 3);
+    random_gains(gain, 4);
+    const rt_kernels *ref = rt_kernels_for(RT_CPU_SCALAR);
+    for (int widths = 1; widths <= N_WIDTHS; widths++) {
+        book *bk = book_make(N, widths);
+        ref->tc_cols(&bk->b, planes, gain, kt);
+        ref->tc_rows(&bk->b, planes, gain, GROUP, v, LD);
+        for (int t = 0; t < GROUP; t++) {
+            const uint64_t *p = planes;
+            unsigned path = 0;
+            for (int i = 0; i < N; p += bk->bits[i++]) {
+                unsigned code = 0;
+                for (int j = 0; j < bk->bits[i]; j++)
+                    code |= (unsigned)(p[j] >> t & 1) << j;
+                path = path << 1 | (code & 1);
+                float want = gain[t] * (bk->scale[i] * bk->levels[(8 << bk->bits[i]) - 16 + (int)(code / 2 * 16 + path % 16)]);
+                assert_true(kt[i * GROUP + t] == want && v[t * LD + i] == want);
+            }
+            assert_true(v[t * LD + N] == 0 && v[t * LD + N + 1] == 0);
+        }
+        free(bk);
+    }
+}
+
+static void kernels_tc_cols_and_rows(void **state) {
+    (void)state;
+    const size_t kt_bytes = (MAX_N + 1) * GROUP * sizeof(float), v_bytes = (GROUP + 1) * LDV * sizeof(float);
+    float gain[GROUP], *a = malloc(v_bytes), *b = malloc(v_bytes);
+    uint64_t *planes = malloc(MAX_N * 6 * sizeof *planes);
+    random_planes(planes, MAX_N * 6, 5);
+    random_gains(gain, 6);
+    EACH_LEVEL(k, ref)
+    for (size_t i = 0; i <= N_CODED; i++)
+        for (int widths = 1; widths <= N_WIDTHS; widths++) {
+            size_t n = i < N_CODED ? coded[i] : MAX_N;
+            book *bk = book_make(n, widths);
+            memset(a, 1, kt_bytes);
+            memset(b, 1, kt_bytes);
+            ref->tc_cols(&bk->b, planes, gain, a);
+            k->tc_cols(&bk->b, planes, gain, b);
+            same(a, b, (n + 1) * GROUP * sizeof *a, k, "tc_cols", n, (size_t)widths);
+            for (size_t tok = i + (size_t)widths; tok <= GROUP; tok += 1 + 11 * (size_t)(widths < FALLING))
+                for (size_t ldv = n; ldv <= n + 16; ldv += tok % 3 ? 16 : 5) {
+                    size_t used = (tok * ldv + GROUP) * sizeof *a; /* and some beyond that nobody may touch */
+                    memset(a, 1, used);
+                    memset(b, 1, used);
+                    ref->tc_rows(&bk->b, planes, gain, tok, a, ldv);
+                    k->tc_rows(&bk->b, planes, gain, tok, b, ldv);
+                    same(a, b, used, k, "tc_rows", tok, ldv);
+                }
+            free(bk);
+        }
+    free(planes);
+    free(a);
+    free(b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_tc_search_of_all_widths),
+        cmocka_unit_test(kernels_tc_search_of_any_number_of_vectors),
+        cmocka_unit_test(kernels_tc_scalar_decodes_by_the_book),
+        cmocka_unit_test(kernels_tc_cols_and_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,328 @@
+/* The trellis quantiser: gains, the search against all possible codes and against itself, and what it gains on scalar
+ * quantisers. What codes stand for is worked out here from the words of trellis.h, in double. */
+#include "cache_fixture.h"
+#include "calib_internal.h"
+#include "lloyd_max.h"
+
+#include <float.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+enum { GROUP = TRELLIS_GROUP, TRIALS = TRELLIS_TRIALS, MAX_N = 64 };
+
+/* A codebook with its arrays: bits as given, levels of any kind. */
+typedef struct book {
+    trellis_book b;
+    uint8_t bits[MAX_N];
+    float scale[MAX_N], step[PROF_MAX_BITS + 1];
+    int8_t levels[TRELLIS_LEVELS];
+} book;
+
+static void book_init(book *k, size_t n) {
+    memset(k, 0, sizeof *k);
+    k->b = (trellis_book){n, k->bits, k->scale, k->levels};
+    for (size_t i = 0; i < n; i++)
+        k->scale[i] = 1;
+}
+
+static void random_levels(book *k, uint64_t *seed) {
+    for (int i = 0; i < TRELLIS_LEVELS; i++)
+        k->levels[i] = (int8_t)(rnd(seed) * 255 - 127);
+}
+
+/* What codes (one every `stride`) stand for, as error against z; every code must have its bits. */
+static double error_of(const trellis_book *b, const float *z, double gain, const uint8_t *codes, size_t stride) {
+    unsigned path = 0;
+    double sum = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        unsigned code = codes[i * stride];
+        assert_true(code < 1u << b->bits[i]);
+        path = (path << 1 | (code & 1)) & 15;
+        double level = b->levels[(8u << b->bits[i]) - 16 + (code >> 1) * 16 + path];
+        sum += pow(z[i] - gain * b->scale[i] * level, 2);
+    }
+    return sum;
+}
+
+/* ---- gains ---- */
+
+static void trellis_gains_are_eighths_of_octaves(void **state) {
+    (void)state;
+    assert_true(trellis_gain(0) == 0);
+    assert_true(trellis_gain(128) == 1);
+    for (unsigned c = 1; c < 256; c++) {
+        float g = trellis_gain((uint8_t)c);
+        assert_true(g > trellis_gain((uint8_t)(c - 1)));
+        assert_float_equal(g / tc_gain(c), 1, 1e-7);
+        if (c > 8)
+            assert_true(g == 2 * trellis_gain((uint8_t)(c - 8)));
+    }
+}
+
+static void trellis_trials_start_at_the_nearest_gain(void **state) {
+    (void)state;
+    static const int offset[TRIALS] = {0, -1, 1, -2, 2, -3, 3, 5};
+    uint8_t trial[TRIALS];
+    for (double octave = -15.8; octave < 15.8; octave += 0.00317) {
+        trellis_trials(exp2(octave), trial);
+        double off = fabs(octave - log2(tc_gain(trial[0])));
+        assert_true(off <= 1.0 / 16 + 1e-9); /* half a step */
+        for (int i = 0; i < TRIALS; i++) {
+            int want = trial[0] + offset[i];
+            assert_int_equal(trial[i], want < 1 ? 1 : want > 255 ? 255 : want);
+        }
+    }
+}
+
+static void trellis_trials_of_any_number_are_gains(void **state) {
+    (void)state;
+    static const double none[] = {0, -1, 1e-300, 0x1p-17, -INFINITY, NAN}, most[] = {0x1p16, 0x1p39, 1e300, INFINITY};
+    uint8_t trial[TRIALS];
+    for (size_t r = 0; r < sizeof none / sizeof *none; r++) {
+        trellis_trials(none[r], trial);
+        for (int i = 0; i < TRIALS; i++)
+            assert_int_equal(trial[i], 0);
+    }
+    for (size_t r = 0; r < sizeof most / sizeof *most; r++) {
+        trellis_trials(most[r], trial);
+        assert_int_equal(trial[0], 255);
+        assert_int_equal(trial[1], 254);
+        assert_int_equal(trial[2], 255);
+    }
+    trellis_trials(tc_gain(1), trial); /* the least gain has no lower neighbours, and 0 is not one of them */
+    assert_int_equal(trial[0], 1);
+    assert_int_equal(trial[1], 1);
+    trellis_trials(tc_gain(1) * 0.9, trial);
+    assert_int_equal(trial[0], 1);
+}
+
+/* ---- search ---- */
+
+/* The least error of all codes of all dimensions under one gain. */
+static double try_all(const trellis_book *b, const float *z, double gain) {
+    size_t sum = 0;
+    double least = INFINITY;
+    for (size_t i = 0; i < b->n; i++)
+        sum += b->bits[i];
+    for (uint32_t all = 0; all < 1u << sum; all++) {
+        uint8_t codes[MAX_N];
+        uint32_t rest = all;
+        for (size_t i = 0; i < b->n; rest >>= b->bits[i++])
+            codes[i] = (uint8_t)(rest & ((1u << b->bits[i]) - 1));
+        least = fmin(least, error_of(b, z, gain, codes, 1));
+    }
+    return least;
+}
+
+static void trellis_search_finds_the_best_of_all_codes(void **state) {
+    (void)state;
+    static const uint8_t cases[][8] = {{1},
+                                       {2},
+                                       {3},
+                                       {1, 1, 1, 1, 1, 1, 1, 1},
+                                       {2, 2, 2, 2, 2, 2},
+                                       {3, 3, 3, 3},
+                                       {3, 3, 2, 2, 1, 1},
+                                       {6, 5},
+                                       {4, 2, 1, 1, 1},
+                                       {1, 3, 2, 4}};
+    uint64_t seed = 1;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int round = 0; round < 6; round++) {
+            book k;
+            book_init(&k, strlen((const char *)cases[c]) < 8 ? strlen((const char *)cases[c]) : 8);
+            memcpy(k.bits, cases[c], k.b.n);
+            random_levels(&k, &seed);
+            float z[8];
+            uint8_t trial[TRIALS], gain, codes[8 * GROUP];
+            for (size_t i = 0; i < k.b.n; i++) {
+                k.scale[i] = (float)exp2(6 * rnd(&seed) - 9);
+                z[i] = rnd_normal(&seed) * 60 * k.scale[i];
+            }
+            for (int i = 0; i < TRIALS; i++)
+                trial[i] = (uint8_t)(115 + 26 * rnd(&seed));
+            trellis_search(&k.b, z, k.b.n, 1, trial, &gain, codes);
+            double least = INFINITY;
+            for (int i = 0; i < TRIALS; i++)
+                least = fmin(least, try_all(&k.b, z, tc_gain(trial[i])));
+            double err = error_of(&k.b, z, tc_gain(gain), codes, GROUP);
+            if (!(err <= least * (1 + 1e-5) + 1e-12))
+                fail_msg("case %zu, round %d: error %g, but %g is possible", c, round, err, least);
+        }
+}
+
+/* Long vectors: of eight gains the search takes the one that does best by itself, and the same codes as with it alone. */
+static void trellis_search_takes_the_best_gain(void **state) {
+    (void)state;
+    enum { N = 48, VECTORS = 20 };
+    uint64_t seed = 2;
+    book k;
+    float *z = rnd_fill(VECTORS * N, 3);
+    for (int bits = 1; bits <= TRELLIS_MAX_BITS; bits++) {
+        book_init(&k, N);
+        tc_levels(k.step, k.levels);
+        memset(k.bits, bits, N);
+        for (int i = 0; i < N; i++)
+            k.scale[i] = k.step[bits];
+        uint8_t trial[VECTORS * TRIALS], gain[VECTORS], codes[N * GROUP];
+        unsigned chosen = 0;
+        for (int i = 0; i < VECTORS * TRIALS; i++)
+            trial[i] = (uint8_t)(122 + 13 * rnd(&seed));
+        trellis_search(&k.b, z, N, VECTORS, trial, gain, codes);
+        for (int t = 0; t < VECTORS; t++) {
+            double err = error_of(&k.b, z + t * N, tc_gain(gain[t]), codes + t, GROUP);
+            for (int i = 0; i < TRIALS; i++) {
+                uint8_t same[TRIALS], alone, by[N * GROUP];
+                memset(same, trial[t * TRIALS + i], TRIALS);
+                trellis_search(&k.b, z + t * N, N, 1, same, &alone, by);
+                assert_int_equal(alone, same[0]);
+                double with = error_of(&k.b, z + t * N, tc_gain(alone), by, GROUP);
+                assert_true(err <= with * (1 + 1e-5));
+                if (alone == gain[t]) {
+                    for (int d = 0; d < N; d++)
+                        assert_int_equal(by[d * GROUP], codes[d * GROUP + t]);
+                    chosen |= 1u << i;
+                }
+            }
+        }
+        assert_true((chosen & (chosen - 1)) != 0); /* it was not always the same one */
+    }
+    free(z);
+}
+
+static void trellis_search_prefers_the_first_of_equals(void **state) {
+    (void)state;
+    static const uint8_t trial[TRIALS] = {130, 127, 128, 129, 131, 132, 133, 134};
+    book k;
+    float z[8] = {0};
+    uint8_t gain, codes[8 * GROUP];
+    book_init(&k, 8); /* all levels 0: every gain has error 0 */
+    memset(k.bits, 2, 8);
+    trellis_search(&k.b, z, 8, 1, trial, &gain, codes);
+    assert_int_equal(gain, 130);
+}
+
+/* Vectors of a group do not see each other, numbers between vectors are not read, and codes of others are left alone. */
+static void trellis_search_keeps_vectors_apart(void **state) {
+    (void)state;
+    enum { N = 10, LDZ = 13, VECTORS = 5 };
+    uint64_t seed = 5;
+    book k;
+    book_init(&k, N);
+    random_levels(&k, &seed);
+    memset(k.bits, 3, N);
+    float *z = rnd_fill(VECTORS * LDZ, 6);
+    uint8_t trial[VECTORS * TRIALS], gain[GROUP], codes[N * GROUP], one_gain, one[N * GROUP];
+    for (int i = 0; i < VECTORS * LDZ; i++)
+        z[i] = i % LDZ < N ? 50 * z[i] : NAN;
+    for (int i = 0; i < VECTORS * TRIALS; i++)
+        trial[i] = (uint8_t)(120 + 16 * rnd(&seed));
+    memset(gain, 77, sizeof gain);
+    memset(codes, 77, sizeof codes);
+    trellis_search(&k.b, z, LDZ, VECTORS, trial, gain, codes);
+    for (int t = 0; t < VECTORS; t++) {
+        trellis_search(&k.b, z + t * LDZ, LDZ, 1, trial + t * TRIALS, &one_gain, one);
+        assert_int_equal(gain[t], one_gain);
+        for (int i = 0; i < N; i++)
+            assert_int_equal(codes[i * GROUP + t], one[i * GROUP]);
+    }
+    for (int t = VECTORS; t < GROUP; t++) {
+        assert_int_equal(gain[t], 77);
+        for (int i = 0; i < N; i++)
+            assert_int_equal(codes[i * GROUP + t], 77);
+    }
+    free(z);
+}
+
+static void trellis_search_survives_any_finite_vector(void **state) {
+    (void)state;
+    static const float value[] = {0, 1e-45f, 1e-38f, 1e-10f, 1e10f, 1e19f, 1e30f, FLT_MAX};
+    book k;
+    book_init(&k, 16);
+    tc_levels(k.step, k.levels);
+    for (size_t i = 0; i < 16; i++) {
+        k.bits[i] = (uint8_t)(6 - i / 3);
+        k.scale[i] = k.step[k.bits[i]];
+    }
+    for (size_t v = 0; v < sizeof value / sizeof *value; v++)
+        for (unsigned mask = 1; mask < 1u << 16; mask = mask * 5 + 1) {
+            float z[16];
+            double rms = 0;
+            uint8_t trial[TRIALS], gain, codes[16 * GROUP];
+            for (unsigned i = 0; i < 16; i++) {
+                z[i] = mask >> i & 1 ? value[v] : -value[v] / 3;
+                rms += (double)z[i] * z[i] / 16;
+            }
+            trellis_trials(sqrt(rms), trial);
+            trellis_search(&k.b, z, 16, 1, trial, &gain, codes);
+            assert_non_null(memchr(trial, gain, TRIALS));
+            assert_int_equal(gain == 0, value[v] < 1e-5f);
+            assert_true(isfinite(error_of(&k.b, z, tc_gain(gain), codes, GROUP)));
+        }
+}
+
+/* ---- what it is good for ---- */
+
+/* What trellis.h claims, less a tenth of a dB: normally distributed numbers, others than those that levels are fitted to, with
+ * levels as they are stored. */
+static void trellis_beats_scalar_quantisers(void **state) {
+    (void)state;
+    enum { N = 64, VECTORS = 1024 };
+    static const double least_db[] = {0, 0.6, 1.3, 1.7, 1.9}, bound_db = 6.0206;
+    trellis_search_fn *search = rt_kernels_for(rt_cpu_detect())->tc_search;
+    cal_gauss *gauss = malloc(sizeof *gauss);
+    assert_int_equal(cal_gauss_init(gauss, search, NULL), KV_OK);
+    float *z = rnd_fill(VECTORS * N, 12345);
+    double energy = 0;
+    for (int i = 0; i < VECTORS * N; i++)
+        energy += (double)z[i] * z[i];
+    for (uint8_t bits = 1; bits <= 4; bits++) {
+        prof_tc t;
+        book k;
+        assert_int_equal(prof_tc_alloc(&t, N, NULL), KV_OK);
+        memset(t.bits, bits, N);
+        for (int i = 0; i < N; i++)
+            t.sigma[i] = 1;
+        assert_int_equal(cal_fit_levels(gauss, search, z, 0, &t, NULL),
+                         KV_OK); /* no samples: those of the normal distribution */
+        book_init(&k, N);
+        memcpy(k.bits, t.bits, N);
+        memcpy(k.levels, t.levels, TRELLIS_LEVELS);
+        for (int i = 0; i < N; i++)
+            k.scale[i] = t.step[bits];
+        uint8_t trial[GROUP * TRIALS], gain[GROUP], codes[N * GROUP];
+        memset(trial, 128, sizeof trial);
+        double err = 0, scalar[16];
+        for (int v = 0; v < VECTORS; v += GROUP) {
+            search(&k.b, z + v * N, N, GROUP, trial, gain, codes);
+            for (int i = 0; i < GROUP; i++)
+                err += error_of(&k.b, z + (v + i) * N, 1, codes + i, GROUP);
+        }
+        double db = 10 * log10(lloyd_max_normal(1u << bits, scalar) / (err / energy));
+        if (!(db >= least_db[bits]))
+            fail_msg("%d bits: %.3f dB better than a scalar quantiser", bits, db);
+        assert_true(-10 * log10(err / energy) < bits * bound_db); /* nothing can be better than that */
+        free(t.bits);
+        free(t.mean);
+        free(t.basis);
+        free(t.sigma);
+        free(t.step);
+        free(t.levels);
+    }
+    free(z);
+    free(gauss);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trellis_gains_are_eighths_of_octaves),   cmocka_unit_test(trellis_trials_start_at_the_nearest_gain),
+        cmocka_unit_test(trellis_trials_of_any_number_are_gains), cmocka_unit_test(trellis_search_finds_the_best_of_all_codes),
+        cmocka_unit_test(trellis_search_takes_the_best_gain),     cmocka_unit_test(trellis_search_prefers_the_first_of_equals),
+        cmocka_unit_test(trellis_search_keeps_vectors_apart),     cmocka_unit_test(trellis_search_survives_any_finite_vector),
+        cmocka_unit_test(trellis_beats_scalar_quantisers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
