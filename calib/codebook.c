@@ -30,7 +30,7 @@ typedef struct fit {
     float level[TRELLIS_LEVELS]; /* in units of sigma */
     float step[PROF_MAX_BITS + 1];
     int8_t stored[TRELLIS_LEVELS]; /* level / step */
-    float scale[PROF_MAX_DIM];
+    float scale[PROF_MAX_DIM], inverse[PROF_MAX_DIM];
     double sum[TRELLIS_LEVELS], weight[TRELLIS_LEVELS];
     uint32_t count[TRELLIS_LEVELS];
     double error; /* squared, of the last round */
@@ -48,8 +48,10 @@ static void store(fit *f) {
         for (size_t i = from; i < to; i++)
             f->stored[i] = (int8_t)fmaxf(-127, fminf(127, rintf(f->level[i] / f->step[b])));
     }
-    for (uint32_t i = 0; i < f->coded; i++)
+    for (uint32_t i = 0; i < f->coded; i++) {
         f->scale[i] = f->sigma[i] * f->step[f->bits[i]];
+        f->inverse[i] = 1 / f->scale[i];
+    }
 }
 
 static double rms(const fit *f, const float *z) {
@@ -75,7 +77,7 @@ static void take(fit *f, const float *z, float gain, const uint8_t *codes) {
 }
 
 static void one_round(fit *f, bool gains) {
-    const trellis_book book = {f->coded, f->bits, f->scale, f->stored};
+    const trellis_book book = {f->coded, f->bits, f->scale, f->inverse, f->stored};
     store(f);
     memset(f->sum, 0, sizeof f->sum);
     memset(f->weight, 0, sizeof f->weight);

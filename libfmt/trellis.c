@@ -5,20 +5,12 @@
 
 enum { STEPS = 8 /* an octave */, UNIT = 128 /* code of gain 1 */ };
 
-/* 2^(1/8), 2^(1/4), 2^(1/2) in turns: square roots are rounded alike on every machine, powers are not. */
-static double power(int step) {
-    double x = 1, root = 2;
-    for (int bit = STEPS / 2; bit; bit /= 2) {
-        root = sqrt(root);
-        if (step & bit)
-            x *= root;
-    }
-    return x;
-}
+/* 2^(i/8) as the nearest float: powers are not rounded alike on every machine. */
+static const float power[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
+                                   0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
 float trellis_gain(uint8_t code) {
-    int e = (int)code - UNIT;
-    return code ? (float)ldexp(power((e + UNIT) % STEPS), (e + UNIT) / STEPS - UNIT / STEPS) : 0;
+    return code ? ldexpf(power[code % STEPS], code / STEPS - UNIT / STEPS) : 0;
 }
 
 /* Nearest code on the logarithmic scale; 0 only for what is far below it. */
@@ -26,16 +18,16 @@ static int nearest_gain(double rms) {
     if (!(rms >= (double)trellis_gain(1)))
         return rms > (double)trellis_gain(1) / 2 ? 1 : 0;
     int e;
-    double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e), half = power(1); /* rms = m 2^(e-1), 1 <= m < 2 */
+    double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e); /* rms = m 2^(e-1), 1 <= m < 2 */
     int step = 0;
-    while (step < STEPS && m * m > power(step) * power(step) * half) /* m > power(step) 2^(1/16) */
-        step++;
+    while (step < STEPS && m * m > (double)power[step] * (double)power[step] * (double)power[1])
+        step++; /* m > power[step] 2^(1/16) */
     int code = UNIT + STEPS * (e - 1) + step;
     return code > 255 ? 255 : code;
 }
 
 void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]) {
-    static const int offset[TRELLIS_TRIALS] = {0, -2, 2, 4};
+    static const int offset[TRELLIS_TRIALS] = {-1, 1, -3, 3};
     int base = nearest_gain(rms);
     for (int i = 0; i < TRELLIS_TRIALS; i++) {
         int code = base + offset[i];
@@ -64,15 +56,16 @@ static float walk(const trellis_book *b, const float *z, float gain, uint8_t *ta
     for (unsigned s = 0; s < TRELLIS_STATES; s++)
         cost[s] = s ? INFINITY : 0;
     for (size_t i = 0; i < b->n; i++) {
-        float r = z[i] / b->scale[i] * inv, weight = b->scale[i] * b->scale[i];
+        float r = z[i] * b->inverse[i] * inv, weight = b->scale[i] * b->scale[i];
         unsigned which;
         for (unsigned w = 0; w < TRELLIS_WINDOWS; w++) {
             float d = nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], w, r, &which);
-            branch[w] = d * d * weight;
+            branch[w] = d * d;
         }
         taken[i] = 0;
         for (unsigned s = 0; s < TRELLIS_STATES; s++) {
-            float low = cost[s / 2] + branch[s], high = cost[(s + TRELLIS_STATES) / 2] + branch[s + TRELLIS_STATES];
+            float low = fmaf(branch[s], weight, cost[s / 2]),
+                  high = fmaf(branch[s + TRELLIS_STATES], weight, cost[(s + TRELLIS_STATES) / 2]);
             next[s] = high < low ? high : low;
             taken[i] |= (uint8_t)((high < low) << s);
         }
@@ -89,7 +82,7 @@ static void trace(const trellis_book *b, const float *z, float gain, const uint8
     float inv = gain > 0 ? 1 / gain : 0;
     for (size_t i = b->n; i-- > 0;) {
         unsigned window = state | (taken[i] >> state & 1u) * TRELLIS_STATES, which;
-        nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], window, z[i] / b->scale[i] * inv, &which);
+        nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], window, z[i] * b->inverse[i] * inv, &which);
         codes[i * TRELLIS_GROUP] = (uint8_t)(which << 1 | (window & 1));
         state = window / 2;
     }

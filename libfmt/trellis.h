@@ -38,6 +38,7 @@ typedef struct trellis_book {
     size_t n;             /* coded dimensions */
     const uint8_t *bits;  /* (n) 1..TRELLIS_MAX_BITS */
     const float *scale;   /* (n) of a level, > 0 */
+    const float *inverse; /* (n) 1 / scale */
     const int8_t *levels; /* (TRELLIS_LEVELS) */
 } trellis_book;
 

@@ -23,6 +23,7 @@ typedef struct tc_state {
     float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim) */
     float *inv_sigma; /* (book.n) */
     float *scale;     /* (book.n) of a level: sigma times the step of its table */
+    float *inverse;   /* (book.n) 1 / scale */
     float gain[256];  /* trellis_gain */
 } tc_state;
 
@@ -34,6 +35,7 @@ static void tc_free(kv_coder *c) {
     free(s->synth);
     free(s->inv_sigma);
     free(s->scale);
+    free(s->inverse);
     free(s);
 }
 
@@ -131,12 +133,14 @@ static void fill_book(tc_state *s) {
     for (size_t i = 0; i < s->book.n; i++) {
         s->inv_sigma[i] = 1 / s->p->sigma[i];
         s->scale[i] = s->p->sigma[i] * s->p->step[s->p->bits[i]];
+        s->inverse[i] = 1 / s->scale[i];
     }
     for (int c = 0; c < 256; c++)
         s->gain[c] = trellis_gain((uint8_t)c);
     s->book.bits = s->p->bits;
     s->book.levels = s->p->levels;
     s->book.scale = s->scale;
+    s->book.inverse = s->inverse;
 }
 
 static void fill_synth(const kv_coder *c, tc_state *s) {
@@ -183,7 +187,8 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     s->synth = calloc(matrix + 1, sizeof(float));
     s->inv_sigma = calloc(s->book.n + 1, sizeof(float));
     s->scale = calloc(s->book.n + 1, sizeof(float));
-    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale)
+    s->inverse = calloc(s->book.n + 1, sizeof(float));
+    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse)
         return kv_fail(err, KV_ENOMEM, "no memory for a transform of %u dimensions", c->dim);
     st = fill_forward(c, s, err);
     if (st)

@@ -16,7 +16,8 @@ typedef __m256 vmask;
 #define v_load(p)       _mm256_loadu_ps(p)
 #define v_set(x)        _mm256_set1_ps(x)
 #define v_sub(a, b)     _mm256_sub_ps(a, b)
-#define v_add(a, b)     _mm256_add_ps(a, b)
+#define v_store(p, x)   _mm256_storeu_ps(p, x)
+#define v_fma(a, b, c)  _mm256_fmadd_ps(a, b, c)
 #define v_mul(a, b)     _mm256_mul_ps(a, b)
 #define v_abs(a)        _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
 #define v_nearer(a, d)  _mm256_min_ps(v_abs(a), d) /* the lesser of |a| and d >= 0 */

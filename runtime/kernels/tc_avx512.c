@@ -17,7 +17,8 @@ typedef __mmask16 vmask;
 #define v_load(p)             _mm512_loadu_ps(p)
 #define v_set(x)              _mm512_set1_ps(x)
 #define v_sub(a, b)           _mm512_sub_ps(a, b)
-#define v_add(a, b)           _mm512_add_ps(a, b)
+#define v_store(p, x)         _mm512_storeu_ps(p, x)
+#define v_fma(a, b, c)        _mm512_fmadd_ps(a, b, c)
 #define v_mul(a, b)           _mm512_mul_ps(a, b)
 #define v_abs(a)              _mm512_abs_ps(a)
 #define v_nearer(a, d)        _mm512_range_ps(a, d, 0xa) /* the lesser of |a| and |d| */
