@@ -9,116 +9,64 @@
 #include "kernels/kernels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Memory for samples decides how many there are: more than SAMPLES_MOST gain nothing, fewer than SAMPLES_LEAST fit badly. */
 enum { SAMPLES_LEAST = 512, SAMPLES_MOST = 4096 };
 static const double SAMPLE_BYTES = 256e6;
 
-typedef struct run {
-    const rt_model *m;
+struct calibration {
     const calibrate_cfg *cfg;
     const calibrate_text *text;
+    rt_hparams hp;
+    rt_exec exec;
+    char hash[33];
     cal_stats *stats;
-    prof *p;
-    bool (*progress)(void *, double);
-    void *user;
-    double from, to; /* this phase's part of the progress */
-} run;
+};
+
+/* Part of a progress. */
+typedef struct part {
+    calibrate_progress whole;
+    double from, to;
+} part;
 
 static bool report(void *user, double done) {
-    run *r = user;
-    return !r->progress || r->progress(r->user, r->from + (r->to - r->from) * done);
-}
-
-static void phase(run *r, double share) {
-    r->from = r->to;
-    r->to += share;
+    const part *p = user;
+    return !p->whole.call || p->whole.call(p->whole.user, p->from + (p->to - p->from) * done);
 }
 
 static void tap(void *user, const rt_backward_view *v) {
-    run *r = user;
+    const calibration *c = user;
     const cal_batch b = {.layer = v->layer,
                          .n = v->n,
-                         .entropy_from = r->cfg->ctx / 2,
+                         .entropy_from = c->cfg->ctx / 2,
                          .k = v->k,
                          .v = v->v,
                          .dk = v->dk,
                          .dv = v->dv,
                          .entropy = v->entropy};
-    cal_stats_add(r->stats, &b, rt_model_exec(r->m)->n_threads);
+    cal_stats_add(c->stats, &b, c->exec.n_threads);
 }
 
 /* Run every chunk of text through the model, forward and backward. */
-static kv_status gather(run *r, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(r->m);
-    const uint32_t ctx = r->cfg->ctx, n = r->text->n_fit;
-    const double from = r->from, share = (r->to - r->from) / n;
+static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
+    const rt_hparams *hp = &c->hp;
+    const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
     double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
-    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, r->cfg->sinks, 0, n * (ctx - r->cfg->sinks)};
+    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks)};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
-    kv_status st = cal_stats_new(&shape, &r->stats, err);
+    kv_status st = cal_stats_new(&shape, &c->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
-        r->from = from + i * share, r->to = r->from + share;
-        const rt_backward_cfg cfg = {.seed = r->cfg->seed + i,
-                                     .window = r->cfg->window,
+        part chunk = {progress, (double)i / n, (i + 1.0) / n};
+        const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
+                                     .window = c->cfg->window,
                                      .tap = tap,
-                                     .tap_user = r,
+                                     .tap_user = c,
                                      .progress = report,
-                                     .progress_user = r};
-        st = rt_backward(r->m, r->text->fit + (size_t)i * ctx, ctx, &cfg, err);
+                                     .progress_user = &chunk};
+        st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err);
     }
     return st;
-}
-
-/* Who the profile is for and how it was made. */
-static void describe(run *r) {
-    const rt_hparams *hp = rt_model_hparams(r->m);
-    prof *p = r->p;
-    snprintf(p->model_hash, sizeof p->model_hash, "%s", rt_model_hash(r->m));
-    snprintf(p->model_name, sizeof p->model_name, "%s", hp->name);
-    snprintf(p->arch, sizeof p->arch, "%s", hp->arch);
-    snprintf(p->tool_version, sizeof p->tool_version, "%s", KV_TOOL_VERSION);
-    snprintf(p->text_hash, sizeof p->text_hash, "%s", r->text->hash);
-    p->calib_tokens = r->text->n_fit * r->cfg->ctx;
-    p->calib_ctx = r->cfg->ctx;
-    p->entropy_sinks = 0; /* entropy is that of the whole attention, sinks included */
-    p->seed = r->cfg->seed;
-    p->target_bits = r->cfg->bits;
-    p->sinks = r->cfg->sinks;
-    p->window = r->cfg->window;
-}
-
-static kv_status solve(run *r, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(r->m);
-    cal_cfg cfg = CAL_CFG_DEFAULT;
-    cfg.bits = r->cfg->bits;
-    cfg.search = rt_model_exec(r->m)->k->tc_search;
-    cfg.n_threads = rt_model_exec(r->m)->n_threads;
-    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &r->p, err);
-    if (st)
-        return st;
-    describe(r);
-    return cal_solve(r->stats, &cfg, r->p, report, r, err);
-}
-
-/* An entry of prof.measured. */
-static prof_measured entry(const run *r, uint32_t window, const eval_result *got) {
-    const rt_hparams *hp = rt_model_hparams(r->m);
-    const double elements = (double)hp->n_layer * hp->n_kv_head * hp->head_dim;
-    prof_measured m = {
-        .ctx = r->cfg->ctx,
-        .tokens = (uint32_t)got->tokens,
-        .kld = got->kld,
-        .kld_se = got->kld_se,
-        .dppl_percent = got->dppl_percent,
-        .top1 = got->top1,
-        .bits_k = got->bits_k,
-        .bits_v = got->bits_v,
-        .bytes_per_token = elements * (got->bits_k + got->bits_v) / 8,
-        .f16_bytes_per_token = elements * (16 + 16) / 8,
-    };
-    snprintf(m.text, sizeof m.text, "%s, held-out part; window %u, sinks %u", r->text->name, window, r->cfg->sinks);
-    return m;
 }
 
 static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
@@ -128,48 +76,119 @@ static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err)
                        hp->n_ctx_train);
     if (cfg->sinks >= cfg->ctx / 2)
         return kv_fail(err, KV_EINVAL, "--sinks %u leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
+    if (cfg->window >= cfg->ctx / 2)
+        return kv_fail(err, KV_EINVAL,
+                       "--window %u leaves too little of a chunk of %u tokens to calibrate for; take a larger --ctx",
+                       cfg->window, cfg->ctx);
     return KV_OK;
 }
 
-kv_status calibrate_fit(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
-                        bool (*progress)(void *user, double done), void *user, prof **out, kv_err *err) {
-    run r = {.m = m, .cfg = cfg, .text = text, .progress = progress, .user = user};
-    const double reading = 0.7; /* of the time; solving takes the rest */
+kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
+                          calibration **out, kv_err *err) {
     kv_status st = check(cfg, m, err);
     if (st)
-        goto done;
-    phase(&r, reading);
-    if ((st = gather(&r, err)))
-        goto done;
-    phase(&r, 1 - reading);
-    if ((st = solve(&r, err)))
-        goto done;
-    *out = r.p;
-    r.p = NULL;
-done:
-    cal_stats_free(r.stats);
-    prof_free(r.p);
+        return st;
+    calibration *c = calloc(1, sizeof *c);
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    c->cfg = cfg;
+    c->text = text;
+    c->hp = *rt_model_hparams(m);
+    c->exec = *rt_model_exec(m);
+    snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
+    st = gather(c, m, progress, err);
+    if (st)
+        calibration_free(c);
+    else
+        *out = c;
     return st;
 }
 
-kv_status calibrate_measure(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
-                            bool (*progress)(void *user, double done), void *user, prof *p, kv_err *err) {
-    run r = {.m = m, .cfg = cfg, .text = text, .progress = progress, .user = user, .to = 1};
-    const eval_cfg how = {.ctx = cfg->ctx, .chunks = text->n_held, .baseline = KV_F32};
-    const uint32_t windows[] = {cfg->window, 0};
-    const size_t n = cfg->window ? 2 : 1;
-    eval_setting settings[2];
-    eval_result got[2];
-    for (size_t i = 0; i < n; i++) {
-        settings[i] = (eval_setting){NULL, RT_CTX_CFG_DEFAULT};
-        settings[i].cache.profile = p;
-        settings[i].cache.window = (int)windows[i];
-    }
-    kv_status st = eval_run(m, &how, settings, n, text->held, (size_t)text->n_held * cfg->ctx, report, &r, got, err);
+void calibration_free(calibration *c) {
+    if (!c)
+        return;
+    cal_stats_free(c->stats);
+    free(c);
+}
+
+/* Who the profile is for and how it was made. */
+static void describe(const calibration *c, double bits, prof *p) {
+    snprintf(p->model_hash, sizeof p->model_hash, "%s", c->hash);
+    snprintf(p->model_name, sizeof p->model_name, "%s", c->hp.name);
+    snprintf(p->arch, sizeof p->arch, "%s", c->hp.arch);
+    snprintf(p->tool_version, sizeof p->tool_version, "%s", KV_TOOL_VERSION);
+    snprintf(p->text_hash, sizeof p->text_hash, "%s", c->text->hash);
+    p->calib_tokens = c->text->n_fit * c->cfg->ctx;
+    p->calib_ctx = c->cfg->ctx;
+    p->entropy_sinks = 0; /* entropy is that of the whole attention, sinks included */
+    p->seed = c->cfg->seed;
+    p->target_bits = bits;
+    p->sinks = c->cfg->sinks;
+    p->window = c->cfg->window;
+}
+
+kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {
+    const rt_hparams *hp = &c->hp;
+    part whole = {progress, 0, 1};
+    cal_cfg cfg = CAL_CFG_DEFAULT;
+    cfg.bits = bits;
+    cfg.search = c->exec.k->tc_search;
+    cfg.n_threads = c->exec.n_threads;
+    prof *p;
+    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, err);
     if (st)
         return st;
-    for (size_t i = 0; i < n; i++)
-        p->measured[p->n_measured++] = entry(&r, windows[i], &got[i]);
+    describe(c, bits, p);
+    st = cal_solve(c->stats, &cfg, p, report, &whole, err);
+    if (st)
+        prof_free(p);
+    else
+        *out = p;
+    return st;
+}
+
+kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    kv_cache_cfg cache;
+    kv_cache_info info;
+    cfg.profile = p;
+    cfg.n_ctx = n_ctx;
+    kv_status st = rt_cache_cfg_new(&c->hp, &cfg, &cache, err);
+    if (st)
+        return st;
+    st = kv_cache_size(&cache, &n_ctx, 1, &info, err);
+    rt_cache_cfg_free(&cache);
+    if (!st)
+        *bytes = info.bytes;
+    return st;
+}
+
+kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
+    const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
+    const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
+    part whole = {progress, 0, 1};
+    eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
+    eval_result got;
+    setting.cache.profile = p;
+    kv_status st =
+        eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, report, &whole, &got, err);
+    if (st)
+        return st;
+    prof_measured *to = &p->measured[0];
+    *to = (prof_measured){
+        .ctx = c->cfg->ctx,
+        .tokens = (uint32_t)got.tokens,
+        .kld = got.kld,
+        .kld_se = got.kld_se,
+        .dppl_percent = got.dppl_percent,
+        .top1 = got.top1,
+        .bits_k = got.bits_k,
+        .bits_v = got.bits_v,
+        .bytes_per_token = elements * (got.bits_k + got.bits_v) / 8,
+        .f16_bytes_per_token = elements * (16 + 16) / 8,
+    };
+    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", c->text->name, p->window, p->sinks);
+    p->n_measured = 1;
     prof_round(p);
     return KV_OK;
 }

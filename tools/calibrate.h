@@ -10,26 +10,56 @@ typedef struct calibrate_cfg {
     uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see */
     uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;   /* which chunks, where the text has more than are wanted */
-    double bits;     /* average true bits per element of K and V, gains included */
     uint32_t window, sinks;
 } calibrate_cfg;
 
 enum {
-    CALIBRATE_TOKENS = 6144,  /* fitted on, where the text has so many */
+    CALIBRATE_TOKENS = 12288, /* fitted on, where the text has so many */
     CALIBRATE_MEASURED = 3072 /* held-out tokens measured on, one chunk at least */
 };
 
 typedef struct calibrate_text calibrate_text; /* calibrate_text.h */
 
-/* Run text->fit through m, gather statistics, solve: a profile without measurements, the same for any number of threads. m may
- * have fast matrix products: what they round away is far below what statistics show. progress: as in calib.h.
- * *out: caller frees with prof_free. KV_EINVAL: ctx or sinks do not fit the model; KV_ERANGE: NaN; KV_ECANCEL. */
-kv_status calibrate_fit(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
-                        bool (*progress)(void *user, double done), void *user, prof **out, kv_err *err);
+/* Progress as in calib.h: called with 0..1, false cancels (KV_ECANCEL). */
+typedef struct calibrate_progress {
+    bool (*call)(void *user, double done); /* or NULL */
+    void *user;
+} calibrate_progress;
 
-/* Measure p on text->held and write the results into p->measured: with the window and sinks asked for and, where that is
- * another case, without window. m must have exact matrix products, else their noise is in the figures. */
-kv_status calibrate_measure(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
-                            bool (*progress)(void *user, double done), void *user, prof *p, kv_err *err);
+/* Statistics of a model, from which profiles of any size can be solved. */
+typedef struct calibration calibration;
+
+/* Run text->fit through m, forward and backward. m may have fast matrix products: what they round away is far below what
+ * statistics show; it is not needed any more afterwards. cfg and text are borrowed for the life of *out; caller frees with
+ * calibration_free. KV_EINVAL: ctx or sinks do not fit the model; KV_ERANGE: NaN; KV_ECANCEL. */
+kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
+                          calibration **out, kv_err *err);
+void calibration_free(calibration *c); /* NULL is fine */
+
+/* A profile of `bits` true bits per element of K and V on average, without measurements; the same for any number of threads.
+ * *out: caller frees with prof_free. */
+kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err);
+
+/* Measure p on text->held and write the result into p->measured. m must have exact matrix products, else their noise is in the
+ * figures. */
+kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err);
+
+/* ---- calibrate_aim.c: what size to solve for ---- */
+
+enum { CALIBRATE_LEAST_BITS = 1 };
+static const double CALIBRATE_MOST_BITS = 6.1; /* what codec tc can store */
+
+/* The smallest profile that stays within `kld` nats on the held-out text, found by measuring: bits by interpolation, to about
+ * 0.1. KV_ERANGE: even CALIBRATE_MOST_BITS lose more (says how much). */
+kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld, calibrate_progress progress, prof **out,
+                            kv_err *err);
+
+/* The best profile whose cache for n_ctx tokens takes at most `bytes`, not measured. KV_ERANGE: impossible (says what the
+ * smallest takes). */
+kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t bytes, calibrate_progress progress, prof **out,
+                               kv_err *err);
+
+/* Bytes of p's cache for n_ctx tokens. */
+kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);
 
 #endif

@@ -2,10 +2,12 @@
 #include "atomic_file.h"
 #include "calibrate_text.h"
 #include "cli_cache.h"
+#include "cli_profile.h"
 #include "report.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jansson.h>
 
@@ -17,7 +19,10 @@ typedef struct options {
     const char *model, *out, *report;
     cli_strs text;
     int64_t ctx, chunks, seed, window, sinks;
-    double bits;
+    double bits, kld;
+    int64_t fit_ctx;
+    const char *fit_mem, *preset;
+    size_t fit_bytes;
     cli_machine machine;
     bool no_measure, json, quiet;
 } options;
@@ -27,14 +32,23 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to write"},
         {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
         {"--report", NULL, CLI_STR, "FILE", &o->report, 0, 0, "a page about it with charts (HTML that needs nothing else)"},
-        {"--bits", "-b", CLI_REAL, "B", &o->bits, 1, 6.25, "true bits per number of the cache, gains included"},
+        {"--preset", "-p", CLI_STR, "NAME", &o->preset, 0, 0,
+         "aim, window and sinks of a preset: lossless, balanced, small, tiny, or a profile file with `aim:` (default: "
+         "balanced)"},
+        {"--bits", "-b", CLI_REAL, "B", &o->bits, CALIBRATE_LEAST_BITS, CALIBRATE_MOST_BITS,
+         "aim: true bits per number of the cache, gains included"},
+        {"--kld", NULL, CLI_REAL, "D", &o->kld, 1e-6, 10,
+         "aim: the smallest cache that stays within this KL divergence (nats) on held-out text; measured, takes several "
+         "minutes"},
+        {"--fit-ctx", NULL, CLI_INT, "N", &o->fit_ctx, 1, 1 << 24, "aim: the best cache of which N tokens fit into --fit-mem"},
+        {"--fit-mem", NULL, CLI_STR, "SIZE", &o->fit_mem, 0, 0, "memory for --fit-ctx tokens, as 512M or 1.5G"},
         {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
         {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
-        {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 16,384 tokens"},
+        {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
         {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
         {.kind = CLI_HEADING, .help = "Machine and output"},
@@ -46,11 +60,14 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL --out PROFILE.yaml [options]",
-                    .summary = "Run text through a model, measure its queries, keys, values and attention, and solve for the "
-                               "best transform, bits and codebooks of every head's KV cache. The profile says what that loses, "
+                    .summary = "Run text through a model, forward and backward, find out what an error in every key and value "
+                               "would cost, and solve for the best transform, bits and codebooks of every head's KV cache. The "
+                               "profile says what that loses, "
                                "measured on text that was not used for fitting. Same input, same profile, on any number of "
                                "threads.",
                     .examples = "  kvcalib model.gguf --out model.yaml\n"
+                                "  kvcalib model.gguf --out model.yaml --kld 0.001\n"
+                                "  kvcalib model.gguf --out model.yaml --fit-ctx 32768 --fit-mem 256M\n"
                                 "  kvcalib model.gguf --out model.yaml --bits 3 --text manual.txt notes/*.md\n",
                     .opts = opts,
                     .positional = &o->model,
@@ -59,8 +76,8 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-/* One bar for both phases. Fitting has fast matrix products, measuring exact ones and every token four times. */
-static const double FIT_SHARE = 0.3;
+/* Shares of the time, roughly: reading text, and the solving that comes before one measurement. */
+static const double READING = 0.6, SOLVING = 0.08;
 
 typedef struct bar {
     cli_progress p;
@@ -164,53 +181,123 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
 
+/* Move on: the bar's next part goes up to `to`. */
+static calibrate_progress next_part(bar *b, double to) {
+    b->from = b->to;
+    b->to = to;
+    return (calibrate_progress){show_progress, b};
+}
+
+/* A profile that meets the aim, measured unless that is not wanted. */
+static kv_status aim(const options *o, const calibration *c, bar *b, prof **p, kv_err *err) {
+    rt_model *m = NULL;
+    kv_status st = KV_OK;
+    const double solved = o->kld > 0 ? READING : READING + SOLVING;
+    if (!o->no_measure && (st = open_model(o, true, &m, err)))
+        return st;
+    if (o->kld > 0)
+        st = calibrate_for_kld(c, m, o->kld, next_part(b, 1), p, err);
+    else if (o->fit_bytes)
+        st = calibrate_for_memory(c, (uint32_t)o->fit_ctx, o->fit_bytes, next_part(b, solved), p, err);
+    else
+        st = calibration_solve(c, o->bits, next_part(b, solved), p, err);
+    if (!st && !o->no_measure && !(o->kld > 0))
+        st = calibration_measure(c, m, next_part(b, 1), *p, err);
+    rt_model_free(m);
+    return st;
+}
+
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
                                .ctx = (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
                                .seed = (uint64_t)o->seed,
-                               .bits = o->bits,
                                .window = (uint32_t)o->window,
                                .sinks = (uint32_t)o->sinks};
     const double started = cli_now();
     calibrate_text text = {0};
+    calibration *c = NULL;
     prof *p = NULL;
     rt_model *m = NULL;
-    bar b = {.to = o->no_measure ? 1 : FIT_SHARE};
-    kv_status st = o->out ? check_writable(o->out, err) : kv_fail(err, KV_EINVAL, "where to? Give --out PROFILE.yaml");
+    bar b = {0};
+    kv_status st = check_writable(o->out, err);
     if (!st && o->report)
         st = check_writable(o->report, err);
     if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
         goto done;
     cli_progress_start(&b.p, tool, o->quiet);
-    st = calibrate_fit(m, &cfg, &text, show_progress, &b, &p, err);
-    if (!st && !o->no_measure) {
-        rt_model_free(m);
-        m = NULL;
-        b.from = b.to, b.to = 1;
-        if (!(st = open_model(o, true, &m, err)))
-            st = calibrate_measure(m, &cfg, &text, show_progress, &b, p, err);
-    }
+    st = calibration_new(m, &cfg, &text, next_part(&b, READING), &c, err);
+    rt_model_free(m);
+    m = NULL;
+    if (!st)
+        st = aim(o, c, &b, &p, err);
     cli_progress_end(&b.p);
     if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
         goto done;
     st = (o->json ? print_json : print_summary)(o, p, cli_now() - started, err);
 done:
+    calibration_free(c);
     calibrate_text_free(&text);
     prof_free(p);
     rt_model_free(m);
     return st;
 }
 
+/* "512M" or "512MiB" -> bytes; K, M, G are powers of 1024. 0: not a size. */
+static size_t parse_size(const char *text) {
+    static const char units[] = "KMG";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
+    if (unit) {
+        v *= (double)((size_t)1 << 10 * (unit - units + 1));
+        end += 1 + 2 * !strcmp(end + 1, "iB");
+    }
+    return end > text && !*end && v >= 1 && v < 1e15 ? (size_t)v : 0;
+}
+
+/* Exactly one aim, and what a preset says. */
+static kv_status settle(options *o, kv_err *err) {
+    const int aims = (o->bits > 0) + (o->kld > 0) + (o->fit_ctx || o->fit_mem);
+    prof *preset = NULL;
+    if (!o->out)
+        return kv_fail(err, KV_EINVAL, "where to? Give --out PROFILE.yaml");
+    if (aims > 1)
+        return kv_fail(err, KV_EINVAL, "--bits, --kld and --fit-ctx with --fit-mem are different aims; give one");
+    if (!o->fit_ctx != !o->fit_mem)
+        return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
+    if (o->fit_mem && !(o->fit_bytes = parse_size(o->fit_mem)))
+        return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
+    kv_status st = cli_find_profile(o->preset ? o->preset : "balanced", &preset, NULL, err);
+    if (st)
+        return st;
+    if (!aims && !preset->aim_bits && !preset->aim_kld)
+        st = kv_fail(err, KV_EINVAL, "--preset %s has no aim: say --bits or --kld", o->preset);
+    if (!aims) {
+        o->bits = preset->aim_bits;
+        o->kld = preset->aim_kld;
+    }
+    if (o->window < 0)
+        o->window = preset->window;
+    if (o->sinks < 0)
+        o->sinks = preset->sinks;
+    if (!st && o->kld > 0 && o->no_measure)
+        st = kv_fail(err, KV_EINVAL, "a KL divergence can only be aimed at by measuring; leave out --no-measure");
+    prof_free(preset);
+    return st;
+}
+
 int main(int argc, char **argv) {
-    options o = {.ctx = 1024, .bits = 4, .window = 128, .sinks = 4, .seed = 1};
+    options o = {.ctx = 1024, .window = -1, .sinks = -1, .seed = 1};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
     cli_catch_interrupts();
-    kv_status st = run(&o, &(report_origin){.tool = tool, .argc = argc, .argv = argv, .model_path = o.model}, &err);
+    kv_status st = settle(&o, &err);
+    if (!st)
+        st = run(&o, &(report_origin){.tool = tool, .argc = argc, .argv = argv, .model_path = o.model}, &err);
     free(o.text.v);
     return st ? cli_report(tool, &err) : CLI_OK;
 }
