@@ -39,7 +39,7 @@ typedef struct trellis_book {
     const uint8_t *bits;  /* (n) 1..TRELLIS_MAX_BITS */
     const float *scale;   /* (n) of a level, > 0 */
     const float *inverse; /* (n) 1 / scale */
-    const int8_t *levels; /* (TRELLIS_LEVELS) */
+    const int8_t *levels; /* (TRELLIS_LEVELS), those of a window never falling with the code */
 } trellis_book;
 
 /* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), code 128 is 1. */

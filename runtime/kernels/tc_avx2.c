@@ -26,10 +26,11 @@ typedef __m256 vmask;
 #define i_load(p)       _mm256_loadu_si256((const __m256i *)(p))
 #define i_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
 #define i_set(x)        _mm256_set1_epi32(x)
+#define i_sub(a, b)     _mm256_sub_epi32(a, b)
 #define i_or(a, b)      _mm256_or_si256(a, b)
 #define i_and(a, b)     _mm256_and_si256(a, b)
 #define i_pick(m, a, b) _mm256_blendv_epi8(a, b, _mm256_castps_si256(m))
-#define i_mask(m, x)    _mm256_and_si256(_mm256_castps_si256(m), _mm256_set1_epi32(x))
+#define i_flag(a, m, x) _mm256_or_si256(a, _mm256_and_si256(_mm256_castps_si256(m), _mm256_set1_epi32(x)))
 #define i_twice(a)      _mm256_slli_epi32(a, 1)
 #define i_eights(a)     _mm256_slli_epi32(a, 3)
 #define i_half(a)       _mm256_srli_epi32(a, 1)
@@ -45,6 +46,20 @@ INLINE __m256 look_up16(const float *table, __m256i idx) {
     __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), idx);
     __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), idx);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(idx, 28)));
+}
+
+/* 2 node, one more where `right`. */
+INLINE ivec i_child(ivec node, vmask right) {
+    return _mm256_sub_epi32(_mm256_add_epi32(node, node), _mm256_castps_si256(right));
+}
+
+INLINE vec look_up(const unsigned width, const float *table, ivec idx) {
+    if (width == 8)
+        return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), idx);
+    if (width == 16)
+        return look_up16(table, idx);
+    __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(idx, 27)); /* sign: the fifth bit */
+    return _mm256_blendv_ps(look_up16(table, idx), look_up16(table + 16, idx), high);
 }
 
 /* 1 / g, or 0 where g is not above 0. */

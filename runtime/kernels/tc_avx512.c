@@ -27,16 +27,30 @@ typedef __mmask16 vmask;
 #define i_load(p)             _mm512_loadu_si512(p)
 #define i_store(p, x)         _mm512_storeu_si512(p, x)
 #define i_set(x)              _mm512_set1_epi32(x)
+#define i_sub(a, b)           _mm512_sub_epi32(a, b)
 #define i_or(a, b)            _mm512_or_si512(a, b)
 #define i_and(a, b)           _mm512_and_si512(a, b)
 #define i_pick(m, a, b)       _mm512_mask_mov_epi32(a, m, b)
-#define i_mask(m, x)          _mm512_maskz_set1_epi32(m, x)
+#define i_flag(a, m, x)       _mm512_mask_or_epi32(a, m, a, _mm512_set1_epi32(x))
 #define i_twice(a)            _mm512_slli_epi32(a, 1)
 #define i_eights(a)           _mm512_slli_epi32(a, 3)
 #define i_half(a)             _mm512_srli_epi32(a, 1)
 #define i_shift(a, n)         _mm512_srlv_epi32(a, n)
 #define i_bytes(p, x)         _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(x))
 #define look_up16(table, idx) _mm512_permutexvar_ps(idx, _mm512_loadu_ps(table))
+
+/* 2 node, one more where `right`. */
+INLINE ivec i_child(ivec node, vmask right) {
+    node = _mm512_add_epi32(node, node);
+    return _mm512_mask_or_epi32(node, right, node, _mm512_set1_epi32(1));
+}
+
+INLINE vec look_up(const unsigned width, const float *table, ivec idx) {
+    if (width == 8)
+        return _mm512_permutexvar_ps(idx, _mm512_castps256_ps512(_mm256_loadu_ps(table)));
+    return width == 16 ? look_up16(table, idx)
+                       : _mm512_permutex2var_ps(_mm512_loadu_ps(table), idx, _mm512_loadu_ps(table + 16));
+}
 
 /* 1 / g, or 0 where g is not above 0. */
 INLINE vec v_recip(vec g) {
