@@ -138,7 +138,7 @@ static kv_status prepare(pass *p, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
     lay_out(p, p->scratch);
     p->rope_back.cos = p->rope.cos;
-    rows_rope_fill(p->m, 0, p->n, &p->rope);
+    rows_rope_fill(p->m, p->cfg->pos0, p->n, &p->rope);
     for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++)
         p->rope_back.sin[i] = -p->rope.sin[i];
     return KV_OK;

@@ -18,7 +18,7 @@ enum { DIGITS = 6 };
 typedef struct options {
     const char *model, *out, *report;
     cli_strs text;
-    int64_t ctx, chunks, seed, window, sinks;
+    int64_t ctx, chunks, reach, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx;
     const char *fit_mem, *preset;
@@ -48,6 +48,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
+        {"--reach", NULL, CLI_INT, "N", &o->reach, 0, 1 << 24,
+         "make the profile for positions up to N; 0: as many as the model was trained for, 32,768 at most"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
         {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
@@ -212,6 +214,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .n_texts = o->text.n,
                                .ctx = (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
+                               .reach = (uint32_t)o->reach,
                                .seed = (uint64_t)o->seed,
                                .window = (uint32_t)o->window,
                                .sinks = (uint32_t)o->sinks};
