@@ -76,7 +76,7 @@ static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err)
                        hp->n_ctx_train);
     if (cfg->sinks >= cfg->ctx / 2)
         return kv_fail(err, KV_EINVAL, "--sinks %u leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
-    if (cfg->window >= cfg->ctx / 2)
+    if (cfg->window > cfg->ctx / 2)
         return kv_fail(err, KV_EINVAL,
                        "--window %u leaves too little of a chunk of %u tokens to calibrate for; take a larger --ctx",
                        cfg->window, cfg->ctx);

@@ -100,5 +100,7 @@ typedef struct cli_model {
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const char *cpu, int n_threads,
                          bool exact, bool quiet, cli_model *out, kv_err *err);
 void cli_model_close(cli_model *m);
+/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
+void cli_note_window(const char *tool, const struct prof *p, int64_t window);
 
 #endif

@@ -36,6 +36,14 @@ done:
     return st;
 }
 
+void cli_note_window(const char *tool, const prof *p, int64_t window) {
+    if (p && p->model_hash[0] && window >= 0 && window < p->window)
+        cli_note(tool,
+                 "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
+                 "better one",
+                 p->window, (long long)window, (long long)window);
+}
+
 void cli_model_close(cli_model *m) {
     prof_free(m->profile);
     rt_model_free(m->model);

@@ -99,6 +99,7 @@ static kv_status measure(const options *o, eval_result *r, kv_err *err) {
     if (st || (st = eval_text_load(m.model, o->text, &text, err)))
         goto done;
     const eval_setting setting = {NULL, cli_cache_cfg(&o->cache, m.profile)};
+    cli_note_window(o->tool, m.profile, o->cache.window);
     cli_progress_start(&bar, "measuring", false);
     st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, show_progress, &bar, r, err);
     cli_progress_end(&bar);

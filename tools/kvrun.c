@@ -96,6 +96,7 @@ static void say_cache(const cli_cache *o, const prof *p, const char *shipped, ge
     cli_note(tool, "%s: K %.2f, V %.2f bits; %u tokens take %s (f16: %s, %.1fx)", source, info.bits_k, info.bits_v,
              rt_ctx_n_ctx(gen_ctx(g)), cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16),
              info.bytes ? (double)info.bytes_f16 / (double)info.bytes : 0);
+    cli_note_window(tool, p, o->window);
 }
 
 static void say_model(const rt_model *m, const chat_format *f, uint64_t seed) {
