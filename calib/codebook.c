@@ -87,9 +87,11 @@ static void one_round(fit *f, bool gains) {
         const uint32_t n = f->n - s < TRELLIS_GROUP ? f->n - s : TRELLIS_GROUP;
         const float *z = f->z + (size_t)s * f->dim;
         for (uint32_t t = 0; t < n; t++) {
-            trellis_trials(gains ? rms(f, z + (size_t)t * f->dim) : 1, f->trial + t * TRELLIS_TRIALS);
-            if (!gains)
-                memset(f->trial + t * TRELLIS_TRIALS, f->trial[t * TRELLIS_TRIALS], TRELLIS_TRIALS);
+            uint8_t *trial = f->trial + t * TRELLIS_TRIALS;
+            if (gains)
+                trellis_trials(rms(f, z + (size_t)t * f->dim), trial);
+            else
+                memset(trial, TRELLIS_UNIT, TRELLIS_TRIALS);
         }
         f->search(&book, z, f->dim, n, f->trial, f->gain, f->codes);
         for (uint32_t t = 0; t < n; t++)

@@ -3,14 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-enum { STEPS = 8 /* an octave */, UNIT = 128 /* code of gain 1 */ };
+enum { STEPS = 8 /* an octave */ };
 
 /* 2^(i/8) as the nearest float: powers are not rounded alike on every machine. */
 static const float power[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
                                    0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
 float trellis_gain(uint8_t code) {
-    return code ? ldexpf(power[code % STEPS], code / STEPS - UNIT / STEPS) : 0;
+    return code ? ldexpf(power[code % STEPS], code / STEPS - TRELLIS_UNIT / STEPS) : 0;
 }
 
 /* Nearest code on the logarithmic scale; 0 only for what is far below it. */
@@ -22,7 +22,7 @@ static int nearest_gain(double rms) {
     int step = 0;
     while (step < STEPS && m * m > (double)power[step] * (double)power[step] * (double)power[1])
         step++; /* m > power[step] 2^(1/16) */
-    int code = UNIT + STEPS * (e - 1) + step;
+    int code = TRELLIS_UNIT + STEPS * (e - 1) + step;
     return code > 255 ? 255 : code;
 }
 

@@ -24,6 +24,7 @@ enum {
     TRELLIS_LEVELS = (TRELLIS_STATES << (TRELLIS_MAX_BITS + 1)) - 2 * TRELLIS_STATES, /* of all tables together */
     TRELLIS_TRIALS = 4,                                                               /* gains tried for every vector */
     TRELLIS_GAIN_BITS = 8,                                                            /* a gain is stored in */
+    TRELLIS_UNIT = 128,                                                               /* code of gain 1 */
     TRELLIS_GROUP = 64,                                                               /* most vectors in one search */
     TRELLIS_MAX_DIM = 512,
 };
@@ -42,10 +43,11 @@ typedef struct trellis_book {
     const int8_t *levels; /* (TRELLIS_LEVELS), those of a window never falling with the code */
 } trellis_book;
 
-/* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), code 128 is 1. */
+/* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), TRELLIS_UNIT is 1.
+ */
 float trellis_gain(uint8_t code);
-/* The gains to try for a vector whose coefficients have this root mean square in units of their sigmas: the nearest on the
- * scale first, then its neighbours from 2.6 dB below to 3.8 dB above. */
+/* The gains to try for a vector whose coefficients have this root mean square in units of their sigmas: one and three steps
+ * (0.75 and 2.3 dB) below and above the nearest on the scale. All 0 where it is far below the scale. */
 void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);
 
 /* Best gains and codes of n <= TRELLIS_GROUP vectors by squared error: z (n, ldz), trial (n, TRELLIS_TRIALS) gains to try;

@@ -15,7 +15,8 @@
 
 static char path[4096];
 
-static const calibrate_cfg small = {.ctx = 128, .chunks = 2, .seed = 7, .bits = 3.9, .window = 32, .sinks = 4};
+static const double BITS = 3.9;
+static const calibrate_cfg small = {.ctx = 128, .chunks = 2, .seed = 7, .window = 32, .sinks = 4};
 
 static rt_model *load(int n_threads, bool exact) {
     rt_exec e;
@@ -31,12 +32,15 @@ static rt_model *load(int n_threads, bool exact) {
 static char *fit(int n_threads, size_t *len) {
     rt_model *m = load(n_threads, false);
     calibrate_text t;
+    calibration *c = NULL;
     prof *p = NULL;
     char *text = NULL;
     assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
-    assert_int_equal(calibrate_fit(m, &small, &t, NULL, NULL, &p, NULL), KV_OK);
+    assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
+    assert_int_equal(calibration_solve(c, BITS, (calibrate_progress){0}, &p, NULL), KV_OK);
     assert_int_equal(prof_format(p, &text, len, NULL), KV_OK);
     prof_free(p);
+    calibration_free(c);
     calibrate_text_free(&t);
     rt_model_free(m);
     return text;
@@ -69,31 +73,68 @@ static void calibrate_profile_says_what_was_measured(void **state) {
     (void)state;
     rt_model *m = load(2, true);
     calibrate_text t;
+    calibration *c = NULL;
     prof *p = NULL;
     kv_err err;
     double last = 0;
     assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
-    assert_int_equal(calibrate_fit(m, &small, &t, stop_at_once, NULL, &p, &err), KV_ECANCEL);
+    assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){stop_at_once, NULL}, &c, &err), KV_ECANCEL);
+    assert_null(c);
+    assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){count_calls, &last}, &c, NULL), KV_OK);
+    assert_float_equal(last, 1, 1e-9);
+    assert_int_equal(calibration_solve(c, BITS, (calibrate_progress){stop_at_once, NULL}, &p, &err), KV_ECANCEL);
     assert_null(p);
-    assert_int_equal(calibrate_fit(m, &small, &t, count_calls, &last, &p, NULL), KV_OK);
+    last = 0;
+    assert_int_equal(calibration_solve(c, BITS, (calibrate_progress){count_calls, &last}, &p, NULL), KV_OK);
     assert_string_equal(p->model_hash, rt_model_hash(m));
     assert_string_equal(p->text_hash, t.hash);
     assert_int_equal(p->calib_tokens, 256);
     assert_int_equal(p->window, 32);
-    last = 0;
+    assert_int_equal(p->n_measured, 0);
     t.n_held = 2; /* enough for a test */
-    assert_int_equal(calibrate_measure(m, &small, &t, count_calls, &last, p, NULL), KV_OK);
-    assert_int_equal(p->n_measured, 2);
-    const prof_measured *with = &p->measured[0], *without = &p->measured[1];
-    assert_non_null(strstr(with->text, "window 32, sinks 4"));
-    assert_non_null(strstr(without->text, "window 0, sinks 4"));
-    assert_true(with->kld > 0 && with->kld < without->kld);
-    assert_true((with->bits_k + with->bits_v) / 2 <= 3.9 + 1e-6 && (with->bits_k + with->bits_v) / 2 > 3.85);
-    assert_float_equal(with->f16_bytes_per_token, 30 * 3 * 64 * 4, 0);
-    assert_float_equal(with->bytes_per_token / with->f16_bytes_per_token, (with->bits_k + with->bits_v) / 32, 1e-4);
+    double kld[2];
+    for (int without = 0; without < 2; without++) {
+        last = 0;
+        p->window = without ? 0 : 32;
+        assert_int_equal(calibration_measure(c, m, (calibrate_progress){count_calls, &last}, p, NULL), KV_OK);
+        assert_int_equal(p->n_measured, 1);
+        const prof_measured *got = &p->measured[0];
+        assert_non_null(strstr(got->text, without ? "window 0, sinks 4" : "window 32, sinks 4"));
+        assert_true((got->bits_k + got->bits_v) / 2 <= BITS + 1e-6 && (got->bits_k + got->bits_v) / 2 > BITS - 0.05);
+        assert_float_equal(got->f16_bytes_per_token, 30 * 3 * 64 * 4, 0);
+        assert_float_equal(got->bytes_per_token / got->f16_bytes_per_token, (got->bits_k + got->bits_v) / 32, 1e-4);
+        kld[without] = got->kld;
+    }
+    assert_true(kld[0] > 0 && kld[0] < kld[1]);
     prof_round(p);
     assert_int_equal(prof_check(p, "test", &err), KV_OK);
     prof_free(p);
+    calibration_free(c);
+    calibrate_text_free(&t);
+    rt_model_free(m);
+}
+
+/* As much memory as asked for is used, but for little, and never more. */
+static void calibrate_fills_the_memory_it_may_use(void **state) {
+    (void)state;
+    rt_model *m = load(2, false);
+    calibrate_text t;
+    calibration *c = NULL;
+    prof *p = NULL;
+    kv_err err;
+    const size_t room = 24 << 20;
+    size_t got;
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
+    assert_int_equal(calibrate_for_memory(c, 4096, room, (calibrate_progress){0}, &p, NULL), KV_OK);
+    assert_int_equal(calibration_cache_bytes(c, p, 4096, &got, NULL), KV_OK);
+    assert_in_range(got, room - room / 100, room);
+    prof_free(p);
+    p = NULL;
+    assert_int_equal(calibrate_for_memory(c, 4096, 1 << 20, (calibrate_progress){0}, &p, &err), KV_ERANGE);
+    assert_null(p);
+    assert_non_null(strstr(err.msg, "4096 tokens do not fit into 1.0 MiB"));
+    calibration_free(c);
     calibrate_text_free(&t);
     rt_model_free(m);
 }
@@ -127,7 +168,7 @@ static void calibrate_files_are_joined_and_the_end_held_out(void **state) {
     write_words(a, " a", 1700);
     write_words(b, " b", 300);
     const char *files[] = {a, b};
-    calibrate_cfg cfg = {.texts = files, .n_texts = 2, .ctx = 100, .bits = 4};
+    calibrate_cfg cfg = {.texts = files, .n_texts = 2, .ctx = 100};
     calibrate_text x;
     assert_int_equal(calibrate_text_load(t, &cfg, &x, NULL), KV_OK);
     assert_int_equal(x.n_fit, 17);
@@ -177,15 +218,20 @@ static void calibrate_refuses_what_cannot_work(void **state) {
     rt_model *m = load(1, false);
     calibrate_text t = {0};
     calibrate_cfg cfg = small;
-    prof *p = NULL;
+    calibration *c = NULL;
     kv_err err;
     cfg.ctx = 1 << 20;
-    assert_int_equal(calibrate_fit(m, &cfg, &t, NULL, NULL, &p, &err), KV_EINVAL);
+    assert_int_equal(calibration_new(m, &cfg, &t, (calibrate_progress){0}, &c, &err), KV_EINVAL);
     assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, &t, &err), KV_ERANGE);
     calibrate_text_free(&t);
     cfg = small;
     cfg.sinks = 64;
-    assert_int_equal(calibrate_fit(m, &cfg, &t, NULL, NULL, &p, &err), KV_EINVAL);
+    assert_int_equal(calibration_new(m, &cfg, &t, (calibrate_progress){0}, &c, &err), KV_EINVAL);
+    cfg = small;
+    cfg.window = 65;
+    assert_int_equal(calibration_new(m, &cfg, &t, (calibrate_progress){0}, &c, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "--window 65 leaves too little"));
+    assert_null(c);
     const char *missing[] = {"no/such/file"};
     cfg.texts = missing;
     cfg.n_texts = 1;
@@ -198,6 +244,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calibrate_same_bytes_for_any_threads),
         cmocka_unit_test(calibrate_profile_says_what_was_measured),
+        cmocka_unit_test(calibrate_fills_the_memory_it_may_use),
         cmocka_unit_test(calibrate_files_are_joined_and_the_end_held_out),
         cmocka_unit_test(calibrate_seed_chooses_chunks_all_over_the_text),
         cmocka_unit_test(calibrate_refuses_what_cannot_work),

@@ -28,18 +28,19 @@ enum { FALLING = TRELLIS_MAX_BITS + 1, MIXED, N_WIDTHS = MIXED };
 typedef struct book {
     trellis_book b;
     uint8_t bits[MAX_N];
-    float scale[MAX_N];
+    float scale[MAX_N], inverse[MAX_N];
     int8_t levels[TRELLIS_LEVELS];
 } book;
 
 static book *book_make(size_t n, int widths) {
     uint64_t seed = n * 16 + (uint64_t)widths;
     book *k = calloc(1, sizeof *k);
-    k->b = (trellis_book){n, k->bits, k->scale, k->levels};
+    k->b = (trellis_book){n, k->bits, k->scale, k->inverse, k->levels};
     for (size_t i = 0; i < n; i++) {
         double any = rnd(&seed);
         k->bits[i] = (uint8_t)(widths == FALLING ? 6 - i * 6 / n : widths == MIXED ? 1 + 6 * any : widths);
         k->scale[i] = (float)exp2(-6 - 2 * rnd(&seed));
+        k->inverse[i] = 1 / k->scale[i];
     }
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         k->levels[i] = (int8_t)(rnd(&seed) * 255 - 127);

@@ -115,8 +115,8 @@ static void report_bits_of_a_head_count_the_gain(void **state) {
     (void)state;
     prof *p = fixture_profile(2, 2, 2, 16);
     assert_non_null(p);
-    /* The fixture: 4 coefficients of 5 bits, 4 of 3, 7 of 1, 1 of none; and 16 bits of gain. */
-    assert_true(head_bits(p, 0, 1, 0) == (4 * 5 + 4 * 3 + 7 + 16) / 16.0f);
+    /* The fixture: 4 coefficients of 5 bits, 4 of 3, 7 of 1, 1 of none; and 8 bits of gain. */
+    assert_true(head_bits(p, 0, 1, 0) == (4 * 5 + 4 * 3 + 7 + 8) / 16.0f);
     assert_true(head_bits(p, 1, 0, 1) == 8.5f); /* q8_0 */
     p->layers[1].k.heads[1].bits[0] = 6;
     assert_true(head_bits(p, 1, 1, 0) == head_bits(p, 1, 0, 0) + 1 / 16.0f);

@@ -110,7 +110,7 @@ static void sweep_defaults_are_all_plain_codecs_and_the_profile(void **state) {
     for (int i = 0; i < KV_CODEC_COUNT; i++)
         plain += !kv_codec_names[i].calibrated && i != KV_F32;
     rt_model *m = open_tiny();
-    assert_int_equal(sweep_add_default(&l, &p, KV_F32, &err), KV_OK);
+    assert_int_equal(sweep_add_default(&l, 64, &p, KV_F32, &err), KV_OK);
     assert_int_equal(sweep_resolve(&l, m, &p, &err), KV_OK);
     assert_int_equal(l.n, plain + 2);
     for (size_t i = 0; i < plain; i++)
@@ -121,6 +121,16 @@ static void sweep_defaults_are_all_plain_codecs_and_the_profile(void **state) {
     assert_string_equal(sweep_codec_names(own, names), "q8_0 / q4_0");
     assert_true(sweep_window(own) == 0 && sweep_sinks(own) == 7 && sweep_window(own + 1) == 128);
     assert_int_equal(strlen(own->profile_hash), 32);
+    sweep_free(&l);
+    /* Codecs that do not suit the width of heads are left out: q4_0h wants 64, and 80 is too odd for all but f16. */
+    assert_int_equal(sweep_add_default(&l, 32, NULL, KV_F32, &err), KV_OK);
+    assert_int_equal(l.n, plain - 1);
+    for (size_t i = 0; i < l.n; i++)
+        assert_string_not_equal(l.v[i].name, "q4_0h");
+    sweep_free(&l);
+    assert_int_equal(sweep_add_default(&l, 80, NULL, KV_F32, &err), KV_OK);
+    assert_int_equal(l.n, 1);
+    assert_string_equal(l.v[0].name, "f16");
     sweep_free(&l);
     rt_model_free(m);
 }

@@ -121,7 +121,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     if (st || (st = check_writable(o, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, o->machine.cpu, (int)o->machine.threads, !o->fast, true, &m, err)))
         goto done;
-    if ((!list.n && (st = sweep_add_default(&list, m.profile, o->baseline, err))) ||
+    if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||
         (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = eval_text_load(m.model, o->text, &text, err)))
         goto done;
     results = calloc(list.n, sizeof *results);

@@ -191,6 +191,8 @@ kv_status rep_profile_sections(FILE *f, const prof *p, kv_err *err) {
 
 static double mean_bits(const prof *p, int side) {
     double sum = 0;
+    if (!has_heads(p)) /* a policy for any model */
+        return (double)head_bits(p, 0, 0, side);
     for (uint32_t l = 0; l < p->n_layer; l++)
         for (uint32_t h = 0; h < p->n_kv_head; h++)
             sum += (double)head_bits(p, l, h, side);

@@ -2,6 +2,7 @@
 #include "sweep_settings.h"
 
 #include "atomic_file.h"
+#include "codec.h"
 #include "eval_io.h"
 
 #include <stdio.h>
@@ -131,11 +132,22 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
     return st;
 }
 
-kv_status sweep_add_default(sweep_list *l, const prof *models_own, int baseline, kv_err *err) {
+/* An uncalibrated codec can store keys and values of heads of this width. */
+static bool suits(kv_codec_id id, uint32_t head_dim) {
+    bool good = true;
+    for (int side = 0; side < 2; side++) {
+        kv_coder c;
+        good = !kv_coder_init(&c, kv_codec_get(id), side ? KV_SIDE_V : KV_SIDE_K, head_dim, NULL, NULL) && good;
+        kv_coder_free(&c);
+    }
+    return good;
+}
+
+kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err) {
     char line[128];
     for (int i = 0; i < KV_CODEC_COUNT; i++) {
         const kv_codec_name *c = &kv_codec_names[i];
-        if (c->calibrated || i == baseline)
+        if (c->calibrated || i == baseline || !suits((kv_codec_id)i, head_dim))
             continue;
         snprintf(line, sizeof line, "%s: -ctk %s -ctv %s --window 0 --sinks 4", c->name, c->name, c->name);
         kv_status st = sweep_add(l, "defaults", line, err);

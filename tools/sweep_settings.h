@@ -25,9 +25,9 @@ typedef struct sweep_list {
 kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *err);
 /* The settings of a file, one a line; empty lines and those that begin with '#' do not count. Errors name file and line. */
 kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err);
-/* Every uncalibrated codec but `baseline`, for keys and values alike, without window and with four sinks; and the model's own
- * profile, if it has one: the same way, and with its own window. */
-kv_status sweep_add_default(sweep_list *l, const prof *models_own, int baseline, kv_err *err);
+/* Every uncalibrated codec but `baseline` that suits heads of this width, for keys and values alike, without window and with
+ * four sinks; and the model's own profile, if it has one: the same way, and with its own window. */
+kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
 /* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
 void sweep_free(sweep_list *l);
