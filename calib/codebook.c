@@ -76,6 +76,19 @@ static void take(fit *f, const float *z, float gain, const uint8_t *codes) {
     }
 }
 
+/* The levels of every window in rising order, as searches expect them: one that has too few samples to move may be overtaken.
+ */
+static void sort_levels(float *level) {
+    for (unsigned b = 2; b <= PROF_MAX_BITS; b++)
+        for (size_t i = trellis_table(b) + TRELLIS_WINDOWS; i < trellis_table(b + 1); i++)
+            for (size_t j = i; j >= trellis_table(b) + TRELLIS_WINDOWS && level[j] < level[j - TRELLIS_WINDOWS];
+                 j -= TRELLIS_WINDOWS) {
+                float x = level[j];
+                level[j] = level[j - TRELLIS_WINDOWS];
+                level[j - TRELLIS_WINDOWS] = x;
+            }
+}
+
 static void one_round(fit *f, bool gains) {
     const trellis_book book = {f->coded, f->bits, f->scale, f->inverse, f->stored};
     store(f);
@@ -101,6 +114,7 @@ static void one_round(fit *f, bool gains) {
     for (size_t i = 0; i < TRELLIS_LEVELS; i++)
         if (f->count[i] >= LEAST_SAMPLES)
             f->level[i] = (float)(f->sum[i] / f->weight[i]);
+    sort_levels(f->level);
 }
 
 kv_status cal_fit_levels(const cal_gauss *g, trellis_search_fn *search, const float *z, uint32_t n, prof_tc *t, kv_err *err) {

@@ -16,6 +16,18 @@ static inline float fixture_float(fixture_rng *r) { /* -1..1 */
     return (float)(r->state >> 8) * 0x1p-23f - 1.0f;
 }
 
+/* In rising order within every window, as levels have to be. */
+static inline void fixture_sort_levels(int8_t levels[TRELLIS_LEVELS]) {
+    for (unsigned b = 2; b <= TRELLIS_MAX_BITS; b++)
+        for (size_t i = trellis_table(b); i < trellis_table(b + 1); i++)
+            for (size_t j = i; j < trellis_table(b + 1); j += TRELLIS_WINDOWS)
+                if (levels[j] < levels[i]) {
+                    int8_t x = levels[i];
+                    levels[i] = levels[j];
+                    levels[j] = x;
+                }
+}
+
 static inline bool fixture_tc(prof_tc *t, uint32_t dim, bool is_k, fixture_rng *r) {
     if (prof_tc_alloc(t, dim, NULL) != KV_OK)
         return false;
@@ -30,6 +42,7 @@ static inline bool fixture_tc(prof_tc *t, uint32_t dim, bool is_k, fixture_rng *
         t->step[b] = 0.02f + 0.01f * fixture_float(r);
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         t->levels[i] = (int8_t)(127 * fixture_float(r));
+    fixture_sort_levels(t->levels);
     return true;
 }
 

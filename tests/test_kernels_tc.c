@@ -1,6 +1,7 @@
 /* Kernels of codec tc: the scalar decoder against the words of trellis.h, every other instruction set against the scalar one,
  * bit for bit: all widths of codes, uniform, falling and mixed, odd numbers of dimensions and of tokens. */
 #include "cache_fixture.h"
+#include "profile_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,8 +22,8 @@ static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k
         fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->level), what, x, y);
 }
 
-/* Codebooks of n dimensions. widths: 1..6 that many bits for all, FALLING 6 down to 1, MIXED any order. Levels are any numbers:
- * ties among them, and levels that no path prefers, must come out alike, too. */
+/* Codebooks of n dimensions. widths: 1..6 that many bits for all, FALLING 6 down to 1, MIXED any order. Levels are any numbers,
+ * rising: ties among them, and levels that no path prefers, must come out alike, too. */
 enum { FALLING = TRELLIS_MAX_BITS + 1, MIXED, N_WIDTHS = MIXED };
 
 typedef struct book {
@@ -44,6 +45,7 @@ static book *book_make(size_t n, int widths) {
     }
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         k->levels[i] = (int8_t)(rnd(&seed) * 255 - 127);
+    fixture_sort_levels(k->levels);
     return k;
 }
 

@@ -3,6 +3,7 @@
 #include "cache_fixture.h"
 #include "calib_internal.h"
 #include "lloyd_max.h"
+#include "profile_fixture.h"
 
 #include <float.h>
 #include <setjmp.h>
@@ -36,6 +37,7 @@ static void set_scale(book *k, size_t i, float scale) {
 static void random_levels(book *k, uint64_t *seed) {
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         k->levels[i] = (int8_t)(rnd(seed) * 255 - 127);
+    fixture_sort_levels(k->levels);
 }
 
 /* What codes (one every `stride`) stand for, as error against z; every code must have its bits. */
