@@ -136,9 +136,9 @@ static void forward_stores_as_the_profile_says(void **state) {
         char path[4096];
         kv_err err = {0};
         rt_exec e;
-        rt_model *m;
+        rt_model *m = NULL;
         rt_ctx *c;
-        prof *p;
+        prof *p = NULL;
         rt_hparams hp;
         kv_cache_cfg cc;
         kv_cache_info told;
