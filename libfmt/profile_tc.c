@@ -77,9 +77,8 @@ kv_status prof_tc_check(const prof_tc *t, uint32_t dim, const char *where, const
         if (t->bits[i] && (!(step > 0) || !isfinite(step)))
             return bad(where, path, "the step of its levels must be above 0 and finite", i, err);
     }
-    for (unsigned b = 2; b <= PROF_MAX_BITS; b++)
-        for (size_t l = trellis_table(b) + TRELLIS_WINDOWS; l < trellis_table(b + 1); l++)
-            if (t->levels[l] < t->levels[l - TRELLIS_WINDOWS])
-                return kv_fail(err, KV_ERANGE, "%s: %s: levels of %u bits must not fall within a window", where, path, b);
+    unsigned falling = trellis_falling(t->levels);
+    if (falling)
+        return kv_fail(err, KV_ERANGE, "%s: %s: levels of %u bits must not fall within a window", where, path, falling);
     return KV_OK;
 }

@@ -9,6 +9,14 @@ enum { STEPS = 8 /* an octave */ };
 static const float power[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
                                    0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
+unsigned trellis_falling(const int8_t *levels) {
+    for (unsigned b = 2; b <= TRELLIS_MAX_BITS; b++)
+        for (size_t i = trellis_table(b) + TRELLIS_WINDOWS; i < trellis_table(b + 1); i++)
+            if (levels[i] < levels[i - TRELLIS_WINDOWS])
+                return b;
+    return 0;
+}
+
 float trellis_gain(uint8_t code) {
     return code ? ldexpf(power[code % STEPS], code / STEPS - TRELLIS_UNIT / STEPS) : 0;
 }

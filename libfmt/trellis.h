@@ -43,6 +43,9 @@ typedef struct trellis_book {
     const int8_t *levels; /* (TRELLIS_LEVELS), those of a window never falling with the code */
 } trellis_book;
 
+/* Bits of the first table whose levels fall within a window, 0: none. levels (TRELLIS_LEVELS). */
+unsigned trellis_falling(const int8_t *levels);
+
 /* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), TRELLIS_UNIT is 1.
  */
 float trellis_gain(uint8_t code);

@@ -57,10 +57,9 @@ static kv_status check(const kv_coder *c, const prof_tc *p, kv_err *err) {
         if (!isfinite(step) || step <= 0)
             return kv_fail(err, KV_ERANGE, "levels of %u bits: step %g is not a positive number", p->bits[i], (double)step);
     }
-    for (unsigned b = 2; b <= PROF_MAX_BITS; b++)
-        for (size_t i = trellis_table(b) + TRELLIS_WINDOWS; i < trellis_table(b + 1); i++)
-            if (p->levels[i] < p->levels[i - TRELLIS_WINDOWS])
-                return kv_fail(err, KV_ERANGE, "levels of %u bits fall within a window", b);
+    unsigned falling = trellis_falling(p->levels);
+    if (falling)
+        return kv_fail(err, KV_ERANGE, "levels of %u bits fall within a window", falling);
     return KV_OK;
 }
 

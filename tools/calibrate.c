@@ -25,14 +25,8 @@ struct calibration {
     cal_stats *stats;
 };
 
-/* Part of a progress. */
-typedef struct part {
-    calibrate_progress whole;
-    double from, to;
-} part;
-
-static bool report(void *user, double done) {
-    const part *p = user;
+bool calibrate_report(void *user, double done) {
+    const calibrate_part *p = user;
     return !p->whole.call || p->whole.call(p->whole.user, p->from + (p->to - p->from) * done);
 }
 
@@ -67,13 +61,13 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
-        part chunk = {progress, (double)i / n, (i + 1.0) / n};
+        calibrate_part chunk = {progress, (double)i / n, (i + 1.0) / n};
         const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
                                      .pos0 = start_of(c, i),
                                      .window = c->cfg->window,
                                      .tap = tap,
                                      .tap_user = c,
-                                     .progress = report,
+                                     .progress = calibrate_report,
                                      .progress_user = &chunk};
         st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err);
     }
@@ -140,7 +134,7 @@ static void describe(const calibration *c, double bits, prof *p) {
 
 kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {
     const rt_hparams *hp = &c->hp;
-    part whole = {progress, 0, 1};
+    calibrate_part whole = {progress, 0, 1};
     cal_cfg cfg = CAL_CFG_DEFAULT;
     cfg.bits = bits;
     cfg.search = c->exec.k->tc_search;
@@ -150,7 +144,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     if (st)
         return st;
     describe(c, bits, p);
-    st = cal_solve(c->stats, &cfg, p, report, &whole, err);
+    st = cal_solve(c->stats, &cfg, p, calibrate_report, &whole, err);
     if (st)
         prof_free(p);
     else
@@ -177,12 +171,12 @@ kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t 
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
     const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
     const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
-    part whole = {progress, 0, 1};
+    calibrate_part whole = {progress, 0, 1};
     eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
     eval_result got;
     setting.cache.profile = p;
-    kv_status st =
-        eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, report, &whole, &got, err);
+    kv_status st = eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, calibrate_report,
+                            &whole, &got, err);
     if (st)
         return st;
     prof_measured *to = &p->measured[0];

@@ -28,6 +28,13 @@ typedef struct calibrate_progress {
     void *user;
 } calibrate_progress;
 
+/* Part of a progress: give calibrate_report and the part itself to what does it. */
+typedef struct calibrate_part {
+    calibrate_progress whole;
+    double from, to;
+} calibrate_part;
+bool calibrate_report(void *part, double done);
+
 /* Statistics of a model, from which profiles of any size can be solved. */
 typedef struct calibration calibration;
 

@@ -5,17 +5,6 @@
 
 #include <math.h>
 
-/* Progress of one step of several; a search does not know how many it will take. */
-typedef struct step {
-    calibrate_progress whole;
-    double from, to;
-} step;
-
-static bool report(void *user, double done) {
-    const step *s = user;
-    return !s->whole.call || s->whole.call(s->whole.user, s->from + (s->to - s->from) * done);
-}
-
 static double clamp(double x, double low, double high) {
     return x < low ? low : x > high ? high : x;
 }
@@ -50,10 +39,10 @@ kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld,
     kv_status st = KV_OK;
     for (int i = 0; i < MOST_STEPS; i++) {
         const double from = (double)i / MOST_STEPS, to = (i + 1.0) / MOST_STEPS, mid = from + SOLVING * (to - from);
-        step solving = {progress, from, mid}, measuring = {progress, mid, to};
+        calibrate_part solving = {progress, from, mid}, measuring = {progress, mid, to}; /* as if all steps were needed */
         prof *p = NULL;
-        if ((st = calibration_solve(c, bits, (calibrate_progress){report, &solving}, &p, err)) ||
-            (st = calibration_measure(c, m, (calibrate_progress){report, &measuring}, p, err))) {
+        if ((st = calibration_solve(c, bits, (calibrate_progress){calibrate_report, &solving}, &p, err)) ||
+            (st = calibration_measure(c, m, (calibrate_progress){calibrate_report, &measuring}, p, err))) {
             prof_free(p);
             break;
         }
