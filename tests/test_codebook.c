@@ -45,13 +45,15 @@ static void fit(const float *z, uint32_t n, prof_tc *t) {
     assert_int_equal(cal_fit_levels(&gauss, fast(), z, n, t, NULL), KV_OK);
 }
 
-/* Steps are f16 numbers above 0, and levels of every table use the whole range of a byte. */
+/* Steps are f16 numbers above 0, and levels of every table use the whole range of a byte and rise within a window. */
 static void assert_stored(const prof_tc *t) {
     for (unsigned b = 1; b <= PROF_MAX_BITS; b++) {
         int most = 0;
         assert_true(t->step[b] > 0 && isfinite(t->step[b]) && t->step[b] == to_f16(t->step[b]));
-        for (size_t i = trellis_table(b); i < trellis_table(b + 1); i++)
+        for (size_t i = trellis_table(b); i < trellis_table(b + 1); i++) {
             most = abs(t->levels[i]) > most ? abs(t->levels[i]) : most;
+            assert_true(i < trellis_table(b) + TRELLIS_WINDOWS || t->levels[i] >= t->levels[i - TRELLIS_WINDOWS]);
+        }
         assert_int_equal(most, 127);
     }
 }

@@ -341,6 +341,10 @@ static void codec_refuses_what_does_not_fit(void **state) {
     refuses(KV_TC, 64, tc, KV_ERANGE, "step");
     tc_drop(tc);
     tc = tc_make(64, 3, true, 1);
+    tc->levels[trellis_table(3) + TRELLIS_WINDOWS + 5] = -128;
+    refuses(KV_TC, 64, tc, KV_ERANGE, "levels of 3 bits fall within a window");
+    tc_drop(tc);
+    tc = tc_make(64, 3, true, 1);
     tc->sigma[2] = 0;
     refuses(KV_TC, 64, tc, KV_ERANGE, "sigma");
     tc->sigma[2] = 1;

@@ -40,7 +40,7 @@ static book *book_make(size_t n, int widths) {
     for (size_t i = 0; i < n; i++) {
         double any = rnd(&seed);
         k->bits[i] = (uint8_t)(widths == FALLING ? 6 - i * 6 / n : widths == MIXED ? 1 + 6 * any : widths);
-        k->scale[i] = (float)exp2(-6 - 2 * rnd(&seed));
+        k->scale[i] = (float)exp2(-6 - (widths % 2 ? floor(3 * rnd(&seed)) : 2 * rnd(&seed)));
         k->inverse[i] = 1 / k->scale[i];
     }
     for (int i = 0; i < TRELLIS_LEVELS; i++)
@@ -54,7 +54,8 @@ enum { N_CODED = sizeof coded / sizeof *coded };
 
 /* ---- search ---- */
 
-/* 64 vectors: some all zero, tiny, huge, with a single large number; trials as the encoder makes them or any, with repeats. */
+/* 64 vectors: some all zero, tiny, huge, with a single large number, on the borders between levels; trials as the encoder makes
+ * them or any, with repeats. */
 typedef struct input {
     float *z; /* (GROUP, LDZ) */
     uint8_t trial[GROUP * TRELLIS_TRIALS];
@@ -72,6 +73,12 @@ static input input_make(uint64_t seed) {
         trellis_trials((double)size[t % 10], trial);
         for (size_t i = 0; t % 4 == 1 && i < TRELLIS_TRIALS; i++)
             trial[i] = (uint8_t)(rnd(&seed) * 256);
+        if (t % 10 != 4)
+            continue;
+        for (size_t i = 0; i < LDZ; i++) /* halfway between levels where scales are powers of two */
+            in.z[t * LDZ + i] = rintf(64 * in.z[t * LDZ + i]) / 512;
+        for (size_t i = 0; i < TRELLIS_TRIALS; i++)
+            trial[i] = (uint8_t)(TRELLIS_UNIT + 8 * (i % 3));
     }
     return in;
 }

@@ -620,8 +620,9 @@ static void profile_refuses_wrong_data(void **state) {
         {STEP, 2 * N_STEP, 0x7c, "coefficient 0: the step of its levels must be above 0 and finite"},
         {STEP + N_STEP + 5, 1, 0x80,
          "coefficient 0: the step of its levels must be above 0 and finite"}, /* of 5 bits: negative */
-        {STEP + 2 * N_STEP, HEADS * TRELLIS_LEVELS, 0, NULL},                 /* any levels will do */
-        {STEP + 2 * N_STEP + 16, 16, 0x7f, "levels of 2 bits must not fall within a window"},
+        {STEP + 2 * N_STEP, HEADS * TRELLIS_LEVELS, 0, NULL},                 /* none falls */
+        {STEP + 2 * N_STEP + 9 * TRELLIS_LEVELS + 2 * 16, 16, 0x80,
+         "layers[2].k, head 1: levels of 2 bits must not fall within a window"},
     };
     size_t n;
     uint8_t *raw = unpacked(&n), *edited = malloc(n + 64);
