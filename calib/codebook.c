@@ -6,6 +6,7 @@
  */
 #include "calib_internal.h"
 #include "fp16.h"
+#include "splitmix64.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -161,12 +162,8 @@ static void start(float *level) {
             }
 }
 
-/* SplitMix64 (Steele, Lea & Flood 2014): numbers need to be alike on every run, not good for anything else. */
 static double uniform(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return ((double)((x ^ x >> 31) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(splitmix64(state) >> 11) + 0.5) * 0x1p-53;
 }
 
 kv_status cal_gauss_init(cal_gauss *g, trellis_search_fn *search, kv_err *err) {
