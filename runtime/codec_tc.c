@@ -10,6 +10,7 @@
  * Every sum has a fixed order: bytes depend neither on the instruction set nor on the batch.
  */
 #include "codec.h"
+#include "codec_planes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -214,19 +215,11 @@ static double rms(const tc_state *s, const float *z) {
     return s->book.n ? sqrt((sum[0] + sum[1] + (sum[2] + sum[3])) / (double)s->book.n) : 0;
 }
 
-/* Bits p of 8 codes, gathered into one byte: the multiplication moves bit 8j to bit 56 + j. */
-static uint64_t plane_byte(const uint8_t *codes, unsigned p) {
-    uint64_t x;
-    memcpy(&x, codes, 8);
-    return (x >> p & 0x0101010101010101u) * 0x0102040810204080u >> 56;
-}
-
 static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,
                       void *scratch) {
     const tc_state *s = c->state;
     uint64_t *planes = (uint64_t *)block;
     uint8_t *gains = (uint8_t *)(planes + s->words) + slot;
-    uint64_t keep = ~((n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0) << slot);
     tc_work w;
     work_layout(c, scratch, &w);
     for (uint32_t t = 0; t < n; t++)
@@ -239,20 +232,14 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
     memset(w.codes, 0, s->book.n * KV_BLOCK);
     k->tc_search(&s->book, w.z, c->cdim, n, w.trial, w.gain, w.codes);
     memcpy(gains, w.gain, n);
-    for (size_t i = 0; i < s->book.n; i++)
-        for (unsigned p = 0; p < s->p->bits[i]; p++, planes++) {
-            uint64_t word = 0;
-            for (uint32_t t = 0; t < n; t += 8)
-                word |= plane_byte(w.codes + i * KV_BLOCK + t, p) << t;
-            *planes = (*planes & keep) | word << slot;
-        }
+    for (size_t i = 0; i < s->book.n; planes += s->p->bits[i], i++)
+        kv_planes_put(planes, s->p->bits[i], slot, n, w.codes + i * KV_BLOCK);
 }
 
 static void tc_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
     const tc_state *s = c->state;
-    uint64_t *planes = (uint64_t *)block, keep = ((uint64_t)1 << slot) - 1;
-    for (size_t i = 0; i < s->words; i++)
-        planes[i] &= keep;
+    uint64_t *planes = (uint64_t *)block;
+    kv_planes_clear(planes, s->words, slot);
     memset((uint8_t *)(planes + s->words) + slot, 0, KV_BLOCK - slot);
 }
 
