@@ -16,7 +16,7 @@
 static char path[4096];
 
 static const double BITS = 3.9;
-static const calibrate_cfg small = {.ctx = 128, .chunks = 2, .seed = 7, .window = 32, .sinks = 4};
+static const calibrate_cfg small = {.ctx = 128, .chunks = 2, .seed = 7, .window = 32, .sinks = 4, .frame = 64};
 
 static rt_model *load(int n_threads, bool exact) {
     rt_exec e;
