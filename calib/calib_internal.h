@@ -16,7 +16,6 @@ typedef struct cal_head {
     uint64_t n;                /* tokens in the sums */
     double *kk, *vv, *gk, *gv; /* products of keys, values and the gradients of both */
     double *k;                 /* (pad) */
-    double gk4, gv4;           /* sums of |g|^4 of both gradients */
     float *shift;              /* (pad) */
     float *k_samp, *v_samp;    /* (n_samp, head_dim), evenly spaced over the tokens */
     uint32_t n_samp;

@@ -107,18 +107,6 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
     }
 }
 
-/* Sum of |x|^4 over n vectors. */
-static double sum_fourth(const float *x, size_t stride, uint32_t n, uint32_t dim) {
-    double sum = 0;
-    for (uint32_t t = 0; t < n; t++) {
-        double square = 0;
-        for (uint32_t i = 0; i < dim; i++)
-            square += (double)x[t * stride + i] * (double)x[t * stride + i];
-        sum += square * square;
-    }
-    return sum;
-}
-
 /* Keep n_samples of n_tokens vectors, evenly spaced: token t goes to slot t * n_samples / n_tokens where that is a new one.
  * `seen` counts the tokens offered before. */
 static void keep_samples(const cal_shape *sh, uint64_t seen, const float *x, size_t stride, uint32_t n, float *samp) {
@@ -172,11 +160,9 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
             break;
         case JOB_DK:
             add_vectors(b->dk + at, stride, body, dim, s->pad, NULL, h->gk, NULL);
-            h->gk4 += sum_fourth(b->dk + at, stride, body, dim);
             break;
         default:
             add_vectors(b->dv + at, stride, body, dim, s->pad, NULL, h->gv, NULL);
-            h->gv4 += sum_fourth(b->dv + at, stride, body, dim);
         }
     }
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {

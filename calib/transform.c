@@ -11,7 +11,6 @@
 #include "linalg.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,22 +77,12 @@ static void rescale(cal_transform *t) {
     t->cost *= unit * unit;
 }
 
-/* How much of the mean eigenvalue to add to F: what chance may have made of it. Gradients are heavy-tailed; n_eff =
- * (sum |g|^2)^2 / sum |g|^4 of them count, and an estimate from so many is off by about d / n_eff. */
-static double damping(const double *g, double g4, uint32_t pad, uint32_t d, double damp) {
-    double trace = 0;
-    for (uint32_t i = 0; i < d; i++)
-        trace += g[(size_t)i * pad + i];
-    if (getenv("SHOW")) fprintf(stderr, "%g ", trace>0? d * g4 / (trace * trace):-1);
-    return trace > 0 ? damp * d * g4 / (trace * trace) : damp;
-}
-
 /* cov = tmp[0] (dim, dim), metric from the padded products of gradients g; n tokens. */
-static kv_status rotate(const double *g, double g4, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
+static kv_status rotate(const double *g, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
     uint32_t d = t->dim;
     double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d, unit;
     unpack(g, pad, d, (double)n, a);
-    kv_status st = metric_roots(d, a, damping(g, g4, pad, d, damp), t->analysis, t->synthesis, b, &unit, err);
+    kv_status st = metric_roots(d, a, damp, t->analysis, t->synthesis, b, &unit, err);
     if (st)
         return st;
     la_mul(d, t->analysis, cov, a);
@@ -125,7 +114,7 @@ kv_status cal_transform_k(const cal_head *h, uint32_t pad, double damp, cal_tran
             cov[i * d + j] -= h->k[i] / n * (h->k[j] / n);
     for (uint32_t i = 0; i < d; i++)
         t->mean[i] = (double)h->shift[i] + h->k[i] / n;
-    return rotate(h->gk, h->gk4, h->n, pad, damp, t, err);
+    return rotate(h->gk, h->n, pad, damp, t, err);
 }
 
 kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
@@ -133,5 +122,5 @@ kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_tran
         return no_tokens(err);
     unpack(h->vv, pad, t->dim, (double)h->n, t->tmp);
     memset(t->mean, 0, t->dim * sizeof *t->mean);
-    return rotate(h->gv, h->gv4, h->n, pad, damp, t, err);
+    return rotate(h->gv, h->n, pad, damp, t, err);
 }
