@@ -102,6 +102,10 @@ size_t mat_bytes(const rt_mat *m) {
     return m->rows * m->row_bytes;
 }
 
+bool mat_is_int8(const rt_mat *m) {
+    return m->packed != NULL;
+}
+
 void mat_row(const rt_mat *m, size_t r, float *out) {
     m->type->dequant(m->data + r * m->row_bytes, out, m->cols);
 }
