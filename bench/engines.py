@@ -63,28 +63,45 @@ class Kvcalib:
         self.child.wait()
 
 
+def serve_llama_cpp(model, n_ctx, threads, cache):
+    """Print the server's address, and serve until stdin ends."""
+    import xllamacpp as xl
+    p = xl.CommonParams()
+    p.model.path = model
+    p.n_ctx = n_ctx
+    p.n_batch = p.n_ubatch = 512
+    p.n_parallel = 1
+    p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
+    types = {"f16": xl.ggml_type.GGML_TYPE_F16, "q8_0": xl.ggml_type.GGML_TYPE_Q8_0, "q4_0": xl.ggml_type.GGML_TYPE_Q4_0}
+    p.cache_type_k = p.cache_type_v = types[cache]
+    p.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    p.fit_params = False
+    p.cache_ram_mib = 0  # it would copy the whole cache aside before every new prompt
+    p.port = 0
+    p.warmup = True
+    p.verbosity = 1  # warnings
+    server = xl.Server(p)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+
+
 class LlamaCpp:
-    """One llama.cpp server with one type of cache. Its prompt cache keeps the prefix from call to call."""
+    """One llama.cpp server with one type of cache. Its prompt cache keeps the prefix from call to call.
+
+    Each has a process of its own: of several in one process all decode at a third of their speed, as libgomp's threads hardly spin
+    any more where they are more than there are cores, working or not."""
 
     def __init__(self, model, n_ctx, threads, cache):
-        import xllamacpp as xl
-        p = xl.CommonParams()
-        p.model.path = str(model)
-        p.n_ctx = n_ctx
-        p.n_batch = p.n_ubatch = 512
-        p.n_parallel = 1
-        p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
-        types = {"f16": xl.ggml_type.GGML_TYPE_F16, "q8_0": xl.ggml_type.GGML_TYPE_Q8_0, "q4_0": xl.ggml_type.GGML_TYPE_Q4_0}
-        p.cache_type_k = p.cache_type_v = types[cache]
-        p.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        p.fit_params = False
-        p.cache_ram_mib = 0  # it would copy the whole cache aside before every new prompt
-        p.port = 0
-        p.warmup = True
-        p.verbosity = 1  # warnings
-        self.server = xl.Server(p)
-        self.url = self.server.listening_address
+        command = [sys.executable, __file__, str(model), str(n_ctx), str(threads), cache]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = self.child.stdout.readline().strip()
+        if not self.url:
+            sys.exit(f"llama.cpp does not start: it ended with {self.child.wait()}")
         self.calls = 0
+
+    def close(self):
+        self.child.stdin.close()
+        self.child.wait()
 
     def complete(self, tokens, n_predict):
         body = {"prompt": tokens, "n_predict": n_predict, "temperature": 0, "cache_prompt": True, "ignore_eos": True}
@@ -128,3 +145,7 @@ def ratios(a, b):
 
 def spread(values, unit="x"):
     return f"{statistics.median(values):.2f}{unit} ({min(values):.2f}–{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    serve_llama_cpp(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
