@@ -50,9 +50,8 @@ static kv_status pack(rt_mat *m, rt_fmt f, const rt_exec *e, kv_err *err) {
     m->tiles = (rt_mat_tiles){.fmt = f, .data = m->packed, .rows = m->rows, .cols = m->cols, .tile_bytes = tile_bytes};
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t i = 0; i < n_tiles; i++) {
-        uint8_t *tile = m->packed + i * tile_bytes;
-        memset(tile, 0, tile_bytes);
-        rt_tile_pack(f, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols, tile);
+        const uint8_t *rows = m->data + i * RT_TILE_ROWS * m->row_bytes;
+        rt_tile_pack(f, rows, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols, m->packed + i * tile_bytes);
     }
     return KV_OK;
 }
