@@ -57,7 +57,7 @@ static double measure(const rt_exec *e, const qtype_info *type, size_t rows, siz
     t.data = data;
     p.x = malloc(n_tok * cols * sizeof(float));
     p.y = malloc(n_tok * rows * sizeof(float));
-    if (!data || !p.x || !p.y || mat_new(&t, e, &p.m, NULL) != KV_OK || act_new(n_tok, cols, &p.a, NULL) != KV_OK)
+    if (!data || !p.x || !p.y || mat_new(&t, e, &p.m, NULL) != KV_OK || act_new(n_tok, cols, e, &p.a, NULL) != KV_OK)
         goto done;
     for (size_t i = 0; i < n_tok * cols; i++)
         p.x[i] = (float)(i * 7919 % 1000) / 500.0f - 1.0f;

@@ -82,5 +82,6 @@ kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, k
     e->k = rt_kernels_for(level);
     e->n_threads = n_threads > 0 ? n_threads : physical_cores();
     e->exact = exact;
+    e->in_place = false;
     return KV_OK;
 }

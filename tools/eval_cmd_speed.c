@@ -242,8 +242,7 @@ int eval_cmd_speed(int argc, char **argv) {
     size_t n = 0;
     kv_status st = parse_depths(&o, depths, &n, &err);
     const double started = cli_now();
-    if (st || (st = cli_model_open(tool, o.model, o.cache.profile, o.machine.cpu, (int)o.machine.threads, false,
-                                   o.json || o.paced, &m, &err)))
+    if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, o.json || o.paced, &m, &err)))
         goto done;
     const double load_s = cli_now() - started;
     speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile), .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode};
