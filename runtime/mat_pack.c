@@ -36,8 +36,11 @@ static void take_legacy(rt_fmt f, const uint8_t *src, record *r) {
     split_nibbles(src + (f.bits == 5 ? 4 : 0), 16, r->code);
     if (f.bits == 5) {
         LOAD(uint32_t, high, src);
-        for (int i = 0; i < 32; i++)
-            r->code[i] |= (uint8_t)((high >> i & 1) << 4);
+        for (int k = 0; k < 8; k++) { /* four bits to a byte each: the products' bits do not meet */
+            LOAD(uint32_t, quad, r->code + 4 * k);
+            quad |= ((high >> 4 * k & 15) * 0x00204081u & 0x01010101u) << 4;
+            memcpy(r->code + 4 * k, &quad, sizeof quad);
+        }
     }
 }
 
@@ -46,8 +49,9 @@ static void take_q2_k(const uint8_t *src, record *r) {
     r->half[0] = b.d;
     r->half[1] = b.dmin;
     memcpy(r->sub[0], b.scales, 16);
-    for (int i = 0; i < 256; i++)
-        r->code[i] = b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3;
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] = b.qs[g / 4 * 32 + i] >> g % 4 * 2 & 3;
 }
 
 static void take_q3_k(const uint8_t *src, record *r) {
@@ -55,8 +59,9 @@ static void take_q3_k(const uint8_t *src, record *r) {
     r->half[0] = b.d;
     for (int g = 0; g < 16; g++)
         r->sub[0][g] = (uint8_t)qt_q3_k_scale(b.scales, g);
-    for (int i = 0; i < 256; i++)
-        r->code[i] = (uint8_t)((b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) | (b.hmask[i % 32] >> i / 32 & 1) << 2);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] = (uint8_t)((b.qs[g / 4 * 32 + i] >> g % 4 * 2 & 3) | (b.hmask[i] >> g & 1) << 2);
 }
 
 /* Scales and minima of Q4_K and Q5_K, six bits each. */
@@ -85,8 +90,9 @@ static void take_q5_k(const uint8_t *src, record *r) {
     take_scale_min(b.scales, r);
     for (int g = 0; g < 4; g++)
         split_nibbles(b.qs + 32 * g, 32, r->code + 64 * g);
-    for (int i = 0; i < 256; i++)
-        r->code[i] |= (uint8_t)((b.qh[i % 32] >> i / 32 & 1) << 4);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] |= (uint8_t)((b.qh[i] >> g & 1) << 4);
 }
 
 static void take_q6_k(const uint8_t *src, record *r) {
@@ -95,8 +101,9 @@ static void take_q6_k(const uint8_t *src, record *r) {
     memcpy(r->sub[0], b.scales, 16);
     for (int h = 0; h < 2; h++)
         split_nibbles(b.ql + 64 * h, 64, r->code + 128 * h);
-    for (int i = 0; i < 256; i++)
-        r->code[i] |= (uint8_t)((b.qh[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) << 4);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] |= (uint8_t)((b.qh[g / 4 * 32 + i] >> g % 4 * 2 & 3) << 4);
 }
 
 /* Formats are constants after inlining: each gets loops of its own. */
