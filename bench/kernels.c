@@ -103,7 +103,8 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "all") != 0)
         bench_level(argv[1], threads);
     else
-        for (int level = 0; level <= (int)rt_cpu_detect(); level++)
-            bench_level(rt_cpu_name((rt_cpu)level), threads);
+        for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
+            if (rt_kernels_for(level))
+                bench_level(rt_cpu_name(level), threads);
     return 0;
 }

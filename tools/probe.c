@@ -147,6 +147,30 @@ VECTOR_LOOPS(avx512, TARGET_AVX512, 64, __m512i, __m512, _mm512_setzero_si512(),
 #undef REGISTER
 #endif
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#include <sys/auxv.h>
+#define TARGET_NEON
+#define TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+
+#define REGISTER              "w"
+#define NEON_ADD(a, b)        vreinterpretq_u8_u64(vaddq_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
+#define NEON_FMA(acc, a)      vfmaq_f32(acc, a, a)
+#define NEON_SIGNED(a)        vreinterpretq_s8_u8(a)
+#define NEON_WIDEN(a, b)      vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)))
+#define NEON_WIDEN_HIGH(a, b) vpaddlq_s16(vmull_high_s8(a, b))
+#define NEON_PAIRS(a, b)      vpaddq_s32(NEON_WIDEN(a, b), NEON_WIDEN_HIGH(a, b))
+#define NEON_SUM(acc, s)      vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(acc), s))
+#define NEON_MULL(acc, a, b)  NEON_SUM(acc, NEON_PAIRS(NEON_SIGNED(a), NEON_SIGNED(b)))
+#define NEON_DOT(acc, a, b)   vreinterpretq_u8_s32(vdotq_s32(vreinterpretq_s32_u8(acc), NEON_SIGNED(a), NEON_SIGNED(b)))
+VECTOR_LOOPS(neon, TARGET_NEON, 16, uint8x16_t, float32x4_t, vdupq_n_u8(0), vld1q_u8, NEON_ADD, NEON_MULL, vdupq_n_f32(0),
+             vdupq_n_f32, NEON_FMA)
+VECTOR_LOOPS(neon_dot, TARGET_NEON_DOT, 16, uint8x16_t, float32x4_t, vdupq_n_u8(0), vld1q_u8, NEON_ADD, NEON_DOT,
+             vdupq_n_f32(0), vdupq_n_f32, NEON_FMA)
+#undef REGISTER
+enum { HAS_DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
+#endif
+
 static loops loops_for(rt_cpu level) {
     switch (level) {
 #if defined(__x86_64__)
@@ -154,6 +178,10 @@ static loops loops_for(rt_cpu level) {
         return (loops){read_avx512, i8_avx512, f32_avx512};
     case RT_CPU_AVX2:
         return (loops){read_avx2, i8_avx2, f32_avx2};
+#elif defined(__aarch64__)
+    case RT_CPU_NEON:
+        return getauxval(AT_HWCAP) & HAS_DOT ? (loops){read_neon_dot, i8_neon_dot, f32_neon_dot}
+                                             : (loops){read_neon, i8_neon, f32_neon};
 #endif
     default:
         return (loops){read_plain, i8_plain, f32_plain};
