@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avx512", "neon"};
 
 #if defined(__x86_64__)
 static bool has_f16c(void) { /* clang 14's __builtin_cpu_supports does not know the name */
@@ -30,6 +30,8 @@ rt_cpu rt_cpu_detect(void) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
         return RT_CPU_AVX512;
     return RT_CPU_AVX2;
+#elif defined(__aarch64__)
+    return RT_CPU_NEON;
 #else
     return RT_CPU_SCALAR;
 #endif
@@ -74,13 +76,14 @@ kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, k
             if (strcmp(cpu, cpu_names[level]) == 0)
                 break;
         if (level == RT_CPU_COUNT)
-            return kv_fail(err, KV_EINVAL, "unknown CPU level '%s'; choose auto, scalar, avx2 or avx512", cpu);
-        if (level > best)
+            return kv_fail(err, KV_EINVAL, "unknown CPU level '%s'; choose auto, scalar, avx2, avx512 or neon", cpu);
+        if (!rt_kernels_for(level))
             return kv_fail(err, KV_EUNSUPP, "this machine cannot run CPU level '%s'; the best it can is %s", cpu,
                            cpu_names[best]);
     }
     e->k = rt_kernels_for(level);
     e->n_threads = n_threads > 0 ? n_threads : physical_cores();
     e->exact = exact;
+    e->in_place = false;
     return KV_OK;
 }

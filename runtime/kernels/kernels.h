@@ -79,16 +79,20 @@ typedef struct rt_kernels {
     void (*tc_rows)(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv);
 } rt_kernels;
 
-/* Each fills or overrides its rows; the table for a level calls those of all lower levels first. */
+/* Each fills or overrides its rows; the table for a level begins with those of the levels below. */
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
 void rt_mat_avx512(rt_kernels *k);
+void rt_mat_neon(rt_kernels *k);
+void rt_mat_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_mat_neon asks */
 void rt_vec_scalar(rt_kernels *k);
 void rt_vec_avx2(rt_kernels *k);
 void rt_vec_avx512(rt_kernels *k);
+void rt_vec_neon(rt_kernels *k);
 void rt_attn_scalar(rt_kernels *k);
 void rt_attn_avx2(rt_kernels *k);
 void rt_attn_avx512(rt_kernels *k);
+void rt_attn_neon(rt_kernels *k);
 void rt_tc_scalar(rt_kernels *k);
 void rt_tc_avx2(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
