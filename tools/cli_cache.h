@@ -38,7 +38,7 @@ typedef struct cli_machine {
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
     {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"}, {                                   \
-        "--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto, avx512, avx2 or scalar"                      \
+        "--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES                      \
     }
 
 /* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */

@@ -14,6 +14,8 @@ static void (*const fill[RT_CPU_COUNT][ROOMS])(rt_kernels *) = {
 #if defined(__x86_64__)
     {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2},
     {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512},
+    {rt_mat_avx512vnni},
+    {rt_mat_amx},
 #endif
 };
 
@@ -22,7 +24,8 @@ static void build(void) {
         if (level > 0)
             tables[level] = tables[level - 1];
         for (int room = 0; room < ROOMS; room++)
-            fill[level][room](&tables[level]);
+            if (fill[level][room]) /* else as on the level below */
+                fill[level][room](&tables[level]);
         tables[level].level = (rt_cpu)level;
     }
 }

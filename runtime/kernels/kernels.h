@@ -83,6 +83,8 @@ typedef struct rt_kernels {
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
 void rt_mat_avx512(rt_kernels *k);
+void rt_mat_avx512vnni(rt_kernels *k);
+void rt_mat_amx(rt_kernels *k);
 void rt_vec_scalar(rt_kernels *k);
 void rt_vec_avx2(rt_kernels *k);
 void rt_vec_avx512(rt_kernels *k);
