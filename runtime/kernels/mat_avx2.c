@@ -209,7 +209,7 @@ INLINE void half_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, 
         store_rows(y + (size_t)t * ldy + row, acc[t], n_rows - row);
 }
 
-INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
+INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
     size_t n_rows = rt_tile_n_rows(m, tile);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
@@ -224,8 +224,11 @@ INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_bl
 }
 
 #define MAT(name, bits, group, super, min, offset)                                                                             \
-    static void mat_##name(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {    \
-        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, x, n_tok, y, ldy);                           \
+    static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
+                           size_t ldy) {                                                                                       \
+        for (size_t i = 0; i < n_tiles; i++)                                                                                   \
+            tile_toks((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile + i, x, n_tok, y + i * RT_TILE_ROWS,   \
+                      ldy);                                                                                                    \
     }
 RT_MAT_FORMAT_TABLE(MAT)
 #undef MAT

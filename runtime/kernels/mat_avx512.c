@@ -22,6 +22,8 @@ static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride
     }
 }
 
+RT_MAT_FORMAT_TABLE(MAT_I8)
+
 /* A panel's 32 rows and `toks` tokens. */
 INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t ldx, int toks, float *y, size_t ldy,
                        __mmask16 rows0, __mmask16 rows1, bool first) {
@@ -63,5 +65,5 @@ static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx,
 void rt_mat_avx512(rt_kernels *k) {
     k->act_quant = act_quant;
     k->mat_f32 = mat_f32;
-    fill_i8(k);
+    RT_MAT_FORMAT_TABLE(MAT_I8_ENTRY)
 }

@@ -209,28 +209,28 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
         _mm512_mask_storeu_ps(y + (size_t)t * ldy, rows, acc[t]);
 }
 
-/* All tokens: groups of 16 first. */
-INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
-    for (; n_tok >= RT_TOK_GROUP; n_tok -= RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP, y += RT_TOK_GROUP * ldy)
-        tile_toks(f, m, tile, x, RT_TOK_GROUP, RT_TOK_GROUP, y, ldy);
-    size_t n = n_tok, t = 0;
-    for (; n - t >= 4; t += 4)
-        tile_toks(f, m, tile, x + t, n, 4, y + t * ldy, ldy);
-    for (; t < n; t++)
-        tile_toks(f, m, tile, x + t, n, 1, y + t * ldy, ldy);
-}
-
-#define MAT(name, bits, group, super, min, offset)                                                                             \
-    static void mat_##name(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {    \
-        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, x, n_tok, y, ldy);                           \
+/* Some tiles and all tokens: groups of 16 first. */
+INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,
+                   size_t ldy) {
+    const size_t n_blocks = m->cols / 32, full = n_tok / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - full;
+    const rt_act_block *rest = x + full * n_blocks;
+    for (size_t i = 0; i < n_tiles; i++, y += RT_TILE_ROWS) {
+        size_t t = 0;
+        for (; t < full; t += RT_TOK_GROUP)
+            tile_toks(f, m, tile + i, x + t * n_blocks, RT_TOK_GROUP, RT_TOK_GROUP, y + t * ldy, ldy);
+        for (; n_tok - t >= 4; t += 4)
+            tile_toks(f, m, tile + i, rest + (t - full), n, 4, y + t * ldy, ldy);
+        for (; t < n_tok; t++)
+            tile_toks(f, m, tile + i, rest + (t - full), n, 1, y + t * ldy, ldy);
     }
-RT_MAT_FORMAT_TABLE(MAT)
-#undef MAT
-
-static void fill_i8(rt_kernels *k) {
-#define ENTRY(name, ...) k->mat_i8[RT_FMT_##name] = mat_##name;
-    RT_MAT_FORMAT_TABLE(ENTRY)
-#undef ENTRY
 }
+
+/* A function for each format, and its place in the table k. */
+#define MAT_I8(name, bits, group, super, min, offset)                                                                          \
+    static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
+                           size_t ldy) {                                                                                       \
+        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, n_tiles, x, n_tok, y, ldy);                  \
+    }
+#define MAT_I8_ENTRY(name, ...) k->mat_i8[RT_FMT_##name] = mat_##name;
 
 #endif

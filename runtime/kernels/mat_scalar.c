@@ -112,11 +112,13 @@ static void mat_group(const rt_mat_tiles *m, size_t tile, const rt_act_block *x,
         memcpy(y + t * ldy, acc[t], n_rows * sizeof(float));
 }
 
-static void mat_i8(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
-    for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP) {
-        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
-        mat_group(m, tile, x + t * (m->cols / 32), n, y + t * ldy, ldy);
-    }
+static void mat_i8(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,
+                   size_t ldy) {
+    for (size_t i = 0; i < n_tiles; i++, y += RT_TILE_ROWS)
+        for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP) {
+            size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
+            mat_group(m, tile + i, x + t * (m->cols / 32), n, y + t * ldy, ldy);
+        }
 }
 
 static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
