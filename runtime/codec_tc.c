@@ -24,7 +24,8 @@ typedef struct tc_state {
     float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim) */
     float *inv_sigma; /* (book.n) */
     float *scale;     /* (book.n) of a level: sigma times the step of its table */
-    float *inverse;   /* (book.n) 1 / scale */
+    float *inverse;   /* (book.n) and */
+    trellis_weight *weight; /* (book.n) of the search */
     float gain[256];  /* trellis_gain */
 } tc_state;
 
@@ -37,6 +38,7 @@ static void tc_free(kv_coder *c) {
     free(s->inv_sigma);
     free(s->scale);
     free(s->inverse);
+    free(s->weight);
     free(s);
 }
 
@@ -137,14 +139,15 @@ static void fill_book(tc_state *s) {
     for (size_t i = 0; i < s->book.n; i++) {
         s->inv_sigma[i] = 1 / s->p->sigma[i];
         s->scale[i] = s->p->sigma[i] * s->p->step[s->p->bits[i]];
-        s->inverse[i] = 1 / s->scale[i];
     }
+    trellis_weigh(s->book.n, s->p->bits, s->scale, s->inverse, s->weight);
     for (int c = 0; c < 256; c++)
         s->gain[c] = trellis_gain((uint8_t)c);
     s->book.bits = s->p->bits;
     s->book.levels = s->p->levels;
     s->book.scale = s->scale;
     s->book.inverse = s->inverse;
+    s->book.weight = s->weight;
 }
 
 static void fill_synth(const kv_coder *c, tc_state *s) {
@@ -192,7 +195,8 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     s->inv_sigma = calloc(s->book.n + 1, sizeof(float));
     s->scale = calloc(s->book.n + 1, sizeof(float));
     s->inverse = calloc(s->book.n + 1, sizeof(float));
-    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse)
+    s->weight = calloc(s->book.n + 1, sizeof *s->weight);
+    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse || !s->weight)
         return kv_fail(err, KV_ENOMEM, "no memory for a transform of %u dimensions", c->dim);
     st = fill_forward(c, s, err);
     if (st)

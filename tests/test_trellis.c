@@ -19,19 +19,20 @@ typedef struct book {
     trellis_book b;
     uint8_t bits[MAX_N];
     float scale[MAX_N], inverse[MAX_N], step[PROF_MAX_BITS + 1];
+    trellis_weight weight[MAX_N];
     int8_t levels[TRELLIS_LEVELS];
 } book;
 
 static void book_init(book *k, size_t n) {
     memset(k, 0, sizeof *k);
-    k->b = (trellis_book){n, k->bits, k->scale, k->inverse, k->levels};
+    k->b = (trellis_book){n, k->bits, k->scale, k->levels, k->inverse, k->weight};
     for (size_t i = 0; i < n; i++)
-        k->scale[i] = k->inverse[i] = 1;
+        k->scale[i] = 1;
 }
 
-static void set_scale(book *k, size_t i, float scale) {
-    k->scale[i] = scale;
-    k->inverse[i] = 1 / scale;
+static void search(book *k, const float *z, size_t ldz, size_t n, const uint8_t *trial, uint8_t *gain, uint8_t *codes) {
+    trellis_weigh(k->b.n, k->bits, k->scale, k->inverse, k->weight);
+    trellis_search(&k->b, z, ldz, n, trial, gain, codes);
 }
 
 static void random_levels(book *k, uint64_t *seed) {
@@ -143,12 +144,12 @@ static void trellis_search_finds_the_best_of_all_codes(void **state) {
             float z[8];
             uint8_t trial[TRIALS], gain, codes[8 * GROUP];
             for (size_t i = 0; i < k.b.n; i++) {
-                set_scale(&k, i, (float)exp2(6 * rnd(&seed) - 9));
+                k.scale[i] = (float)exp2(6 * rnd(&seed) - 9);
                 z[i] = rnd_normal(&seed) * 60 * k.scale[i];
             }
             for (int i = 0; i < TRIALS; i++)
                 trial[i] = (uint8_t)(115 + 26 * rnd(&seed));
-            trellis_search(&k.b, z, k.b.n, 1, trial, &gain, codes);
+            search(&k, z, k.b.n, 1, trial, &gain, codes);
             double least = INFINITY;
             for (int i = 0; i < TRIALS; i++)
                 least = fmin(least, try_all(&k.b, z, tc_gain(trial[i])));
@@ -170,18 +171,18 @@ static void trellis_search_takes_the_best_gain(void **state) {
         tc_levels(k.step, k.levels);
         memset(k.bits, bits, N);
         for (size_t i = 0; i < N; i++)
-            set_scale(&k, i, k.step[bits]);
+            k.scale[i] = k.step[bits];
         uint8_t trial[VECTORS * TRIALS], gain[VECTORS], codes[N * GROUP];
         unsigned chosen = 0;
         for (int i = 0; i < VECTORS * TRIALS; i++)
             trial[i] = (uint8_t)(122 + 13 * rnd(&seed));
-        trellis_search(&k.b, z, N, VECTORS, trial, gain, codes);
+        search(&k, z, N, VECTORS, trial, gain, codes);
         for (int t = 0; t < VECTORS; t++) {
             double err = error_of(&k.b, z + t * N, tc_gain(gain[t]), codes + t, GROUP);
             for (int i = 0; i < TRIALS; i++) {
                 uint8_t same[TRIALS], alone, by[N * GROUP];
                 memset(same, trial[t * TRIALS + i], TRIALS);
-                trellis_search(&k.b, z + t * N, N, 1, same, &alone, by);
+                search(&k, z + t * N, N, 1, same, &alone, by);
                 assert_int_equal(alone, same[0]);
                 double with = error_of(&k.b, z + t * N, tc_gain(alone), by, GROUP);
                 assert_true(err <= with * (1 + 1e-5));
@@ -205,7 +206,7 @@ static void trellis_search_prefers_the_first_of_equals(void **state) {
     uint8_t gain, codes[8 * GROUP];
     book_init(&k, 8); /* all levels 0: every gain has error 0 */
     memset(k.bits, 2, 8);
-    trellis_search(&k.b, z, 8, 1, trial, &gain, codes);
+    search(&k, z, 8, 1, trial, &gain, codes);
     assert_int_equal(gain, 130);
 }
 
@@ -226,9 +227,9 @@ static void trellis_search_keeps_vectors_apart(void **state) {
         trial[i] = (uint8_t)(120 + 16 * rnd(&seed));
     memset(gain, 77, sizeof gain);
     memset(codes, 77, sizeof codes);
-    trellis_search(&k.b, z, LDZ, VECTORS, trial, gain, codes);
+    search(&k, z, LDZ, VECTORS, trial, gain, codes);
     for (int t = 0; t < VECTORS; t++) {
-        trellis_search(&k.b, z + t * LDZ, LDZ, 1, trial + t * TRIALS, &one_gain, one);
+        search(&k, z + t * LDZ, LDZ, 1, trial + t * TRIALS, &one_gain, one);
         assert_int_equal(gain[t], one_gain);
         for (int i = 0; i < N; i++)
             assert_int_equal(codes[i * GROUP + t], one[i * GROUP]);
@@ -249,7 +250,7 @@ static void trellis_search_survives_any_finite_vector(void **state) {
     tc_levels(k.step, k.levels);
     for (size_t i = 0; i < 16; i++) {
         k.bits[i] = (uint8_t)(6 - i / 3);
-        set_scale(&k, i, k.step[k.bits[i]]);
+        k.scale[i] = k.step[k.bits[i]];
     }
     for (size_t v = 0; v < sizeof value / sizeof *value; v++)
         for (unsigned mask = 1; mask < 1u << 16; mask = mask * 5 + 1) {
@@ -261,7 +262,7 @@ static void trellis_search_survives_any_finite_vector(void **state) {
                 rms += (double)z[i] * z[i] / 16;
             }
             trellis_trials(sqrt(rms), trial);
-            trellis_search(&k.b, z, 16, 1, trial, &gain, codes);
+            search(&k, z, 16, 1, trial, &gain, codes);
             assert_non_null(memchr(trial, gain, TRIALS));
             assert_int_equal(gain == 0, value[v] < 1e-5f);
             assert_true(isfinite(error_of(&k.b, z, tc_gain(gain), codes, GROUP)));
@@ -276,9 +277,9 @@ static void trellis_beats_scalar_quantisers(void **state) {
     (void)state;
     enum { N = 64, VECTORS = 1024 };
     static const double least_db[] = {0, 0.6, 1.3, 1.7, 1.9}, bound_db = 6.0206;
-    trellis_search_fn *search = rt_kernels_for(rt_cpu_detect())->tc_search;
+    trellis_search_fn *fast = rt_kernels_for(rt_cpu_detect())->tc_search;
     cal_gauss *gauss = malloc(sizeof *gauss);
-    assert_int_equal(cal_gauss_init(gauss, search, NULL), KV_OK);
+    assert_int_equal(cal_gauss_init(gauss, fast, NULL), KV_OK);
     float *z = rnd_fill(VECTORS * N, 12345);
     double energy = 0;
     for (int i = 0; i < VECTORS * N; i++)
@@ -290,18 +291,19 @@ static void trellis_beats_scalar_quantisers(void **state) {
         memset(t.bits, bits, N);
         for (int i = 0; i < N; i++)
             t.sigma[i] = 1;
-        assert_int_equal(cal_fit_levels(gauss, search, z, 0, &t, NULL),
+        assert_int_equal(cal_fit_levels(gauss, fast, z, 0, &t, NULL),
                          KV_OK); /* no samples: those of the normal distribution */
         book_init(&k, N);
         memcpy(k.bits, t.bits, N);
         memcpy(k.levels, t.levels, TRELLIS_LEVELS);
         for (size_t i = 0; i < N; i++)
-            set_scale(&k, i, t.step[bits]);
+            k.scale[i] = t.step[bits];
+        trellis_weigh(N, k.bits, k.scale, k.inverse, k.weight);
         uint8_t trial[GROUP * TRIALS], gain[GROUP], codes[N * GROUP];
         memset(trial, 128, sizeof trial);
         double err = 0, scalar[16];
         for (int v = 0; v < VECTORS; v += GROUP) {
-            search(&k.b, z + v * N, N, GROUP, trial, gain, codes);
+            fast(&k.b, z + v * N, N, GROUP, trial, gain, codes);
             for (int i = 0; i < GROUP; i++)
                 err += error_of(&k.b, z + (v + i) * N, 1, codes + i, GROUP);
         }
