@@ -6,7 +6,7 @@
 
 enum {
     STEPS = 8,          /* an octave */
-    USUAL_ROOT = 6,     /* root of what a dimension usually costs */
+    USUAL_ROOT = 4,     /* root of what a dimension usually costs */
     MOST_FACTOR = 4095, /* of a distance */
 };
 

@@ -64,7 +64,7 @@ void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);
  * COST_SHARE is what a dimension is expected to cost. */
 enum { TRELLIS_REACH = 30000 /* greatest coefficient, in units */ };
 static inline unsigned trellis_shift(unsigned b) {
-    return b > 2 ? b - 2 : 0;
+    return b > 3 ? b - 3 : 0;
 }
 /* Fill inverse (n), units in a coefficient of 1, and weight (n) of a book from the rest of it. */
 void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, trellis_weight *weight);

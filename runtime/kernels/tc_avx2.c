@@ -14,7 +14,7 @@ typedef __m256i vec, vmask;
 #define v_row(p)        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p)))
 #define v_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
 #define v_first(a)      _mm256_shuffle_epi8(a, each_state(0))
-#define v_last(a)       _mm256_shuffle_epi8(a, each_state(TRELLIS_STATES))
+#define v_last(a)       _mm256_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
 #define v_sub(a, b)     _mm256_sub_epi16(a, b)
 #define v_abs(a)        _mm256_abs_epi16(a)
 #define v_min(a, b)     _mm256_min_epu16(a, b)
@@ -24,9 +24,10 @@ typedef __m256i vec, vmask;
 #define v_above(a, b)   _mm256_cmpgt_epi16(a, b)
 #define v_pick(m, a, b) _mm256_blendv_epi8(a, b, m)
 
-INLINE __m256i each_state(char from) {
-    return _mm256_broadcastsi128_si256(
-        _mm_add_epi8(_mm_setr_epi8(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7), _mm_set1_epi8(from)));
+/* Bytes 2s and 2s + 1 for lanes 2s and 2s + 1, s from `from` on. */
+INLINE __m256i each_state(int from) {
+    const long long a = 0x0302030201000100 + 0x0101010101010101 * (2 * from), b = a + 0x0404040404040404;
+    return _mm256_set_epi64x(b, a, b, a);
 }
 
 INLINE vec v_pair(const uint16_t *p) {
@@ -45,6 +46,26 @@ INLINE vec v_spread(const int16_t *p) {
 INLINE uint32_t v_taken(vec low, vec least) {
     __m256i same = _mm256_cmpeq_epi16(low, least);
     return ~(uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(same, same)) & 0x00ff00ff;
+}
+
+#define v_none()        _mm256_setzero_si256()
+#define v_low(a, b)     _mm256_unpacklo_epi8(a, b)
+#define v_high(a, b)    _mm256_unpackhi_epi8(a, b)
+#define v_shift(a, n)   _mm256_srai_epi16(a, n)
+
+INLINE vec v_rows(const uint8_t *row, const int16_t *r) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(row + r[0] * TRELLIS_WINDOWS));
+    __m128i y = _mm_loadu_si128((const __m128i *)(row + r[1] * TRELLIS_WINDOWS));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
+}
+
+/* Where r is beyond reach on either side: 16 dimensions. */
+INLINE void find_far(const int16_t *r, const int16_t *reach, uint64_t *far) {
+    for (int i = 0; i < 4; i++) {
+        __m256i x = _mm256_abs_epi16(_mm256_loadu_si256((const __m256i *)(r + 16 * i)));
+        x = _mm256_cmpgt_epi16(x, _mm256_loadu_si256((const __m256i *)(reach + 16 * i)));
+        _mm256_storeu_si256((__m256i *)(far + 4 * i), x);
+    }
 }
 
 INLINE __m256i quantise(__m256 y, float inv) {

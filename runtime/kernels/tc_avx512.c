@@ -16,7 +16,7 @@ typedef __mmask32 vmask;
 #define v_row(p)        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p)))
 #define v_store(p, x)   _mm512_storeu_si512(p, x)
 #define v_first(a)      _mm512_shuffle_epi8(a, each_state(0))
-#define v_last(a)       _mm512_shuffle_epi8(a, each_state(TRELLIS_STATES))
+#define v_last(a)       _mm512_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
 #define v_sub(a, b)     _mm512_sub_epi16(a, b)
 #define v_abs(a)        _mm512_abs_epi16(a)
 #define v_min(a, b)     _mm512_min_epu16(a, b)
@@ -27,9 +27,10 @@ typedef __mmask32 vmask;
 #define v_pick(m, a, b) _mm512_mask_mov_epi16(a, m, b)
 #define v_taken(low, x) _mm512_cmpneq_epi16_mask(low, x)
 
-INLINE __m512i each_state(char from) {
-    return _mm512_broadcast_i32x4(
-        _mm_add_epi8(_mm_setr_epi8(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7), _mm_set1_epi8(from)));
+/* Bytes 2s and 2s + 1 for lanes 2s and 2s + 1, s from `from` on. */
+INLINE __m512i each_state(int from) {
+    const long long a = 0x0302030201000100 + 0x0101010101010101 * (2 * from), b = a + 0x0404040404040404;
+    return _mm512_set_epi64(b, a, b, a, b, a, b, a);
 }
 
 INLINE vec v_pair(const uint16_t *p) {
@@ -44,6 +45,28 @@ INLINE vec v_spread(const int16_t *p) {
     const __m512i twice = _mm512_set_epi64(0x0706070607060706, 0x0706070607060706, 0x0504050405040504, 0x0504050405040504,
                                            0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
     return _mm512_shuffle_epi8(_mm512_set1_epi64(x), twice);
+}
+
+#define v_none()        _mm512_setzero_si512()
+#define v_low(a, b)     _mm512_unpacklo_epi8(a, b)
+#define v_high(a, b)    _mm512_unpackhi_epi8(a, b)
+#define v_shift(a, n)   _mm512_srai_epi16(a, n)
+
+INLINE vec v_rows(const uint8_t *row, const int16_t *r) {
+    __m128i x[4];
+    for (int i = 0; i < 4; i++)
+        x[i] = _mm_loadu_si128((const __m128i *)(row + r[i] * TRELLIS_WINDOWS));
+    __m512i a = _mm512_inserti32x4(_mm512_castsi128_si512(x[0]), x[1], 1);
+    return _mm512_inserti32x4(_mm512_inserti32x4(a, x[2], 2), x[3], 3);
+}
+
+/* Where r is beyond reach on either side: 16 dimensions. */
+INLINE void find_far(const int16_t *r, const int16_t *reach, uint64_t *far) {
+    for (int i = 0; i < 2; i++) {
+        __m512i x = _mm512_abs_epi16(_mm512_loadu_si512(r + 32 * i));
+        __mmask32 m = _mm512_cmpgt_epi16_mask(x, _mm512_loadu_si512(reach + 32 * i));
+        _mm512_storeu_si512(far + 8 * i, _mm512_movm_epi16(m));
+    }
 }
 
 INLINE __m512i quantise(__m512 y, float inv) {

@@ -20,6 +20,10 @@ enum {
     GROUP = 16,                      /* vectors whose paths are traced back together */
     PAD = 16,                        /* numbers that may be read and written beyond the end */
     VECS = TRELLIS_TRIALS / TRIALS,
+    LEAST_ROW_BITS = 2, /* tables of distances are for 2 to 4 bits: with one they gain nothing, */
+    MOST_ROW_BITS = 4,  /* with more they would be long, and tables of levels do better */
+    MARGIN = 80,        /* units that distances are known beyond all levels */
+    ROWS = 2 * (2 * 128 + 256 + 3 * MARGIN),
 };
 
 /* Levels in units, and the borders between them as search trees: node k of all windows in row k, the root in row 1. */
@@ -27,6 +31,14 @@ typedef struct tables {
     int16_t level[TRELLIS_LEVELS], border[TRELLIS_LEVELS];
     size_t runs; /* of dimensions with as many bits */
     uint16_t end[TRELLIS_MAX_DIM];
+    /* Distances from any r to the nearest level of each window, as bytes. reach: up to which |r| they can be used in a dimension
+     * (for each trial), or -1. */
+    uint8_t row[ROWS][TRELLIS_WINDOWS];
+    const uint8_t *zero[MOST_ROW_BITS + 1]; /* row of r = 0 */
+    /* For every step of the levels from -128 on, the greatest level of each window up to there, and the least beyond. */
+    int8_t below[TRELLIS_MAX_BITS - MOST_ROW_BITS][256][TRELLIS_WINDOWS];
+    int8_t above[TRELLIS_MAX_BITS - MOST_ROW_BITS][256][TRELLIS_WINDOWS];
+    int16_t reach[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
 } tables;
 
 static void plant(const int16_t *level, int16_t *border, unsigned node, unsigned from, unsigned width) {
@@ -92,20 +104,190 @@ INLINE vec error(vec d, const trellis_weight *w) {
     return v_mulh(d, d);
 }
 
-/* Dimensions i to end - 1: best paths into every state, and which of its two windows was the better way there. */
-INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, size_t i, size_t end,
-                 vec cost[VECS], uint32_t *taken) {
-    const int16_t *level = t->level + trellis_table(bits), *border = t->border + trellis_table(bits);
-    for (; i < end; i++) {
-        uint32_t took = 0;
-        for (int v = 0; v < VECS; v++) {
-            vec x = v_spread(r + i * TRELLIS_TRIALS + v * TRIALS);
-            vec low = v_add(v_first(cost[v]), error(nearest(bits, level, border, x), weight + i));
-            vec high = v_add(v_last(cost[v]), error(nearest(bits, level + 8, border + 8, x), weight + i));
-            cost[v] = v_min(low, high);
-            took |= v_taken(low, cost[v]) << 8 * v;
+/* Distances from -half to half - 1: 0 at the levels, and one more for every step away from the nearest of them, to either side.
+ */
+static void fill_rows(unsigned bits, const int16_t *level, uint8_t (*row)[TRELLIS_WINDOWS], int half) {
+    const __m128i one = _mm_set1_epi8(1);
+    __m128i up = _mm_set1_epi8(-1), down = up;
+    memset(row, 255, 2 * (size_t)half * TRELLIS_WINDOWS);
+    for (size_t i = 0; i < (size_t)TRELLIS_STATES << bits; i++)
+        row[level[i] + half][i % TRELLIS_WINDOWS] = 0;
+    for (uint8_t *x = row[0], *y = row[2 * half - 1]; x <= row[2 * half - 1]; x += TRELLIS_WINDOWS, y -= TRELLIS_WINDOWS) {
+        up = _mm_min_epu8(_mm_adds_epu8(up, one), _mm_loadu_si128((__m128i *)x));
+        _mm_storeu_si128((__m128i *)x, up);
+        down = _mm_min_epu8(_mm_adds_epu8(down, one), _mm_loadu_si128((__m128i *)y));
+        _mm_storeu_si128((__m128i *)y, down);
+    }
+}
+
+/* How far rows can be used: distances must fit a byte, and stay within what the factor of a dimension allows. */
+typedef struct range {
+    int half, low, high, gap; /* rows on either side; where all windows have levels; greatest distance between these */
+} range;
+
+static range find_range(unsigned bits, const int16_t *level, int half) {
+    range g = {half, -half, half, 0};
+    const int16_t *last = level + (TRELLIS_STATES << bits) - TRELLIS_WINDOWS;
+    int16_t gap[TRELLIS_WINDOWS] = {0};
+    for (const int16_t *l = level; l < last; l += TRELLIS_WINDOWS)
+        for (size_t w = 0; w < TRELLIS_WINDOWS; w++) {
+            int16_t d = (int16_t)(l[w + TRELLIS_WINDOWS] - l[w]);
+            gap[w] = d > gap[w] ? d : gap[w];
         }
-        taken[i * GROUP] = took;
+    for (size_t w = 0; w < TRELLIS_WINDOWS; w++) {
+        g.low = level[w] > g.low ? level[w] : g.low;
+        g.high = last[w] < g.high ? last[w] : g.high;
+        g.gap = (gap[w] + 1) / 2 > g.gap ? (gap[w] + 1) / 2 : g.gap;
+    }
+    return g;
+}
+
+static int reach(range g, int limit) {
+    limit = limit < 255 ? limit : 255;
+    int r = limit - g.low < limit + g.high ? limit - g.low : limit + g.high;
+    return !g.half || limit < g.gap ? -1 : r < g.half ? r : g.half - 1;
+}
+
+/* Where there is no level below, or none above, the other one has to do. */
+static void fill_neighbours(unsigned bits, const int8_t *level, int8_t (*below)[TRELLIS_WINDOWS],
+                            int8_t (*above)[TRELLIS_WINDOWS]) {
+    const size_t n = TRELLIS_STATES << bits;
+    __m128i low = _mm_loadu_si128((const __m128i *)level);
+    __m128i high = _mm_loadu_si128((const __m128i *)(level + n - TRELLIS_WINDOWS));
+    memset(below, -128, 256 * TRELLIS_WINDOWS);
+    memset(above, 127, 256 * TRELLIS_WINDOWS);
+    for (size_t i = 0; i < n; i++)
+        below[level[i] + 128][i % TRELLIS_WINDOWS] = above[level[i] + 128][i % TRELLIS_WINDOWS] = level[i];
+    for (int i = 0; i < 256; i++) {
+        __m128i *up = (__m128i *)below[i], *down = (__m128i *)above[255 - i], here = _mm_loadu_si128(down);
+        low = _mm_max_epi8(low, _mm_loadu_si128(up));
+        _mm_storeu_si128(up, low);
+        _mm_storeu_si128(down, high);
+        high = _mm_min_epi8(high, here);
+    }
+}
+
+static void fill_all_rows(const trellis_book *b, tables *t) {
+    range g[TRELLIS_MAX_BITS + 1] = {{0}};
+    bool filled[TRELLIS_MAX_BITS - MOST_ROW_BITS] = {false};
+    uint8_t (*row)[TRELLIS_WINDOWS] = t->row;
+    for (size_t i = 0; i < b->n; i++) {
+        const unsigned bits = b->bits[i];
+        if (!g[bits].half && bits >= LEAST_ROW_BITS && bits <= MOST_ROW_BITS) {
+            const int half = (128 << trellis_shift(bits)) + MARGIN;
+            const int16_t *level = t->level + trellis_table(bits);
+            g[bits] = find_range(bits, level, half);
+            fill_rows(bits, level, row, half);
+            t->zero[bits] = row[half];
+            row += 2 * half;
+        }
+        const unsigned fine = bits - MOST_ROW_BITS - 1;
+        if (bits > MOST_ROW_BITS && !filled[fine]) {
+            fill_neighbours(bits, b->levels + trellis_table(bits), t->below[fine], t->above[fine]);
+            filled[fine] = true;
+        }
+        const int r = reach(g[bits], b->weight[i].limit[0]);
+        const uint64_t each = (uint16_t)r * 0x0001000100010001u;
+        memcpy(t->reach + i * TRELLIS_TRIALS, &each, sizeof each);
+    }
+}
+
+/* One dimension: best paths into every state, and which of its two windows was the better way there. */
+INLINE uint32_t step(const int v, vec low, vec high, vec cost[VECS]) {
+    low = v_add(v_first(cost[v]), low);
+    high = v_add(v_last(cost[v]), high);
+    cost[v] = v_min(low, high);
+    return v_taken(low, cost[v]) << 8 * v;
+}
+
+INLINE uint32_t step_near(const uint8_t *row, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {
+    uint32_t took = 0;
+    for (int v = 0; v < VECS; v++) {
+        vec d = v_rows(row, r + v * TRIALS), f = v_pair(weight->factor);
+        vec low = v_mul(v_low(d, v_none()), f), high = v_mul(v_high(d, v_none()), f);
+        took |= step(v, v_mulh(low, low), v_mulh(high, high), cost);
+    }
+    return took;
+}
+
+/* Distance of r to the nearer of two levels, given as bytes. */
+INLINE vec nearer(const int shift, vec r, vec below, vec above) {
+    vec d = v_abs(v_sub(r, v_shift(below, 8 - shift)));
+    return v_min(d, v_abs(v_sub(r, v_shift(above, 8 - shift))));
+}
+
+INLINE uint32_t step_between(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight,
+                             vec cost[VECS]) {
+    const int shift = (int)trellis_shift(bits);
+    const int8_t *zero_below = t->below[bits - MOST_ROW_BITS - 1][128], *zero_above = t->above[bits - MOST_ROW_BITS - 1][128];
+    int16_t at[TRELLIS_TRIALS];
+    uint32_t took = 0;
+    for (int i = 0; i < TRELLIS_TRIALS; i++) {
+        const int whole = r[i] >> shift;
+        at[i] = (int16_t)(whole < -128 ? -128 : whole > 127 ? 127 : whole);
+    }
+    for (int v = 0; v < VECS; v++) {
+        vec x = v_spread(r + v * TRIALS), none = v_none();
+        vec below = v_rows((const uint8_t *)zero_below, at + v * TRIALS);
+        vec above = v_rows((const uint8_t *)zero_above, at + v * TRIALS);
+        vec low = nearer(shift, x, v_low(none, below), v_low(none, above));
+        vec high = nearer(shift, x, v_high(none, below), v_high(none, above));
+        took |= step(v, error(low, weight), error(high, weight), cost);
+    }
+    return took;
+}
+
+INLINE uint32_t step_any(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {
+    const int16_t *level = t->level + trellis_table(bits), *border = t->border + trellis_table(bits);
+    uint32_t took = 0;
+    for (int v = 0; v < VECS; v++) {
+        vec x = v_spread(r + v * TRIALS);
+        took |= step(v, error(nearest(bits, level, border, x), weight), error(nearest(bits, level + 8, border + 8, x), weight), cost);
+    }
+    return took;
+}
+
+/* The same out of line: inlined into a loop that hardly ever gets there, everything that it loads would be loaded ahead of the
+ * loop. */
+#define STEP_FAR(n)                                                                                                            \
+    static __attribute__((noinline)) uint32_t step_far_##n(const tables *t, const int16_t *r, const trellis_weight *weight,    \
+                                                           vec cost[VECS]) {                                                   \
+        return step_any(n, t, r, weight, cost);                                                                                \
+    }
+STEP_FAR(2)
+STEP_FAR(3)
+STEP_FAR(4)
+
+INLINE uint32_t step_far(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {
+    return bits == 2   ? step_far_2(t, r, weight, cost)
+           : bits == 3 ? step_far_3(t, r, weight, cost)
+                       : step_far_4(t, r, weight, cost);
+}
+
+/* Dimensions i to end - 1. far[i]: not all trials are within reach; NULL: there are no rows. */
+INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, const uint64_t *far,
+                 size_t i, size_t end, vec cost[VECS], uint32_t *taken) {
+    if (bits > MOST_ROW_BITS && far) {
+        for (; i < end; i++)
+            taken[i * GROUP] = step_between(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
+        return;
+    }
+    if (bits < LEAST_ROW_BITS || !far) {
+        for (; i < end; i++)
+            taken[i * GROUP] = step_any(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
+        return;
+    }
+    const uint8_t *row = t->zero[bits];
+    for (; i < end; i++) {
+        const int16_t *x = r + i * TRELLIS_TRIALS;
+        if (!far[i]) {
+            taken[i * GROUP] = step_near(row, x, weight + i, cost);
+            continue;
+        }
+        vec c[VECS]; /* so that cost may stay in registers */
+        memcpy(c, cost, sizeof c);
+        taken[i * GROUP] = step_far(bits, t, x, weight + i, c);
+        memcpy(cost, c, sizeof c);
     }
 }
 
@@ -144,15 +326,15 @@ static size_t slot(size_t j) {
 }
 
 /* Costs of the best paths of one vector under its trials, and where they end. */
-static void find_paths(const trellis_book *b, const trellis_weight *weight, const tables *t, const int16_t *r, uint32_t *taken,
-                       uint16_t *cost, uint16_t *state) {
+static void find_paths(const trellis_book *b, const trellis_weight *weight, const tables *t, const int16_t *r,
+                       const uint64_t *far, uint32_t *taken, uint16_t *cost, uint16_t *state) {
     static const uint16_t origin[TRELLIS_STATES] = {0, 65535, 65535, 65535, 65535, 65535, 65535, 65535};
     uint16_t all[TRELLIS_TRIALS * TRELLIS_STATES];
     vec c[VECS];
     for (int v = 0; v < VECS; v++)
         c[v] = v_row(origin);
     for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++]) {
-#define WALK(n) walk(n, weight, t, r, i, t->end[run], c, taken)
+#define WALK(n) walk(n, weight, t, r, far, i, t->end[run], c, taken)
         BY_BITS(b->bits[i], WALK)
     }
     for (int v = 0; v < VECS; v++)
@@ -165,8 +347,10 @@ static void find_paths(const trellis_book *b, const trellis_weight *weight, cons
 }
 
 /* Everything about vector j of a group that looks forward. Returns its gain. */
-static uint8_t search_one(const trellis_book *b, const tables *t, const float *z, const uint8_t *trial, group *p, size_t j) {
+static uint8_t search_one(const trellis_book *b, const tables *t, bool rows, const float *z, const uint8_t *trial, group *p,
+                          size_t j) {
     int16_t r[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
+    uint64_t far[TRELLIS_MAX_DIM + PAD]; /* -1 in every trial that is */
     trellis_weight coarse[TRELLIS_MAX_DIM];
     const trellis_weight *weight = b->weight;
     float g[TRELLIS_TRIALS], inv[TRELLIS_TRIALS], *y = p->y[j];
@@ -181,8 +365,10 @@ static uint8_t search_one(const trellis_book *b, const tables *t, const float *z
     memset(y + b->n, 0, PAD * sizeof *y);
     for (size_t i = 0; i < b->n; i += 16)
         quantise_trials(y + i, inv, r + i * TRELLIS_TRIALS);
+    for (size_t i = 0; i < b->n && rows; i += 16)
+        find_far(r + i * TRELLIS_TRIALS, t->reach + i * TRELLIS_TRIALS, far + i);
     for (int coarser = 0;; coarser++) {
-        find_paths(b, weight, t, r, p->taken + slot(j), cost, state);
+        find_paths(b, weight, t, r, rows && !coarser ? far : NULL, p->taken + slot(j), cost, state);
         for (size_t i = best = 0; i < TRELLIS_TRIALS; i++)
             if ((float)cost[i] * (g[i] * g[i]) < (float)cost[best] * (g[best] * g[best]))
                 best = i;
@@ -265,7 +451,10 @@ static void tc_search(const trellis_book *b, const float *z, size_t ldz, size_t 
     tables t;
     group p;
     uint8_t own[GROUP][WIDE];
+    const bool rows = n >= GROUP;
     fill_tables(b, &t);
+    if (rows)
+        fill_all_rows(b, &t);
     if (n < TRELLIS_GROUP)
         memset(codes, 0, b->n * TRELLIS_GROUP);
     for (size_t at = 0; at < n; at += GROUP) {
@@ -275,7 +464,7 @@ static void tc_search(const trellis_book *b, const float *z, size_t ldz, size_t 
             memset(p.shift, 0, sizeof p.shift);
         }
         for (size_t j = 0; j < some; j++)
-            gain[at + j] = search_one(b, &t, z + (at + j) * ldz, trial + (at + j) * TRELLIS_TRIALS, &p, j);
+            gain[at + j] = search_one(b, &t, rows, z + (at + j) * ldz, trial + (at + j) * TRELLIS_TRIALS, &p, j);
         retrace(b->n, &p);
         for (size_t i = 0; i < b->n; i += 16)
             transpose_bytes(p.window + i * GROUP, GROUP, own[0] + i, WIDE, GROUP);
