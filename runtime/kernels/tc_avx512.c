@@ -52,20 +52,21 @@ INLINE vec v_spread(const int16_t *p) {
 #define v_high(a, b)    _mm512_unpackhi_epi8(a, b)
 #define v_shift(a, n)   _mm512_srai_epi16(a, n)
 
-INLINE vec v_rows(const uint8_t *row, const int16_t *r) {
+INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
     __m128i x[4];
     for (int i = 0; i < 4; i++)
-        x[i] = _mm_loadu_si128((const __m128i *)(row + r[i] * TRELLIS_WINDOWS));
+        x[i] = _mm_loadu_si128((const __m128i *)(row + at[i]));
     __m512i a = _mm512_inserti32x4(_mm512_castsi128_si512(x[0]), x[1], 1);
     return _mm512_inserti32x4(_mm512_inserti32x4(a, x[2], 2), x[3], 3);
 }
 
-/* Where r is beyond reach on either side: 16 dimensions. */
-INLINE void find_far(const int16_t *r, const int16_t *reach, uint64_t *far) {
+/* 16 dimensions: where |r| is beyond reach, and where its row is. */
+INLINE void find_rows(const int16_t *r, const int16_t *reach, uint64_t *far, int16_t *at) {
     for (int i = 0; i < 2; i++) {
-        __m512i x = _mm512_abs_epi16(_mm512_loadu_si512(r + 32 * i));
-        __mmask32 m = _mm512_cmpgt_epi16_mask(x, _mm512_loadu_si512(reach + 32 * i));
+        __m512i x = _mm512_loadu_si512(r + 32 * i);
+        __mmask32 m = _mm512_cmpgt_epi16_mask(_mm512_abs_epi16(x), _mm512_loadu_si512(reach + 32 * i));
         _mm512_storeu_si512(far + 8 * i, _mm512_movm_epi16(m));
+        _mm512_storeu_si512(at + 32 * i, _mm512_slli_epi16(x, 4));
     }
 }
 

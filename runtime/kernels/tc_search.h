@@ -41,32 +41,35 @@ typedef struct tables {
     int16_t reach[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
 } tables;
 
-static void plant(const int16_t *level, int16_t *border, unsigned node, unsigned from, unsigned width) {
-    if (width < 2)
-        return;
-    const unsigned half = width / 2;
-    const int16_t *l = level + (from + half) * TRELLIS_WINDOWS;
-    for (unsigned w = 0; w < TRELLIS_WINDOWS; w++)
-        border[node * TRELLIS_WINDOWS + w] = (int16_t)((l[w] + l[(int)w - TRELLIS_WINDOWS]) >> 1);
-    plant(level, border, 2 * node, from, half);
-    plant(level, border, 2 * node + 1, from + half, half);
+/* The tree: a border below the level in the middle, then those in the middle of either half, and so on. */
+static void fill_levels(unsigned bits, const int8_t *from, int16_t *level, int16_t *border) {
+    const unsigned width = 1u << (bits - 1);
+    const __m128i shift = _mm_cvtsi32_si128((int)trellis_shift(bits));
+    for (size_t i = 0; i < (size_t)width * TRELLIS_WINDOWS; i += TRELLIS_WINDOWS) {
+        __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(from + i)));
+        _mm256_storeu_si256((__m256i *)(level + i), _mm256_sll_epi16(x, shift));
+    }
+    for (unsigned half = width / 2; half; half /= 2)
+        for (unsigned p = half; p < width; p += 2 * half) {
+            const int16_t *l = level + (size_t)p * TRELLIS_WINDOWS;
+            __m256i x = _mm256_loadu_si256((const __m256i *)l), y = _mm256_loadu_si256((const __m256i *)(l - TRELLIS_WINDOWS));
+            border += TRELLIS_WINDOWS;
+            _mm256_storeu_si256((__m256i *)border, _mm256_srai_epi16(_mm256_add_epi16(x, y), 1));
+        }
 }
 
 static void fill_tables(const trellis_book *b, tables *t) {
-    unsigned used = 0;
+    bool done[TRELLIS_MAX_BITS + 1] = {false};
     t->runs = 0;
     for (size_t i = 0; i < b->n; i++) {
-        used |= 1u << b->bits[i];
-        if (i + 1 == b->n || b->bits[i + 1] != b->bits[i])
-            t->end[t->runs++] = (uint16_t)(i + 1);
-    }
-    for (unsigned bits = 1; bits <= TRELLIS_MAX_BITS; bits++) {
-        const size_t from = trellis_table(bits), n = TRELLIS_STATES << bits;
-        if (!(used >> bits & 1))
+        const unsigned bits = b->bits[i];
+        const size_t from = trellis_table(bits);
+        if (i + 1 < b->n && b->bits[i + 1] == bits)
             continue;
-        for (size_t i = 0; i < n; i++)
-            t->level[from + i] = (int16_t)(b->levels[from + i] * (1 << trellis_shift(bits)));
-        plant(t->level + from, t->border + from, 1, 0, 1u << (bits - 1));
+        t->end[t->runs++] = (uint16_t)(i + 1);
+        if (!done[bits])
+            fill_levels(bits, b->levels + from, t->level + from, t->border + from);
+        done[bits] = true;
     }
 }
 
@@ -200,10 +203,10 @@ INLINE uint32_t step(const int v, vec low, vec high, vec cost[VECS]) {
     return v_taken(low, cost[v]) << 8 * v;
 }
 
-INLINE uint32_t step_near(const uint8_t *row, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {
+INLINE uint32_t step_near(const uint8_t *row, const int16_t *at, const trellis_weight *weight, vec cost[VECS]) {
     uint32_t took = 0;
     for (int v = 0; v < VECS; v++) {
-        vec d = v_rows(row, r + v * TRIALS), f = v_pair(weight->factor);
+        vec d = v_rows(row, at + v * TRIALS), f = v_pair(weight->factor);
         vec low = v_mul(v_low(d, v_none()), f), high = v_mul(v_high(d, v_none()), f);
         took |= step(v, v_mulh(low, low), v_mulh(high, high), cost);
     }
@@ -220,12 +223,11 @@ INLINE uint32_t step_between(const unsigned bits, const tables *t, const int16_t
                              vec cost[VECS]) {
     const int shift = (int)trellis_shift(bits);
     const int8_t *zero_below = t->below[bits - MOST_ROW_BITS - 1][128], *zero_above = t->above[bits - MOST_ROW_BITS - 1][128];
-    int16_t at[TRELLIS_TRIALS];
+    int16_t at[8];
     uint32_t took = 0;
-    for (int i = 0; i < TRELLIS_TRIALS; i++) {
-        const int whole = r[i] >> shift;
-        at[i] = (int16_t)(whole < -128 ? -128 : whole > 127 ? 127 : whole);
-    }
+    __m128i whole = _mm_srai_epi16(_mm_loadl_epi64((const __m128i *)r), shift);
+    whole = _mm_cvtepi8_epi16(_mm_packs_epi16(whole, whole)); /* cut at -128 and 127 */
+    _mm_storeu_si128((__m128i *)at, _mm_slli_epi16(whole, 4));
     for (int v = 0; v < VECS; v++) {
         vec x = v_spread(r + v * TRIALS), none = v_none();
         vec below = v_rows((const uint8_t *)zero_below, at + v * TRIALS);
@@ -247,6 +249,12 @@ INLINE uint32_t step_any(const unsigned bits, const tables *t, const int16_t *r,
     return took;
 }
 
+/* Of every dimension: not -1 where all trials are within reach of the rows of distances, and then, where these rows are. */
+typedef struct look_ups {
+    uint64_t far[TRELLIS_MAX_DIM + PAD];
+    int16_t at[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS]; /* bytes from row 0 */
+} look_ups;
+
 /* The same out of line: inlined into a loop that hardly ever gets there, everything that it loads would be loaded ahead of the
  * loop. */
 #define STEP_FAR(n)                                                                                                            \
@@ -264,29 +272,28 @@ INLINE uint32_t step_far(const unsigned bits, const tables *t, const int16_t *r,
                        : step_far_4(t, r, weight, cost);
 }
 
-/* Dimensions i to end - 1. far[i]: not all trials are within reach; NULL: there are no rows. */
-INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, const uint64_t *far,
+/* Dimensions i to end - 1. */
+INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, const look_ups *in,
                  size_t i, size_t end, vec cost[VECS], uint32_t *taken) {
-    if (bits > MOST_ROW_BITS && far) {
+    if (bits > MOST_ROW_BITS && in) {
         for (; i < end; i++)
             taken[i * GROUP] = step_between(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
         return;
     }
-    if (bits < LEAST_ROW_BITS || !far) {
+    if (bits < LEAST_ROW_BITS || !in) {
         for (; i < end; i++)
             taken[i * GROUP] = step_any(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
         return;
     }
     const uint8_t *row = t->zero[bits];
     for (; i < end; i++) {
-        const int16_t *x = r + i * TRELLIS_TRIALS;
-        if (!far[i]) {
-            taken[i * GROUP] = step_near(row, x, weight + i, cost);
+        if (!in->far[i]) {
+            taken[i * GROUP] = step_near(row, in->at + i * TRELLIS_TRIALS, weight + i, cost);
             continue;
         }
         vec c[VECS]; /* so that cost may stay in registers */
         memcpy(c, cost, sizeof c);
-        taken[i * GROUP] = step_far(bits, t, x, weight + i, c);
+        taken[i * GROUP] = step_far(bits, t, r + i * TRELLIS_TRIALS, weight + i, c);
         memcpy(cost, c, sizeof c);
     }
 }
@@ -327,14 +334,14 @@ static size_t slot(size_t j) {
 
 /* Costs of the best paths of one vector under its trials, and where they end. */
 static void find_paths(const trellis_book *b, const trellis_weight *weight, const tables *t, const int16_t *r,
-                       const uint64_t *far, uint32_t *taken, uint16_t *cost, uint16_t *state) {
+                       const look_ups *in, uint32_t *taken, uint16_t *cost, uint16_t *state) {
     static const uint16_t origin[TRELLIS_STATES] = {0, 65535, 65535, 65535, 65535, 65535, 65535, 65535};
     uint16_t all[TRELLIS_TRIALS * TRELLIS_STATES];
     vec c[VECS];
     for (int v = 0; v < VECS; v++)
         c[v] = v_row(origin);
     for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++]) {
-#define WALK(n) walk(n, weight, t, r, far, i, t->end[run], c, taken)
+#define WALK(n) walk(n, weight, t, r, in, i, t->end[run], c, taken)
         BY_BITS(b->bits[i], WALK)
     }
     for (int v = 0; v < VECS; v++)
@@ -350,7 +357,7 @@ static void find_paths(const trellis_book *b, const trellis_weight *weight, cons
 static uint8_t search_one(const trellis_book *b, const tables *t, bool rows, const float *z, const uint8_t *trial, group *p,
                           size_t j) {
     int16_t r[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
-    uint64_t far[TRELLIS_MAX_DIM + PAD]; /* -1 in every trial that is */
+    look_ups in;
     trellis_weight coarse[TRELLIS_MAX_DIM];
     const trellis_weight *weight = b->weight;
     float g[TRELLIS_TRIALS], inv[TRELLIS_TRIALS], *y = p->y[j];
@@ -366,9 +373,9 @@ static uint8_t search_one(const trellis_book *b, const tables *t, bool rows, con
     for (size_t i = 0; i < b->n; i += 16)
         quantise_trials(y + i, inv, r + i * TRELLIS_TRIALS);
     for (size_t i = 0; i < b->n && rows; i += 16)
-        find_far(r + i * TRELLIS_TRIALS, t->reach + i * TRELLIS_TRIALS, far + i);
+        find_rows(r + i * TRELLIS_TRIALS, t->reach + i * TRELLIS_TRIALS, in.far + i, in.at + i * TRELLIS_TRIALS);
     for (int coarser = 0;; coarser++) {
-        find_paths(b, weight, t, r, rows && !coarser ? far : NULL, p->taken + slot(j), cost, state);
+        find_paths(b, weight, t, r, rows && !coarser ? &in : NULL, p->taken + slot(j), cost, state);
         for (size_t i = best = 0; i < TRELLIS_TRIALS; i++)
             if ((float)cost[i] * (g[i] * g[i]) < (float)cost[best] * (g[best] * g[best]))
                 best = i;
