@@ -19,14 +19,14 @@
 typedef struct tc_state {
     const prof_tc *p;
     trellis_book book;
-    size_t words;     /* of planes per block */
-    float *forward;   /* (dim, cdim): z = y . forward */
-    float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim) */
-    float *inv_sigma; /* (cdim) 0 beyond the coded ones */
-    float *scale;     /* (book.n) of a level: sigma times the step of its table */
-    float *inverse;   /* (book.n) and */
+    size_t words;           /* of planes per block */
+    float *forward;         /* (dim, cdim): z = y . forward */
+    float *synth;           /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim) */
+    float *inv_sigma;       /* (cdim) 0 beyond the coded ones */
+    float *scale;           /* (book.n) of a level: sigma times the step of its table */
+    float *inverse;         /* (book.n) and */
     trellis_weight *weight; /* (book.n) of the search */
-    float gain[256];  /* trellis_gain */
+    float gain[256];        /* trellis_gain */
 } tc_state;
 
 static void tc_free(kv_coder *c) {
@@ -209,8 +209,8 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     return KV_OK;
 }
 
-/* Root mean square of one token's coefficients in units of sigma; z and inv_sigma have zeros up to a multiple of 16. Four partial
- * sums in double: the same everywhere. */
+/* Root mean square of one token's coefficients in units of sigma; z and inv_sigma have zeros up to a multiple of 16. Four
+ * partial sums in double: the same everywhere. */
 static double rms(const tc_state *s, const float *z) {
     double sum[4] = {0};
     for (size_t i = 0; i < s->book.n; i += 4)

@@ -106,8 +106,8 @@ static void trellis_trials_of_any_number_are_gains(void **state) {
 
 /* ---- search ---- */
 
-/* What fitted levels usually miss by: 64 / 2^bits steps. The search counts in sixteenths of that, which matters to short vectors
- * that can be met much better. */
+/* What fitted levels usually miss by: 64 / 2^bits steps. The search counts in sixteenths of that, which matters to short
+ * vectors that can be met much better. */
 static double usual_error(const trellis_book *b, double gain) {
     double sum = 0;
     for (size_t i = 0; i < b->n; i++)
@@ -172,7 +172,8 @@ static void trellis_search_finds_the_best_of_all_codes(void **state) {
     assert_true(sum <= sum_least * 1.003);
 }
 
-/* Coefficients so large that costs do not fit 16 bits at first: still the right gain, and good codes for the other dimensions. */
+/* Coefficients so large that costs do not fit 16 bits at first: still the right gain, and good codes for the other dimensions.
+ */
 static void trellis_search_copes_with_outliers(void **state) {
     (void)state;
     enum { N = 8 };
@@ -191,7 +192,7 @@ static void trellis_search_copes_with_outliers(void **state) {
             z[i] = rnd_normal(&seed) * (i == 3 ? size : 1);
             rms += (double)z[i] * z[i] / N;
         }
-        trellis_trials(sqrt(rms) / 4, trial); /* gains that are far too low, too */
+        trellis_trials(sqrt(rms) / 16, trial); /* gains that are far too low, too */
         search(&k, z, N, 1, trial, &gain, codes);
         for (int i = 0; i < TRIALS; i++)
             least = fmin(least, try_all(&k.b, z, tc_gain(trial[i])));
@@ -211,8 +212,10 @@ static void trellis_weights_follow_scales(void **state) {
         k.scale[i] = (float)((i % 2 ? 1.5 : 1) * (1 << k.bits[i]) * 0.001);
     }
     trellis_weigh(N, k.bits, k.scale, k.inverse, k.weight);
+    double sum = 0;
     for (size_t i = 0; i < N; i++) {
         const double fine = 1 << trellis_shift(k.bits[i]), unit = k.scale[0] * k.weight[i].factor[0] / k.weight[0].factor[0];
+        sum += pow(k.weight[i].factor[0] * fine * 64 / (1 << k.bits[i]), 2);
         assert_float_equal(k.inverse[i] * k.scale[i], fine, 1e-6);
         assert_float_equal(unit * fine / k.scale[i], 1, 0.02); /* a unit counts as much as it is long */
         for (int j = 0; j < 2; j++) {
@@ -220,7 +223,8 @@ static void trellis_weights_follow_scales(void **state) {
             assert_int_equal(k.weight[i].limit[j], 65535 / k.weight[i].factor[0]);
         }
     }
-    k.scale[0] = 1e30f; /* next to it nothing else matters */
+    assert_float_equal(sqrt(sum / N), 1024, 20); /* 1024^2 / 65536 = 16 are counted for what is usual */
+    k.scale[0] = 1e30f;                          /* next to it nothing else matters */
     trellis_weigh(N, k.bits, k.scale, k.inverse, k.weight);
     for (size_t i = 1; i < N; i++)
         assert_int_equal(k.weight[i].factor[0], 1);
@@ -280,8 +284,8 @@ static void trellis_search_prefers_the_first_of_equals(void **state) {
     assert_int_equal(gain, 130);
 }
 
-/* Vectors of a group do not see each other, numbers between vectors are not read, gains beyond the last are left alone, and codes
- * there are 0. */
+/* Vectors of a group do not see each other, numbers between vectors are not read, gains beyond the last are left alone, and
+ * codes there are 0. */
 static void trellis_search_keeps_vectors_apart(void **state) {
     (void)state;
     enum { N = 10, LDZ = 13, VECTORS = 5 };
@@ -362,8 +366,7 @@ static void trellis_beats_scalar_quantisers(void **state) {
         memset(t.bits, bits, N);
         for (int i = 0; i < N; i++)
             t.sigma[i] = 1;
-        assert_int_equal(cal_fit_levels(gauss, fast, z, 0, &t, NULL),
-                         KV_OK); /* no samples: those of the normal distribution */
+        assert_int_equal(cal_fit_levels(gauss, fast, z, 0, &t, NULL), KV_OK); /* no samples: those of the normal distribution */
         book_init(&k, N);
         memcpy(k.bits, t.bits, N);
         memcpy(k.levels, t.levels, TRELLIS_LEVELS);

@@ -48,10 +48,10 @@ INLINE uint32_t v_taken(vec low, vec least) {
     return ~(uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(same, same)) & 0x00ff00ff;
 }
 
-#define v_none()        _mm256_setzero_si256()
-#define v_low(a, b)     _mm256_unpacklo_epi8(a, b)
-#define v_high(a, b)    _mm256_unpackhi_epi8(a, b)
-#define v_shift(a, n)   _mm256_srai_epi16(a, n)
+#define v_none()      _mm256_setzero_si256()
+#define v_low(a, b)   _mm256_unpacklo_epi8(a, b)
+#define v_high(a, b)  _mm256_unpackhi_epi8(a, b)
+#define v_shift(a, n) _mm256_srai_epi16(a, n)
 
 INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
     __m128i x = _mm_loadu_si128((const __m128i *)(row + at[0]));
@@ -62,7 +62,8 @@ INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
 /* 16 dimensions: where |r| is beyond reach, and where its row is. */
 INLINE void find_rows(const int16_t *r, const int16_t *reach, uint64_t *far, int16_t *at) {
     for (int i = 0; i < 4; i++) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(r + 16 * i)), to = _mm256_loadu_si256((const __m256i *)(reach + 16 * i));
+        __m256i x = _mm256_loadu_si256((const __m256i *)(r + 16 * i)),
+                to = _mm256_loadu_si256((const __m256i *)(reach + 16 * i));
         _mm256_storeu_si256((__m256i *)(far + 4 * i), _mm256_cmpgt_epi16(_mm256_abs_epi16(x), to));
         _mm256_storeu_si256((__m256i *)(at + 16 * i), _mm256_slli_epi16(x, 4));
     }

@@ -47,10 +47,10 @@ INLINE vec v_spread(const int16_t *p) {
     return _mm512_shuffle_epi8(_mm512_set1_epi64(x), twice);
 }
 
-#define v_none()        _mm512_setzero_si512()
-#define v_low(a, b)     _mm512_unpacklo_epi8(a, b)
-#define v_high(a, b)    _mm512_unpackhi_epi8(a, b)
-#define v_shift(a, n)   _mm512_srai_epi16(a, n)
+#define v_none()      _mm512_setzero_si512()
+#define v_low(a, b)   _mm512_unpacklo_epi8(a, b)
+#define v_high(a, b)  _mm512_unpackhi_epi8(a, b)
+#define v_shift(a, n) _mm512_srai_epi16(a, n)
 
 INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
     __m128i x[4];

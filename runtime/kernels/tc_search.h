@@ -1,77 +1,31 @@
 /* The search of libfmt/trellis.h with one lane for every state of every trial: included by tc_avx2.c and tc_avx512.c, which
  * define
  *
- *   TRIALS, vec       how many trials go side by side, and their vector: eight lanes of 16 bits, a state each, for every trial
- *   v_row(p)          the same eight numbers for every trial
- *   v_pair(p)         the same two numbers in all lanes by turns
- *   v_spread(p)       a number for every trial
- *   v_first, v_last   every lane pair 2s, 2s + 1 becomes state s, or state s + 4
- *   v_sub, v_abs, v_min, v_mul, v_mulh, v_add (without sign but for the first two; v_add stops at 65535)
- *   v_above(a, b), vmask, v_pick(m, a, b)   a > b with sign; m ? b : a
- *   v_taken(low, least)  a bit for every state where least is not low; those of trial j are byte j * 4 / TRIALS
- *   store_trials(r, out)  16 vectors of ..
- *   i_look_up(row, idx)   entry idx of a row of 16 numbers of 16 bits
+ *   TRIALS, vec      how many trials go side by side, and their vector: eight lanes of 16 bits for every trial
+ *   v_row(p)         the same eight numbers for every trial
+ *   v_pair(p)        the same two numbers by turns in all lanes
+ *   v_spread(p)      one number for every trial
+ *   v_rows(row, at)  16 bytes for every trial, at[trial] bytes from row
+ *   v_low, v_high (a, b)   the first and last eight of these bytes, each followed by a byte of b; v_none() = 0
+ *   v_first, v_last  lanes 2s and 2s + 1 become state s, or state s + 4
+ *   v_sub, v_abs, v_shift (right)   with sign;   v_min, v_mul, v_mulh (high half), v_add (stops at 65535)   without
+ *   v_above(a, b), vmask, v_pick(m, a, b)   a > b with sign;   m ? b : a
+ *   v_taken(low, x)  a bit for every state where x is not low: byte j * 4 / TRIALS is trial j
+ *   v_store
+ *   quantise16(y, inv)   16 dimensions under one gain;   quantise_trials(y, inv, r)   the trials of each side by side
+ *   find_rows(r, reach, far, at)   16 dimensions: whether any |r| is beyond reach, and bytes from row 0 to row r
+ *   i_look_up(row, idx)   entries idx of a row of 16 numbers of 16 bits
  *
  * Windows 0 to 7 lead to states 0 to 7 and so do windows 8 to 15, so a vector of costs needs one shuffle to meet either half of
- * the windows, and nothing ever crosses from one trial to another. It is all integers, so any order gives the same answer.
+ * the windows, and nothing ever crosses from one trial to another. It is all integers, so any order gives the same answer. A
+ * vector on its own is thus as fast as among others, but for the tables that several can share (tc_tables.h).
  */
+#include "tc_tables.h"
 
 enum {
-    GROUP = 16,                      /* vectors whose paths are traced back together */
-    PAD = 16,                        /* numbers that may be read and written beyond the end */
+    GROUP = 16, /* vectors whose paths are traced back together */
     VECS = TRELLIS_TRIALS / TRIALS,
-    LEAST_ROW_BITS = 2, /* tables of distances are for 2 to 4 bits: with one they gain nothing, */
-    MOST_ROW_BITS = 4,  /* with more they would be long, and tables of levels do better */
-    MARGIN = 80,        /* units that distances are known beyond all levels */
-    ROWS = 2 * (2 * 128 + 256 + 3 * MARGIN),
 };
-
-/* Levels in units, and the borders between them as search trees: node k of all windows in row k, the root in row 1. */
-typedef struct tables {
-    int16_t level[TRELLIS_LEVELS], border[TRELLIS_LEVELS];
-    size_t runs; /* of dimensions with as many bits */
-    uint16_t end[TRELLIS_MAX_DIM];
-    /* Distances from any r to the nearest level of each window, as bytes. reach: up to which |r| they can be used in a dimension
-     * (for each trial), or -1. */
-    uint8_t row[ROWS][TRELLIS_WINDOWS];
-    const uint8_t *zero[MOST_ROW_BITS + 1]; /* row of r = 0 */
-    /* For every step of the levels from -128 on, the greatest level of each window up to there, and the least beyond. */
-    int8_t below[TRELLIS_MAX_BITS - MOST_ROW_BITS][256][TRELLIS_WINDOWS];
-    int8_t above[TRELLIS_MAX_BITS - MOST_ROW_BITS][256][TRELLIS_WINDOWS];
-    int16_t reach[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
-} tables;
-
-/* The tree: a border below the level in the middle, then those in the middle of either half, and so on. */
-static void fill_levels(unsigned bits, const int8_t *from, int16_t *level, int16_t *border) {
-    const unsigned width = 1u << (bits - 1);
-    const __m128i shift = _mm_cvtsi32_si128((int)trellis_shift(bits));
-    for (size_t i = 0; i < (size_t)width * TRELLIS_WINDOWS; i += TRELLIS_WINDOWS) {
-        __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(from + i)));
-        _mm256_storeu_si256((__m256i *)(level + i), _mm256_sll_epi16(x, shift));
-    }
-    for (unsigned half = width / 2; half; half /= 2)
-        for (unsigned p = half; p < width; p += 2 * half) {
-            const int16_t *l = level + (size_t)p * TRELLIS_WINDOWS;
-            __m256i x = _mm256_loadu_si256((const __m256i *)l), y = _mm256_loadu_si256((const __m256i *)(l - TRELLIS_WINDOWS));
-            border += TRELLIS_WINDOWS;
-            _mm256_storeu_si256((__m256i *)border, _mm256_srai_epi16(_mm256_add_epi16(x, y), 1));
-        }
-}
-
-static void fill_tables(const trellis_book *b, tables *t) {
-    bool done[TRELLIS_MAX_BITS + 1] = {false};
-    t->runs = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        const unsigned bits = b->bits[i];
-        const size_t from = trellis_table(bits);
-        if (i + 1 < b->n && b->bits[i + 1] == bits)
-            continue;
-        t->end[t->runs++] = (uint16_t)(i + 1);
-        if (!done[bits])
-            fill_levels(bits, b->levels + from, t->level + from, t->border + from);
-        done[bits] = true;
-    }
-}
 
 /* Distance of r to the nearest level of eight windows. Going down the tree halves the levels of every lane until two are left:
  * that is cheaper than to look at all. */
@@ -102,100 +56,14 @@ INLINE vec nearest(const unsigned bits, const int16_t *level, const int16_t *bor
     return left > 1 ? v_min(d, v_abs(v_sub(r, l[1]))) : d;
 }
 
+/* What a distance costs. */
 INLINE vec error(vec d, const trellis_weight *w) {
     d = v_mul(v_min(d, v_pair(w->limit)), v_pair(w->factor));
     return v_mulh(d, d);
 }
 
-/* Distances from -half to half - 1: 0 at the levels, and one more for every step away from the nearest of them, to either side.
- */
-static void fill_rows(unsigned bits, const int16_t *level, uint8_t (*row)[TRELLIS_WINDOWS], int half) {
-    const __m128i one = _mm_set1_epi8(1);
-    __m128i up = _mm_set1_epi8(-1), down = up;
-    memset(row, 255, 2 * (size_t)half * TRELLIS_WINDOWS);
-    for (size_t i = 0; i < (size_t)TRELLIS_STATES << bits; i++)
-        row[level[i] + half][i % TRELLIS_WINDOWS] = 0;
-    for (uint8_t *x = row[0], *y = row[2 * half - 1]; x <= row[2 * half - 1]; x += TRELLIS_WINDOWS, y -= TRELLIS_WINDOWS) {
-        up = _mm_min_epu8(_mm_adds_epu8(up, one), _mm_loadu_si128((__m128i *)x));
-        _mm_storeu_si128((__m128i *)x, up);
-        down = _mm_min_epu8(_mm_adds_epu8(down, one), _mm_loadu_si128((__m128i *)y));
-        _mm_storeu_si128((__m128i *)y, down);
-    }
-}
-
-/* How far rows can be used: distances must fit a byte, and stay within what the factor of a dimension allows. */
-typedef struct range {
-    int half, low, high, gap; /* rows on either side; where all windows have levels; greatest distance between these */
-} range;
-
-static range find_range(unsigned bits, const int16_t *level, int half) {
-    range g = {half, -half, half, 0};
-    const int16_t *last = level + (TRELLIS_STATES << bits) - TRELLIS_WINDOWS;
-    int16_t gap[TRELLIS_WINDOWS] = {0};
-    for (const int16_t *l = level; l < last; l += TRELLIS_WINDOWS)
-        for (size_t w = 0; w < TRELLIS_WINDOWS; w++) {
-            int16_t d = (int16_t)(l[w + TRELLIS_WINDOWS] - l[w]);
-            gap[w] = d > gap[w] ? d : gap[w];
-        }
-    for (size_t w = 0; w < TRELLIS_WINDOWS; w++) {
-        g.low = level[w] > g.low ? level[w] : g.low;
-        g.high = last[w] < g.high ? last[w] : g.high;
-        g.gap = (gap[w] + 1) / 2 > g.gap ? (gap[w] + 1) / 2 : g.gap;
-    }
-    return g;
-}
-
-static int reach(range g, int limit) {
-    limit = limit < 255 ? limit : 255;
-    int r = limit - g.low < limit + g.high ? limit - g.low : limit + g.high;
-    return !g.half || limit < g.gap ? -1 : r < g.half ? r : g.half - 1;
-}
-
-/* Where there is no level below, or none above, the other one has to do. */
-static void fill_neighbours(unsigned bits, const int8_t *level, int8_t (*below)[TRELLIS_WINDOWS],
-                            int8_t (*above)[TRELLIS_WINDOWS]) {
-    const size_t n = TRELLIS_STATES << bits;
-    __m128i low = _mm_loadu_si128((const __m128i *)level);
-    __m128i high = _mm_loadu_si128((const __m128i *)(level + n - TRELLIS_WINDOWS));
-    memset(below, -128, 256 * TRELLIS_WINDOWS);
-    memset(above, 127, 256 * TRELLIS_WINDOWS);
-    for (size_t i = 0; i < n; i++)
-        below[level[i] + 128][i % TRELLIS_WINDOWS] = above[level[i] + 128][i % TRELLIS_WINDOWS] = level[i];
-    for (int i = 0; i < 256; i++) {
-        __m128i *up = (__m128i *)below[i], *down = (__m128i *)above[255 - i], here = _mm_loadu_si128(down);
-        low = _mm_max_epi8(low, _mm_loadu_si128(up));
-        _mm_storeu_si128(up, low);
-        _mm_storeu_si128(down, high);
-        high = _mm_min_epi8(high, here);
-    }
-}
-
-static void fill_all_rows(const trellis_book *b, tables *t) {
-    range g[TRELLIS_MAX_BITS + 1] = {{0}};
-    bool filled[TRELLIS_MAX_BITS - MOST_ROW_BITS] = {false};
-    uint8_t (*row)[TRELLIS_WINDOWS] = t->row;
-    for (size_t i = 0; i < b->n; i++) {
-        const unsigned bits = b->bits[i];
-        if (!g[bits].half && bits >= LEAST_ROW_BITS && bits <= MOST_ROW_BITS) {
-            const int half = (128 << trellis_shift(bits)) + MARGIN;
-            const int16_t *level = t->level + trellis_table(bits);
-            g[bits] = find_range(bits, level, half);
-            fill_rows(bits, level, row, half);
-            t->zero[bits] = row[half];
-            row += 2 * half;
-        }
-        const unsigned fine = bits - MOST_ROW_BITS - 1;
-        if (bits > MOST_ROW_BITS && !filled[fine]) {
-            fill_neighbours(bits, b->levels + trellis_table(bits), t->below[fine], t->above[fine]);
-            filled[fine] = true;
-        }
-        const int r = reach(g[bits], b->weight[i].limit[0]);
-        const uint64_t each = (uint16_t)r * 0x0001000100010001u;
-        memcpy(t->reach + i * TRELLIS_TRIALS, &each, sizeof each);
-    }
-}
-
-/* One dimension: best paths into every state, and which of its two windows was the better way there. */
+/* One dimension, what windows 0 to 7 and what 8 to 15 cost being known: best paths into every state. Returns which of the two
+ * was the better way there. */
 INLINE uint32_t step(const int v, vec low, vec high, vec cost[VECS]) {
     low = v_add(v_first(cost[v]), low);
     high = v_add(v_last(cost[v]), high);
@@ -203,6 +71,7 @@ INLINE uint32_t step(const int v, vec low, vec high, vec cost[VECS]) {
     return v_taken(low, cost[v]) << 8 * v;
 }
 
+/* Distances out of near: below 256 and within the limit. */
 INLINE uint32_t step_near(const uint8_t *row, const int16_t *at, const trellis_weight *weight, vec cost[VECS]) {
     uint32_t took = 0;
     for (int v = 0; v < VECS; v++) {
@@ -219,10 +88,11 @@ INLINE vec nearer(const int shift, vec r, vec below, vec above) {
     return v_min(d, v_abs(v_sub(r, v_shift(above, 8 - shift))));
 }
 
+/* Distances by the levels on either side. */
 INLINE uint32_t step_between(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight,
                              vec cost[VECS]) {
     const int shift = (int)trellis_shift(bits);
-    const int8_t *zero_below = t->below[bits - MOST_ROW_BITS - 1][128], *zero_above = t->above[bits - MOST_ROW_BITS - 1][128];
+    const int8_t *zero_below = t->below[bits - MOST_NEAR_BITS - 1][128], *zero_above = t->above[bits - MOST_NEAR_BITS - 1][128];
     int16_t at[8];
     uint32_t took = 0;
     __m128i whole = _mm_srai_epi16(_mm_loadl_epi64((const __m128i *)r), shift);
@@ -239,27 +109,29 @@ INLINE uint32_t step_between(const unsigned bits, const tables *t, const int16_t
     return took;
 }
 
+/* Distances by going through all levels. */
 INLINE uint32_t step_any(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {
     const int16_t *level = t->level + trellis_table(bits), *border = t->border + trellis_table(bits);
     uint32_t took = 0;
     for (int v = 0; v < VECS; v++) {
         vec x = v_spread(r + v * TRIALS);
-        took |= step(v, error(nearest(bits, level, border, x), weight), error(nearest(bits, level + 8, border + 8, x), weight), cost);
+        took |= step(v, error(nearest(bits, level, border, x), weight), error(nearest(bits, level + 8, border + 8, x), weight),
+                     cost);
     }
     return took;
 }
 
-/* Of every dimension: not -1 where all trials are within reach of the rows of distances, and then, where these rows are. */
+/* Of every dimension: 0 where near serves all trials, and where its rows are. */
 typedef struct look_ups {
     uint64_t far[TRELLIS_MAX_DIM + PAD];
     int16_t at[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS]; /* bytes from row 0 */
 } look_ups;
 
-/* The same out of line: inlined into a loop that hardly ever gets there, everything that it loads would be loaded ahead of the
- * loop. */
+/* The last one out of line: inlined into a loop that hardly ever gets there, everything that it loads would be loaded ahead of
+ * the loop. */
 #define STEP_FAR(n)                                                                                                            \
-    static __attribute__((noinline)) uint32_t step_far_##n(const tables *t, const int16_t *r, const trellis_weight *weight,    \
-                                                           vec cost[VECS]) {                                                   \
+    static __attribute__((noinline))                                                                                           \
+    uint32_t step_far_##n(const tables *t, const int16_t *r, const trellis_weight *weight, vec cost[VECS]) {                   \
         return step_any(n, t, r, weight, cost);                                                                                \
     }
 STEP_FAR(2)
@@ -272,15 +144,15 @@ INLINE uint32_t step_far(const unsigned bits, const tables *t, const int16_t *r,
                        : step_far_4(t, r, weight, cost);
 }
 
-/* Dimensions i to end - 1. */
+/* Dimensions i to end - 1. in: NULL where there are no tables for look-ups. */
 INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, const look_ups *in,
                  size_t i, size_t end, vec cost[VECS], uint32_t *taken) {
-    if (bits > MOST_ROW_BITS && in) {
+    if (bits > MOST_NEAR_BITS && in) {
         for (; i < end; i++)
             taken[i * GROUP] = step_between(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
         return;
     }
-    if (bits < LEAST_ROW_BITS || !in) {
+    if (bits < LEAST_NEAR_BITS || !in) {
         for (; i < end; i++)
             taken[i * GROUP] = step_any(bits, t, r + i * TRELLIS_TRIALS, weight + i, cost);
         return;
@@ -321,8 +193,9 @@ INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables
 
 /* A group of vectors on the way; vector j has its numbers in slot(j). */
 typedef struct group {
-    uint32_t taken[TRELLIS_MAX_DIM * GROUP], shift[GROUP], state[GROUP]; /* of the best trial: its byte, and where its path ends */
-    uint8_t code[GROUP][TRELLIS_MAX_DIM + PAD];                          /* windows, then codes */
+    uint32_t taken[TRELLIS_MAX_DIM * GROUP], shift[GROUP],
+        state[GROUP];                           /* of the best trial: its byte, and where its path ends */
+    uint8_t code[GROUP][TRELLIS_MAX_DIM + PAD]; /* windows, then codes */
     uint8_t window[(TRELLIS_MAX_DIM + PAD) * GROUP];
     float y[GROUP][TRELLIS_MAX_DIM + PAD], inv[GROUP];
 } group;
@@ -354,7 +227,7 @@ static void find_paths(const trellis_book *b, const trellis_weight *weight, cons
 }
 
 /* Everything about vector j of a group that looks forward. Returns its gain. */
-static uint8_t search_one(const trellis_book *b, const tables *t, bool rows, const float *z, const uint8_t *trial, group *p,
+static uint8_t search_one(const trellis_book *b, const tables *t, bool look_up, const float *z, const uint8_t *trial, group *p,
                           size_t j) {
     int16_t r[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS];
     look_ups in;
@@ -372,10 +245,10 @@ static uint8_t search_one(const trellis_book *b, const tables *t, bool rows, con
     memset(y + b->n, 0, PAD * sizeof *y);
     for (size_t i = 0; i < b->n; i += 16)
         quantise_trials(y + i, inv, r + i * TRELLIS_TRIALS);
-    for (size_t i = 0; i < b->n && rows; i += 16)
+    for (size_t i = 0; i < b->n && look_up; i += 16)
         find_rows(r + i * TRELLIS_TRIALS, t->reach + i * TRELLIS_TRIALS, in.far + i, in.at + i * TRELLIS_TRIALS);
     for (int coarser = 0;; coarser++) {
-        find_paths(b, weight, t, r, rows && !coarser ? &in : NULL, p->taken + slot(j), cost, state);
+        find_paths(b, weight, t, r, look_up && !coarser ? &in : NULL, p->taken + slot(j), cost, state);
         for (size_t i = best = 0; i < TRELLIS_TRIALS; i++)
             if ((float)cost[i] * (g[i] * g[i]) < (float)cost[best] * (g[best] * g[best]))
                 best = i;
@@ -424,7 +297,8 @@ INLINE __m128i codes16(const unsigned bits, const tables *t, const uint8_t *wind
 }
 
 /* Windows become codes. A run may write beyond its end: those that follow put that right. */
-static void find_codes(const trellis_book *b, const tables *t, const float *y, float inv, const uint8_t *window, uint8_t *code) {
+static void find_codes(const trellis_book *b, const tables *t, const float *y, float inv, const uint8_t *window,
+                       uint8_t *code) {
     for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++])
         for (size_t j = i; j < t->end[run]; j += 16) {
             __m256i r = quantise16(y + j, inv);
@@ -458,10 +332,10 @@ static void tc_search(const trellis_book *b, const float *z, size_t ldz, size_t 
     tables t;
     group p;
     uint8_t own[GROUP][WIDE];
-    const bool rows = n >= GROUP;
+    const bool look_up = n >= GROUP;
     fill_tables(b, &t);
-    if (rows)
-        fill_all_rows(b, &t);
+    if (look_up)
+        fill_look_ups(b, &t);
     if (n < TRELLIS_GROUP)
         memset(codes, 0, b->n * TRELLIS_GROUP);
     for (size_t at = 0; at < n; at += GROUP) {
@@ -471,7 +345,7 @@ static void tc_search(const trellis_book *b, const float *z, size_t ldz, size_t 
             memset(p.shift, 0, sizeof p.shift);
         }
         for (size_t j = 0; j < some; j++)
-            gain[at + j] = search_one(b, &t, rows, z + (at + j) * ldz, trial + (at + j) * TRELLIS_TRIALS, &p, j);
+            gain[at + j] = search_one(b, &t, look_up, z + (at + j) * ldz, trial + (at + j) * TRELLIS_TRIALS, &p, j);
         retrace(b->n, &p);
         for (size_t i = 0; i < b->n; i += 16)
             transpose_bytes(p.window + i * GROUP, GROUP, own[0] + i, WIDE, GROUP);
