@@ -275,6 +275,8 @@ kv_status prof_check(const prof *p, const char *where, kv_err *err) {
     kv_status st = prof_walk(p, check_value, (void *)where, err);
     if (st == KV_OK && p->aim_bits != 0 && p->aim_kld != 0)
         st = kv_fail(err, KV_ERANGE, "%s: aim: bits or kld, not both", where);
+    if (st == KV_OK && p->frame % PROF_FRAME)
+        st = kv_fail(err, KV_ERANGE, "%s: policy.frame: %u is not a multiple of %d", where, p->frame, PROF_FRAME);
     if (st == KV_OK && !p->layers)
         st = check_policy(p, where, err);
     for (uint32_t i = 0; st == KV_OK && p->layers && i < p->n_layer; i++)

@@ -22,6 +22,7 @@ enum {
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
+    PROF_FRAME = 64, /* RoPE frames are multiples of so many positions */
 };
 
 /* Calibrated transform codec of one KV head, for K or for V. docs/codec.md.
@@ -101,7 +102,8 @@ typedef struct prof {
     double target_bits;
     /* policy */
     uint32_t sinks, window;
-    prof_layer *layers;               /* (n_layer) or NULL: then default_k/default_v hold for every layer */
+    uint32_t frame;     /* positions of a RoPE frame that transforms of keys are made for (runtime/cache.h); 0: none */
+    prof_layer *layers; /* (n_layer) or NULL: then default_k/default_v hold for every layer */
     kv_codec_id default_k, default_v; /* of a hand-written profile; not KV_TC */
     uint32_t n_override;
     prof_override *overrides; /* (n_override) of a hand-written profile, or NULL; the last one that names a head holds */

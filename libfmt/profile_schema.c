@@ -43,6 +43,7 @@ static const prof_field override_fields[] = {
 static const prof_field policy_fields[] = {
     {"sinks", PK_U32, PF_REQUIRED, AT(prof, sinks), RANGE(0, 1 << 16)},
     {"window", PK_U32, PF_REQUIRED, AT(prof, window), RANGE(0, 1 << 20)},
+    {"frame", PK_U32, 0, AT(prof, frame), RANGE(0, 1 << 20)},
     {"k", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS | PF_PLAIN, AT(prof, default_k), CODECS},
     {"v", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS | PF_PLAIN, AT(prof, default_v), CODECS},
     {"overrides", PK_LIST, PF_NO_LAYERS | PF_POINTER | PF_FLOW, .offset = offsetof(prof, overrides),

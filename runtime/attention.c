@@ -30,6 +30,7 @@ typedef struct tile {
     const kv_lane *k, *v;
     uint32_t head, pos, n; /* tokens at pos .. pos+n-1 */
     uint32_t group, rows;
+    uint32_t frame;         /* that the queries in coded space are turned for; UINT32_MAX: none yet */
     uint64_t mask[KV_ROWS]; /* of the tile at hand: bit t = token t is visible */
 } tile;
 
@@ -173,6 +174,23 @@ static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, 
     }
 }
 
+/* The image of the queries in the coded space of the keys at t0. */
+static void code_queries(tile *t, uint32_t t0) {
+    const kv_scratch *s = t->s;
+    const kv_coder *k = &t->k->coder;
+    const uint32_t frame = t->k->framed ? t0 / t->j->c->frame : 0;
+    const float *q = s->q;
+    if (frame == t->frame)
+        return;
+    t->frame = frame;
+    if (frame) {
+        memcpy(s->qf, q, (size_t)t->rows * k->dim * sizeof *q);
+        kv_turn(t->j->c, t->j->layer, t->j->k, frame, s->qf, t->rows);
+        q = s->qf;
+    }
+    k->ops->query(k, t->j->k, q, t->rows, s->qc, s->bias);
+}
+
 /* One tile, one of its two kinds of tokens, all rows. */
 static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     const kv_scratch *s = t->s;
@@ -185,6 +203,8 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
     bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
+    if (turn_k)
+        code_queries(t, t0);
     const float *kt = load(t, t->k, t0, n, coded_k, s->tile);
     t->j->k->attn_scores(turn_k ? s->qc : s->q, t->rows, turn_k ? t->k->coder.cdim : dim, kt, s->s, KV_BLOCK);
     softmax(t, a, n, turn_k ? s->bias : s->no_bias, coded_v);
@@ -214,20 +234,18 @@ static void tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, u
     t->n = n;
     t->group = c->n_head / c->n_kv_head;
     t->rows = n * t->group;
+    t->frame = UINT32_MAX;
 }
 
-/* Scaled queries, and their image in K's coded space. */
+/* Scaled queries. */
 static void tile_queries(const tile *t) {
     const kv_cache *c = t->j->c;
-    const kv_coder *k = &t->k->coder;
     size_t len = (size_t)t->group * c->dim;
     for (uint32_t i = 0; i < t->n; i++) {
         const float *src = t->j->q + ((size_t)(t->pos - t->j->pos + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
         for (size_t d = 0; d < len; d++)
             t->s->q[i * len + d] = src[d] * t->j->scale;
     }
-    if (k->ops->query)
-        k->ops->query(k, t->j->k, t->s->q, t->rows, t->s->qc, t->s->bias);
 }
 
 static void tile_finish(const tile *t, const acc *a) {

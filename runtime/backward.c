@@ -30,11 +30,11 @@ typedef struct pass {
     uint32_t n;
     rt_act *act;
     attn_seq attn;
-    rt_rope rope, rope_back;          /* the latter turns the other way */
-    float *scratch;                   /* one allocation for all that follow */
-    float *in;                        /* (n_layer, n, n_embd) inputs of the layers */
-    float *x, *h, *a, *f, *g;         /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
-    float *q, *q_raw, *o, *d_q, *d_o; /* (n, n_head, head_dim); raw: before norm and RoPE */
+    rt_rope rope, rope_back, frame_back; /* the latter two turn the other way */
+    float *scratch;                      /* one allocation for all that follow */
+    float *in;                           /* (n_layer, n, n_embd) inputs of the layers */
+    float *x, *h, *a, *f, *g;            /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
+    float *q, *q_raw, *o, *d_q, *d_o;    /* (n, n_head, head_dim); raw: before norm and RoPE */
     float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
     float *gate, *up, *d_act;                         /* (n, n_ff) */
     float *entropy;                                   /* (n, n_head) */
@@ -95,6 +95,8 @@ static size_t lay_out(pass *p, float *base) {
         {&p->rope.cos, rot},
         {&p->rope.sin, rot},
         {&p->rope_back.sin, rot},
+        {&p->frame_back.cos, rot},
+        {&p->frame_back.sin, rot},
         {&s->q.rows, pad_q},
         {&s->q.cols, pad_q},
         {&s->d_out.rows, pad_q},
@@ -128,7 +130,7 @@ static kv_status prepare(pass *p, kv_err *err) {
         .n_threads = p->m->exec.n_threads,
         .k = p->m->exec.k,
     };
-    p->rope.cap = p->rope_back.cap = p->n;
+    p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
     p->steps = 2 * (size_t)hp->n_layer + 4;
     const size_t cols = max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim);
     kv_status st = act_new(p->n, cols, &p->m->exec, &p->act, err);
@@ -139,9 +141,12 @@ static kv_status prepare(pass *p, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
     lay_out(p, p->scratch);
     p->rope_back.cos = p->rope.cos;
-    rows_rope_fill(p->m, p->cfg->pos0, p->n, &p->rope);
-    for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++)
+    rows_rope_fill(p->m, 0, p->n, 1, &p->rope);
+    rows_rope_fill(p->m, 0, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
+    for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++) {
         p->rope_back.sin[i] = -p->rope.sin[i];
+        p->frame_back.sin[i] = -p->frame_back.sin[i];
+    }
     return KV_OK;
 }
 
@@ -399,6 +404,8 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     kv_status st = check_finite(p, layer, err);
     if (st)
         return st;
+    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
+    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
     p->cfg->tap(p->cfg->tap_user, &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
         return KV_OK;

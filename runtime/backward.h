@@ -27,7 +27,7 @@ typedef void (*rt_backward_tap)(void *user, const rt_backward_view *view);
 /* Zero-initialise, then set what matters. */
 typedef struct rt_backward_cfg {
     uint64_t seed;          /* of the draws; position i draws from (seed, i) alone */
-    uint32_t pos0;          /* position of the first token: what the model says does not depend on it, what it caches does */
+    uint32_t frame;         /* k and dk are shown as in RoPE frames of so many positions (cache.h); 0: as they are */
     uint32_t window;        /* what nearer queries make of a key or value does not count in dk and dv: a cache shows them f16 */
     const int32_t *targets; /* (n) y to use instead of drawing; -1: this position counts for nothing. NULL: draw all */
     int32_t *drawn;         /* (n) the y that were used, or NULL */

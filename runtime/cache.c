@@ -26,6 +26,8 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "cache: head_dim %u is not between 1 and %d", cfg->head_dim, PROF_MAX_DIM);
     if (cfg->n_layer > PROF_MAX_LAYERS || cfg->n_head > (1 << 16))
         return kv_fail(err, KV_EINVAL, "cache: %u layers or %u heads are too many", cfg->n_layer, cfg->n_head);
+    if (cfg->frame % PROF_FRAME)
+        return kv_fail(err, KV_EINVAL, "cache: RoPE frames of %u positions are not a multiple of %d", cfg->frame, PROF_FRAME);
     if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
         return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
                        cfg->n_batch);
@@ -86,6 +88,7 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
         lane->body_off = l->body_row;
         l->body_row += lane->coder.block_bytes;
         c->cdim = max_u32(c->cdim, lane->coder.cdim);
+        lane->framed = c->frame && i % 2 == 0 && lane->coder.ops->framed;
         if (kv_lossy(lane)) {
             l->window = cfg->window;
             l->sinks = cfg->sinks;
@@ -131,8 +134,17 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     for (size_t i = 0; i < n_lanes(c); i++)
         work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
     work = (work + 63) / 64 * 16; /* floats */
-    size_t sizes[] = {tile, (size_t)KV_BLOCK * c->dim, rows * c->dim,          rows * c->cdim,         rows,
-                      rows, rows * KV_BLOCK,           kv_acc_floats(c, rows), kv_acc_floats(c, rows), work};
+    size_t sizes[] = {tile,
+                      (size_t)KV_BLOCK * c->dim,
+                      rows * c->dim,
+                      rows * c->dim,
+                      rows * c->cdim,
+                      rows,
+                      rows,
+                      rows * KV_BLOCK,
+                      kv_acc_floats(c, rows),
+                      kv_acc_floats(c, rows),
+                      work};
     enum { PARTS = sizeof sizes / sizeof *sizes };
     size_t sum = 0;
     for (int i = 0; i < PARTS; i++)
@@ -146,7 +158,7 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     c->n_threads = n_threads;
     for (int t = 0; t < n_threads; t++) {
         kv_scratch *s = &c->scratch[t];
-        float **fields[] = {&s->tile, &s->x, &s->q, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
+        float **fields[] = {&s->tile, &s->x, &s->q, &s->qf, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
         float *at = c->scratch_mem + (size_t)t * sum;
         for (int i = 0; i < PARTS - 1; at += sizes[i++])
             *fields[i] = at;
@@ -168,6 +180,8 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
     c->n_kv_head = cfg->n_kv_head;
     c->dim = cfg->head_dim;
     c->n_ctx = cfg->n_ctx;
+    c->frame = cfg->frame;
+    c->rope = cfg->rope;
     c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
     c->lanes = grab(n_lanes(c), sizeof *c->lanes, &bad);
     if (bad)
@@ -177,6 +191,28 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
     return init_coders(c, cfg, n_threads, err);
 }
 
+/* Rotations of all frames, for both kinds of layers. */
+static kv_status init_turns(kv_cache *c, kv_err *err) {
+    const uint32_t half = c->rope.n_rot / 2, frames = c->frame ? (c->n_ctx - 1) / c->frame + 1 : 0;
+    if (!c->frame)
+        return KV_OK;
+    if (!c->rope.inv_freq || !half || c->rope.n_rot > c->dim)
+        return kv_fail(err, KV_EINVAL, "cache: RoPE frames need the rotations of the model");
+    float *to = c->turns = calloc((size_t)frames * half, 4 * sizeof *to);
+    if (!to)
+        return kv_fail(err, KV_ENOMEM, "no memory for %u RoPE frames", frames);
+    for (uint32_t kind = 0; kind < 2; kind++)
+        for (uint32_t f = 0; f < frames; f++, to += 2 * half)
+            for (uint32_t i = 0; i < half; i++) {
+                double angle = (double)f * c->frame * c->rope.inv_freq[kind * half + i];
+                to[i] = (float)cos(angle);
+                to[half + i] = (float)-sin(angle);
+            }
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        c->layers[i].turns = c->turns + (c->layers[i].swa ? (size_t)frames * 2 * half : 0);
+    return KV_OK;
+}
+
 kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
     bool bad = false;
     kv_cache *c;
@@ -184,6 +220,8 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     if (st)
         goto done;
     lay_out(c, cfg);
+    if ((st = init_turns(c, err)))
+        goto done;
     c->limit = FLT_MAX;
     for (size_t i = 0; i < n_lanes(c); i++)
         if (c->lanes[i].coder.ops != &kv_codec_f32)
@@ -214,6 +252,7 @@ void kv_cache_free(kv_cache *c) {
     }
     free(c->lanes);
     free(c->layers);
+    free(c->turns);
     free(c->passing);
     free(c->scratch);
     free(c->scratch_mem);

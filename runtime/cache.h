@@ -28,11 +28,22 @@ typedef struct kv_codec_sel {
     const prof_tc *tc; /* KV_TC only; borrowed for the life of the cache */
 } kv_codec_sel;
 
+/* How RoPE turns keys: pair i by inv_freq[i] per position. */
+typedef struct kv_rope {
+    const float *inv_freq; /* (2, n_rot/2): layers of full attention, layers of sliding attention; borrowed */
+    uint32_t n_rot;        /* dimensions that turn, at most head_dim */
+    bool neox;             /* pairs (i, i + n_rot/2); else adjacent ones */
+} kv_rope;
+
 typedef struct kv_cache_cfg {
     uint32_t n_layer, n_head, n_kv_head, head_dim;
     uint32_t n_ctx;   /* most tokens */
     uint32_t n_batch; /* most tokens per kv_put */
     uint32_t sinks, window;
+    /* RoPE frames: codec tc stores keys turned back by the first position of their run of `frame` positions (a multiple of
+     * PROF_FRAME), so that they look alike wherever they stand; queries are turned likewise for each run. 0: as they come. */
+    uint32_t frame;
+    kv_rope rope;              /* needed where frame is not 0, by kv_cache_new only */
     const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
                                   key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
     const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */
@@ -46,7 +57,8 @@ uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
 /* Drop everything from position n on, n <= len. KV_EINVAL where bytes before n would have to change (n is inside the encoded
  * part and cuts a block whose f16 neighbours are gone): then clear and feed again. */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
-/* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under way.
+/* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
+ * way.
  */
 kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
 

@@ -42,6 +42,7 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
         .n_batch = n_batch < n_ctx ? n_batch : n_ctx,
         .sinks = choose(cfg->sinks, p, p ? p->sinks : 0),
         .window = choose(cfg->window, p, p ? p->window : 0),
+        .frame = p ? p->frame : 0,
         .swa = swa,
         .k = k,
         .v = v,

@@ -33,11 +33,13 @@ typedef struct kv_lane {
     size_t body_off; /* of its coder block in a block of the body */
     size_t full_off; /* the same in ring and passing; lossy lanes only */
     size_t sink_off; /* of its sink rows, in elements */
+    bool framed;     /* keys that are stored in RoPE frames */
 } kv_lane;
 
 typedef struct kv_layer {
     kv_lane *lanes;                /* (2 * n_kv_head) */
     uint32_t swa;                  /* 0: full attention */
+    const float *turns;            /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
     uint32_t window, sinks, group; /* all lanes exact: 0, 0, 1 */
     uint8_t *body, *ring;
     uint16_t *sink;
@@ -51,18 +53,22 @@ typedef struct kv_layer {
 
 /* Working memory of one thread. */
 typedef struct kv_scratch {
-    float *tile;                    /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
-    float *x;                       /* (64, dim) tokens to encode */
-    float *q, *qc, *bias, *no_bias; /* (rows, dim), (rows, cdim), (rows) */
-    float *s;                       /* (rows, 64) */
-    float *total, *part;            /* running softmaxes, kv_acc_floats each */
-    void *work;                     /* of the coders */
+    float *tile;           /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
+    float *x;              /* (64, dim) tokens to encode */
+    float *q, *qf, *qc;    /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
+    float *bias, *no_bias; /* (rows) */
+    float *s;              /* (rows, 64) */
+    float *total, *part;   /* running softmaxes, kv_acc_floats each */
+    void *work;            /* of the coders */
 } kv_scratch;
 
 struct kv_cache {
     uint32_t n_layer, n_head, n_kv_head, dim, n_ctx, n_batch, len;
     uint32_t cdim; /* most coordinates of any coder's tile */
     float limit;   /* greatest magnitude that can be stored */
+    uint32_t frame;
+    kv_rope rope;
+    float *turns; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
     kv_layer *layers;
     kv_lane *lanes;  /* of all layers */
     kv_coder f16[2]; /* of ring and passing, by side */
@@ -92,6 +98,13 @@ static inline uint8_t *kv_full_block(const kv_cache *c, const kv_layer *l, const
     if (b >= first)
         return c->passing + (size_t)(b - first) * l->ring_row + lane->full_off;
     return l->ring + (size_t)(b % l->ring_cap) * l->ring_row + lane->full_off;
+}
+
+/* x (n, dim), vectors or queries of positions of frame `index`, turned back by its first position. */
+static inline void kv_turn(const kv_cache *c, const kv_layer *l, const rt_kernels *k, uint32_t index, float *x, uint32_t n) {
+    const float *turn = l->turns + (size_t)index * c->rope.n_rot;
+    if (index)
+        k->rope(x, n, c->dim, c->rope.n_rot, turn, turn + c->rope.n_rot / 2, c->rope.neox);
 }
 
 /* One call of kv_attend. */

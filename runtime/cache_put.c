@@ -25,13 +25,16 @@ void kv_put_plan(kv_job *j) {
     l->end = end;
 }
 
-/* Encode tokens from .. end-1 (rows of x) into block b of the body; the first token that ever enters a block wipes it. */
-static void encode(const kv_job *j, const kv_lane *lane, uint32_t b, uint32_t from, uint32_t end, const float *x, void *work) {
+/* Encode tokens from .. end-1 (rows of x, overwritten) into block b of the body; the first token that ever enters a block wipes
+ * it. */
+static void encode(const kv_job *j, const kv_lane *lane, uint32_t b, uint32_t from, uint32_t end, float *x, void *work) {
     const kv_coder *coder = &lane->coder;
     uint8_t *block = kv_body_block(j->layer, lane, b);
     uint32_t start = b * KV_BLOCK;
     if (from <= max_u32(start, kv_lossy(lane) ? j->layer->sinks : 0))
         memset(block, 0, coder->block_bytes);
+    if (lane->framed)
+        kv_turn(j->c, j->layer, j->k, start / j->c->frame, x, end - from);
     coder->ops->encode(coder, j->k, block, from - start, end - from, x, work);
 }
 

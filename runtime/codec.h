@@ -34,7 +34,8 @@ typedef struct kv_coder {
 enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
 
 typedef struct kv_codec {
-    bool exact; /* as good as f16: tokens are stored at once, window and sinks mean nothing */
+    bool framed; /* keys come in RoPE frames where the cache has them */
+    bool exact;  /* as good as f16: tokens are stored at once, window and sinks mean nothing */
     /* Fill block_bytes, scratch, bits and state, also cdim and group where not dim and 1; ops, side and dim are set. KV_EINVAL,
      * KV_ERANGE, KV_ENOMEM. On failure state is as free expects it. */
     kv_status (*init)(kv_coder *c, const prof_tc *tc, kv_err *err);

@@ -272,7 +272,8 @@ static void tc_output(const kv_coder *c, const rt_kernels *k, const float *oc, c
     k->attn_values(weight, 1, n, 1, s->p->mean, c->dim, out);
 }
 
-const kv_codec kv_codec_tc = {.init = tc_init,
+const kv_codec kv_codec_tc = {.framed = true,
+                              .init = tc_init,
                               .free = tc_free,
                               .encode = tc_encode,
                               .clear = tc_clear,

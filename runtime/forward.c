@@ -67,6 +67,7 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
         goto done;
     if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
         goto done;
+    cc.rope = (kv_rope){m->inv_freq, hp->n_rot, m->arch->rope_neox};
     c->n_ctx = cc.n_ctx;
     c->n_batch = cc.n_batch;
     uint32_t n_q = hp->n_head * hp->head_dim;
@@ -196,7 +197,7 @@ kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_ou
     if (st)
         return st;
     rows_embed(c->m, tokens, n, c->x);
-    rows_rope_fill(c->m, rt_ctx_len(c), n, &c->rope);
+    rows_rope_fill(c->m, rt_ctx_len(c), n, 1, &c->rope);
     for (uint32_t l = 0; l < hp->n_layer; l++) {
         if ((st = attention_block(c, l, n, err)))
             return st;

@@ -1,8 +1,8 @@
 /* Products of weight matrices with batches of activations: which path, how work is cut for threads and caches.
  *
- * int8 path: threads share out the tiles; a thread sweeps all tokens of a chunk over one tile, whose codes stay in the first
- * cache, before it turns to the next tile; a chunk's activations fit in the second cache. Weights that stay in place are packed
- * into a tile of the thread's own first, for every chunk: the same kernels, so the same bits.
+ * int8 path: each thread has a range of tiles, and sweeps over them with as many tokens at a time as fit in the second cache;
+ * the kernel keeps the codes of some tiles in the first one while these tokens pass. Weights that
+ * stay in place are packed into a tile of the thread's own first, for every sweep: the same kernels, so the same bits.
  * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
  * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
  * simply that of the columns.
@@ -180,30 +180,40 @@ void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t c
     }
 }
 
-/* One tile and n tokens; blocks and y are theirs. */
-static void mul_tile(const rt_mat *m, const rt_exec *e, const rt_act *a, size_t i, const rt_act_block *blocks, size_t n,
-                     float *y, size_t ldy) {
-    rt_mat_tiles tiles = m->tiles;
-    if (!m->packed) {
-        uint8_t *own = a->tiles + (size_t)omp_get_thread_num() * a->tile_bytes;
-        tiles.rows = rt_tile_n_rows(&m->tiles, i);
-        tiles.data = own;
-        pack_tile(m, i, own);
+/* n_tiles tiles from `first` on and n tokens; blocks and y are theirs. */
+static void mul_tiles(const rt_mat *m, const rt_exec *e, const rt_act *a, size_t first, size_t n_tiles,
+                      const rt_act_block *blocks, size_t n, float *y, size_t ldy) {
+    rt_mat_tiles own = m->tiles;
+    if (m->packed) {
+        e->k->mat_i8[own.fmt.id](&m->tiles, first, n_tiles, blocks, n, y + first * RT_TILE_ROWS, ldy);
+        return;
     }
-    e->k->mat_i8[tiles.fmt.id](&tiles, m->packed ? i : 0, blocks, n, y + i * RT_TILE_ROWS, ldy);
+    uint8_t *data = a->tiles + (size_t)omp_get_thread_num() * a->tile_bytes;
+    own.data = data;
+    for (size_t i = first; i < first + n_tiles; i++) {
+        own.rows = rt_tile_n_rows(&m->tiles, i);
+        pack_tile(m, i, data);
+        e->k->mat_i8[own.fmt.id](&own, 0, 1, blocks, n, y + i * RT_TILE_ROWS, ldy);
+    }
+}
+
+/* Tokens of one sweep: as even parts as fit. */
+static size_t sweep_tokens(size_t n_tok, size_t cols) {
+    const size_t most = ACT_CHUNK_BYTES / (cols / RT_KBLOCK * sizeof(rt_act_block)) / RT_TOK_GROUP * RT_TOK_GROUP;
+    const size_t sweeps = most ? (n_tok + most - 1) / most : n_tok;
+    return ((n_tok + sweeps - 1) / sweeps + RT_TOK_GROUP - 1) / RT_TOK_GROUP * RT_TOK_GROUP;
 }
 
 static void mul_i8(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
-    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
-    size_t chunk = ACT_CHUNK_BYTES / (n_blocks * sizeof(rt_act_block)) / RT_TOK_GROUP * RT_TOK_GROUP;
-    if (chunk == 0)
-        chunk = RT_TOK_GROUP;
-#pragma omp parallel num_threads(e->n_threads)
-    for (size_t t = 0; t < a->n_tok; t += chunk) {
-        size_t n = a->n_tok - t < chunk ? a->n_tok - t : chunk;
-#pragma omp for schedule(static) nowait
-        for (size_t i = 0; i < n_tiles; i++)
-            mul_tile(m, e, a, i, a->blocks + t * n_blocks, n, y + t * ldy, ldy);
+    const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
+    const size_t sweep = sweep_tokens(a->n_tok, m->cols), parts = (size_t)e->n_threads;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static, 1)
+    for (size_t p = 0; p < parts; p++) {
+        const size_t first = n_tiles * p / parts, end = n_tiles * (p + 1) / parts;
+        for (size_t t = 0; t < a->n_tok; t += sweep) {
+            size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
+            mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, y + t * ldy, ldy);
+        }
     }
 }
 

@@ -51,7 +51,7 @@ void rows_gate(const rt_model *m, float *gate, const float *up, uint32_t n) {
     }
 }
 
-void rows_rope_fill(const rt_model *m, uint32_t pos0, uint32_t n, const rt_rope *r) {
+void rows_rope_fill(const rt_model *m, uint32_t pos0, uint32_t n, uint32_t step, const rt_rope *r) {
     const uint32_t half = m->hp.n_rot / 2;
     const int n_threads = m->exec.n_threads;
     for (uint32_t kind = 0; kind < (m->hp.swa ? 2u : 1u); kind++) {
@@ -59,7 +59,7 @@ void rows_rope_fill(const rt_model *m, uint32_t pos0, uint32_t n, const rt_rope 
         const size_t base = (size_t)kind * r->cap * half;
         FOR_ROWS(n) {
             for (uint32_t i = 0; i < half; i++) {
-                double angle = (double)(pos0 + t) * inv_freq[i];
+                double angle = (double)((pos0 + t) / step * step) * inv_freq[i];
                 r->cos[base + t * half + i] = (float)cos(angle);
                 r->sin[base + t * half + i] = (float)sin(angle);
             }

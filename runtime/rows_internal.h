@@ -21,7 +21,8 @@ void rows_add(const rt_model *m, float *x, const float *y, uint32_t n, uint32_t 
 void rows_project(const rt_model *m, const rt_mat *w, const float *bias, const rt_act *a, uint32_t n, float *y);
 /* gate (n, n_ff) = act(gate) * up */
 void rows_gate(const rt_model *m, float *gate, const float *up, uint32_t n);
-void rows_rope_fill(const rt_model *m, uint32_t pos0, uint32_t n, const rt_rope *r);
+/* Rotations of positions pos0 .. pos0+n-1, each first rounded down to a multiple of `step`. */
+void rows_rope_fill(const rt_model *m, uint32_t pos0, uint32_t n, uint32_t step, const rt_rope *r);
 /* Norm (norm may be NULL) and rotate every head of q or k, x (n, n_head, head_dim), in place. */
 void rows_rotate(const rt_model *m, uint32_t layer, const rt_rope *r, const float *norm, uint32_t n, uint32_t n_head, float *x);
 

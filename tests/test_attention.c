@@ -13,6 +13,26 @@ typedef struct held {
     double *coded, *full;
 } held;
 
+/* x (dim) at position pos, turned by `sign` times the first position of its frame: adjacent pairs or halves. In f32, operation
+ * by operation as the cache does it: near a border between levels the last bit decides. */
+static void turn(const fixture *f, uint32_t layer, uint32_t pos, int sign, double *x) {
+    const kv_rope *r = &f->cfg.rope;
+    const uint32_t half = r->n_rot / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        double a = (double)(pos / f->cfg.frame * f->cfg.frame) * r->inv_freq[(f->swa[layer] ? half : 0) + i];
+        float c = (float)cos(a), s = (float)(sign * sin(a));
+        double *p = &x[r->neox ? i : 2 * i], *q = r->neox ? p + half : p + 1;
+        float was = (float)*p, other = (float)*q;
+        *p = fmaf(-other, s, was * c);
+        *q = fmaf(other, c, was * s);
+    }
+}
+
+static void turn_all(const fixture *f, uint32_t layer, int sign, double *x) {
+    for (uint32_t t = 0; t < f->n_tok; t++)
+        turn(f, layer, t, sign, x + (size_t)t * f->cfg.head_dim);
+}
+
 static held hold(const fixture *f, uint32_t layer, uint32_t head, kv_side side) {
     uint32_t dim = f->cfg.head_dim, lane = layer * f->cfg.n_kv_head + head;
     const kv_codec_sel *sel = (side == KV_SIDE_K ? f->k : f->v) + lane;
@@ -25,9 +45,19 @@ static held hold(const fixture *f, uint32_t layer, uint32_t head, kv_side side) 
         h.full[i] = sel->id == KV_F32 ? x[i] : to_f16(x[i]);
         if ((f->cfg.window || fix_group(f, layer) > 1) && sel->id > KV_F16)
             x[i] = to_f16(x[i]);
+    }
+    bool framed = f->cfg.frame && side == KV_SIDE_K && sel->id == KV_TC;
+    for (size_t i = 0; framed && i < n; i++)
+        h.coded[i] = x[i];
+    if (framed)
+        turn_all(f, layer, -1, h.coded);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = framed ? (float)h.coded[i] : x[i];
         h.coded[i] = NAN; /* of what is never encoded */
     }
     codec_round(sel, side, rt_kernels_for(RT_CPU_SCALAR), x, f->n_tok, dim, f->cfg.sinks, h.coded);
+    if (framed)
+        turn_all(f, layer, 1, h.coded);
     free(x);
     return h;
 }
@@ -189,6 +219,28 @@ static void attention_mixes_codecs_over_layers_and_heads(void **state) {
     fix_drop(&f);
 }
 
+/* Keys of codec tc are stored as their frame's first position would have them; what is attended to is the same. */
+static void attention_turns_frames_back(void **state) {
+    (void)state;
+    float inv_freq[2 * 16];
+    for (int i = 0; i < 2 * 16; i++)
+        inv_freq[i] = (float)pow(i < 16 ? 0.7 : 0.4, i % 16);
+    fixture f;
+    fix_init(&f, 4, 2, 32, 300);
+    fix_codecs(&f, KV_TC, KV_TC);
+    fix_lane(&f, 1, 1, KV_SIDE_K, KV_Q8_0, 0); /* comes as it is */
+    f.cfg.swa = f.swa;
+    f.swa[1] = 90;
+    for (uint32_t i = 0; i < 8; i++) {
+        f.cfg.frame = i & 1 ? 64 : 128;
+        f.cfg.window = i & 2 ? 20 : 0;
+        f.cfg.sinks = i & 2 ? 3 : 0;
+        f.cfg.rope = (kv_rope){inv_freq, i & 4 ? 32 : 16, i % 3 == 0};
+        check(&f);
+    }
+    fix_drop(&f);
+}
+
 static void attention_slides(void **state) {
     (void)state;
     fixture f;
@@ -314,6 +366,7 @@ int main(void) {
         cmocka_unit_test(attention_equals_plain_for_every_codec_mix),
         cmocka_unit_test(attention_keeps_window_and_sinks_in_f16),
         cmocka_unit_test(attention_mixes_codecs_over_layers_and_heads),
+        cmocka_unit_test(attention_turns_frames_back),
         cmocka_unit_test(attention_slides),
         cmocka_unit_test(attention_takes_odd_shapes),
         cmocka_unit_test(attention_survives_large_scores),

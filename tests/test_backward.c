@@ -27,9 +27,9 @@ static rt_model *load(const char *name, const char *cpu, int n_threads, bool exa
 
 /* What the tap saw, copied. */
 typedef struct grads {
-    uint32_t n, n_layer, n_seen; /* n_seen: layers that came, last to first */
-    size_t kv, heads;            /* floats of a token: n_kv_head * head_dim; n_head */
-    float *dk, *dv, *entropy;    /* (n_layer, n, kv or heads) */
+    uint32_t n, n_layer, n_seen;  /* n_seen: layers that came, last to first */
+    size_t kv, heads;             /* floats of a token: n_kv_head * head_dim; n_head */
+    float *k, *dk, *dv, *entropy; /* (n_layer, n, kv or heads) */
 } grads;
 
 static void take(void *user, const rt_backward_view *v) {
@@ -37,26 +37,34 @@ static void take(void *user, const rt_backward_view *v) {
     const size_t len = g->n * g->kv;
     assert_int_equal(v->n, g->n);
     assert_int_equal(v->layer, g->n_layer - 1 - g->n_seen++);
+    memcpy(g->k + v->layer * len, v->k, len * sizeof(float));
     memcpy(g->dk + v->layer * len, v->dk, len * sizeof(float));
     memcpy(g->dv + v->layer * len, v->dv, len * sizeof(float));
     memcpy(g->entropy + v->layer * g->n * g->heads, v->entropy, g->n * g->heads * sizeof(float));
 }
 
-static grads run(const rt_model *m, const int32_t *tokens, uint32_t n, uint64_t seed, const int32_t *targets, int32_t *drawn) {
+static grads run_frames(const rt_model *m, const int32_t *tokens, uint32_t n, uint64_t seed, uint32_t frame,
+                        const int32_t *targets, int32_t *drawn) {
     const rt_hparams *hp = rt_model_hparams(m);
     kv_err err = {0};
     grads g = {.n = n, .n_layer = hp->n_layer, .kv = (size_t)hp->n_kv_head * hp->head_dim, .heads = hp->n_head};
+    g.k = malloc(hp->n_layer * n * g.kv * sizeof(float));
     g.dk = malloc(hp->n_layer * n * g.kv * sizeof(float));
     g.dv = malloc(hp->n_layer * n * g.kv * sizeof(float));
     g.entropy = malloc(hp->n_layer * n * g.heads * sizeof(float));
-    rt_backward_cfg cfg = {.seed = seed, .targets = targets, .drawn = drawn, .tap = take, .tap_user = &g};
+    rt_backward_cfg cfg = {.seed = seed, .frame = frame, .targets = targets, .drawn = drawn, .tap = take, .tap_user = &g};
     if (rt_backward(m, tokens, n, &cfg, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(g.n_seen, hp->n_layer);
     return g;
 }
 
+static grads run(const rt_model *m, const int32_t *tokens, uint32_t n, uint64_t seed, const int32_t *targets, int32_t *drawn) {
+    return run_frames(m, tokens, n, seed, 0, targets, drawn);
+}
+
 static void grads_free(grads *g) {
+    free(g->k);
     free(g->dk);
     free(g->dv);
     free(g->entropy);
@@ -309,6 +317,44 @@ static bool stop_at_half(void *user, double done) {
     return done < 0.5;
 }
 
+/* x (n, kv) of RoPE on adjacent pairs, turned by the first position of each token's frame. */
+static void turn_frames(const rt_hparams *hp, uint32_t frame, uint32_t n, size_t kv, float *x) {
+    for (size_t i = 0; i < n * kv; i += 2) {
+        const size_t pair = i % hp->head_dim / 2;
+        if (2 * pair >= hp->n_rot)
+            continue;
+        const double a = (double)(i / kv / frame * frame) * pow(hp->rope_base, -2.0 * (double)pair / hp->n_rot);
+        const double re = x[i], im = x[i + 1];
+        x[i] = (float)(re * cos(a) - im * sin(a));
+        x[i + 1] = (float)(re * sin(a) + im * cos(a));
+    }
+}
+
+/* Keys and their gradients in RoPE frames are those that there are, turned back. Values and all the rest stay. */
+static void backward_shows_frames(void **state) {
+    (void)state;
+    enum { FRAME = 24 };
+    int32_t tokens[N];
+    rt_model *m = load("llama", NULL, 2, true);
+    fill_tokens(m, tokens, N);
+    grads plain = run(m, tokens, N, 3, NULL, NULL), framed = run_frames(m, tokens, N, 3, FRAME, NULL, NULL);
+    const size_t len = plain.n_layer * N * plain.kv, first = FRAME * plain.kv * sizeof(float);
+    assert_memory_equal(plain.dv, framed.dv, len * sizeof(float));
+    assert_memory_equal(plain.k, framed.k, first);
+    for (int gradient = 0; gradient < 2; gradient++) {
+        float *want = gradient ? plain.dk : plain.k, *got = gradient ? framed.dk : framed.k;
+        double diff = 0;
+        for (uint32_t l = 0; l < plain.n_layer; l++)
+            turn_frames(rt_model_hparams(m), FRAME, N, plain.kv, got + l * N * plain.kv);
+        for (size_t i = 0; i < len; i++)
+            diff += (double)(got[i] - want[i]) * (double)(got[i] - want[i]);
+        assert_true(sqrt(diff / squares(want, len)) < 1e-6);
+    }
+    grads_free(&plain);
+    grads_free(&framed);
+    rt_model_free(m);
+}
+
 static void backward_refuses_bad_input(void **state) {
     (void)state;
     kv_err err = {0};
@@ -343,6 +389,7 @@ int main(void) {
         cmocka_unit_test(backward_is_thread_and_cpu_independent),
         cmocka_unit_test(backward_is_linear_in_its_targets),
         cmocka_unit_test(draws_follow_the_model),
+        cmocka_unit_test(backward_shows_frames),
         cmocka_unit_test(backward_refuses_bad_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -383,6 +383,11 @@ static void cache_refuses_shapes_that_do_not_fit(void **state) {
     f.cfg.k = f.cfg.v = wide;
     refuses(&f, KV_ENOMEM, "smaller context");
     f.cfg = good;
+    f.cfg.frame = 100;
+    refuses(&f, KV_EINVAL, "frames of 100 positions");
+    f.cfg.frame = 128;
+    refuses(&f, KV_EINVAL, "rotations of the model");
+    f.cfg = good;
     f.v[3].tc = NULL;
     refuses(&f, KV_EINVAL, "layer 1, KV head 1, V");
     f.v[3].tc = f.tc[7];

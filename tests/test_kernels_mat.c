@@ -71,8 +71,7 @@ static void product(rt_cpu level, const rt_fmt *f, const rt_mat_tiles *m, const 
     }
     for (size_t i = 0; i < n_tok * 64; i++)
         y[i] = -77.0f;
-    for (size_t tile = 0; tile * RT_TILE_ROWS < m->rows; tile++)
-        k->mat_i8[f->id](m, tile, blocks, n_tok, y + tile * RT_TILE_ROWS, 64);
+    k->mat_i8[f->id](m, 0, (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, blocks, n_tok, y, 64);
     free(blocks);
 }
 

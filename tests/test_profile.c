@@ -375,7 +375,7 @@ static const struct {
      "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, layers, data"},
     {P "version: 1\n", "t.yaml:3: key 'version' is given twice"},
     {"version: 1\npolicy:\n  sinks: 4\n  windw: 3\n",
-     "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, k, v, overrides"},
+     "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, frame, k, v, overrides"},
     {"version: 1\npolicy: {sinks: 4, k: f16, v: f16}", "t.yaml:2: policy.window: missing"},
     {"version: 1\npolicy: {sinks: 4, window: 0, k: f16}", "t.yaml:2: policy.v: missing"},
     {"version: 1\npolicy: {sinks: -4, window: 0}", "t.yaml:2: policy.sinks: -4 is outside 0..65536"},
@@ -713,6 +713,10 @@ static void profile_checks_ranges(void **state) {
     p->model_hash[0] = 'A';
     assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
     p->model_hash[0] = 'a';
+    p->frame = 100;
+    assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
+    assert_string_equal(err.msg, "t: policy.frame: 100 is not a multiple of 64");
+    p->frame = 128;
     p->layers[0].k.bits = 0;
     assert_int_equal(prof_check(p, "t", &err), KV_ERANGE);
     assert_string_equal(err.msg, "t: layers[0].k.bits: missing; codec tc must say its true bits");

@@ -8,7 +8,6 @@
 #include "eval.h"
 #include "kernels/kernels.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,15 +42,6 @@ static void tap(void *user, const rt_backward_view *v) {
     cal_stats_add(c->stats, &b, c->exec.n_threads);
 }
 
-/* Where chunk i starts. RoPE turns keys with their position, slowly in some dimensions, so statistics of the first thousand
- * positions say little of the eighth thousand; but the model sees only differences of positions, so that a chunk may start
- * anywhere. Multiples of the golden ratio, modulo 1: any number of them is spread evenly. */
-static uint32_t start_of(const calibration *c, uint32_t i) {
-    const uint32_t most = c->hp.n_ctx_train < CALIBRATE_REACH ? c->hp.n_ctx_train : CALIBRATE_REACH;
-    const uint32_t reach = c->cfg->reach ? c->cfg->reach : most;
-    return reach > c->cfg->ctx ? (uint32_t)((reach - c->cfg->ctx) * fmod(i * 0.6180339887498949, 1)) : 0;
-}
-
 /* Run every chunk of text through the model, forward and backward. */
 static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
     const rt_hparams *hp = &c->hp;
@@ -63,8 +53,8 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
     for (uint32_t i = 0; i < n && !st; i++) {
         calibrate_part chunk = {progress, (double)i / n, (i + 1.0) / n};
         const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
-                                     .pos0 = start_of(c, i),
                                      .window = c->cfg->window,
+                                     .frame = c->cfg->frame,
                                      .tap = tap,
                                      .tap_user = c,
                                      .progress = calibrate_report,
@@ -130,6 +120,7 @@ static void describe(const calibration *c, double bits, prof *p) {
     p->target_bits = bits;
     p->sinks = c->cfg->sinks;
     p->window = c->cfg->window;
+    p->frame = c->cfg->frame;
 }
 
 kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {

@@ -11,11 +11,11 @@ typedef struct calibrate_cfg {
     uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;   /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
-    uint32_t reach; /* positions that a cache will have; 0: as many as the model was trained for, CALIBRATE_REACH at most */
+    uint32_t frame; /* positions of a RoPE frame (cache.h); 0: none */
 } calibrate_cfg;
 
 enum {
-    CALIBRATE_REACH = 32768,
+    CALIBRATE_FRAME = 256,
     CALIBRATE_TOKENS = 12288, /* fitted on, where the text has so many */
     CALIBRATE_MEASURED = 3072 /* held-out tokens measured on, one chunk at least */
 };

@@ -33,7 +33,7 @@ typedef struct cli_cache {
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
     {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \
-        {"--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto, avx512, avx2, neon or scalar"}, {           \
+        {"--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                 \
         "--no-repack", NULL, CLI_FLAG, NULL, &(m)->no_repack, 0, 0,                                                            \
             "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \
     }

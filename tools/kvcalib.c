@@ -18,7 +18,7 @@ enum { DIGITS = 6 };
 typedef struct options {
     const char *model, *out, *report;
     cli_strs text;
-    int64_t ctx, chunks, reach, seed, window, sinks;
+    int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx;
     const char *fit_mem, *preset;
@@ -44,12 +44,13 @@ static int parse(options *o, int argc, char **argv) {
         {"--fit-mem", NULL, CLI_STR, "SIZE", &o->fit_mem, 0, 0, "memory for --fit-ctx tokens, as 512M or 1.5G"},
         {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
         {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
+        {"--frame", NULL, CLI_INT, "N", &o->frame, 0, 1 << 20,
+         "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
+         "multiple of 64, smaller is better and slower; 0: off"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
-        {"--reach", NULL, CLI_INT, "N", &o->reach, 0, 1 << 24,
-         "make the profile for positions up to N; 0: as many as the model was trained for, 32,768 at most"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
         {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
@@ -214,7 +215,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .n_texts = o->text.n,
                                .ctx = (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
-                               .reach = (uint32_t)o->reach,
+                               .frame = (uint32_t)o->frame,
                                .seed = (uint64_t)o->seed,
                                .window = (uint32_t)o->window,
                                .sinks = (uint32_t)o->sinks};
@@ -292,7 +293,7 @@ static kv_status settle(options *o, kv_err *err) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.ctx = 1024, .window = -1, .sinks = -1, .seed = 1};
+    options o = {.ctx = 1024, .frame = CALIBRATE_FRAME, .window = -1, .sinks = -1, .seed = 1};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)

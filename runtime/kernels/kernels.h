@@ -33,9 +33,10 @@ typedef struct rt_kernels {
     /* Quantise n (multiple of 32) floats of one token: block b goes to out[b * stride]. Scale d = amax/127, codes rounded to
      * nearest even. A block whose amax is below 2^-100: d = 0, q = 0. NaN anywhere in a block: d = NaN, so it stays visible. */
     void (*act_quant)(const float *x, size_t n, struct rt_act_block *out, size_t stride);
-    /* int8: y[t*ldy + r] for the rows of one tile and n_tok tokens from a group boundary of x on. One function per format. */
-    void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, const struct rt_act_block *x, size_t n_tok,
-                                   float *y, size_t ldy);
+    /* int8: y[t*ldy + r] for the rows of n_tiles tiles from `tile` on (r counts from its first) and n_tok tokens from a group
+     * boundary of x on. One function per format. */
+    void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, size_t n_tiles, const struct rt_act_block *x,
+                                   size_t n_tok, float *y, size_t ldy);
     /* f32: panel (cols, 32) = dequantised weights of 32 rows, transposed; x (n_tok, cols) with row stride ldx.
      * y[t*ldy + r] = fma chain over c = 0..cols-1, starting at 0 (first) or continuing from y. Writes the first n_rows rows. */
     void (*mat_f32)(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
@@ -83,6 +84,8 @@ typedef struct rt_kernels {
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
 void rt_mat_avx512(rt_kernels *k);
+void rt_mat_avx512vnni(rt_kernels *k);
+void rt_mat_amx(rt_kernels *k);
 void rt_mat_neon(rt_kernels *k);
 void rt_mat_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_mat_neon asks */
 void rt_vec_scalar(rt_kernels *k);

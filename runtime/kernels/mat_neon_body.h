@@ -92,7 +92,7 @@ INLINE int32x4_t load_signed_bytes(const uint8_t *p) {
     return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)))));
 }
 
-/* Scale and offset of group g of a record whose halves are d and m. */
+/* Scale and minimum (if any) of group g of a record whose halves are d and m. */
 INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, float32x4_t d, float32x4_t m, float32x4_t *w,
                        float32x4_t *o) {
     const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f) + row;
@@ -112,13 +112,12 @@ INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, float
         *w = vmulq_f32(d, vcvtq_f32_u32(sc));
         *o = vnegq_f32(vmulq_f32(m, vcvtq_f32_u32(mi)));
     }
-    if (!f.min)
-        *o = vmulq_f32(*w, vdupq_n_f32((float)-f.offset));
 }
 
-/* Sum of code * q over quads first..last-1; for signed formats of (code - 128) * q. */
+/* Sum of (code - offset) * q over quads first..last-1, a group. Signed formats: their quads are without the offset. */
 INLINE float32x4_t dot(rt_fmt f, const int8x16_t *quads, const rt_act_block *x, int first, int last) {
-    int32x4_t sum = vdupq_n_s32(is_signed(f) ? 128 * (int)x->sum : 0);
+    float q = f.group == 32 ? x->sum : x->sum2[first / 4];
+    int32x4_t sum = vdupq_n_s32(is_signed(f) ? 0 : -f.offset * (int)q);
 #pragma GCC unroll 8
     for (int k = first; k < last; k++) {
         int32_t four;
@@ -134,12 +133,15 @@ INLINE float32x4_t step(rt_fmt f, const int8x16_t *quads, const float32x4_t *w, 
     float32x4_t u;
     if (f.group == 32) {
         u = vmulq_f32(w[0], dot(f, quads, x, 0, 8));
-        u = vfmaq_f32(u, o[0], vdupq_n_f32(x->sum));
+        if (f.min)
+            u = vfmaq_f32(u, o[0], vdupq_n_f32(x->sum));
     } else {
         u = vmulq_f32(w[0], dot(f, quads, x, 0, 4));
         u = vfmaq_f32(u, w[1], dot(f, quads, x, 4, 8));
-        u = vfmaq_f32(u, o[0], vdupq_n_f32(x->sum2[0]));
-        u = vfmaq_f32(u, o[1], vdupq_n_f32(x->sum2[1]));
+        if (f.min) {
+            u = vfmaq_f32(u, o[0], vdupq_n_f32(x->sum2[0]));
+            u = vfmaq_f32(u, o[1], vdupq_n_f32(x->sum2[1]));
+        }
     }
     return vfmaq_f32(acc, u, vdupq_n_f32(x->d));
 }
@@ -190,7 +192,7 @@ INLINE void quarter_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t ro
         store_rows(y + (size_t)t * ldy + row, acc[t], rt_tile_n_rows(m, tile) - row);
 }
 
-INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
+INLINE void mat_tile(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
     size_t n_rows = rt_tile_n_rows(m, tile);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
@@ -205,8 +207,11 @@ INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_bl
 }
 
 #define MAT(name, bits, group, super, min, offset)                                                                             \
-    static void mat_##name(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {    \
-        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, x, n_tok, y, ldy);                           \
+    static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
+                           size_t ldy) {                                                                                       \
+        for (size_t i = 0; i < n_tiles; i++)                                                                                   \
+            mat_tile((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile + i, x, n_tok, y + i * RT_TILE_ROWS,    \
+                     ldy);                                                                                                     \
     }
 RT_MAT_FORMAT_TABLE(MAT)
 #undef MAT
