@@ -57,7 +57,7 @@ static double measure(const rt_exec *e, const qtype_info *type, size_t rows, siz
     t.data = data;
     p.x = malloc(n_tok * cols * sizeof(float));
     p.y = malloc(n_tok * rows * sizeof(float));
-    if (!data || !p.x || !p.y || mat_new(&t, e, &p.m, NULL) != KV_OK || act_new(n_tok, cols, &p.a, NULL) != KV_OK)
+    if (!data || !p.x || !p.y || mat_new(&t, e, &p.m, NULL) != KV_OK || act_new(n_tok, cols, e, &p.a, NULL) != KV_OK)
         goto done;
     for (size_t i = 0; i < n_tok * cols; i++)
         p.x[i] = (float)(i * 7919 % 1000) / 500.0f - 1.0f;
@@ -103,7 +103,8 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "all") != 0)
         bench_level(argv[1], threads);
     else
-        for (int level = 0; level <= (int)rt_cpu_detect(); level++)
-            bench_level(rt_cpu_name((rt_cpu)level), threads);
+        for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
+            if (rt_kernels_for(level))
+                bench_level(rt_cpu_name(level), threads);
     return 0;
 }

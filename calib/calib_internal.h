@@ -14,8 +14,9 @@
  * rounding otherwise; v is measured from zero. */
 typedef struct cal_head {
     uint64_t n;                /* tokens in the sums */
-    double *kk, *vv, *gk, *gv; /* products of keys, values and the gradients of both */
+    double *kk, *vv, *gk, *gv; /* products of keys, values and the levelled gradients of both (stats.c) */
     double *k;                 /* (pad) */
+    double gk2, gv2;           /* squared lengths of the gradients as they were */
     float *shift;              /* (pad) */
     float *k_samp, *v_samp;    /* (n_samp, head_dim), evenly spaced over the tokens */
     uint32_t n_samp;

@@ -90,9 +90,28 @@ static void add_products(const float *x, uint32_t pad, double *c) {
         }
 }
 
-/* Sum the products of n vectors x[t * stride .. + dim), minus `shift` (or NULL); also their sum into `sum` (or NULL). */
+/* Gradients are heavy-tailed: at full length, a few tokens would be most of the statistics. This power of it counts. */
+static const double LEVEL = 0.75;
+
+/* Scale the n rows of a block of gradients, (n, pad), to the power LEVEL of their length; sum of their squares before. */
+static double level_rows(float *block, uint32_t n, uint32_t pad) {
+    double all = 0;
+    for (uint32_t t = 0; t < n; t++, block += pad) {
+        double square = 0;
+        for (uint32_t i = 0; i < pad; i++)
+            square += (double)block[i] * (double)block[i];
+        all += square;
+        float by = square > 0 ? (float)pow(square, (LEVEL - 1) / 2) : 0;
+        for (uint32_t i = 0; i < pad; i++)
+            block[i] *= by;
+    }
+    return all;
+}
+
+/* Sum the products of n vectors x[t * stride .. + dim), minus `shift` (or NULL); also their sum into `sum` (or NULL). With
+ * `square` they are gradients: they are levelled first, and their squared lengths are summed there. */
 static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim, uint32_t pad, const float *shift, double *c,
-                        double *sum) {
+                        double *sum, double *square) {
     float block[BLOCK * PROF_MAX_DIM];
     for (uint32_t t0 = 0; t0 < n; t0 += BLOCK) {
         uint32_t m = n - t0 < BLOCK ? n - t0 : BLOCK;
@@ -100,6 +119,8 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
         for (uint32_t t = 0; t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
                 block[t * pad + i] = x[(t0 + t) * stride + i] - (shift ? shift[i] : 0);
+        if (square)
+            *square += level_rows(block, m, pad);
         add_products(block, pad, c);
         for (uint32_t t = 0; sum && t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
@@ -151,18 +172,18 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
         case JOB_K:
             if (!h->n && body)
                 set_shift(h, b->k + at, stride, body, dim);
-            add_vectors(b->k + at, stride, body, dim, s->pad, h->shift, h->kk, h->k);
+            add_vectors(b->k + at, stride, body, dim, s->pad, h->shift, h->kk, h->k, NULL);
             keep_samples(sh, h->n, b->k + at, stride, body, h->k_samp);
             break;
         case JOB_V:
-            add_vectors(b->v + at, stride, body, dim, s->pad, NULL, h->vv, NULL);
+            add_vectors(b->v + at, stride, body, dim, s->pad, NULL, h->vv, NULL, NULL);
             keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
             break;
         case JOB_DK:
-            add_vectors(b->dk + at, stride, body, dim, s->pad, NULL, h->gk, NULL);
+            add_vectors(b->dk + at, stride, body, dim, s->pad, NULL, h->gk, NULL, &h->gk2);
             break;
         default:
-            add_vectors(b->dv + at, stride, body, dim, s->pad, NULL, h->gv, NULL);
+            add_vectors(b->dv + at, stride, body, dim, s->pad, NULL, h->gv, NULL, &h->gv2);
         }
     }
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {

@@ -39,17 +39,15 @@ static void unpack(const double *sum, uint32_t pad, uint32_t dim, double n, doub
             out[i * dim + j] = out[j * dim + i] = sum[(size_t)i * pad + j] / n;
 }
 
-/* Metric m (destroyed) -> root = (m + damping)^1/2 and its inverse, of m scaled to trace = dim; *unit is that scale. tmp: one
- * matrix. A head without gradients gets the identity and costs nothing. */
-static kv_status metric_roots(uint32_t d, double *m, double damp, double *root, double *inverse, double *tmp, double *unit,
-                              kv_err *err) {
+/* Metric m (destroyed) -> root = (m + damping)^1/2 and its inverse, of m scaled to trace = dim. tmp: one matrix. A head
+ * without gradients gets the identity. */
+static kv_status metric_roots(uint32_t d, double *m, double damp, double *root, double *inverse, double *tmp, kv_err *err) {
     double w[PROF_MAX_DIM], trace = 0;
     for (uint32_t i = 0; i < d; i++)
         trace += m[i * d + i];
     if (!(trace > 0))
         for (uint32_t i = 0; i < d; i++)
             m[i * d + i] = 1;
-    *unit = trace > 0 ? trace / d : 0;
     kv_status st = la_eigh(d, m, w, err);
     if (st)
         return st;
@@ -57,7 +55,7 @@ static kv_status metric_roots(uint32_t d, double *m, double damp, double *root, 
         double *out = side ? inverse : root, power = side ? -0.5 : 0.5;
         /* sum over eigenvectors u of w^power u u^T, as (U^T D)(U^T)^T */
         for (uint32_t i = 0; i < d; i++) {
-            double f = pow(fmax(trace > 0 ? w[i] / *unit : 1, 0) + damp, power);
+            double f = pow(fmax(trace > 0 ? w[i] * d / trace : 1, 0) + damp, power);
             for (uint32_t j = 0; j < d; j++)
                 tmp[j * d + i] = m[i * d + j] * f;
         }
@@ -77,12 +75,12 @@ static void rescale(cal_transform *t) {
     t->cost *= unit * unit;
 }
 
-/* cov = tmp[0] (dim, dim), metric from the padded products of gradients g; n tokens. */
-static kv_status rotate(const double *g, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
+/* cov = tmp[0] (dim, dim), metric from the padded products of levelled gradients g, their scale from g2; n tokens. */
+static kv_status rotate(const double *g, double g2, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
     uint32_t d = t->dim;
-    double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d, unit;
+    double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d;
     unpack(g, pad, d, (double)n, a);
-    kv_status st = metric_roots(d, a, damp, t->analysis, t->synthesis, b, &unit, err);
+    kv_status st = metric_roots(d, a, damp, t->analysis, t->synthesis, b, err);
     if (st)
         return st;
     la_mul(d, t->analysis, cov, a);
@@ -94,7 +92,7 @@ static kv_status rotate(const double *g, uint64_t n, uint32_t pad, double damp, 
     memcpy(t->analysis, a, (size_t)d * d * sizeof *a);
     la_mul(d, b, t->synthesis, a);
     memcpy(t->synthesis, a, (size_t)d * d * sizeof *a);
-    t->cost = unit / 2;
+    t->cost = g2 / (double)n / d / 2;
     rescale(t);
     return KV_OK;
 }
@@ -114,7 +112,7 @@ kv_status cal_transform_k(const cal_head *h, uint32_t pad, double damp, cal_tran
             cov[i * d + j] -= h->k[i] / n * (h->k[j] / n);
     for (uint32_t i = 0; i < d; i++)
         t->mean[i] = (double)h->shift[i] + h->k[i] / n;
-    return rotate(h->gk, h->n, pad, damp, t, err);
+    return rotate(h->gk, h->gk2, h->n, pad, damp, t, err);
 }
 
 kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
@@ -122,5 +120,5 @@ kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_tran
         return no_tokens(err);
     unpack(h->vv, pad, t->dim, (double)h->n, t->tmp);
     memset(t->mean, 0, t->dim * sizeof *t->mean);
-    return rotate(h->gv, h->n, pad, damp, t, err);
+    return rotate(h->gv, h->gv2, h->n, pad, damp, t, err);
 }

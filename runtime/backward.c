@@ -132,7 +132,8 @@ static kv_status prepare(pass *p, kv_err *err) {
     };
     p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
     p->steps = 2 * (size_t)hp->n_layer + 4;
-    kv_status st = act_new(p->n, max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim), &p->act, err);
+    const size_t cols = max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim);
+    kv_status st = act_new(p->n, cols, &p->m->exec, &p->act, err);
     if (st)
         return st;
     p->scratch = aligned_alloc(64, lay_out(p, NULL) * sizeof(float));

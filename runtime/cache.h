@@ -57,6 +57,10 @@ uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
 /* Drop everything from position n on, n <= len. KV_EINVAL where bytes before n would have to change (n is inside the encoded
  * part and cuts a block whose f16 neighbours are gone): then clear and feed again. */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
+/* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
+ * way.
+ */
+kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
 
 /* Add n tokens (n <= n_batch) at positions len .. len+n-1 of one layer, and attend with their queries.
  *   k, v (n, n_kv_head, head_dim) f32, after RoPE;  q (n, n_head, head_dim) f32;  out (n, n_head, head_dim) f32

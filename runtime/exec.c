@@ -6,33 +6,66 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
-static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "amx", "neon"};
+
+/* Written once under pthread_once, constant from then on. */
+static rt_cpu best_level = RT_CPU_SCALAR;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__)
-static bool has_f16c(void) { /* clang 14's __builtin_cpu_supports does not know the name */
+/* Names that clang 14's __builtin_cpu_supports does not know. */
+static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
-#endif
 
-rt_cpu rt_cpu_detect(void) {
-#if defined(__x86_64__)
-    /* These also ask the operating system (XGETBV) whether it saves the registers. */
+/* Linux hands out the 8 KiB of tile registers only to those who ask; threads inherit the permission. */
+static bool may_use_tiles(void) {
+    enum { TILE = 1 << 24, INT8 = 1 << 25, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & TILE) || !(d & INT8))
+        return false;
+#if defined(__linux__)
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
+/* __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the registers. */
+static rt_cpu detect_x86(void) {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
         return RT_CPU_SCALAR;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512dq"))
+        return RT_CPU_AVX2;
+    if (!__builtin_cpu_supports("avx512vnni"))
         return RT_CPU_AVX512;
-    return RT_CPU_AVX2;
-#else
-    return RT_CPU_SCALAR;
+    return may_use_tiles() ? RT_CPU_AMX : RT_CPU_AVX512VNNI;
+}
 #endif
+
+static void detect(void) {
+#if defined(__x86_64__)
+    best_level = detect_x86();
+#elif defined(__aarch64__)
+    best_level = RT_CPU_NEON;
+#endif
+}
+
+rt_cpu rt_cpu_detect(void) {
+    pthread_once(&once, detect);
+    return best_level;
 }
 
 const char *rt_cpu_name(rt_cpu level) {
@@ -74,13 +107,14 @@ kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, k
             if (strcmp(cpu, cpu_names[level]) == 0)
                 break;
         if (level == RT_CPU_COUNT)
-            return kv_fail(err, KV_EINVAL, "unknown CPU level '%s'; choose auto, scalar, avx2 or avx512", cpu);
-        if (level > best)
+            return kv_fail(err, KV_EINVAL, "unknown CPU level '%s'; choose auto or one of " RT_CPU_NAMES, cpu);
+        if (!rt_kernels_for(level))
             return kv_fail(err, KV_EUNSUPP, "this machine cannot run CPU level '%s'; the best it can is %s", cpu,
                            cpu_names[best]);
     }
     e->k = rt_kernels_for(level);
     e->n_threads = n_threads > 0 ? n_threads : physical_cores();
     e->exact = exact;
+    e->in_place = false;
     return KV_OK;
 }

@@ -8,7 +8,22 @@
 
 #include <stdbool.h>
 
-typedef enum rt_cpu { RT_CPU_SCALAR, RT_CPU_AVX2, RT_CPU_AVX512, RT_CPU_COUNT } rt_cpu;
+/* Each level of x86-64 has all that the one before has.
+ *   avx2        AVX2, FMA, F16C
+ *   avx512      F, BW, VL, DQ
+ *   avx512vnni  VNNI
+ *   amx         AMX-TILE and AMX-INT8, and the system's permission to use tiles
+ *   neon        any 64-bit ARM */
+typedef enum rt_cpu {
+    RT_CPU_SCALAR,
+    RT_CPU_AVX2,
+    RT_CPU_AVX512,
+    RT_CPU_AVX512VNNI,
+    RT_CPU_AMX,
+    RT_CPU_NEON,
+    RT_CPU_COUNT
+} rt_cpu;
+#define RT_CPU_NAMES "scalar, avx2, avx512, avx512vnni, amx, neon" /* in this order */
 
 struct rt_kernels; /* kernels/kernels.h */
 
@@ -17,14 +32,17 @@ typedef struct rt_exec {
     int n_threads;
     /* true: matrix products in f32 on dequantised weights, for measuring; false: int8 activations, for speed. */
     bool exact;
+    /* true: quantised weights stay in the file's mapping and are repacked tile by tile whenever they are multiplied. Slower,
+     * the same results; memory that the system may take back. */
+    bool in_place;
 } rt_exec;
 
-/* Best level this machine can run. RT_CPU_AVX512 wants F, BW, VL, DQ and VNNI; RT_CPU_AVX2 wants AVX2, FMA and F16C. */
+/* Best level this machine can run. The first call asks the system for tiles, on behalf of all threads of the process. */
 rt_cpu rt_cpu_detect(void);
-const char *rt_cpu_name(rt_cpu level); /* "scalar", "avx2", "avx512" */
+const char *rt_cpu_name(rt_cpu level); /* as in RT_CPU_NAMES */
 
-/* Fill *e. cpu: NULL or "auto" for the best, else a level's name (KV_EINVAL unknown, KV_EUNSUPP not on this machine).
- * n_threads <= 0: one per physical core that this process may use. */
+/* Fill *e, in_place false. cpu: NULL or "auto" for the best, else a level's name (KV_EINVAL unknown, KV_EUNSUPP not on this
+ * machine). n_threads <= 0: one per physical core that this process may use. */
 kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, kv_err *err);
 
 #endif

@@ -72,7 +72,7 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
     c->n_batch = cc.n_batch;
     uint32_t n_q = hp->n_head * hp->head_dim;
     uint32_t max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
-    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->act, err)) ||
+    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &m->exec, &c->act, err)) ||
         (st = kv_cache_new(&cc, &m->exec, &c->cache, err)))
         goto done;
     c->scratch = aligned_alloc(64, lay_out(c, NULL) * sizeof(float));

@@ -1,7 +1,8 @@
 /* Products of weight matrices with batches of activations: which path, how work is cut for threads and caches.
  *
- * int8 path: threads share out the tiles; a thread sweeps all tokens of a chunk over one tile, whose codes stay in the first
- * cache, before it turns to the next tile; a chunk's activations fit in the second cache.
+ * int8 path: each thread has a range of tiles, and sweeps over them with as many tokens at a time as fit in the second cache;
+ * the kernel keeps the codes of some tiles in the first one while these tokens pass. Weights that
+ * stay in place are packed into a tile of the thread's own first, for every sweep: the same kernels, so the same bits.
  * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
  * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
  * simply that of the columns.
@@ -13,6 +14,7 @@
 #include "mat_internal.h"
 
 #include <assert.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,31 +30,37 @@ struct rt_mat {
     const qtype_info *type;
     const uint8_t *data; /* the tensor as it lies in the file, borrowed */
     size_t rows, cols, row_bytes;
-    uint8_t *packed; /* owned; NULL: f32 path only */
+    bool int8;
+    uint8_t *packed; /* owned; NULL: f32 path only, or packed tile by tile when multiplied */
     rt_mat_tiles tiles;
 };
 
 struct rt_act {
     rt_act_block *blocks; /* owned; mat_internal.h says how they lie */
     size_t max_tok, max_cols;
+    uint8_t *tiles; /* owned: one tile for each thread, tile_bytes apart, for weights that stay in place; or NULL */
+    size_t tile_bytes;
     const float *x; /* borrowed */
     size_t n_tok, cols;
     bool quantised;
 };
 
-static kv_status pack(rt_mat *m, rt_fmt f, const rt_exec *e, kv_err *err) {
-    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(f, m->cols);
+static void pack_tile(const rt_mat *m, size_t i, uint8_t *out) {
+    rt_tile_pack(m->tiles.fmt, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols,
+                 out);
+}
+
+static kv_status pack(rt_mat *m, const rt_exec *e, kv_err *err) {
+    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
     if (tile_bytes > SIZE_MAX / 2 / n_tiles)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
     m->packed = aligned_alloc(64, n_tiles * tile_bytes);
     if (!m->packed)
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
-    m->tiles = (rt_mat_tiles){.fmt = f, .data = m->packed, .rows = m->rows, .cols = m->cols, .tile_bytes = tile_bytes};
+    m->tiles.data = m->packed;
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t i = 0; i < n_tiles; i++) {
-        uint8_t *tile = m->packed + i * tile_bytes;
-        memset(tile, 0, tile_bytes);
-        rt_tile_pack(f, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols, tile);
+        pack_tile(m, i, m->packed + i * tile_bytes);
     }
     return KV_OK;
 }
@@ -71,15 +79,18 @@ kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *
     m->rows = (size_t)t->dims[1];
     m->row_bytes = m->cols / t->type->block_elems * t->type->block_bytes;
     const rt_fmt *f = rt_fmt_of(t->type->id);
+    kv_status st = KV_OK;
     if (f && !e->exact) {
-        kv_status st = pack(m, *f, e, err);
-        if (st != KV_OK) {
-            mat_free(m);
-            return st;
-        }
+        m->int8 = true;
+        m->tiles = (rt_mat_tiles){.fmt = *f, .rows = m->rows, .cols = m->cols, .tile_bytes = rt_tile_bytes(*f, m->cols)};
+        if (!e->in_place)
+            st = pack(m, e, err);
     }
-    *out = m;
-    return KV_OK;
+    if (st)
+        mat_free(m);
+    else
+        *out = m;
+    return st;
 }
 
 void mat_free(rt_mat *m) {
@@ -102,11 +113,26 @@ size_t mat_bytes(const rt_mat *m) {
     return m->rows * m->row_bytes;
 }
 
+bool mat_is_int8(const rt_mat *m) {
+    return m->int8;
+}
+
 void mat_row(const rt_mat *m, size_t r, float *out) {
     m->type->dequant(m->data + r * m->row_bytes, out, m->cols);
 }
 
-kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err) {
+/* Of the largest tile that cols columns can make. */
+static size_t most_tile_bytes(size_t cols) {
+    size_t most = 0;
+#define LARGER(name, ...)                                                                                                      \
+    if (rt_tile_bytes(*rt_fmt_of(QT_##name), cols) > most)                                                                     \
+        most = rt_tile_bytes(*rt_fmt_of(QT_##name), cols);
+    RT_MAT_FORMAT_TABLE(LARGER)
+#undef LARGER
+    return most;
+}
+
+kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **out, kv_err *err) {
     size_t n_blocks = max_cols / RT_KBLOCK;
     if (max_tok == 0 || (n_blocks && max_tok > SIZE_MAX / 2 / sizeof(rt_act_block) / n_blocks))
         return kv_fail(err, KV_ENOMEM, "a batch of %zu tokens is not possible", max_tok);
@@ -115,7 +141,11 @@ kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err) {
     size_t bytes = (max_tok * n_blocks + 1) * sizeof(rt_act_block);
     if (a)
         a->blocks = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!a || !a->blocks) {
+    if (a && e->in_place) {
+        a->tile_bytes = most_tile_bytes(max_cols);
+        a->tiles = aligned_alloc(64, (size_t)e->n_threads * a->tile_bytes);
+    }
+    if (!a || !a->blocks || (e->in_place && !a->tiles)) {
         act_free(a);
         return kv_fail(err, KV_ENOMEM, "out of memory for a batch of %zu tokens", max_tok);
     }
@@ -126,8 +156,10 @@ kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err) {
 }
 
 void act_free(rt_act *a) {
-    if (a)
+    if (a) {
         free(a->blocks);
+        free(a->tiles);
+    }
     free(a);
 }
 
@@ -148,17 +180,40 @@ void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t c
     }
 }
 
+/* n_tiles tiles from `first` on and n tokens; blocks and y are theirs. */
+static void mul_tiles(const rt_mat *m, const rt_exec *e, const rt_act *a, size_t first, size_t n_tiles,
+                      const rt_act_block *blocks, size_t n, float *y, size_t ldy) {
+    rt_mat_tiles own = m->tiles;
+    if (m->packed) {
+        e->k->mat_i8[own.fmt.id](&m->tiles, first, n_tiles, blocks, n, y + first * RT_TILE_ROWS, ldy);
+        return;
+    }
+    uint8_t *data = a->tiles + (size_t)omp_get_thread_num() * a->tile_bytes;
+    own.data = data;
+    for (size_t i = first; i < first + n_tiles; i++) {
+        own.rows = rt_tile_n_rows(&m->tiles, i);
+        pack_tile(m, i, data);
+        e->k->mat_i8[own.fmt.id](&own, 0, 1, blocks, n, y + i * RT_TILE_ROWS, ldy);
+    }
+}
+
+/* Tokens of one sweep: as even parts as fit. */
+static size_t sweep_tokens(size_t n_tok, size_t cols) {
+    const size_t most = ACT_CHUNK_BYTES / (cols / RT_KBLOCK * sizeof(rt_act_block)) / RT_TOK_GROUP * RT_TOK_GROUP;
+    const size_t sweeps = most ? (n_tok + most - 1) / most : n_tok;
+    return ((n_tok + sweeps - 1) / sweeps + RT_TOK_GROUP - 1) / RT_TOK_GROUP * RT_TOK_GROUP;
+}
+
 static void mul_i8(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
-    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
-    size_t chunk = ACT_CHUNK_BYTES / (n_blocks * sizeof(rt_act_block)) / RT_TOK_GROUP * RT_TOK_GROUP;
-    if (chunk == 0)
-        chunk = RT_TOK_GROUP;
-#pragma omp parallel num_threads(e->n_threads)
-    for (size_t t = 0; t < a->n_tok; t += chunk) {
-        size_t n = a->n_tok - t < chunk ? a->n_tok - t : chunk;
-#pragma omp for schedule(static) nowait
-        for (size_t i = 0; i < n_tiles; i++)
-            e->k->mat_i8[m->tiles.fmt.id](&m->tiles, i, a->blocks + t * n_blocks, n, y + t * ldy + i * RT_TILE_ROWS, ldy);
+    const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
+    const size_t sweep = sweep_tokens(a->n_tok, m->cols), parts = (size_t)e->n_threads;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static, 1)
+    for (size_t p = 0; p < parts; p++) {
+        const size_t first = n_tiles * p / parts, end = n_tiles * (p + 1) / parts;
+        for (size_t t = 0; t < a->n_tok; t += sweep) {
+            size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
+            mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, y + t * ldy, ldy);
+        }
     }
 }
 
@@ -205,7 +260,7 @@ static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y
 
 void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
     assert(a->cols == m->cols && ldy >= m->rows);
-    if (m->packed && a->quantised)
+    if (m->int8 && a->quantised)
         mul_i8(m, e, a, y, ldy);
     else
         mul_f32(m, e, a, y, ldy);

@@ -17,16 +17,18 @@
 typedef struct rt_mat rt_mat;
 
 /* Prepare a 2-D tensor (dims[0] = cols, dims[1] = rows). Any type of qtype.h, any number of rows; cols a multiple of the type's
- * block. The tensor's mapping is borrowed for the life of the matrix. Packs with all of e's threads. */
+ * block. The tensor's mapping is borrowed for the life of the matrix. Packs with all of e's threads, unless e->in_place. */
 kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *err);
 void mat_free(rt_mat *m);
 size_t mat_rows(const rt_mat *m);
 size_t mat_cols(const rt_mat *m);
 size_t mat_bytes(const rt_mat *m); /* bytes read by one product: for bandwidth figures */
+bool mat_is_int8(const rt_mat *m); /* multiplied with quantised activations; else in f32 */
 
 /* A batch of activations, quantised once for all matrices that read it. */
 typedef struct rt_act rt_act;
-kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err);
+/* Its products must run with e's number of threads at most. */
+kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **out, kv_err *err);
 void act_free(rt_act *a);
 /* Take x (n_tok, cols), row-major, borrowed until the last product. Quantises to int8 unless e->exact. */
 void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t cols);

@@ -20,18 +20,23 @@
  * Rows past the end of the last tile are zeros.
  *
  * Order of sums, the same in every kernel. For row r and token t, acc starts at 0; for each block of 32 columns in order:
- *     f_g = (float) of the exact integer sum of code * q over group g        (one group of 32, or two of 16)
+ *     f_g = the exact integer sum of (code - offset) * q over group g        (one group of 32, or two of 16)
  *     w_g = d (legacy), d * sc (K types; exact in f32)
- *     o_g = m (legacy minima), -(dmin * m) (K minima), -offset * w_g (signed types); each exact
+ *     o_g = m (legacy minima), -(dmin * m) (K minima); each exact
  *     s_g = (float) sum of q over group g
- *     u   = w_0 * f_0;  two groups: u = fma(w_1, f_1, u);  u = fma(o_0, s_0, u);  two groups: u = fma(o_1, s_1, u)
+ *     u   = w_0 * f_0;  two groups: u = fma(w_1, f_1, u);  minima: u = fma(o_g, s_g, u) for each group
  *     acc = fma(u, d_activation, acc)
+ * w_0 * f_0 is computed as fma(w_0, M + f_0, -M w_0), M = RT_MAT_MAGIC: integer sums that start at the bits of M are the floats
+ * M + f as they stand, and since these and M w are exact (w has at most 20 significant bits), the result is the same, save that
+ * the conversion is for free. (It differs for infinite w alone: NaN.)
  */
 #ifndef RT_MAT_INTERNAL_H
 #define RT_MAT_INTERNAL_H
 
 #include "kernels/kernels.h"
 #include "qtype.h"
+
+#define RT_MAT_MAGIC 0x1.8p23f
 
 /* name, code bits, group, superblock, minima, offset */
 #define RT_MAT_FORMAT_TABLE(X)                                                                                                 \
@@ -113,7 +118,7 @@ _Static_assert(sizeof(rt_act_block) == 48, "layout");
 /* Packing (mat_pack.c). The format of a quantised type; NULL where the type is not packed. */
 const rt_fmt *rt_fmt_of(qtype type);
 size_t rt_tile_bytes(rt_fmt f, size_t cols);
-/* Fill one tile from up to 16 rows that start row_bytes apart. out: rt_tile_bytes, zeroed. */
+/* Fill one tile (rt_tile_bytes, all of it) from up to 16 rows that start row_bytes apart. */
 void rt_tile_pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out);
 
 #endif

@@ -36,8 +36,11 @@ static void take_legacy(rt_fmt f, const uint8_t *src, record *r) {
     split_nibbles(src + (f.bits == 5 ? 4 : 0), 16, r->code);
     if (f.bits == 5) {
         LOAD(uint32_t, high, src);
-        for (int i = 0; i < 32; i++)
-            r->code[i] |= (uint8_t)((high >> i & 1) << 4);
+        for (int k = 0; k < 8; k++) { /* four bits to a byte each: the products' bits do not meet */
+            LOAD(uint32_t, quad, r->code + 4 * k);
+            quad |= ((high >> 4 * k & 15) * 0x00204081u & 0x01010101u) << 4;
+            memcpy(r->code + 4 * k, &quad, sizeof quad);
+        }
     }
 }
 
@@ -46,8 +49,9 @@ static void take_q2_k(const uint8_t *src, record *r) {
     r->half[0] = b.d;
     r->half[1] = b.dmin;
     memcpy(r->sub[0], b.scales, 16);
-    for (int i = 0; i < 256; i++)
-        r->code[i] = b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3;
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] = b.qs[g / 4 * 32 + i] >> g % 4 * 2 & 3;
 }
 
 static void take_q3_k(const uint8_t *src, record *r) {
@@ -55,8 +59,9 @@ static void take_q3_k(const uint8_t *src, record *r) {
     r->half[0] = b.d;
     for (int g = 0; g < 16; g++)
         r->sub[0][g] = (uint8_t)qt_q3_k_scale(b.scales, g);
-    for (int i = 0; i < 256; i++)
-        r->code[i] = (uint8_t)((b.qs[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) | (b.hmask[i % 32] >> i / 32 & 1) << 2);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] = (uint8_t)((b.qs[g / 4 * 32 + i] >> g % 4 * 2 & 3) | (b.hmask[i] >> g & 1) << 2);
 }
 
 /* Scales and minima of Q4_K and Q5_K, six bits each. */
@@ -85,8 +90,9 @@ static void take_q5_k(const uint8_t *src, record *r) {
     take_scale_min(b.scales, r);
     for (int g = 0; g < 4; g++)
         split_nibbles(b.qs + 32 * g, 32, r->code + 64 * g);
-    for (int i = 0; i < 256; i++)
-        r->code[i] |= (uint8_t)((b.qh[i % 32] >> i / 32 & 1) << 4);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] |= (uint8_t)((b.qh[i] >> g & 1) << 4);
 }
 
 static void take_q6_k(const uint8_t *src, record *r) {
@@ -95,11 +101,15 @@ static void take_q6_k(const uint8_t *src, record *r) {
     memcpy(r->sub[0], b.scales, 16);
     for (int h = 0; h < 2; h++)
         split_nibbles(b.ql + 64 * h, 64, r->code + 128 * h);
-    for (int i = 0; i < 256; i++)
-        r->code[i] |= (uint8_t)((b.qh[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) << 4);
+    for (int g = 0; g < 8; g++)
+        for (int i = 0; i < 32; i++)
+            r->code[32 * g + i] |= (uint8_t)((b.qh[g / 4 * 32 + i] >> g % 4 * 2 & 3) << 4);
 }
 
-static void take(rt_fmt f, const uint8_t *src, record *r) {
+/* Formats are constants after inlining: each gets loops of its own. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void take(rt_fmt f, const uint8_t *src, record *r) {
     switch (f.id) {
     case RT_FMT_Q2_K:
         take_q2_k(src, r);
@@ -121,47 +131,41 @@ static void take(rt_fmt f, const uint8_t *src, record *r) {
     }
 }
 
-/* Place four codes (a dword of bytes) of quad k in a plane; `lane` points at the row's lane in the plane's first vector. */
-static void or_lane(uint8_t *lane, uint32_t codes) {
-    LOAD(uint32_t, old, lane);
-    old |= codes;
-    memcpy(lane, &old, sizeof old);
-}
-
-static void put_bit(uint8_t *lane, int k, uint32_t codes) {
-    or_lane(lane, (codes & 0x01010101u) << k);
-}
-
-static void put_pair(uint8_t *lane, int k, uint32_t codes) {
-    or_lane(lane + k / 4 * 64, (codes & 0x03030303u) << k % 4 * 2);
-}
-
-static void put_nibble(uint8_t *lane, int k, uint32_t codes) {
-    or_lane(lane + k % 4 * 64, (codes & 0x0f0f0f0fu) << k / 4 * 4);
-}
-
-/* Place the 32 codes of one row in a block's planes. */
-static void put_codes(rt_fmt f, const uint8_t *code, size_t row, uint8_t *block) {
-    uint8_t *lane = block + 4 * row;
-    for (int k = 0; k < 8; k++) {
-        LOAD(uint32_t, c, code + 4 * k);
-        if (f.bits == 8) {
-            or_lane(lane + k * 64, c);
-        } else if (f.bits >= 4) {
-            put_nibble(lane, k, c);
-            if (f.bits == 5)
-                put_bit(lane + 256, k, c >> 4);
-            if (f.bits == 6)
-                put_pair(lane + 256, k, c >> 4);
-        } else {
-            put_pair(lane, k, c);
-            if (f.bits == 3)
-                put_bit(lane + 128, k, c >> 2);
-        }
+/* A quad: four codes, the bytes of a lane. q: the eight quads of a block. Each plane gathers from quads `step` apart, `per` of
+ * them to a vector, a field of 8 / per bits, which begins at bit `low` of the code. lane: the row's in the plane's first
+ * vector. */
+INLINE void put_plane(const uint32_t q[8], int per, int step, int low, uint8_t *lane) {
+    const int width = 8 / per;
+    const uint32_t mask = 0x01010101u * ((1u << width) - 1);
+    for (int v = 0; v < 8 / per; v++) {
+        uint32_t codes = 0;
+        for (int i = 0; i < per; i++)
+            codes |= (q[step == 1 ? v * per + i : v + step * i] >> low & mask) << width * i;
+        memcpy(lane + v * 64, &codes, sizeof codes);
     }
 }
 
-static void put_scales(rt_fmt f, const record *r, size_t row, uint8_t *rec) {
+/* Place the 32 codes of one row in a block's planes (mat_internal.h). */
+INLINE void put_codes(rt_fmt f, const uint8_t *code, size_t row, uint8_t *block) {
+    uint8_t *lane = block + 4 * row;
+    uint32_t q[8];
+    memcpy(q, code, sizeof q);
+    if (f.bits == 8)
+        for (int k = 0; k < 8; k++)
+            memcpy(lane + k * 64, &q[k], sizeof q[k]);
+    else if (f.bits >= 4)
+        put_plane(q, 2, 4, 0, lane);
+    else
+        put_plane(q, 4, 1, 0, lane);
+    if (f.bits == 3)
+        put_plane(q, 8, 1, 2, lane + 128);
+    if (f.bits == 5)
+        put_plane(q, 8, 1, 4, lane + 256);
+    if (f.bits == 6)
+        put_plane(q, 4, 1, 4, lane + 256);
+}
+
+INLINE void put_scales(rt_fmt f, const record *r, size_t row, uint8_t *rec) {
     memcpy(rec + 2 * row, &r->half[0], 2);
     if (f.min)
         memcpy(rec + 32 + 2 * row, &r->half[1], 2);
@@ -193,15 +197,33 @@ size_t rt_tile_bytes(rt_fmt f, size_t cols) {
     return (bytes + 63) / 64 * 64;
 }
 
-void rt_tile_pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out) {
-    size_t n_rec = cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32, code_bytes = rt_fmt_code_bytes(f);
+/* Record by record, all rows of one before the next: what is being written stays in the first cache. */
+INLINE void pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out) {
+    const size_t n_rec = cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32, code_bytes = rt_fmt_code_bytes(f);
+    const size_t src_bytes = row_bytes / n_rec;
     uint8_t *scales = out + cols / 32 * code_bytes;
     record r = {0};
-    for (size_t row = 0; row < n_rows; row++)
-        for (size_t i = 0; i < n_rec; i++) {
-            take(f, rows + row * row_bytes + i * (row_bytes / n_rec), &r);
+    for (size_t i = 0; i < n_rec; i++, scales += rt_fmt_scale_bytes(f))
+        for (size_t row = 0; row < n_rows; row++) {
+            take(f, rows + row * row_bytes + i * src_bytes, &r);
             for (size_t b = 0; b < per_rec; b++)
                 put_codes(f, r.code + 32 * b, row, out + (i * per_rec + b) * code_bytes);
-            put_scales(f, &r, row, scales + i * rt_fmt_scale_bytes(f));
+            put_scales(f, &r, row, scales);
         }
+}
+
+void rt_tile_pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out) {
+    const size_t bytes = rt_tile_bytes(f, cols);
+    memset(n_rows < RT_TILE_ROWS ? out : out + bytes - 64, 0,
+           n_rows < RT_TILE_ROWS ? bytes : 64); /* rows past the end, padding */
+    switch (f.id) {
+#define PACK(name, bits, group, super, min, offset)                                                                            \
+    case RT_FMT_##name:                                                                                                        \
+        pack((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, rows, row_bytes, n_rows, cols, out);                    \
+        break;
+        RT_MAT_FORMAT_TABLE(PACK)
+#undef PACK
+    default:
+        break;
+    }
 }

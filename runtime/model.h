@@ -34,7 +34,14 @@ const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
 const char *rt_archs(void);                   /* "llama, qwen2, ..." for messages */
-size_t rt_model_bytes(const rt_model *m);     /* weight bytes read per decoded token */
+
+/* What the weight matrices cost: of the layers for every token, and of the output matrix for every token whose logits are
+ * wanted. For rooflines. */
+typedef struct rt_work {
+    double bytes;   /* of the matrices, as they lie in memory: read once per batch */
+    double i8, f32; /* multiply-adds for one token, by the arithmetic that does them */
+} rt_work;
+void rt_model_work(const rt_model *m, rt_work *layers, rt_work *output);
 
 /* What a tap sees after one layer's attention: all borrowed, valid during the call. */
 typedef struct rt_tap_view {

@@ -243,8 +243,30 @@ static void calib_large_key_offsets_cost_nothing(void **state) {
     free_data(&d);
 }
 
+/* Second moment about zero of one head's gradients, whose lengths count to the power of 3/4, in the scale that they have at
+ * full length. */
+static void fisher(const float *all, uint32_t head, double *f) {
+    float *levelled = malloc(TOKENS * KV * DIM * sizeof *levelled);
+    double square = 0, trace = 0;
+    for (uint32_t i = 0; i < TOKENS * KV; i++) {
+        double length = 0;
+        for (uint32_t j = 0; j < DIM; j++)
+            length += (double)all[i * DIM + j] * (double)all[i * DIM + j];
+        for (uint32_t j = 0; j < DIM; j++)
+            levelled[i * DIM + j] = all[i * DIM + j] / (float)pow(length, 0.125);
+        if (i / KV >= SINKS && i % KV == head)
+            square += length / (TOKENS - SINKS);
+    }
+    moments(levelled, head, false, f);
+    free(levelled);
+    for (uint32_t i = 0; i < DIM; i++)
+        trace += f[i * DIM + i];
+    for (uint32_t i = 0; i < DIM * DIM; i++)
+        f[i] *= square / trace;
+}
+
 /* cost * analysis^T analysis = (F + damp * mean eigenvalue of F) / 2: an error e of a key or value costs e^T F e / 2 nats, F
- * the second moment of its gradients (about zero, though here they have a mean). */
+ * the Fisher information (gradients are taken about zero, though here they have a mean). */
 static void calib_metric_is_the_fisher_information(void **state) {
     (void)state;
     data d = make_data(4);
@@ -253,7 +275,7 @@ static void calib_metric_is_the_fisher_information(void **state) {
         for (double damp = 1e-9; damp < 1; damp += 0.3) {
             cal_transform t = transform_of(s, unit / 2, unit % 2, damp);
             double f[DIM * DIM], w[DIM * DIM], mean = 0;
-            moments(unit % 2 ? d.dv : d.dk, unit / 2, false, f);
+            fisher(unit % 2 ? d.dv : d.dk, unit / 2, f);
             metric_of(&t, w);
             for (uint32_t i = 0; i < DIM; i++)
                 mean += f[i * DIM + i] / DIM;

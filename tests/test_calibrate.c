@@ -139,6 +139,36 @@ static void calibrate_fills_the_memory_it_may_use(void **state) {
     rt_model_free(m);
 }
 
+/* The smallest that stays within the loss asked for: what is found does, and half a bit less does not. */
+static void calibrate_finds_the_least_bits_for_a_loss(void **state) {
+    (void)state;
+    const double most = 0.05;
+    rt_model *m = load(2, false);
+    calibrate_text t;
+    calibration *c = NULL;
+    prof *p = NULL, *less = NULL;
+    kv_err err;
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    t.n_held = 4;
+    assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
+    assert_int_equal(calibrate_for_kld(c, m, most, (calibrate_progress){0}, &p, NULL), KV_OK);
+    assert_true(p->n_measured == 1 && p->measured[0].kld <= most);
+    assert_true(p->aim_kld == most);
+    const double bits = (p->measured[0].bits_k + p->measured[0].bits_v) / 2;
+    assert_int_equal(calibration_solve(c, bits - 0.5, (calibrate_progress){0}, &less, NULL), KV_OK);
+    assert_int_equal(calibration_measure(c, m, (calibrate_progress){0}, less, NULL), KV_OK);
+    assert_true(less->measured[0].kld > most);
+    prof_free(less);
+    prof_free(p);
+    p = NULL;
+    assert_int_equal(calibrate_for_kld(c, m, 1e-6, (calibrate_progress){0}, &p, &err), KV_ERANGE);
+    assert_null(p);
+    assert_non_null(strstr(err.msg, "a KL divergence of 1e-06 cannot be reached"));
+    calibration_free(c);
+    calibrate_text_free(&t);
+    rt_model_free(m);
+}
+
 static tok *open_tok(void) {
     gguf *g = NULL;
     tok *t = NULL;
@@ -245,6 +275,7 @@ int main(void) {
         cmocka_unit_test(calibrate_same_bytes_for_any_threads),
         cmocka_unit_test(calibrate_profile_says_what_was_measured),
         cmocka_unit_test(calibrate_fills_the_memory_it_may_use),
+        cmocka_unit_test(calibrate_finds_the_least_bits_for_a_loss),
         cmocka_unit_test(calibrate_files_are_joined_and_the_end_held_out),
         cmocka_unit_test(calibrate_seed_chooses_chunks_all_over_the_text),
         cmocka_unit_test(calibrate_refuses_what_cannot_work),

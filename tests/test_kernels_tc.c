@@ -179,13 +179,6 @@ static void kernels_tc_levels(void **state) {
     uint64_t *planes = malloc(MAX_N * 6 * sizeof *planes);
     random_planes(planes, MAX_N * 6, 5);
     EACH_LEVEL(k, ref) check_levels(k, ref, planes);
-#if defined(__x86_64__)
-    if ((k = rt_kernels_for(RT_CPU_AVX512))) { /* as on a machine without VBMI */
-        rt_kernels plain = *k;
-        rt_tc_avx512(&plain);
-        check_levels(&plain, ref, planes);
-    }
-#endif
     free(planes);
 }
 

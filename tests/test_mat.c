@@ -21,7 +21,7 @@ static float *product(const gguf_tensor *t, const rt_exec *e, const float *x, si
     rt_mat *m;
     rt_act *a;
     assert_int_equal(mat_new(t, e, &m, NULL), KV_OK);
-    assert_int_equal(act_new(n_tok, mat_cols(m), &a, NULL), KV_OK);
+    assert_int_equal(act_new(n_tok, mat_cols(m), e, &a, NULL), KV_OK);
     size_t rows = mat_rows(m);
     float *y = malloc(n_tok * rows * sizeof *y);
     act_set(a, e, x, n_tok, mat_cols(m));
@@ -126,6 +126,32 @@ static void mat_mul_depends_on_neither_threads_nor_batch(void **state) {
     }
 }
 
+/* Weights multiplied where they lie give the same bits, whatever the type, the batch and the number of threads. */
+static void mat_mul_in_place_is_the_same(void **state) {
+    (void)state;
+    for (int i = 0; i < N_WEIGHT_TYPES; i++)
+        for (int threads = 1; threads < 4; threads += 2)
+            for (size_t tok = 1; tok < 40; tok += 19) {
+                enum { ROWS = 53, COLS = 512 };
+                gguf_tensor t = weights_random(&weight_types[i], ROWS, COLS, tok);
+                float *x = floats_random(tok * COLS, 3);
+                rt_exec e = exec_of(false, threads);
+                float *want = product(&t, &e, x, tok);
+                e.in_place = true;
+                float *got = product(&t, &e, x, tok);
+                assert_memory_equal(got, want, tok * ROWS * sizeof *got);
+                rt_mat *m;
+                assert_int_equal(mat_new(&t, &e, &m, NULL), KV_OK);
+                assert_int_equal(mat_bytes(m), t.nbytes);
+                assert_true(mat_is_int8(m) == (i < N_QUANT_TYPES));
+                mat_free(m);
+                free(want);
+                free(got);
+                free(x);
+                free((void *)t.data);
+            }
+}
+
 static void mat_mul_keeps_to_its_columns(void **state) {
     (void)state;
     for (int exact = 0; exact < 2; exact++) {
@@ -138,7 +164,7 @@ static void mat_mul_keeps_to_its_columns(void **state) {
         rt_mat *m;
         rt_act *a;
         assert_int_equal(mat_new(&t, &e, &m, NULL), KV_OK);
-        assert_int_equal(act_new(TOK, COLS, &a, NULL), KV_OK);
+        assert_int_equal(act_new(TOK, COLS, &e, &a, NULL), KV_OK);
         act_set(a, &e, x, TOK, COLS);
         mat_mul(m, &e, a, y, LDY);
         for (int i = 0; i < TOK * LDY; i++)
@@ -259,6 +285,7 @@ int main(void) {
         cmocka_unit_test(mat_mul_is_close_to_the_true_product),
         cmocka_unit_test(mat_mul_accepts_any_shape_of_plain_types),
         cmocka_unit_test(mat_mul_depends_on_neither_threads_nor_batch),
+        cmocka_unit_test(mat_mul_in_place_is_the_same),
         cmocka_unit_test(mat_mul_keeps_to_its_columns),
         cmocka_unit_test(mat_mul_t_is_the_transposed_product),
         cmocka_unit_test(mat_row_is_the_dequantised_row),

@@ -88,7 +88,16 @@ double cli_now(void); /* seconds, monotonic */
 /* "17.3 MiB" into buf (at least 24 bytes); returns buf. */
 char *cli_bytes(double bytes, char *buf);
 
-/* Open the runtime for a tool: exec from --threads/--cpu, model, and the profile that applies: from --profile NAME or FILE
+/* What a tool runs on, as options say it (CLI_MACHINE_ROWS of cli_cache.h). */
+typedef struct cli_machine {
+    const char *cpu;
+    int64_t threads;
+    bool no_repack;
+} cli_machine;
+struct rt_exec;
+kv_status cli_exec(const cli_machine *machine, bool exact, struct rt_exec *out, kv_err *err);
+
+/* Open the runtime for a tool: exec from its machine, model, and the profile that applies: from --profile NAME or FILE
  * ("none": none at all), else baked into the GGUF; checked against the model. Says in one line on stderr which profile applies
  * (unless quiet). *out is all NULL on failure. */
 struct rt_model;
@@ -97,8 +106,8 @@ typedef struct cli_model {
     struct rt_model *model;
     struct prof *profile; /* or NULL */
 } cli_model;
-kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const char *cpu, int n_threads,
-                         bool exact, bool quiet, cli_model *out, kv_err *err);
+kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
+                         bool quiet, cli_model *out, kv_err *err);
 void cli_model_close(cli_model *m);
 /* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
 void cli_note_window(const char *tool, const struct prof *p, int64_t window);

@@ -12,11 +12,6 @@ typedef struct cli_cache {
 } cli_cache;
 #define CLI_CACHE_DEFAULT ((cli_cache){.window = -1, .sinks = -1, .ctk = -1, .ctv = -1})
 
-typedef struct cli_machine {
-    const char *cpu;
-    int64_t threads;
-} cli_machine;
-
 /* c: cli_cache * */
 #define CLI_CACHE_ROWS(c)                                                                                                      \
     {"--profile",                                                                                                              \
@@ -37,8 +32,10 @@ typedef struct cli_machine {
 
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
-    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"}, {                                   \
-        "--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto, avx512, avx2 or scalar"                      \
+    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \
+        {"--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                 \
+        "--no-repack", NULL, CLI_FLAG, NULL, &(m)->no_repack, 0, 0,                                                            \
+            "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \
     }
 
 /* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */

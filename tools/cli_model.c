@@ -10,12 +10,19 @@ static kv_status check_profile(const prof *p, const rt_model *m, const char *whe
     return prof_matches(p, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
 }
 
-kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const char *cpu, int n_threads,
-                         bool exact, bool quiet, cli_model *out, kv_err *err) {
+kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err *err) {
+    kv_status st = rt_exec_init(out, machine->cpu, (int)machine->threads, exact, err);
+    if (!st)
+        out->in_place = machine->no_repack;
+    return st;
+}
+
+kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
+                         bool quiet, cli_model *out, kv_err *err) {
     rt_exec e;
     cli_model m = {0};
     *out = m;
-    kv_status st = rt_exec_init(&e, cpu, n_threads, exact, err);
+    kv_status st = cli_exec(machine, exact, &e, err);
     if (st || (st = rt_model_load(path, &e, &m.model, err)))
         goto done;
     if (!profile_path)

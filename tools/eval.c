@@ -1,6 +1,6 @@
 /* Perplexity and KL divergence of cache settings, against an exact cache on the same tokens.
  *
- * Logits are wanted for half of all tokens and are wide (n_vocab floats), so scored tokens run in slices of SLICE: the baseline
+ * Logits are wanted for half of all tokens and are wide (n_vocab floats), so scored tokens run in slices: the baseline
  * first, then one setting after the other into the same buffer, each scored at once. Rows are scored in parallel, each into its
  * own place; sums run over those places in order afterwards, so that no figure depends on the number of threads, nor on what
  * else is measured.
@@ -17,7 +17,8 @@
 #include <string.h>
 
 enum {
-    SLICE = 64,  /* scored tokens per batch */
+    LEAST_SLICE = 64, /* scored tokens per batch: more where the vocabulary is small */
+    SLICE_LOGITS = 1 << 25,
     FEED = 256,  /* tokens per batch where no logits are wanted */
     SHORTEST = 4 /* tokens of context */
 };
@@ -41,8 +42,9 @@ typedef struct run {
     rt_ctx *base; /* NULL: no baseline */
     lane *lanes;  /* (n_lanes): the group that runs now */
     size_t n_lanes;
-    float *logits, *logits_base;
-    double *sorted; /* as many as a lane has scores */
+    uint32_t slice;              /* scored tokens per batch */
+    float *logits, *logits_base; /* (slice, n_vocab) */
+    double *sorted;              /* as many as a lane has scores */
     int32_t *chunk;
     size_t n_scores; /* of each lane, so far */
     uint32_t chunks;
@@ -124,7 +126,7 @@ static kv_status run_chunk(run *r, uint32_t index, kv_err *err) {
         rt_ctx_clear(r->lanes[i].c);
     for (uint32_t at = 0; at < end;) {
         bool scored = at >= first;
-        uint32_t left = (scored ? end : first) - at, most = scored ? SLICE : FEED, n = left < most ? left : most;
+        uint32_t left = (scored ? end : first) - at, most = scored ? r->slice : FEED, n = left < most ? left : most;
         kv_status st = r->base ? rt_forward(r->base, r->chunk + at, n, scored ? n : 0, r->logits_base, err) : KV_OK;
         for (size_t i = 0; i < r->n_lanes && !st; i++)
             if (!(st = step(r, &r->lanes[i], at, n, scored, err))) {
@@ -247,8 +249,10 @@ static kv_status open_run(run *r, kv_err *err) {
     kv_status st = compared ? open_context(r, &base, &r->base, err) : KV_OK;
     if (st)
         return st;
-    r->logits = malloc(SLICE * n_vocab * sizeof(float));
-    r->logits_base = compared ? malloc(SLICE * n_vocab * sizeof(float)) : NULL;
+    r->slice = n_vocab > SLICE_LOGITS / LEAST_SLICE ? LEAST_SLICE : (uint32_t)(SLICE_LOGITS / n_vocab);
+    r->slice = r->slice < FEED ? r->slice : FEED;
+    r->logits = malloc(r->slice * n_vocab * sizeof(float));
+    r->logits_base = compared ? malloc(r->slice * n_vocab * sizeof(float)) : NULL;
     r->sorted = malloc(r->chunks * scores_of_chunk(r->cfg) * sizeof *r->sorted);
     r->chunk = malloc(ctx * sizeof *r->chunk);
     if (!r->logits || (compared && !r->logits_base) || !r->sorted || !r->chunk)

@@ -273,7 +273,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
     const json_t *chunks = json_object_get(input, "chunks");
     if (!st && !json_is_array(chunks))
         st = kv_fail(&err, KV_EFORMAT, "%s: an object with a list \"chunks\" is wanted", in);
-    if (st || (st = cli_model_open(tool, model, NULL, machine.cpu, (int)machine.threads, !fast, false, &m, &err)) ||
+    if (st || (st = cli_model_open(tool, model, NULL, &machine, !fast, false, &m, &err)) ||
         (st = open_job(&j, chunks, &m, &err)))
         goto done;
     out = json_array();

@@ -94,8 +94,7 @@ static kv_status measure(const options *o, eval_result *r, kv_err *err) {
     cli_progress bar;
     if (!o->text)
         return kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    kv_status st = cli_model_open(o->tool, o->model, o->cache.profile, o->machine.cpu, (int)o->machine.threads, !o->fast,
-                                  o->json, &m, err);
+    kv_status st = cli_model_open(o->tool, o->model, o->cache.profile, &o->machine, !o->fast, o->json, &m, err);
     if (st || (st = eval_text_load(m.model, o->text, &text, err)))
         goto done;
     const eval_setting setting = {NULL, cli_cache_cfg(&o->cache, m.profile)};

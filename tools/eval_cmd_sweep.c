@@ -119,7 +119,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     kv_status st =
         o->text ? read_settings(o, &list, err) : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
     if (st || (st = check_writable(o, err)) ||
-        (st = cli_model_open(tool, o->model, o->profile, o->machine.cpu, (int)o->machine.threads, !o->fast, true, &m, err)))
+        (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||
         (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = eval_text_load(m.model, o->text, &text, err)))

@@ -95,7 +95,7 @@ static bool show_progress(void *user, double done) {
 
 static kv_status open_model(const options *o, bool exact, rt_model **m, kv_err *err) {
     rt_exec e;
-    kv_status st = rt_exec_init(&e, o->machine.cpu, (int)o->machine.threads, exact, err);
+    kv_status st = cli_exec(&o->machine, exact, &e, err);
     return st ? st : rt_model_load(o->model, &e, m, err);
 }
 

@@ -167,7 +167,7 @@ int main(int argc, char **argv) {
         return cli_report(tool, &err);
     cli_catch_interrupts();
 
-    kv_status st = cli_model_open(tool, o.model, o.cache.profile, o.machine.cpu, (int)o.machine.threads, false, true, &m, &err);
+    kv_status st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, true, &m, &err);
     if (st)
         goto done;
     const rt_hparams *hp = rt_model_hparams(m.model);

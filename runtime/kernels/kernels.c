@@ -9,29 +9,39 @@ enum { ROOMS = 5 };
 static rt_kernels tables[RT_CPU_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void (*const fill[RT_CPU_COUNT][ROOMS])(rt_kernels *) = {
-    {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar, rt_code_scalar},
+/* The level below, and what a level overrides (NULL: nothing). Levels that are not built have no row. */
+static const struct {
+    rt_cpu below;
+    void (*fill[ROOMS])(rt_kernels *);
+} levels[RT_CPU_COUNT] = {
+    [RT_CPU_SCALAR] = {RT_CPU_SCALAR, {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar, rt_code_scalar}},
 #if defined(__x86_64__)
-    {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2, rt_code_avx2},
-    {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512, rt_code_avx512},
+    [RT_CPU_AVX2] = {RT_CPU_SCALAR, {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2, rt_code_avx2}},
+    [RT_CPU_AVX512] = {RT_CPU_AVX2, {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512, NULL}},
+    [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni, NULL, NULL, rt_tc_avx512vnni, rt_code_avx512vnni}},
+    [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, NULL}},
+#elif defined(__aarch64__)
+    [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, NULL, NULL}},
 #endif
 };
 
+static bool runs(rt_cpu level) {
+    return levels[level].fill[0] && level <= rt_cpu_detect();
+}
+
 static void build(void) {
-    for (int level = 0; level <= (int)rt_cpu_detect(); level++) {
-        if (level > 0)
-            tables[level] = tables[level - 1];
+    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
+        if (!runs(level))
+            continue;
+        tables[level] = tables[levels[level].below];
         for (int room = 0; room < ROOMS; room++)
-            fill[level][room](&tables[level]);
-#if defined(__x86_64__)
-        if (level == RT_CPU_AVX512 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni"))
-            rt_tc_vbmi(&tables[level]);
-#endif
-        tables[level].level = (rt_cpu)level;
+            if (levels[level].fill[room])
+                levels[level].fill[room](&tables[level]);
+        tables[level].level = level;
     }
 }
 
 const rt_kernels *rt_kernels_for(rt_cpu level) {
     pthread_once(&once, build);
-    return level <= rt_cpu_detect() ? &tables[level] : NULL;
+    return runs(level) ? &tables[level] : NULL;
 }

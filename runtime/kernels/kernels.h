@@ -46,9 +46,10 @@ typedef struct rt_kernels {
     /* Quantise n (multiple of 32) floats of one token: block b goes to out[b * stride]. Scale d = amax/127, codes rounded to
      * nearest even. A block whose amax is below 2^-100: d = 0, q = 0. NaN anywhere in a block: d = NaN, so it stays visible. */
     void (*act_quant)(const float *x, size_t n, struct rt_act_block *out, size_t stride);
-    /* int8: y[t*ldy + r] for the rows of one tile and n_tok tokens from a group boundary of x on. One function per format. */
-    void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, const struct rt_act_block *x, size_t n_tok,
-                                   float *y, size_t ldy);
+    /* int8: y[t*ldy + r] for the rows of n_tiles tiles from `tile` on (r counts from its first) and n_tok tokens from a group
+     * boundary of x on. One function per format. */
+    void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, size_t n_tiles, const struct rt_act_block *x,
+                                   size_t n_tok, float *y, size_t ldy);
     /* f32: panel (cols, 32) = dequantised weights of 32 rows, transposed; x (n_tok, cols) with row stride ldx.
      * y[t*ldy + r] = fma chain over c = 0..cols-1, starting at 0 (first) or continuing from y. Writes the first n_rows rows. */
     void (*mat_f32)(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
@@ -107,8 +108,8 @@ typedef struct rt_kernels {
                         const float *bias, const float *gain, float *s);
     /* One row of scores, in bits: e[t] = 2^(s[t] - top) for from <= t < to (from < to <= RT_CODE_SPAN), else 0; weights
      * p[t] = rint(e[t] * gain[t]), which must be at most RT_CODE_WEIGHT; p: 2 * RT_CODE_SPAN bytes, written for the tiles that
-     * from .. to-1 touch; the other scores of these become -INFINITY. Returns the sum of e (16 partial sums as in rms_norm), *top their
-     * greatest score. 2^x by a polynomial, rel. error < 3e-6, and 0 below 2^-100. */
+     * from .. to-1 touch; the other scores of these become -INFINITY. Returns the sum of e (16 partial sums as in rms_norm),
+     * *top their greatest score. 2^x by a polynomial, rel. error < 3e-6, and 0 below 2^-100. */
     float (*code_weights)(float *s, size_t from, size_t to, const float *gain, void *p, float *top);
     /* o[r * cdim + i] = scale[r] * (float)(sum of p * level) over tiles first .. last-1, p of n_q rows 2 * RT_CODE_SPAN bytes
      * apart. */
@@ -116,23 +117,29 @@ typedef struct rt_kernels {
                         const float *scale, float *o);
 } rt_kernels;
 
-/* Each fills or overrides its rows; the table for a level calls those of all lower levels first. */
+/* Each fills or overrides its rows; the table for a level begins with those of the levels below. */
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
 void rt_mat_avx512(rt_kernels *k);
+void rt_mat_avx512vnni(rt_kernels *k);
+void rt_mat_amx(rt_kernels *k);
+void rt_mat_neon(rt_kernels *k);
+void rt_mat_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_mat_neon asks */
 void rt_vec_scalar(rt_kernels *k);
 void rt_vec_avx2(rt_kernels *k);
 void rt_vec_avx512(rt_kernels *k);
+void rt_vec_neon(rt_kernels *k);
 void rt_attn_scalar(rt_kernels *k);
 void rt_attn_avx2(rt_kernels *k);
 void rt_attn_avx512(rt_kernels *k);
+void rt_attn_neon(rt_kernels *k);
 void rt_tc_scalar(rt_kernels *k);
 void rt_tc_avx2(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
-void rt_tc_vbmi(rt_kernels *k); /* AVX-512 with VBMI and GFNI */
+void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
 void rt_code_scalar(rt_kernels *k);
 void rt_code_avx2(rt_kernels *k);
-void rt_code_avx512(rt_kernels *k);
+void rt_code_avx512vnni(rt_kernels *k);
 
 /* The table of a level; built once (thread-safe), lives forever. NULL where the machine cannot run the level. */
 const rt_kernels *rt_kernels_for(rt_cpu level);

@@ -3,7 +3,7 @@
  * Half a tile (8 rows) x 32 columns is decoded into eight registers and multiplied with up to 4 tokens. VPMADDUBSW adds pairs
  * of products in 16 bits: codes of up to 6 bits can add several quads there before they must be widened, as many as stay below
  * 2^15. Full bytes would saturate; they are multiplied as signed numbers, |code - 128| times q with the sign moved over, which
- * stays below 2 * 128 * 127, and 128 times the sum of q is added back. All of it is exact.
+ * stays below 2 * 128 * 127. All of it is exact.
  */
 #include "../mat_internal.h"
 
@@ -97,15 +97,18 @@ INLINE __m128i load8(const uint8_t *p) {
     return _mm_loadl_epi64((const __m128i *)p);
 }
 
-/* Scale and offset of group g of a record whose halves are d and m; sub-scales are those of the row that rec + row is for. */
-INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, __m256 d, __m256 m, __m256 *w, __m256 *o) {
+/* Of eight rows in one group of columns: w and o as in mat_internal.h, c = -M w. */
+typedef struct scales {
+    __m256 w, o, c;
+} scales;
+
+/* Group g of a record whose halves are d and m; sub-scales are those of the row that rec + row is for. */
+INLINE scales load_scales(rt_fmt f, const uint8_t *rec, size_t row, size_t g, __m256 d, __m256 m) {
     const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f) + row;
-    if (!f.super) {
-        *w = d;
-        *o = m;
-    } else if (!f.min) {
-        *w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(sub))));
-    } else {
+    scales s = {d, m, m};
+    if (f.super && !f.min) {
+        s.w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(sub))));
+    } else if (f.super) {
         __m256i sc = _mm256_cvtepu8_epi32(load8(sub)), mi;
         if (f.group == 16) {
             mi = _mm256_srli_epi32(sc, 4);
@@ -113,11 +116,11 @@ INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, __m25
         } else {
             mi = _mm256_cvtepu8_epi32(load8(sub + 16));
         }
-        *w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(sc));
-        *o = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m), _mm256_cvtepi32_ps(mi));
+        s.w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(sc));
+        s.o = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m), _mm256_cvtepi32_ps(mi));
     }
-    if (!f.min)
-        *o = _mm256_mul_ps(*w, _mm256_set1_ps((float)-f.offset));
+    s.c = _mm256_mul_ps(s.w, _mm256_set1_ps(-RT_MAT_MAGIC));
+    return s;
 }
 
 /* 16-bit pair sums of one quad. */
@@ -130,11 +133,11 @@ INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, const int8_t *q) {
     return _mm256_maddubs_epi16(quad, x);
 }
 
-/* Sum of code * q over quads first..last-1; for signed formats of (code - 128) * q. */
-INLINE __m256i dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, int last) {
+/* M + the sum of (code - offset) * q over quads first..last-1, whose sum of q is s. */
+INLINE __m256 dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, int last, float s) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
     const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
-    __m256i sum = _mm256_setzero_si256();
+    __m256i sum = _mm256_castps_si256(_mm256_set1_ps(RT_MAT_MAGIC));
 #pragma GCC unroll 8
     for (int k = first; k < last; k += run) {
         const int end = k + run < last ? k + run : last;
@@ -144,23 +147,26 @@ INLINE __m256i dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, i
             pairs = _mm256_add_epi16(pairs, quad_pairs(f, quads[i], q + 4 * i));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
-    return sum;
+    if (f.min || is_signed(f))
+        return _mm256_castsi256_ps(sum);
+    return _mm256_fmadd_ps(_mm256_set1_ps((float)-f.offset), _mm256_set1_ps(s), _mm256_castsi256_ps(sum));
 }
 
 /* One block and one token: the new accumulator. */
-INLINE __m256 step(rt_fmt f, const __m256i *quads, const __m256 *w, const __m256 *o, const rt_act_block *x, __m256 acc) {
+INLINE __m256 step(rt_fmt f, const __m256i *quads, const scales *g, const rt_act_block *x, __m256 acc) {
     __m256 u;
     if (f.group == 32) {
-        __m256i isum = dot(f, quads, x->q, 0, 8);
-        if (is_signed(f))
-            isum = _mm256_add_epi32(isum, _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_set1_ps(x->sum)), 7));
-        u = _mm256_mul_ps(w[0], _mm256_cvtepi32_ps(isum));
-        u = _mm256_fmadd_ps(o[0], _mm256_set1_ps(x->sum), u);
+        u = _mm256_fmadd_ps(g[0].w, dot(f, quads, x->q, 0, 8, x->sum), g[0].c);
+        if (f.min)
+            u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum), u);
     } else {
-        u = _mm256_mul_ps(w[0], _mm256_cvtepi32_ps(dot(f, quads, x->q, 0, 4)));
-        u = _mm256_fmadd_ps(w[1], _mm256_cvtepi32_ps(dot(f, quads, x->q, 4, 8)), u);
-        u = _mm256_fmadd_ps(o[0], _mm256_set1_ps(x->sum2[0]), u);
-        u = _mm256_fmadd_ps(o[1], _mm256_set1_ps(x->sum2[1]), u);
+        u = _mm256_fmadd_ps(g[0].w, dot(f, quads, x->q, 0, 4, x->sum2[0]), g[0].c);
+        __m256 f1 = _mm256_sub_ps(dot(f, quads, x->q, 4, 8, x->sum2[1]), _mm256_set1_ps(RT_MAT_MAGIC));
+        u = _mm256_fmadd_ps(g[1].w, f1, u);
+        if (f.min) {
+            u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum2[0]), u);
+            u = _mm256_fmadd_ps(g[1].o, _mm256_set1_ps(x->sum2[1]), u);
+        }
     }
     return _mm256_fmadd_ps(u, _mm256_set1_ps(x->d), acc);
 }
@@ -188,13 +194,13 @@ INLINE void half_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, 
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
                 quads[k] = load_quad(f, codes, k);
-            __m256 w[2], o[2];
-            load_scale(f, rec, row, f.group == 16 ? 2 * b : b, d, min, &w[0], &o[0]);
-            if (f.group == 16)
-                load_scale(f, rec, row, 2 * b + 1, d, min, &w[1], &o[1]);
+            const size_t groups = 32 / (size_t)f.group;
+            scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
+            if (groups == 2)
+                g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
 #pragma GCC unroll 4
             for (int t = 0; t < toks; t++)
-                acc[t] = step(f, quads, w, o, x + t, acc[t]);
+                acc[t] = step(f, quads, g, x + t, acc[t]);
         }
     }
     size_t n_rows = rt_tile_n_rows(m, tile);
@@ -203,7 +209,7 @@ INLINE void half_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, 
         store_rows(y + (size_t)t * ldy + row, acc[t], n_rows - row);
 }
 
-INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
+INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
     size_t n_rows = rt_tile_n_rows(m, tile);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
@@ -218,8 +224,11 @@ INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_bl
 }
 
 #define MAT(name, bits, group, super, min, offset)                                                                             \
-    static void mat_##name(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {    \
-        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, x, n_tok, y, ldy);                           \
+    static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
+                           size_t ldy) {                                                                                       \
+        for (size_t i = 0; i < n_tiles; i++)                                                                                   \
+            tile_toks((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile + i, x, n_tok, y + i * RT_TILE_ROWS,   \
+                      ldy);                                                                                                    \
     }
 RT_MAT_FORMAT_TABLE(MAT)
 #undef MAT

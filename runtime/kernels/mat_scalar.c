@@ -55,7 +55,7 @@ static void decode_block(rt_fmt f, const uint8_t *p, uint8_t out[8][64]) {
         }
 }
 
-/* Scale w and offset o of one row in group g (counted from the start of the record). */
+/* Scale w and minimum o (if any) of one row in group g (counted from the start of the record). */
 static void decode_scale(rt_fmt f, const uint8_t *rec, int g, int row, float *w, float *o) {
     uint16_t half[2];
     memcpy(&half[0], rec + 2 * row, 2);
@@ -64,10 +64,10 @@ static void decode_scale(rt_fmt f, const uint8_t *rec, int g, int row, float *w,
     const uint8_t *sub = rec + (f.min ? 64 : 32) + (size_t)g * rt_fmt_sub_bytes(f);
     if (!f.super) {
         *w = d;
-        *o = f.min ? m : (float)-f.offset * d;
+        *o = m;
     } else if (!f.min) {
         *w = d * (float)(int8_t)sub[row];
-        *o = (float)-f.offset * *w;
+        *o = m;
     } else {
         bool nibbles = f.group == 16;
         *w = d * (float)(nibbles ? sub[row] & 15 : sub[row]);
@@ -78,19 +78,15 @@ static void decode_scale(rt_fmt f, const uint8_t *rec, int g, int row, float *w,
 /* One block of one row and one token: the new accumulator. */
 static float block_step(rt_fmt f, const uint8_t codes[8][64], int row, const float *w, const float *o, const rt_act_block *x,
                         float acc) {
+    const int groups = 32 / f.group;
     int sum[2] = {0, 0};
     for (int c = 0; c < RT_KBLOCK; c++)
-        sum[c / 16] += codes[c / 4][row * 4 + c % 4] * x->q[c];
-    float u;
-    if (f.group == 32) {
-        u = w[0] * (float)(sum[0] + sum[1]);
-        u = fmaf(o[0], x->sum, u);
-    } else {
-        u = w[0] * (float)sum[0];
+        sum[c / f.group] += (codes[c / 4][row * 4 + c % 4] - f.offset) * x->q[c];
+    float u = fmaf(w[0], RT_MAT_MAGIC + (float)sum[0], -RT_MAT_MAGIC * w[0]);
+    if (groups == 2)
         u = fmaf(w[1], (float)sum[1], u);
-        u = fmaf(o[0], x->sum2[0], u);
-        u = fmaf(o[1], x->sum2[1], u);
-    }
+    for (int g = 0; f.min && g < groups; g++)
+        u = fmaf(o[g], groups == 1 ? x->sum : x->sum2[g], u);
     return fmaf(u, x->d, acc);
 }
 
@@ -116,11 +112,13 @@ static void mat_group(const rt_mat_tiles *m, size_t tile, const rt_act_block *x,
         memcpy(y + t * ldy, acc[t], n_rows * sizeof(float));
 }
 
-static void mat_i8(const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
-    for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP) {
-        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
-        mat_group(m, tile, x + t * (m->cols / 32), n, y + t * ldy, ldy);
-    }
+static void mat_i8(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,
+                   size_t ldy) {
+    for (size_t i = 0; i < n_tiles; i++, y += RT_TILE_ROWS)
+        for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP) {
+            size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
+            mat_group(m, tile + i, x + t * (m->cols / 32), n, y + t * ldy, ldy);
+        }
 }
 
 static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,

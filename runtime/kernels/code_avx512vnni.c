@@ -252,7 +252,7 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     }
 }
 
-void rt_code_avx512(rt_kernels *k) {
+void rt_code_avx512vnni(rt_kernels *k) {
     k->code_keys = keys;
     k->code_vals = vals;
     k->code_query = query;

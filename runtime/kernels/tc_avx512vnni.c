@@ -55,6 +55,7 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     }
 }
 
-void rt_tc_vbmi(rt_kernels *k) {
-    k->tc_levels = levels;
+void rt_tc_avx512vnni(rt_kernels *k) {
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni"))
+        k->tc_levels = levels;
 }
