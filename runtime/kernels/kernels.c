@@ -19,7 +19,7 @@ static const struct {
     [RT_CPU_AVX2] = {RT_CPU_SCALAR, {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2, rt_code_avx2}},
     [RT_CPU_AVX512] = {RT_CPU_AVX2, {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512, NULL}},
     [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni, NULL, NULL, rt_tc_avx512vnni, rt_code_avx512vnni}},
-    [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, NULL}},
+    [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, rt_code_amx}},
 #elif defined(__aarch64__)
     [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, NULL, NULL}},
 #endif

@@ -140,6 +140,7 @@ void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
 void rt_code_scalar(rt_kernels *k);
 void rt_code_avx2(rt_kernels *k);
 void rt_code_avx512vnni(rt_kernels *k);
+void rt_code_amx(rt_kernels *k);
 
 /* The table of a level; built once (thread-safe), lives forever. NULL where the machine cannot run the level. */
 const rt_kernels *rt_kernels_for(rt_cpu level);
