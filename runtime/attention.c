@@ -8,80 +8,80 @@
  *   decode   items (KV head, range): threads share even a single head
  * Queries are scaled first and, where the codec says so, turned into its space once; sums of values are turned back once.
  */
-#include "cache_internal.h"
+#include "attention_internal.h"
 
 #include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-/* Running softmax of `rows` query rows: out = (o + output(oc, body)) / sum. */
-typedef struct acc {
-    float *m, *sum; /* (rows) greatest score, sum of exp(score - m) */
-    float *body;    /* (rows) the part of sum whose values were read in coded space */
-    float *dev;     /* (rows) sum of exp(score - m) (score - m), for the entropy */
-    float *o, *oc;  /* (rows, dim), (rows, cdim of V) weighted values in model and coded space */
-} acc;
-
-/* Some query tokens of one KV head: rows = tokens x heads of its group. */
-typedef struct tile {
-    const kv_job *j;
-    const kv_scratch *s;
-    const kv_lane *k, *v;
-    uint32_t head, pos, n; /* tokens at pos .. pos+n-1 */
-    uint32_t group, rows;
-    uint32_t frame;         /* that the queries in coded space are turned for; UINT32_MAX: none yet */
-    uint64_t mask[KV_ROWS]; /* of the tile at hand: bit t = token t is visible */
-} tile;
-
 static acc acc_at(const kv_cache *c, float *mem, size_t rows) {
     return (acc){mem, mem + rows, mem + 2 * rows, mem + 3 * rows, mem + 4 * rows, mem + rows * (4 + (size_t)c->dim)};
 }
 
-static void acc_reset(const kv_cache *c, const acc *a, size_t rows) {
-    memset(a->m, 0, kv_acc_floats(c, rows) * sizeof(float));
-    for (size_t r = 0; r < rows; r++)
+/* Empty. What has no weight need not be zero; o and oc say what must be. */
+static void acc_reset(const tile *t, const acc *a, bool o, bool oc) {
+    memset(a->sum, 0, 3 * t->rows * sizeof *a->sum);
+    for (size_t r = 0; r < t->rows; r++)
         a->m[r] = -INFINITY;
+    if (o)
+        memset(a->o, 0, (size_t)t->rows * t->j->c->dim * sizeof *a->o);
+    if (oc)
+        memset(a->oc, 0, (size_t)t->rows * t->v->coder.cdim * sizeof *a->oc);
 }
 
 static float exp_one(const rt_kernels *k, float x, float max) {
     return k->exp_sum(&x, 1, max);
 }
 
-/* Move row r to the new maximum m. */
-static void acc_rescale(const tile *t, const acc *a, uint32_t r, float m) {
-    float f = exp_one(t->j->k, a->m[r], m), by = a->m[r] - m;
+/* What the sums of row r become when m is the greatest score; returns the factor. */
+static float acc_raise(const tile *t, const acc *a, uint32_t r, float m) {
+    if (a->m[r] == m)
+        return 1;
+    float f = a->m[r] > -INFINITY ? exp_one(t->j->k, a->m[r], m) : 0, by = a->m[r] - m;
     if (f != 1.0f) {
-        float *o = a->o + (size_t)r * t->j->c->dim, *oc = a->oc + (size_t)r * t->v->coder.cdim;
         a->dev[r] = f > 0 ? f * fmaf(by, a->sum[r], a->dev[r]) : 0;
         a->sum[r] *= f;
         a->body[r] *= f;
-        for (uint32_t i = 0; i < t->j->c->dim; i++)
-            o[i] *= f;
-        if (t->v->coder.ops->output)
-            for (uint32_t i = 0; i < t->v->coder.cdim; i++)
-                oc[i] *= f;
     }
     a->m[r] = m;
+    return f;
+}
+
+/* x = x * was + y * by; y NULL: none. */
+static void add_values(const rt_kernels *k, float *x, float was, const float *y, float by, size_t n) {
+    if (y)
+        k->blend(x, was, y, by, n);
+    else if (was != 1)
+        k->blend(x, was, x, 0, n);
+}
+
+/* acc_raise with the values. */
+static void acc_rescale(const tile *t, const acc *a, uint32_t r, float m) {
+    const size_t dim = t->j->c->dim, cdim = t->v->coder.cdim;
+    const bool empty = a->m[r] == -INFINITY, coded = a->body[r] != 0;
+    const float f = acc_raise(t, a, r, m);
+    if (empty)
+        return;
+    add_values(t->j->k, a->o + r * dim, f, NULL, 0, dim);
+    if (coded)
+        add_values(t->j->k, a->oc + r * cdim, f, NULL, 0, cdim);
 }
 
 /* Add `part`, whose tokens come after those of `total`. */
 static void acc_merge(const tile *t, const acc *total, const acc *part) {
-    uint32_t dim = t->j->c->dim, cdim = t->v->coder.cdim;
+    const size_t dim = t->j->c->dim, cdim = t->v->coder.cdim;
     for (uint32_t r = 0; r < t->rows; r++) {
         if (part->m[r] == -INFINITY)
             continue;
-        float m = fmaxf(total->m[r], part->m[r]);
-        acc_rescale(t, total, r, m);
-        acc_rescale(t, part, r, m);
+        const float *o = part->body[r] != part->sum[r] ? part->o + r * dim : NULL;
+        const float *oc = part->body[r] != 0 ? part->oc + r * cdim : NULL;
+        const float m = fmaxf(total->m[r], part->m[r]), was = acc_raise(t, total, r, m), by = acc_raise(t, part, r, m);
+        add_values(t->j->k, total->o + r * dim, was, o, by, dim);
+        add_values(t->j->k, total->oc + r * cdim, was, oc, by, cdim);
         total->sum[r] += part->sum[r];
         total->body[r] += part->body[r];
         total->dev[r] += part->dev[r];
-        for (uint32_t i = 0; i < dim; i++)
-            total->o[(size_t)r * dim + i] += part->o[(size_t)r * dim + i];
-        if (t->v->coder.ops->output)
-            for (uint32_t i = 0; i < cdim; i++)
-                total->oc[(size_t)r * cdim + i] += part->oc[(size_t)r * cdim + i];
     }
 }
 
@@ -94,14 +94,9 @@ static uint64_t span(uint32_t t0, uint32_t from, uint32_t to) {
     return (to < 64 ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
 }
 
-/* First position that a query at pos sees. */
-static uint32_t first_seen(const kv_layer *l, uint32_t pos) {
-    return l->swa && pos >= l->swa ? pos + 1 - l->swa : 0;
-}
-
 /* What the query at pos sees of the tile at t0: encoded, or else at full precision. */
 static uint64_t visible(const kv_layer *l, uint32_t pos, uint32_t t0, bool body) {
-    uint64_t all = span(t0, first_seen(l, pos), pos + 1), coded = span(t0, l->sinks, kv_encoded(l, pos + 1));
+    uint64_t all = span(t0, kv_first_seen(l, pos), pos + 1), coded = span(t0, l->sinks, kv_encoded(l, pos + 1));
     return all & (body ? coded : ~coded);
 }
 
@@ -136,8 +131,7 @@ static const float *load(const tile *t, const kv_lane *lane, uint32_t t0, uint32
     return lane->coder.ops->decode(&lane->coder, t->j->k, kv_body_block(t->j->layer, lane, t0 / KV_BLOCK), n, dst);
 }
 
-/* Entropy term of one row before its scores are overwritten: sum of exp(s - m) (s - m). */
-static float deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
+float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
     float e[KV_BLOCK];
     double sum = 0;
     memcpy(e, s, n * sizeof *e);
@@ -149,7 +143,7 @@ static float deviation(const rt_kernels *k, const float *s, uint32_t n, float m)
 }
 
 /* Scores of n tokens -> weights, row by row, with the running maximum and sum brought up to date. */
-static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, bool coded_values) {
+static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, bool turn_v) {
     const rt_kernels *k = t->j->k;
     uint64_t all = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
     for (uint32_t r = 0; r < t->rows; r++) {
@@ -166,23 +160,18 @@ static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, 
             acc_rescale(t, a, r, top);
         float m = a->m[r] - bias[r];
         if (t->j->entropy)
-            a->dev[r] += deviation(k, s, n, m);
+            a->dev[r] += kv_deviation(k, s, n, m);
         float sum = k->exp_sum(s, n, m);
         a->sum[r] += sum;
-        if (coded_values)
+        if (turn_v)
             a->body[r] += sum;
     }
 }
 
-/* The image of the queries in the coded space of the keys at t0. */
-static void code_queries(tile *t, uint32_t t0) {
+void kv_code_queries(const tile *t, uint32_t frame) {
     const kv_scratch *s = t->s;
     const kv_coder *k = &t->k->coder;
-    const uint32_t frame = t->k->framed ? t0 / t->j->c->frame : 0;
     const float *q = s->q;
-    if (frame == t->frame)
-        return;
-    t->frame = frame;
     if (frame) {
         memcpy(s->qf, q, (size_t)t->rows * k->dim * sizeof *q);
         kv_turn(t->j->c, t->j->layer, t->j->k, frame, s->qf, t->rows);
@@ -203,22 +192,29 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
     bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
-    if (turn_k)
-        code_queries(t, t0);
+    const uint32_t frame = t->k->framed ? t0 / t->j->c->frame : 0;
+    if (turn_k && t->frame != frame)
+        kv_code_queries(t, t->frame = frame);
     const float *kt = load(t, t->k, t0, n, coded_k, s->tile);
     t->j->k->attn_scores(turn_k ? s->qc : s->q, t->rows, turn_k ? t->k->coder.cdim : dim, kt, s->s, KV_BLOCK);
-    softmax(t, a, n, turn_k ? s->bias : s->no_bias, coded_v);
+    softmax(t, a, n, turn_k ? s->bias : s->no_bias, turn_v);
     const float *v = load(t, t->v, t0, n, coded_v, s->tile);
     t->j->k->attn_values(s->s, KV_BLOCK, t->rows, n, v, turn_v ? t->v->coder.cdim : dim, turn_v ? a->oc : a->o);
 }
 
 static void attend_range(tile *t, const acc *a, uint32_t range) {
-    uint32_t lo = max_u32(range * KV_RANGE, first_seen(t->j->layer, t->pos) & ~(uint32_t)(KV_BLOCK - 1));
-    uint32_t hi = min_u32((range + 1) * KV_RANGE, t->pos + t->n);
-    acc_reset(t->j->c, a, t->rows);
+    const kv_layer *l = t->j->layer;
+    const bool in_codes = kv_in_codes(t);
+    uint32_t lo = max_u32(range * KV_RANGE, kv_first_seen(l, t->pos) & ~(uint32_t)(KV_BLOCK - 1));
+    uint32_t hi = min_u32((range + 1) * KV_RANGE, t->pos + t->n), coded = kv_encoded(l, t->pos + 1);
+    acc_reset(t, a, true, !in_codes);
+    if (in_codes)
+        kv_attend_codes(t, a, range);
     for (uint32_t t0 = lo; t0 < hi; t0 += KV_BLOCK) {
-        attend_pass(t, a, t0, true);
-        attend_pass(t, a, t0, false);
+        if (!in_codes)
+            attend_pass(t, a, t0, true);
+        if (t0 < l->sinks || t0 + KV_BLOCK > coded)
+            attend_pass(t, a, t0, false);
     }
 }
 
@@ -235,6 +231,7 @@ static void tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, u
     t->group = c->n_head / c->n_kv_head;
     t->rows = n * t->group;
     t->frame = UINT32_MAX;
+    memset(t->coded, 0xff, sizeof t->coded);
 }
 
 /* Scaled queries. */
@@ -278,8 +275,8 @@ static void attend_tiles(const kv_job *j, uint32_t n_tok) {
         tile_init(&t, j, i % c->n_kv_head, first, min_u32(n_tok, j->n - first));
         tile_queries(&t);
         acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
-        acc_reset(c, &total, t.rows);
-        for (uint32_t r = first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
+        acc_reset(&t, &total, true, true);
+        for (uint32_t r = kv_first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
             attend_range(&t, &part, r);
             acc_merge(&t, &total, &part);
         }
@@ -290,7 +287,7 @@ static void attend_tiles(const kv_job *j, uint32_t n_tok) {
 /* Decode: one token, items are ranges; then each head's parts are merged. */
 static void attend_ranges(const kv_job *j) {
     const kv_cache *c = j->c;
-    uint32_t first = first_seen(j->layer, j->pos) / KV_RANGE, n_range = j->pos / KV_RANGE + 1 - first;
+    uint32_t first = kv_first_seen(j->layer, j->pos) / KV_RANGE, n_range = j->pos / KV_RANGE + 1 - first;
     size_t floats = kv_acc_floats(c, c->n_head / c->n_kv_head);
 #pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < n_range * c->n_kv_head; i++) {
@@ -305,7 +302,7 @@ static void attend_ranges(const kv_job *j) {
         tile t;
         tile_init(&t, j, head, 0, 1);
         acc total = acc_at(c, t.s->total, t.rows);
-        acc_reset(c, &total, t.rows);
+        acc_reset(&t, &total, true, true);
         for (uint32_t r = 0; r < n_range; r++) {
             acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
             acc_merge(&t, &total, &part);

@@ -124,46 +124,64 @@ static void grab_layer(kv_layer *l, bool *bad) {
     l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
 }
 
-/* Rows of a query tile: as many tokens as fit into KV_ROWS, but one at least. */
-static size_t tile_rows(const kv_cache *c) {
-    return max_u32(KV_ROWS, c->n_head / c->n_kv_head);
+/* Hand out the pieces of one thread's working memory from `base`; returns their bytes. base NULL: only count. */
+static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
+    const size_t rows = c->rows, q = rows * c->dim, coded = rows * c->cdim, blocks_of_range = KV_RANGE / KV_BLOCK;
+    const size_t codes = c->code_slots * rows, tile = c->code_slots ? blocks_of_range * rt_code_tile(c->cdim) : 0;
+    const size_t range = c->code_slots ? KV_RANGE : 0, f = sizeof(float);
+    size_t work = 0, at = 0;
+    for (size_t i = 0; i < n_lanes(c); i++)
+        work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
+    const struct {
+        void *p;
+        size_t bytes;
+    } parts[] = {
+        {&s->tile, KV_BLOCK * c->cdim * f},
+        {&s->x, KV_BLOCK * c->dim * f},
+        {&s->q, q * f},
+        {&s->qf, q * f},
+        {&s->qc, coded * f},
+        {&s->bias, rows * f},
+        {&s->no_bias, rows * f},
+        {&s->s, rows * KV_BLOCK * f},
+        {&s->total, kv_acc_floats(c, rows) * f},
+        {&s->part, kv_acc_floats(c, rows) * f},
+        {&s->work, work},
+        {&s->ktile, tile},
+        {&s->vtile, tile},
+        {&s->levels, c->cdim * KV_BLOCK},
+        {&s->kgain, range * f},
+        {&s->vgain, range * f},
+        {&s->wgain, range * f},
+        {&s->code, codes * rt_code_row(c->cdim)},
+        {&s->p, 16 * 2 * range},
+        {&s->cscale, codes * f},
+        {&s->cbias, codes * f},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base)
+            memcpy(parts[i].p, &(char *){base + at}, sizeof base);
+        at += (parts[i].bytes + 63) / 64 * 64 + 64; /* whole cache lines, and one that keeps strides from being powers of two */
+    }
+    return at;
 }
 
 static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
-    size_t rows = tile_rows(c), tile = (size_t)KV_BLOCK * c->cdim, work = 0;
+    const uint32_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
+    c->rows = max_u32(KV_ROWS, group); /* as many tokens as fit into KV_ROWS, but one at least */
     for (size_t i = 0; i < n_lanes(c); i++)
-        work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
-    work = (work + 63) / 64 * 16; /* floats */
-    size_t sizes[] = {tile,
-                      (size_t)KV_BLOCK * c->dim,
-                      rows * c->dim,
-                      rows * c->dim,
-                      rows * c->cdim,
-                      rows,
-                      rows,
-                      rows * KV_BLOCK,
-                      kv_acc_floats(c, rows),
-                      kv_acc_floats(c, rows),
-                      work};
-    enum { PARTS = sizeof sizes / sizeof *sizes };
-    size_t sum = 0;
-    for (int i = 0; i < PARTS; i++)
-        sum += sizes[i] = (sizes[i] + 31) / 16 * 16;
-    size_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
+        if (c->lanes[i].coder.ops->levels)
+            c->code_slots = c->frame ? min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2) : 1;
+    const size_t bytes = lay_out_scratch(c, &(kv_scratch){0}, NULL);
     c->scratch = grab((size_t)n_threads, sizeof *c->scratch, bad);
-    c->scratch_mem = grab((size_t)n_threads, sum * sizeof(float), bad);
+    c->scratch_mem = grab(1, (size_t)n_threads * bytes + 63, bad);
     c->parts = grab(c->n_kv_head * ranges, kv_acc_floats(c, group) * sizeof(float), bad);
     if (*bad)
         return;
     c->n_threads = n_threads;
-    for (int t = 0; t < n_threads; t++) {
-        kv_scratch *s = &c->scratch[t];
-        float **fields[] = {&s->tile, &s->x, &s->q, &s->qf, &s->qc, &s->bias, &s->no_bias, &s->s, &s->total, &s->part};
-        float *at = c->scratch_mem + (size_t)t * sum;
-        for (int i = 0; i < PARTS - 1; at += sizes[i++])
-            *fields[i] = at;
-        s->work = at;
-    }
+    char *base = (char *)(((uintptr_t)c->scratch_mem + 63) / 64 * 64);
+    for (int t = 0; t < n_threads; t++)
+        lay_out_scratch(c, &c->scratch[t], base + (size_t)t * bytes);
 }
 
 /* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */

@@ -17,7 +17,7 @@
 
 enum {
     KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
-    KV_ROWS = 128,  /* most query rows (tokens x heads of a group) that share a decoded tile */
+    KV_ROWS = 256,  /* most query rows (tokens x heads of a group) that share a decoded tile */
 };
 
 static inline uint32_t max_u32(uint32_t a, uint32_t b) {
@@ -60,6 +60,12 @@ typedef struct kv_scratch {
     float *s;              /* (rows, 64) */
     float *total, *part;   /* running softmaxes, kv_acc_floats each */
     void *work;            /* of the coders */
+    /* Attention in codes, a range at a time (attention_codes.c) */
+    uint8_t *ktile, *vtile;       /* of all its blocks */
+    int8_t *levels;               /* of a block */
+    float *kgain, *vgain, *wgain; /* (KV_RANGE) gains of keys and values; of values, scaled for an interval */
+    uint8_t *code, *p;            /* (code_slots, rows) codes of queries, by frame; (16) of weights */
+    float *cscale, *cbias;        /* (code_slots, rows) */
 } kv_scratch;
 
 struct kv_cache {
@@ -75,8 +81,10 @@ struct kv_cache {
     uint8_t *passing;
     size_t passing_bytes;
     int n_threads;
+    uint32_t rows;       /* most of a query tile */
+    uint32_t code_slots; /* frames that can meet in a range */
     kv_scratch *scratch; /* (n_threads) */
-    float *scratch_mem;
+    void *scratch_mem;
     float *parts; /* decode: (n_kv_head, n_range) softmaxes of the rows of one token */
 };
 

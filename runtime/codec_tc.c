@@ -19,12 +19,12 @@
 typedef struct tc_state {
     const prof_tc *p;
     trellis_book book;
-    size_t words;           /* of planes per block */
-    float *forward;         /* (dim, cdim): z = y . forward */
-    float *synth;           /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim) */
-    float *inv_sigma;       /* (cdim) 0 beyond the coded ones */
-    float *scale;           /* (book.n) of a level: sigma times the step of its table */
-    float *inverse;         /* (book.n) and */
+    size_t words;     /* of planes per block */
+    float *forward;   /* (dim, cdim): z = y . forward */
+    float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim); times scale */
+    float *inv_sigma; /* (cdim) 0 beyond the coded ones */
+    float *scale;     /* (book.n) of a level: sigma times the step of its table */
+    float *inverse;   /* (book.n) and */
     trellis_weight *weight; /* (book.n) of the search */
     float gain[256];        /* trellis_gain */
 } tc_state;
@@ -150,14 +150,12 @@ static void fill_book(tc_state *s) {
     s->book.weight = s->weight;
 }
 
+/* The scale of a level goes here, so that a decoded tile is nothing but gains times levels. */
 static void fill_synth(const kv_coder *c, tc_state *s) {
-    size_t dim = c->dim, n = s->book.n;
-    if (c->side == KV_SIDE_V)
-        memcpy(s->synth, s->p->basis, n * dim * sizeof *s->synth);
-    else
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < dim; j++)
-                s->synth[j * c->cdim + i] = s->p->basis[i * dim + j];
+    size_t dim = c->dim;
+    for (size_t i = 0; i < s->book.n; i++)
+        for (size_t j = 0; j < dim; j++)
+            s->synth[c->side == KV_SIDE_V ? i * dim + j : j * c->cdim + i] = s->scale[i] * s->p->basis[i * dim + j];
 }
 
 /* What encode works on, in the cache's scratch memory. */
@@ -248,18 +246,24 @@ static void tc_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
     memset((uint8_t *)(planes + s->words) + slot, 0, KV_BLOCK - slot);
 }
 
-static const float *tc_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
+static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *block, int8_t *levels, float *gain) {
     const tc_state *s = c->state;
     const uint64_t *planes = (const uint64_t *)block;
-    float gain[KV_BLOCK];
+    k->tc_levels(&s->book, planes, levels);
+    memset(levels + s->book.n * KV_BLOCK, 0, (c->cdim - s->book.n) * KV_BLOCK);
     for (int t = 0; t < KV_BLOCK; t++)
         gain[t] = s->gain[((const uint8_t *)(planes + s->words))[t]];
-    if (c->side == KV_SIDE_V) {
-        k->tc_rows(&s->book, planes, gain, n, tile, c->cdim);
-        return tile;
-    }
-    k->tc_cols(&s->book, planes, gain, tile);
-    memset(tile + s->book.n * KV_BLOCK, 0, (c->cdim - s->book.n) * KV_BLOCK * sizeof(float));
+}
+
+/* For lanes beside one of another codec; two of tc go through tc_levels. */
+static const float *tc_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
+    int8_t levels[PROF_MAX_DIM * KV_BLOCK];
+    float gain[KV_BLOCK];
+    tc_levels(c, k, block, levels, gain);
+    const size_t across = c->side == KV_SIDE_K ? KV_BLOCK : 1, down = c->side == KV_SIDE_K ? 1 : c->cdim;
+    for (size_t i = 0; i < c->cdim; i++)
+        for (size_t t = 0; t < n; t++)
+            tile[i * across + t * down] = gain[t] * (float)levels[i * KV_BLOCK + t];
     return tile;
 }
 
@@ -283,5 +287,6 @@ const kv_codec kv_codec_tc = {.framed = true,
                               .encode = tc_encode,
                               .clear = tc_clear,
                               .decode = tc_decode,
+                              .levels = tc_levels,
                               .query = tc_query,
                               .output = tc_output};

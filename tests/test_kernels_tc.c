@@ -15,7 +15,7 @@
     for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)                                                            \
         if ((k = rt_kernels_for(level)))
 
-enum { MAX_N = 512, GROUP = TRELLIS_GROUP, LDZ = MAX_N + 3, LDV = MAX_N + 16 };
+enum { MAX_N = 512, GROUP = TRELLIS_GROUP, LDZ = MAX_N + 3 };
 
 static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
     if (memcmp(a, b, bytes))
@@ -134,24 +134,16 @@ static void random_planes(uint64_t *planes, size_t n, uint64_t seed) {
         planes[i] = (uint64_t)(rnd(&seed) * 0x1p53) ^ (uint64_t)(rnd(&seed) * 0x1p53) << 11;
 }
 
-static void random_gains(float gain[GROUP], uint64_t seed) {
-    for (int t = 0; t < GROUP; t++)
-        gain[t] = trellis_gain((uint8_t)(t % 7 == 3 ? 0 : 256 * rnd(&seed)));
-}
-
-/* Keys and values of the scalar kernels are what the header says, read off the planes bit by bit. */
+/* Levels of the scalar kernel are what the header says, read off the planes bit by bit. */
 static void kernels_tc_scalar_decodes_by_the_book(void **state) {
     (void)state;
-    enum { N = 23, LD = 25 };
+    enum { N = 23 };
     uint64_t planes[N * 6];
-    float gain[GROUP], kt[N * GROUP], v[GROUP * LD];
+    int8_t levels[N * GROUP];
     random_planes(planes, N * 6, 3);
-    random_gains(gain, 4);
-    const rt_kernels *ref = rt_kernels_for(RT_CPU_SCALAR);
     for (int widths = 1; widths <= N_WIDTHS; widths++) {
         book *bk = book_make(N, widths);
-        ref->tc_cols(&bk->b, planes, gain, kt);
-        ref->tc_rows(&bk->b, planes, gain, GROUP, v, LD);
+        rt_kernels_for(RT_CPU_SCALAR)->tc_levels(&bk->b, planes, levels);
         for (int t = 0; t < GROUP; t++) {
             const uint64_t *p = planes;
             unsigned path = 0;
@@ -160,46 +152,35 @@ static void kernels_tc_scalar_decodes_by_the_book(void **state) {
                 for (int j = 0; j < bk->bits[i]; j++)
                     code |= (unsigned)(p[j] >> t & 1) << j;
                 path = path << 1 | (code & 1);
-                float want = gain[t] * (bk->scale[i] * bk->levels[(8 << bk->bits[i]) - 16 + (int)(code / 2 * 16 + path % 16)]);
-                assert_true(kt[i * GROUP + t] == want && v[t * LD + i] == want);
+                int want = bk->levels[(8 << bk->bits[i]) - 16 + (int)(code / 2 * 16 + path % 16)];
+                assert_int_equal(levels[i * GROUP + t], want);
             }
-            assert_true(v[t * LD + N] == 0 && v[t * LD + N + 1] == 0);
         }
         free(bk);
     }
 }
 
-static void kernels_tc_cols_and_rows(void **state) {
-    (void)state;
-    const size_t kt_bytes = (MAX_N + 1) * GROUP * sizeof(float), v_bytes = (GROUP + 1) * LDV * sizeof(float);
-    float gain[GROUP], *a = malloc(v_bytes), *b = malloc(v_bytes);
-    uint64_t *planes = malloc(MAX_N * 6 * sizeof *planes);
-    random_planes(planes, MAX_N * 6, 5);
-    random_gains(gain, 6);
-    EACH_LEVEL(k, ref)
+static void check_levels(const rt_kernels *k, const rt_kernels *ref, const uint64_t *planes) {
+    static int8_t a[(MAX_N + 1) * GROUP], b[(MAX_N + 1) * GROUP];
     for (size_t i = 0; i <= N_CODED; i++)
         for (int widths = 1; widths <= N_WIDTHS; widths++) {
             size_t n = i < N_CODED ? coded[i] : MAX_N;
             book *bk = book_make(n, widths);
-            memset(a, 1, kt_bytes);
-            memset(b, 1, kt_bytes);
-            ref->tc_cols(&bk->b, planes, gain, a);
-            k->tc_cols(&bk->b, planes, gain, b);
-            same(a, b, (n + 1) * GROUP * sizeof *a, k, "tc_cols", n, (size_t)widths);
-            for (size_t tok = i + (size_t)widths; tok <= GROUP; tok += 1 + 11 * (size_t)(widths < FALLING))
-                for (size_t ldv = n; ldv <= n + 16; ldv += tok % 3 ? 16 : 5) {
-                    size_t used = (tok * ldv + GROUP) * sizeof *a; /* and some beyond that nobody may touch */
-                    memset(a, 1, used);
-                    memset(b, 1, used);
-                    ref->tc_rows(&bk->b, planes, gain, tok, a, ldv);
-                    k->tc_rows(&bk->b, planes, gain, tok, b, ldv);
-                    same(a, b, used, k, "tc_rows", tok, ldv);
-                }
+            memset(a, 1, sizeof a);
+            memset(b, 1, sizeof b);
+            ref->tc_levels(&bk->b, planes, a);
+            k->tc_levels(&bk->b, planes, b);
+            same(a, b, (n + 1) * GROUP, k, "tc_levels", n, (size_t)widths);
             free(bk);
         }
+}
+
+static void kernels_tc_levels(void **state) {
+    (void)state;
+    uint64_t *planes = malloc(MAX_N * 6 * sizeof *planes);
+    random_planes(planes, MAX_N * 6, 5);
+    EACH_LEVEL(k, ref) check_levels(k, ref, planes);
     free(planes);
-    free(a);
-    free(b);
 }
 
 int main(void) {
@@ -207,7 +188,7 @@ int main(void) {
         cmocka_unit_test(kernels_tc_search_of_all_widths),
         cmocka_unit_test(kernels_tc_search_of_any_number_of_vectors),
         cmocka_unit_test(kernels_tc_scalar_decodes_by_the_book),
-        cmocka_unit_test(kernels_tc_cols_and_rows),
+        cmocka_unit_test(kernels_tc_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

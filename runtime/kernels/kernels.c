@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-enum { ROOMS = 4 };
+enum { ROOMS = 5 };
 
 /* Written once under pthread_once, constant from then on. */
 static rt_kernels tables[RT_CPU_COUNT];
@@ -14,14 +14,14 @@ static const struct {
     rt_cpu below;
     void (*fill[ROOMS])(rt_kernels *);
 } levels[RT_CPU_COUNT] = {
-    [RT_CPU_SCALAR] = {RT_CPU_SCALAR, {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar}},
+    [RT_CPU_SCALAR] = {RT_CPU_SCALAR, {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar, rt_code_scalar}},
 #if defined(__x86_64__)
-    [RT_CPU_AVX2] = {RT_CPU_SCALAR, {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2}},
-    [RT_CPU_AVX512] = {RT_CPU_AVX2, {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512}},
-    [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni}},
-    [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx}},
+    [RT_CPU_AVX2] = {RT_CPU_SCALAR, {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2, rt_code_avx2}},
+    [RT_CPU_AVX512] = {RT_CPU_AVX2, {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512, NULL}},
+    [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni, NULL, NULL, rt_tc_avx512vnni, rt_code_avx512vnni}},
+    [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, rt_code_amx}},
 #elif defined(__aarch64__)
-    [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, NULL}},
+    [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, NULL, NULL}},
 #endif
 };
 

@@ -1,5 +1,5 @@
-/* The table of kernels: one file per instruction set and room (mat_*.c, vec_*.c, attn_*.c, tc_*.c), filled scalar first, each
- * set overriding what it has.
+/* The table of kernels: one file per instruction set and room (mat_*.c, vec_*.c, attn_*.c, tc_*.c, code_*.c), filled scalar
+ * first, each set overriding what it has.
  *
  * The scalar kernels define the answer, bit for bit: every sum runs in a stated order with fused multiply-adds (fmaf), vector
  * lanes run over independent outputs, and integer parts are exact. So a result depends neither on the instruction set, nor on
@@ -21,7 +21,20 @@ enum {
     RT_TOK_GROUP = 16,   /* tokens whose quantised activations lie interleaved */
     RT_MAT_FORMATS = 11, /* packed formats: rows of mat_internal.h */
     RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
+    RT_CODE_SPAN = 512,  /* tokens that attention in codes takes at once */
+    /* Largest codes: with levels of 8 bits and 512 coordinates or tokens, sums stay within 31 bits and a sign, and both bytes
+     * of a query's code are signed. */
+    RT_CODE_QUERY = 127 * 256,
+    RT_CODE_WEIGHT = 32767,
 };
+
+/* Bytes of a tile of 64 tokens; of the codes of one query row (which may also hold their sum). */
+static inline size_t rt_code_tile(size_t cdim) {
+    return (cdim + 63) / 64 * 64 * 128;
+}
+static inline size_t rt_code_row(size_t cdim) {
+    return (cdim + 63) / 64 * 128 + 64;
+}
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
 struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
@@ -46,9 +59,10 @@ typedef struct rt_kernels {
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps). The sum of squares: 16 partial fma chains (lane = i mod 16), then added
      * pairwise 8+8, 4+4, 2+2, 1+1. out may be x. */
     void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *out);
-    void (*add)(float *x, const float *y, size_t n);          /* x += y */
-    void (*silu_mul)(float *gate, const float *up, size_t n); /* gate = gate / (1 + exp(-gate)) * up */
-    void (*gelu_mul)(float *gate, const float *up, size_t n); /* gate = gelu_tanh(gate) * up */
+    void (*add)(float *x, const float *y, size_t n);                       /* x += y */
+    void (*blend)(float *x, float fx, const float *y, float fy, size_t n); /* x = fma(y, fy, x * fx) */
+    void (*silu_mul)(float *gate, const float *up, size_t n);              /* gate = gate / (1 + exp(-gate)) * up */
+    void (*gelu_mul)(float *gate, const float *up, size_t n);              /* gate = gelu_tanh(gate) * up */
     /* Rotate head vectors in place: x (n_head, head_dim); cos, sin: (n_rot/2) of this position. neox: pairs (i, i + n_rot/2),
      * else adjacent pairs (2i, 2i+1). Dimensions from n_rot on are left alone. */
     void (*rope)(float *x, size_t n_head, size_t head_dim, size_t n_rot, const float *cos, const float *sin, bool neox);
@@ -72,12 +86,35 @@ typedef struct rt_kernels {
     void (*q4_cols)(const uint8_t *q, const float *d, size_t rows, float *out);
     void (*q4_runs)(const uint8_t *q, const float *d, size_t runs, float *out);
 
-    /* ---- tc_*.c: the transform codec, libfmt/trellis.h ----
-     * cols, rows: the tile of a block, kt (n, 64) or v (n_tok, ldv) with columns from n on set to zero;
-     * planes: bits[i] words of 64 tokens per dimension, lowest bit first; gain (64). */
+    /* ---- tc_*.c: the transform codec, libfmt/trellis.h ---- */
     trellis_search_fn *tc_search;
-    void (*tc_cols)(const trellis_book *b, const uint64_t *planes, const float *gain, float *kt);
-    void (*tc_rows)(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv);
+    /* levels (n, 64) of a block; planes: bits[i] words of 64 tokens per dimension, lowest bit first. */
+    void (*tc_levels)(const trellis_book *b, const uint64_t *planes, int8_t *levels);
+
+    /* ---- code_*.c: attention of tokens whose coordinates are a gain times int8 levels ----
+     * Queries and weights are rounded to 16 bits and products are summed in integers, exactly, so that their order does not
+     * matter. Up to RT_CODE_SPAN tokens at a time, in tiles of 64 that start at multiples of 64; cdim coordinates, a multiple
+     * of 16. How tiles, codes of queries and weights lie in memory is the instruction set's own business; sizes below.
+     *
+     * levels (cdim, 64) of 64 tokens -> a tile, rt_code_tile(cdim) bytes, for code_scores or for code_values. */
+    void (*code_keys)(const int8_t *levels, size_t cdim, void *tile);
+    void (*code_vals)(const int8_t *levels, size_t cdim, void *tile);
+    /* w (cdim) -> codes c[i] = rint(w[i] * (RT_CODE_QUERY / amax)), rt_code_row(cdim) bytes. Returns the scale
+     * amax / RT_CODE_QUERY; amax < 2^-100: all 0, scale 0; NaN or Inf anywhere: scale NaN. */
+    float (*code_query)(const float *w, size_t cdim, void *code);
+    /* s[r * RT_CODE_SPAN + t] = fma((float)(sum of c * level), scale[r] * gain[t], bias[r]) for n_tile tiles, one after the
+     * other; codes of n_q rows lie rt_code_row(cdim) bytes apart. */
+    void (*code_scores)(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
+                        const float *bias, const float *gain, float *s);
+    /* One row of scores, in bits: e[t] = 2^(s[t] - top) for from <= t < to (from < to <= RT_CODE_SPAN), else 0; weights
+     * p[t] = rint(e[t] * gain[t]), which must be at most RT_CODE_WEIGHT; p: 2 * RT_CODE_SPAN bytes, written for the tiles that
+     * from .. to-1 touch; the other scores of these become -INFINITY. Returns the sum of e (16 partial sums as in rms_norm),
+     * *top their greatest score. 2^x by a polynomial, rel. error < 3e-6, and 0 below 2^-100. */
+    float (*code_weights)(float *s, size_t from, size_t to, const float *gain, void *p, float *top);
+    /* o[r * cdim + i] = scale[r] * (float)(sum of p * level) over tiles first .. last-1, p of n_q rows 2 * RT_CODE_SPAN bytes
+     * apart. */
+    void (*code_values)(const void *p, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
+                        const float *scale, float *o);
 } rt_kernels;
 
 /* Each fills or overrides its rows; the table for a level begins with those of the levels below. */
@@ -99,6 +136,11 @@ void rt_attn_neon(rt_kernels *k);
 void rt_tc_scalar(rt_kernels *k);
 void rt_tc_avx2(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
+void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
+void rt_code_scalar(rt_kernels *k);
+void rt_code_avx2(rt_kernels *k);
+void rt_code_avx512vnni(rt_kernels *k);
+void rt_code_amx(rt_kernels *k);
 
 /* The table of a level; built once (thread-safe), lives forever. NULL where the machine cannot run the level. */
 const rt_kernels *rt_kernels_for(rt_cpu level);

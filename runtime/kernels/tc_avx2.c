@@ -134,79 +134,18 @@ INLINE __m256i decode_levels(const unsigned bits, const int8_t *table, const uin
     return row[0];
 }
 
-INLINE void decode_dim(const unsigned bits, const trellis_book *b, size_t i, const uint64_t *planes, __m256i *window,
-                       const float *gain, float *out) {
-    int8_t levels[64];
-    __m256 scale = _mm256_set1_ps(b->scale[i]);
-    for (int half = 0; half < 2; half++)
-        _mm256_storeu_si256((__m256i *)(levels + 32 * half),
-                            decode_levels(bits, b->levels + trellis_table(bits), planes, half, &window[half]));
-    for (int t = 0; t < 64; t += 8) {
-        __m256i level = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(levels + t)));
-        __m256 z = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(level));
-        _mm256_storeu_ps(out + t, _mm256_mul_ps(_mm256_loadu_ps(gain + t), z));
-    }
-}
-
-INLINE void decode(const trellis_book *b, size_t i, const uint64_t *planes, __m256i *window, const float *gain, float *out) {
-#define DECODE(n) decode_dim(n, b, i, planes, window, gain, out)
-    BY_BITS(b->bits[i], DECODE)
-}
-
-static void tc_cols(const trellis_book *b, const uint64_t *planes, const float *gain, float *kt) {
+static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     __m256i window[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (size_t i = 0; i < b->n; planes += b->bits[i], i++)
-        decode(b, i, planes, window, gain, kt + i * 64);
-}
-
-/* 8 rows of `in` (stride 64) become 8 columns. */
-INLINE void transpose(const float *in, __m256 *out) {
-    __m256 a[8], b[8];
-    for (int i = 0; i < 8; i++)
-        a[i] = _mm256_loadu_ps(in + 64 * i);
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
-        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
-        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
-        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        out[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
-        out[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
-    }
-}
-
-static void tc_rows(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv) {
-    float t[8 * 64];
-    __m256 col[8];
-    __m256i window[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (size_t i = 0; i < ldv; i += 8) {
-        for (size_t d = i; d < i + 8; d++) {
-            if (d < b->n) {
-                decode(b, d, planes, window, gain, t + (d - i) * 64);
-                planes += b->bits[d];
-            } else {
-                for (int j = 0; j < 64; j += 8)
-                    _mm256_storeu_ps(t + (d - i) * 64 + j, _mm256_setzero_ps());
-            }
-        }
-        size_t width = ldv - i < 8 ? ldv - i : 8;
-        const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)width), lanes);
-        for (size_t j = 0; j < n_tok; j += 8) {
-            transpose(t + j, col);
-            for (size_t r = 0; r < 8 && j + r < n_tok; r++)
-                _mm256_maskstore_ps(v + (j + r) * ldv + i, mask, col[r]);
+    for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
+        const int8_t *table = b->levels + trellis_table(b->bits[i]);
+        for (int half = 0; half < 2; half++) {
+#define DECODE(n) v_store(out + 32 * half, decode_levels(n, table, planes, half, &window[half]))
+            BY_BITS(b->bits[i], DECODE)
         }
     }
 }
 
 void rt_tc_avx2(rt_kernels *k) {
     k->tc_search = tc_search;
-    k->tc_cols = tc_cols;
-    k->tc_rows = tc_rows;
+    k->tc_levels = levels;
 }

@@ -115,87 +115,16 @@ INLINE __m512i decode_levels(const unsigned bits, const int8_t *table, const uin
     return row[0];
 }
 
-/* One dimension, `vecs` vectors of 16 tokens. */
-INLINE void decode_dim(const unsigned bits, const trellis_book *b, size_t i, const uint64_t *planes, __m512i *window,
-                       const __m512 *gain, int vecs, float *out) {
-    __m512i levels = decode_levels(bits, b->levels + trellis_table(bits), planes, window);
-    __m512 scale = _mm512_set1_ps(b->scale[i]);
-    __m128i part[4] = {_mm512_castsi512_si128(levels), _mm512_extracti32x4_epi32(levels, 1),
-                       _mm512_extracti32x4_epi32(levels, 2), _mm512_extracti32x4_epi32(levels, 3)};
-    for (int j = 0; j < vecs; j++) {
-        __m512 level = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(part[j]));
-        _mm512_storeu_ps(out + 16 * j, _mm512_mul_ps(gain[j], _mm512_mul_ps(scale, level)));
-    }
-}
-
-INLINE void decode(const trellis_book *b, size_t i, const uint64_t *planes, __m512i *window, const __m512 *gain, int vecs,
-                   float *out) {
-#define DECODE(n) decode_dim(n, b, i, planes, window, gain, vecs, out)
-    BY_BITS(b->bits[i], DECODE)
-}
-
-static void tc_cols(const trellis_book *b, const uint64_t *planes, const float *gain, float *kt) {
-    __m512 g[4];
+static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     __m512i window = _mm512_setzero_si512();
-    for (int j = 0; j < 4; j++)
-        g[j] = _mm512_loadu_ps(gain + 16 * j);
-    for (size_t i = 0; i < b->n; planes += b->bits[i], i++)
-        decode(b, i, planes, &window, g, 4, kt + i * 64);
-}
-
-/* 16 rows of `in` (stride 64) become 16 columns: rows of out (stride ldo), of which `rows` are written under mask m. */
-INLINE void transpose(const float *in, float *out, size_t ldo, size_t rows, __mmask16 m) {
-    __m512 a[16], b[16];
-    for (int i = 0; i < 16; i++)
-        a[i] = _mm512_loadu_ps(in + 64 * i);
-    for (int i = 0; i < 16; i += 2) { /* pairs of rows, then fours, within 128-bit quarters */
-        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int h = 0; h < 2; h++) {
-            __m512d x = _mm512_castps_pd(b[i + h]), y = _mm512_castps_pd(b[i + h + 2]);
-            a[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
-            a[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
-        }
-    for (int i = 0; i < 4; i++) { /* now a[4g + i], quarter x: rows 4g..4g+3 of column 4x + i */
-        __m512 lo = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), hi = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd);
-        __m512 lo2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88), hi2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
-        b[i] = _mm512_shuffle_f32x4(lo, lo2, 0x88);
-        b[8 + i] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);
-        b[4 + i] = _mm512_shuffle_f32x4(hi, hi2, 0x88);
-        b[12 + i] = _mm512_shuffle_f32x4(hi, hi2, 0xdd);
-    }
-    for (size_t i = 0; i < 16; i++)
-        if (i < rows)
-            _mm512_mask_storeu_ps(out + i * ldo, m, b[i]);
-}
-
-static void tc_rows(const trellis_book *b, const uint64_t *planes, const float *gain, size_t n_tok, float *v, size_t ldv) {
-    __m512 g[4];
-    __m512i window = _mm512_setzero_si512();
-    float t[16 * 64];
-    int vecs = (int)((n_tok + 15) / 16);
-    for (int j = 0; j < 4; j++)
-        g[j] = _mm512_loadu_ps(gain + 16 * j);
-    for (size_t i = 0; i < ldv; i += 16) {
-        for (size_t d = i; d < i + 16; d++) {
-            if (d < b->n) {
-                decode(b, d, planes, &window, g, vecs, t + (d - i) * 64);
-                planes += b->bits[d];
-            } else {
-                for (int j = 0; j < vecs; j++)
-                    _mm512_storeu_ps(t + (d - i) * 64 + 16 * j, _mm512_setzero_ps());
-            }
-        }
-        __mmask16 m = (__mmask16)(ldv - i < 16 ? (1u << (ldv - i)) - 1 : 0xffff);
-        for (size_t j = 0; j < n_tok; j += 16)
-            transpose(t + j, v + j * ldv + i, ldv, n_tok - j, m);
+    for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
+        const int8_t *table = b->levels + trellis_table(b->bits[i]);
+#define DECODE(n) _mm512_storeu_si512(out, decode_levels(n, table, planes, &window))
+        BY_BITS(b->bits[i], DECODE)
     }
 }
 
 void rt_tc_avx512(rt_kernels *k) {
     k->tc_search = tc_search;
-    k->tc_cols = tc_cols;
-    k->tc_rows = tc_rows;
+    k->tc_levels = levels;
 }

@@ -73,6 +73,13 @@ static void add(float *x, const float *y, size_t n) {
     }
 }
 
+static void blend(float *x, float fx, const float *y, float fy, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t l = lanes(i, n);
+        v_store(x + i, v_fma(v_load(y + i, l), v_set(fy), v_mul(v_load(x + i, l), v_set(fx))), l);
+    }
+}
+
 /* g / (1 + exp(a)) * up: both activations are this with their own a. */
 static inline v16 gate(v16 g, v16 a, v16 up) {
     return v_mul(v_div(g, v_add(v_set(1.0f), v_exp(a))), up);
@@ -137,6 +144,7 @@ static float max(const float *x, size_t n) {
 void VEC_FILL(rt_kernels *k) {
     k->rms_norm = rms_norm;
     k->add = add;
+    k->blend = blend;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;
     k->rope = rope;

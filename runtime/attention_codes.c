@@ -1,0 +1,150 @@
+/* Attention to encoded tokens straight from their int8 levels, for heads whose K and V codecs have them (kv_codec.levels).
+ *
+ * A range of KV_RANGE positions is one step, without a running maximum: its blocks are decoded once for all query rows at hand;
+ * then 16 rows at a time take their scores against the whole range, weights relative to the greatest of these, and sums of
+ * values. Products are sums of integers, so exact (kernels.h, code_*). What a row reads of the range is an interval; scales
+ * depend on that interval and on the row alone, hence neither on the batch nor on the other rows.
+ * Scores are in bits here (natural ones times log2 e).
+ */
+#include "attention_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ROWS = 16 };
+_Static_assert((int)KV_RANGE == (int)RT_CODE_SPAN && (int)KV_BLOCK == (int)RT_ATTN_TILE &&
+                   (int)ROWS * (int)KV_RANGE <= (int)KV_ROWS * (int)KV_BLOCK,
+               "rows of scores fit into kv_scratch.s");
+
+static const float log2_e = 0x1.715476p0f, ln_2 = 0x1.62e43p-1f;
+
+/* Encoded positions from .. to-1 of the range at base that the query at pos reads; none where from >= to. */
+typedef struct reads {
+    uint32_t from, to; /* relative to base */
+} reads;
+
+static reads reads_of(const kv_layer *l, uint32_t pos, uint32_t base) {
+    uint32_t from = max_u32(max_u32(l->sinks, kv_first_seen(l, pos)), base);
+    return (reads){from - base, min_u32(max_u32(kv_encoded(l, pos + 1), base) - base, KV_RANGE)};
+}
+
+static void *key_tile(const tile *t, uint32_t b) {
+    return t->s->ktile + b * rt_code_tile(t->k->coder.cdim);
+}
+
+static void *value_tile(const tile *t, uint32_t b) {
+    return t->s->vtile + b * rt_code_tile(t->v->coder.cdim);
+}
+
+/* Blocks b0 .. b1-1 of the range at base. */
+static void decode(const tile *t, uint32_t base, uint32_t b0, uint32_t b1) {
+    const kv_scratch *s = t->s;
+    const rt_kernels *k = t->j->k;
+    for (uint32_t b = b0; b < b1; b++) {
+        uint32_t block = base / KV_BLOCK + b;
+        const kv_coder *c = &t->k->coder;
+        c->ops->levels(c, k, kv_body_block(t->j->layer, t->k, block), s->levels, s->kgain + b * KV_BLOCK);
+        k->code_keys(s->levels, c->cdim, key_tile(t, b));
+        c = &t->v->coder;
+        c->ops->levels(c, k, kv_body_block(t->j->layer, t->v, block), s->levels, s->vgain + b * KV_BLOCK);
+        k->code_vals(s->levels, c->cdim, value_tile(t, b));
+    }
+}
+
+static uint32_t frame_of(const tile *t, uint32_t pos) {
+    return t->k->framed ? pos / t->j->c->frame : 0;
+}
+
+/* The codes of all queries for a frame; returns where they are in the scratch memory. */
+static uint32_t code_queries(tile *t, uint32_t frame) {
+    const kv_scratch *s = t->s;
+    const size_t cdim = t->k->coder.cdim;
+    const uint32_t slot = frame % t->j->c->code_slots;
+    if (t->coded[slot] == frame)
+        return slot;
+    kv_code_queries(t, frame);
+    for (uint32_t r = 0; r < t->rows; r++) {
+        size_t at = (size_t)slot * t->j->c->rows + r;
+        s->cscale[at] = log2_e * t->j->k->code_query(s->qc + r * cdim, cdim, s->code + at * rt_code_row(cdim));
+        s->cbias[at] = log2_e * s->bias[r];
+    }
+    t->coded[slot] = frame;
+    return slot;
+}
+
+/* Scores of n rows from r0 on against blocks b0 .. b1-1, run by run of blocks in the same frame. */
+static void score(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
+    const kv_scratch *s = t->s;
+    const size_t cdim = t->k->coder.cdim;
+    for (uint32_t b = b0, e; b < b1; b = e) {
+        uint32_t frame = frame_of(t, base + b * KV_BLOCK), slot = code_queries(t, frame);
+        size_t at = (size_t)slot * t->j->c->rows + r0;
+        for (e = b + 1; e < b1 && frame_of(t, base + e * KV_BLOCK) == frame; e++)
+            ;
+        t->j->k->code_scores(s->code + at * rt_code_row(cdim), n, cdim, key_tile(t, b), e - b, s->cscale + at, s->cbias + at,
+                             s->kgain + b * KV_BLOCK, s->s + b * KV_BLOCK);
+    }
+}
+
+/* Gains of values in an interval, scaled so that no weight exceeds RT_CODE_WEIGHT; returns the unit of weights. */
+static float unit_of(const tile *t, reads in) {
+    const kv_scratch *s = t->s;
+    float top = t->j->k->max(s->vgain + in.from, in.to - in.from), inv = top > 0 ? RT_CODE_WEIGHT / top : 0;
+    for (uint32_t i = in.from & ~(uint32_t)(KV_BLOCK - 1); i < KV_RANGE && i < in.to + KV_BLOCK; i++)
+        s->wgain[i] = i >= in.from && i < in.to ? s->vgain[i] * inv : 0;
+    return top / RT_CODE_WEIGHT;
+}
+
+static float entropy_term(const tile *t, const float *s, uint32_t b0, uint32_t b1, float m) {
+    float each[KV_BLOCK], sum = 0;
+    for (uint32_t b = b0; b < b1; b++) {
+        for (uint32_t i = 0; i < KV_BLOCK; i++)
+            each[i] = s[b * KV_BLOCK + i] * ln_2;
+        sum += kv_deviation(t->j->k, each, KV_BLOCK, m);
+    }
+    return sum;
+}
+
+/* Rows r0 .. r0+n-1, n <= ROWS, against blocks b0 .. b1-1, which are all that they read. */
+static void attend_rows(tile *t, const acc *a, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
+    const kv_scratch *s = t->s;
+    const rt_kernels *k = t->j->k;
+    const size_t p_row = 2 * RT_CODE_SPAN, cdim = t->v->coder.cdim;
+    float scale[ROWS], unit = 0;
+    reads last = {0};
+    score(t, base, r0, n, b0, b1);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t r = r0 + i;
+        reads in = reads_of(t->j->layer, t->pos + r / t->group, base);
+        scale[i] = 0;
+        if (in.from / KV_BLOCK > b0 || in.to <= (b1 - 1) * KV_BLOCK) /* not all tiles will be written */
+            memset(s->p + i * p_row, 0, p_row);
+        if (in.from >= in.to)
+            continue;
+        if (in.from != last.from || in.to != last.to)
+            unit = unit_of(t, in);
+        last = in;
+        scale[i] = unit;
+        float top, *row = s->s + i * KV_RANGE;
+        a->sum[r] = a->body[r] = k->code_weights(row, in.from, in.to, s->wgain, s->p + i * p_row, &top);
+        a->m[r] = top * ln_2;
+        if (t->j->entropy)
+            a->dev[r] = entropy_term(t, row, in.from / KV_BLOCK, (in.to + KV_BLOCK - 1) / KV_BLOCK, a->m[r]);
+    }
+    k->code_values(s->p, n, cdim, s->vtile, b0, b1, scale, a->oc + r0 * cdim);
+}
+
+void kv_attend_codes(tile *t, const acc *a, uint32_t range) {
+    const kv_layer *l = t->j->layer;
+    const uint32_t base = range * KV_RANGE, from = reads_of(l, t->pos, base).from, to = reads_of(l, t->pos + t->n - 1, base).to;
+    if (from >= to)
+        return;
+    decode(t, base, from / KV_BLOCK, (to + KV_BLOCK - 1) / KV_BLOCK);
+    for (uint32_t r0 = 0; r0 < t->rows; r0 += ROWS) {
+        uint32_t n = min_u32(ROWS, t->rows - r0);
+        uint32_t lo = reads_of(l, t->pos + r0 / t->group, base).from,
+                 hi = reads_of(l, t->pos + (r0 + n - 1) / t->group, base).to;
+        if (lo < hi)
+            attend_rows(t, a, base, r0, n, lo / KV_BLOCK, (hi + KV_BLOCK - 1) / KV_BLOCK);
+    }
+}
