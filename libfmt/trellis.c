@@ -37,8 +37,8 @@ static int nearest_gain(double rms) {
     int e;
     double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e); /* rms = m 2^(e-1), 1 <= m < 2 */
     int step = 0;
-    while (step < STEPS && m * m > (double)power[step] * (double)power[step] * (double)power[1])
-        step++; /* m > power[step] 2^(1/16) */
+    for (int i = 0; i < STEPS; i++)
+        step += m * m > (double)power[i] * (double)power[i] * (double)power[1]; /* m > power[i] 2^(1/16) */
     int code = TRELLIS_UNIT + STEPS * (e - 1) + step;
     return code > 255 ? 255 : code;
 }
@@ -52,9 +52,9 @@ void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]) {
     }
 }
 
-/* A dimension's error is expected to be this many steps of its levels, which reach to 127. */
-static float usual(unsigned bits) {
-    return 64.0f / (float)(1u << bits);
+/* Steps of the levels, which reach to 127, that the nearest one is usually away. */
+static double usual(unsigned bits) {
+    return 64.0 / (1u << bits);
 }
 
 static trellis_weight weigh(unsigned factor) {
@@ -65,7 +65,7 @@ static trellis_weight weigh(unsigned factor) {
 void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, trellis_weight *weight) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        double e = (double)scale[i] * (double)usual(bits[i]);
+        double e = (double)scale[i] * usual(bits[i]);
         sum += e * e;
     }
     const double unit = sqrt(sum / (double)(n ? n : 1));

@@ -226,6 +226,17 @@ static void find_paths(const trellis_book *b, const trellis_weight *weight, cons
     }
 }
 
+_Static_assert(TRELLIS_TRIALS == 4, "trials fill a vector of four floats");
+
+/* The trial with the least cost * gain^2. */
+INLINE size_t first_least(const uint16_t *cost, __m128 gain) {
+    __m128 c = _mm_cvtepi32_ps(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)cost)));
+    __m128 err = _mm_mul_ps(c, _mm_mul_ps(gain, gain)), least = _mm_min_ps(err, _mm_movehl_ps(err, err));
+    least = _mm_min_ss(least, _mm_shuffle_ps(least, least, 1));
+    int same = _mm_movemask_ps(_mm_cmpeq_ps(err, _mm_shuffle_ps(least, least, 0)));
+    return (size_t)__builtin_ctz((unsigned)same);
+}
+
 /* Everything about vector j of a group that looks forward. Returns its gain. */
 static uint8_t search_one(const trellis_book *b, const tables *t, bool look_up, const float *z, const uint8_t *trial, group *p,
                           size_t j) {
@@ -233,13 +244,12 @@ static uint8_t search_one(const trellis_book *b, const tables *t, bool look_up, 
     look_ups in;
     trellis_weight coarse[TRELLIS_MAX_DIM];
     const trellis_weight *weight = b->weight;
-    float g[TRELLIS_TRIALS], inv[TRELLIS_TRIALS], *y = p->y[j];
+    float inv[TRELLIS_TRIALS], *y = p->y[j];
     uint16_t cost[TRELLIS_TRIALS], state[TRELLIS_TRIALS];
     size_t best = 0;
-    for (size_t i = 0; i < TRELLIS_TRIALS; i++) {
-        g[i] = trellis_gain(trial[i]);
-        inv[i] = g[i] > 0 ? 1 / g[i] : 0;
-    }
+    const __m128 g =
+        _mm_setr_ps(trellis_gain(trial[0]), trellis_gain(trial[1]), trellis_gain(trial[2]), trellis_gain(trial[3]));
+    _mm_storeu_ps(inv, _mm_and_ps(_mm_cmpgt_ps(g, _mm_setzero_ps()), _mm_div_ps(_mm_set1_ps(1), g)));
     for (size_t i = 0; i < b->n; i++)
         y[i] = z[i] * b->inverse[i];
     memset(y + b->n, 0, PAD * sizeof *y);
@@ -249,9 +259,7 @@ static uint8_t search_one(const trellis_book *b, const tables *t, bool look_up, 
         find_rows(r + i * TRELLIS_TRIALS, t->reach + i * TRELLIS_TRIALS, in.far + i, in.at + i * TRELLIS_TRIALS);
     for (int coarser = 0;; coarser++) {
         find_paths(b, weight, t, r, look_up && !coarser ? &in : NULL, p->taken + slot(j), cost, state);
-        for (size_t i = best = 0; i < TRELLIS_TRIALS; i++)
-            if ((float)cost[i] * (g[i] * g[i]) < (float)cost[best] * (g[best] * g[best]))
-                best = i;
+        best = first_least(cost, g);
         if (cost[best] < TRELLIS_DEAR || !trial[best] || coarser == TRELLIS_COARSEST)
             break;
         trellis_coarsen(b->n, weight, coarse);
@@ -289,7 +297,6 @@ INLINE __m128i codes16(const unsigned bits, const tables *t, const uint8_t *wind
     const __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)window));
     const int16_t *border = t->border + trellis_table(bits);
     __m256i which = _mm256_setzero_si256();
-#pragma GCC unroll 31
     for (unsigned p = 1; p < 1u << (bits - 1); p++)
         which = _mm256_sub_epi16(which, _mm256_cmpgt_epi16(r, i_look_up(border + p * TRELLIS_WINDOWS, w)));
     which = _mm256_or_si256(_mm256_add_epi16(which, which), _mm256_and_si256(w, _mm256_set1_epi16(1)));
