@@ -140,9 +140,20 @@ static double compare(const fixture *f, rt_cpu level, uint32_t batch) {
     return err;
 }
 
+/* f32 rounding; but where K and V of a head are tc, queries and weights have codes of 16 bits. A weight is off by up to 2^-16
+ * of the greatest one; a score by up to half a unit, 2^-16 of the query's largest coordinate, times the key's level and gain,
+ * in every coordinate. Coefficients of the fixture differ in size by 2^5 and keys are not spread as these say, so that the
+ * largest product is some 40, and 32 such errors add up to 4e-3 (6 standard deviations). */
+static double tolerance(const fixture *f) {
+    for (uint32_t i = 0; i < FIX_LAYERS * f->cfg.n_kv_head; i++)
+        if (f->k[i].id == KV_TC && f->v[i].id == KV_TC)
+            return 4e-3;
+    return 3e-5;
+}
+
 static void check(const fixture *f) {
     double err = compare(f, rt_cpu_detect(), 37);
-    if (!(err < 3e-5))
+    if (!(err < tolerance(f)))
         fail_msg("differs by %g (codecs %d %d, window %u, sinks %u, swa %u)", err, f->k[0].id, f->v[0].id, f->cfg.window,
                  f->cfg.sinks, f->swa[0]);
 }
