@@ -6,8 +6,8 @@
 enum { STEPS = 8 /* an octave */ };
 
 /* 2^(i/8) as the nearest float: powers are not rounded alike on every machine. */
-static const float power[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
-                                   0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
+const float trellis_steps[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
+                                    0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
 unsigned trellis_falling(const int8_t *levels) {
     for (unsigned b = 2; b <= TRELLIS_MAX_BITS; b++)
@@ -18,7 +18,7 @@ unsigned trellis_falling(const int8_t *levels) {
 }
 
 float trellis_gain(uint8_t code) {
-    return code ? ldexpf(power[code % STEPS], code / STEPS - TRELLIS_UNIT / STEPS) : 0;
+    return code ? ldexpf(trellis_steps[code % STEPS], code / STEPS - TRELLIS_UNIT / STEPS) : 0;
 }
 
 /* Nearest code on the logarithmic scale; 0 only for what is far below it. */
@@ -28,8 +28,8 @@ static int nearest_gain(double rms) {
     int e;
     double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e); /* rms = m 2^(e-1), 1 <= m < 2 */
     int step = 0;
-    while (step < STEPS && m * m > (double)power[step] * (double)power[step] * (double)power[1])
-        step++; /* m > power[step] 2^(1/16) */
+    while (step < STEPS && m * m > (double)trellis_steps[step] * (double)trellis_steps[step] * (double)trellis_steps[1])
+        step++; /* m > trellis_steps[step] 2^(1/16) */
     int code = TRELLIS_UNIT + STEPS * (e - 1) + step;
     return code > 255 ? 255 : code;
 }
