@@ -9,6 +9,11 @@
 
 /* --- stats.c --- */
 
+/* How gradients were levelled (stats.c): to what power their lengths count, and the sum of squares of these. */
+typedef struct cal_level {
+    double power, square;
+} cal_level;
+
 /* Sums over the tokens of one KV head of one layer. Matrices are (pad, pad), pad = head_dim rounded up to 8, upper triangle
  * only. k is measured from `shift`, a vector close to its mean, because keys with a large bias would lose their variance to
  * rounding otherwise; v is measured from zero. */
@@ -16,9 +21,9 @@ typedef struct cal_head {
     uint64_t n;                /* tokens in the sums */
     double *kk, *vv, *gk, *gv; /* products of keys, values and the levelled gradients of both (stats.c) */
     double *k;                 /* (pad) */
-    double gk2, gv2;           /* squared lengths of the gradients as they were */
-    float *shift;              /* (pad) */
-    float *k_samp, *v_samp;    /* (n_samp, head_dim), evenly spaced over the tokens */
+    cal_level gk_level, gv_level;
+    float *shift;           /* (pad) */
+    float *k_samp, *v_samp; /* (n_samp, head_dim), evenly spaced over the tokens */
     uint32_t n_samp;
 } cal_head;
 

@@ -32,6 +32,7 @@ typedef struct fit {
     float step[PROF_MAX_BITS + 1];
     int8_t stored[TRELLIS_LEVELS]; /* level / step */
     float scale[PROF_MAX_DIM], inverse[PROF_MAX_DIM];
+    trellis_weight weight_of[PROF_MAX_DIM];
     double sum[TRELLIS_LEVELS], weight[TRELLIS_LEVELS];
     uint32_t count[TRELLIS_LEVELS];
     double error; /* squared, of the last round */
@@ -49,10 +50,9 @@ static void store(fit *f) {
         for (size_t i = from; i < to; i++)
             f->stored[i] = (int8_t)fmaxf(-127, fminf(127, rintf(f->level[i] / f->step[b])));
     }
-    for (uint32_t i = 0; i < f->coded; i++) {
+    for (uint32_t i = 0; i < f->coded; i++)
         f->scale[i] = f->sigma[i] * f->step[f->bits[i]];
-        f->inverse[i] = 1 / f->scale[i];
-    }
+    trellis_weigh(f->coded, f->bits, f->scale, f->inverse, f->weight_of);
 }
 
 static double rms(const fit *f, const float *z) {
@@ -91,7 +91,7 @@ static void sort_levels(float *level) {
 }
 
 static void one_round(fit *f, bool gains) {
-    const trellis_book book = {f->coded, f->bits, f->scale, f->inverse, f->stored};
+    const trellis_book book = {f->coded, f->bits, f->scale, f->stored, f->inverse, f->weight_of};
     store(f);
     memset(f->sum, 0, sizeof f->sum);
     memset(f->weight, 0, sizeof f->weight);

@@ -90,18 +90,36 @@ static void add_products(const float *x, uint32_t pad, double *c) {
         }
 }
 
-/* Gradients are heavy-tailed: at full length, a few tokens would be most of the statistics. This power of it counts. */
-static const double LEVEL = 0.75;
+/* Gradients are heavy-tailed: at full length, a few tokens would be most of the statistics. So lengths count to a power p in
+ * 0..1, as high as leaves enough tokens to matter: of n lengths that are log-normal with deviation s, n exp(-(2 p s)^2) make up
+ * a sum of squares, and these shall be at least ENOUGH for each dimension. */
+static const double ENOUGH = 10;
 
-/* Scale the n rows of a block of gradients, (n, pad), to the power LEVEL of their length; sum of their squares before. */
-static double level_rows(float *block, uint32_t n, uint32_t pad) {
+/* p for gradients like these n; a head is to see n_tokens. Zeros (nobody reads the token) do not count. */
+static double level_power(const float *g, size_t stride, uint32_t n, uint32_t dim, uint32_t n_tokens) {
+    double sum = 0, square = 0, seen = 0;
+    for (uint32_t t = 0; t < n; t++) {
+        double length = 0;
+        for (uint32_t i = 0; i < dim; i++)
+            length += (double)g[t * stride + i] * (double)g[t * stride + i];
+        if (length > 0) {
+            const double x = log(length) / 2;
+            sum += x, square += x * x, seen++;
+        }
+    }
+    const double room = log(n_tokens / (ENOUGH * dim)), variance = seen > 0 ? square / seen - sum / seen * (sum / seen) : 0;
+    return room <= 0 ? 0 : variance <= room / 4 ? 1 : sqrt(room / (4 * variance));
+}
+
+/* Scale the n rows of a block of gradients, (n, pad), to power `p` of their length; sum of their squares before. */
+static double level_rows(float *block, uint32_t n, uint32_t pad, double p) {
     double all = 0;
     for (uint32_t t = 0; t < n; t++, block += pad) {
         double square = 0;
         for (uint32_t i = 0; i < pad; i++)
             square += (double)block[i] * (double)block[i];
         all += square;
-        float by = square > 0 ? (float)pow(square, (LEVEL - 1) / 2) : 0;
+        float by = square > 0 ? (float)pow(square, (p - 1) / 2) : 0;
         for (uint32_t i = 0; i < pad; i++)
             block[i] *= by;
     }
@@ -109,9 +127,9 @@ static double level_rows(float *block, uint32_t n, uint32_t pad) {
 }
 
 /* Sum the products of n vectors x[t * stride .. + dim), minus `shift` (or NULL); also their sum into `sum` (or NULL). With
- * `square` they are gradients: they are levelled first, and their squared lengths are summed there. */
+ * `level` they are gradients: they are levelled first, and their squared lengths are summed there. */
 static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim, uint32_t pad, const float *shift, double *c,
-                        double *sum, double *square) {
+                        double *sum, cal_level *level) {
     float block[BLOCK * PROF_MAX_DIM];
     for (uint32_t t0 = 0; t0 < n; t0 += BLOCK) {
         uint32_t m = n - t0 < BLOCK ? n - t0 : BLOCK;
@@ -119,13 +137,22 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
         for (uint32_t t = 0; t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
                 block[t * pad + i] = x[(t0 + t) * stride + i] - (shift ? shift[i] : 0);
-        if (square)
-            *square += level_rows(block, m, pad);
+        if (level)
+            level->square += level_rows(block, m, pad, level->power);
         add_products(block, pad, c);
         for (uint32_t t = 0; sum && t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
                 sum[i] += (double)block[t * pad + i];
     }
+}
+
+/* The first batch of a head decides how its gradients are levelled. */
+static void add_gradients(const float *g, size_t stride, uint32_t n, const cal_shape *sh, bool first, double *c,
+                          cal_level *level) {
+    const uint32_t pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
+    if (first)
+        level->power = level_power(g, stride, n, sh->head_dim, sh->n_tokens);
+    add_vectors(g, stride, n, sh->head_dim, pad, NULL, c, NULL, level);
 }
 
 /* Keep n_samples of n_tokens vectors, evenly spaced: token t goes to slot t * n_samples / n_tokens where that is a new one.
@@ -180,10 +207,10 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
             keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
             break;
         case JOB_DK:
-            add_vectors(b->dk + at, stride, body, dim, s->pad, NULL, h->gk, NULL, &h->gk2);
+            add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_level);
             break;
         default:
-            add_vectors(b->dv + at, stride, body, dim, s->pad, NULL, h->gv, NULL, &h->gv2);
+            add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_level);
         }
     }
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {

@@ -34,13 +34,19 @@ static inline size_t trellis_table(unsigned b) {
     return ((size_t)TRELLIS_STATES << b) - 2 * TRELLIS_STATES;
 }
 
+/* What distances in one dimension cost in the search; each number twice, as vector units load pairs fastest. */
+typedef struct trellis_weight {
+    uint16_t factor[2], limit[2]; /* limit = 65535 / factor */
+} trellis_weight;
+
 /* One head's codebooks. All borrowed. */
 typedef struct trellis_book {
-    size_t n;             /* coded dimensions */
-    const uint8_t *bits;  /* (n) 1..TRELLIS_MAX_BITS */
-    const float *scale;   /* (n) of a level, > 0 */
-    const float *inverse; /* (n) 1 / scale */
-    const int8_t *levels; /* (TRELLIS_LEVELS), those of a window never falling with the code */
+    size_t n;                     /* coded dimensions */
+    const uint8_t *bits;          /* (n) 1..TRELLIS_MAX_BITS */
+    const float *scale;           /* (n) of a level, > 0 */
+    const int8_t *levels;         /* (TRELLIS_LEVELS), those of a window never falling with the code */
+    const float *inverse;         /* (n) and */
+    const trellis_weight *weight; /* (n): trellis_weigh; decoders do without */
 } trellis_book;
 
 /* Bits of the first table whose levels fall within a window, 0: none. levels (TRELLIS_LEVELS). */
@@ -54,9 +60,31 @@ extern const float trellis_steps[8]; /* of an octave: trellis_gain(TRELLIS_UNIT 
  * (0.75 and 2.3 dB) below and above the nearest on the scale. All 0 where it is far below the scale. */
 void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);
 
+/* The search counts in integers of 16 bits: fast, and the same on every machine. A coefficient r and the levels l are in units
+ * of a step of the levels / 2^shift, finer where there are more levels. A distance costs
+ *
+ *     (min(|r - l|, limit) * factor)^2 / 65536   rounded down,   factor proportional to a unit's length
+ *
+ * such that what fitted levels usually miss by, 64 / 2^b steps, costs 16 in the mean over the dimensions. Sums stop at 65535.
+ * Nearest of the levels of a window is the one that has as many levels below it as there are borders below r; a border lies
+ * halfway between two levels, rounded down. A vector that costs TRELLIS_DEAR or more under its best gain (distances may have
+ * been cut at limits) is searched again with factors a quarter as large, TRELLIS_COARSEST times at most. */
+enum {
+    TRELLIS_REACH = 30000, /* r is cut at */
+    TRELLIS_DEAR = 57600,
+    TRELLIS_COARSEST = 6,
+};
+static inline unsigned trellis_shift(unsigned b) {
+    return b > 3 ? b - 3 : 0;
+}
+/* Fill inverse (n), units in a coefficient of 1, and weight (n) of a book from the rest of it. */
+void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, trellis_weight *weight);
+/* A quarter of all factors. out may be `from`. */
+void trellis_coarsen(size_t n, const trellis_weight *from, trellis_weight *out);
+
 /* Best gains and codes of n <= TRELLIS_GROUP vectors by squared error: z (n, ldz), trial (n, TRELLIS_TRIALS) gains to try;
- * gain (n) the best of them (the first of equals), codes[i * TRELLIS_GROUP + t] for vector t and dimension i. z is finite.
- * This one defines the answer; rt_kernels has faster ones with the same bits. */
+ * gain (n) the best of them (the first of equals), codes[i * TRELLIS_GROUP + t] for vector t and dimension i, 0 for t >= n. z
+ * is finite. This one defines the answer; rt_kernels has faster ones with the same bits. */
 typedef void trellis_search_fn(const trellis_book *b, const float *z, size_t ldz, size_t n, const uint8_t *trial, uint8_t *gain,
                                uint8_t *codes);
 trellis_search_fn trellis_search;

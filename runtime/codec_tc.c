@@ -22,9 +22,10 @@ typedef struct tc_state {
     size_t words;     /* of planes per block */
     float *forward;   /* (dim, cdim): z = y . forward */
     float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim); times scale */
-    float *inv_sigma; /* (book.n) */
+    float *inv_sigma; /* (cdim) 0 beyond the coded ones */
     float *scale;     /* (book.n) of a level: sigma times the step of its table */
-    float *inverse;   /* (book.n) 1 / scale */
+    float *inverse;   /* (book.n) and */
+    trellis_weight *weight; /* (book.n) of the search */
 } tc_state;
 
 static void tc_free(kv_coder *c) {
@@ -36,6 +37,7 @@ static void tc_free(kv_coder *c) {
     free(s->inv_sigma);
     free(s->scale);
     free(s->inverse);
+    free(s->weight);
     free(s);
 }
 
@@ -136,12 +138,13 @@ static void fill_book(tc_state *s) {
     for (size_t i = 0; i < s->book.n; i++) {
         s->inv_sigma[i] = 1 / s->p->sigma[i];
         s->scale[i] = s->p->sigma[i] * s->p->step[s->p->bits[i]];
-        s->inverse[i] = 1 / s->scale[i];
     }
+    trellis_weigh(s->book.n, s->p->bits, s->scale, s->inverse, s->weight);
     s->book.bits = s->p->bits;
     s->book.levels = s->p->levels;
     s->book.scale = s->scale;
     s->book.inverse = s->inverse;
+    s->book.weight = s->weight;
 }
 
 /* The scale of a level goes here, so that a decoded tile is nothing but gains times levels. */
@@ -184,10 +187,11 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     size_t matrix = (size_t)c->dim * c->cdim;
     s->forward = calloc(matrix + 1, sizeof(float));
     s->synth = calloc(matrix + 1, sizeof(float));
-    s->inv_sigma = calloc(s->book.n + 1, sizeof(float));
+    s->inv_sigma = calloc((size_t)c->cdim + 1, sizeof(float));
     s->scale = calloc(s->book.n + 1, sizeof(float));
     s->inverse = calloc(s->book.n + 1, sizeof(float));
-    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse)
+    s->weight = calloc(s->book.n + 1, sizeof *s->weight);
+    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse || !s->weight)
         return kv_fail(err, KV_ENOMEM, "no memory for a transform of %u dimensions", c->dim);
     st = fill_forward(c, s, err);
     if (st)
@@ -200,13 +204,15 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     return KV_OK;
 }
 
-/* Root mean square of one token's coefficients in units of sigma. Four partial sums in double: the same everywhere. */
+/* Root mean square of one token's coefficients in units of sigma; z and inv_sigma have zeros up to a multiple of 16. Four
+ * partial sums in double: the same everywhere. */
 static double rms(const tc_state *s, const float *z) {
     double sum[4] = {0};
-    for (size_t i = 0; i < s->book.n; i++) {
-        double r = (double)z[i] * s->inv_sigma[i];
-        sum[i % 4] += r * r;
-    }
+    for (size_t i = 0; i < s->book.n; i += 4)
+        for (size_t j = 0; j < 4; j++) {
+            double r = (double)z[i + j] * (double)s->inv_sigma[i + j];
+            sum[j] += r * r;
+        }
     return s->book.n ? sqrt((sum[0] + sum[1] + (sum[2] + sum[3])) / (double)s->book.n) : 0;
 }
 
@@ -224,7 +230,6 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
     k->attn_values(w.y, c->dim, n, c->dim, s->forward, c->cdim, w.z);
     for (uint32_t t = 0; t < n; t++)
         trellis_trials(rms(s, w.z + (size_t)t * c->cdim), w.trial + (size_t)t * TRELLIS_TRIALS);
-    memset(w.codes, 0, s->book.n * KV_BLOCK);
     k->tc_search(&s->book, w.z, c->cdim, n, w.trial, w.gain, w.codes);
     memcpy(gains, w.gain, n);
     for (size_t i = 0; i < s->book.n; planes += s->p->bits[i], i++)

@@ -61,13 +61,13 @@ static void assert_stored(const prof_tc *t) {
 /* Mean squared error of samples z (n, DIM) as the runtime would code them. */
 static double error_of(const prof_tc *t, const float *z, uint32_t n) {
     float scale[DIM], inverse[DIM];
+    trellis_weight weight[DIM];
     uint8_t trial[TRELLIS_TRIALS], gain, codes[DIM * TRELLIS_GROUP];
-    const trellis_book book = {DIM, t->bits, scale, inverse, t->levels};
+    const trellis_book book = {DIM, t->bits, scale, t->levels, inverse, weight};
     double sum = 0;
-    for (uint32_t i = 0; i < DIM; i++) {
+    for (uint32_t i = 0; i < DIM; i++)
         scale[i] = t->sigma[i] * t->step[t->bits[i]];
-        inverse[i] = 1 / scale[i];
-    }
+    trellis_weigh(DIM, t->bits, scale, inverse, weight);
     for (uint32_t s = 0; s < n; s++, z += DIM) {
         double rms = 0;
         unsigned path = 0;

@@ -16,7 +16,7 @@
     for (rt_cpu level = RT_CPU_SCALAR + 1; level < RT_CPU_COUNT; level++)                                                      \
         if (rt_kernels_for(level))
 
-enum { MAX_TOK = 23, MAX_ROWS = 40 };
+enum { MAX_TOK = 35, MAX_ROWS = 100, LDY = 112 };
 
 static void kernels_quantise_within_half_a_step(void **state) {
     (void)state;
@@ -61,7 +61,7 @@ static void kernels_quantise_alike(void **state) {
     }
 }
 
-/* y (n_tok, 64), prefilled so that a kernel that writes beyond its rows is seen. */
+/* y (n_tok, LDY), prefilled so that a kernel that writes beyond its rows is seen. */
 static void product(rt_cpu level, const rt_fmt *f, const rt_mat_tiles *m, const float *x, size_t n_tok, float *y) {
     const rt_kernels *k = rt_kernels_for(level);
     rt_act_block *blocks = calloc(n_tok * (m->cols / 32), sizeof *blocks);
@@ -69,9 +69,9 @@ static void product(rt_cpu level, const rt_fmt *f, const rt_mat_tiles *m, const 
         size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - start < RT_TOK_GROUP ? n_tok - start : RT_TOK_GROUP;
         k->act_quant(x + t * m->cols, m->cols, blocks + start * (m->cols / 32) + t - start, n);
     }
-    for (size_t i = 0; i < n_tok * 64; i++)
+    for (size_t i = 0; i < n_tok * LDY; i++)
         y[i] = -77.0f;
-    k->mat_i8[f->id](m, 0, (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, blocks, n_tok, y, 64);
+    k->mat_i8[f->id](m, 0, (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, blocks, n_tok, y, LDY);
     free(blocks);
 }
 
@@ -102,11 +102,11 @@ static void check_format(const weight_type *w, size_t rows, size_t cols, size_t 
     for (size_t i = 0; i < n_tiles; i++)
         rt_tile_pack(*f, t.data + i * RT_TILE_ROWS * row_bytes, row_bytes, rt_tile_n_rows(&m, i), cols,
                      packed + i * tile_bytes);
-    float want[MAX_TOK * 64], got[MAX_TOK * 64];
+    float want[MAX_TOK * LDY], got[MAX_TOK * LDY];
     product(RT_CPU_SCALAR, f, &m, x, n_tok, want);
     EACH_LEVEL(level) {
         product(level, f, &m, x, n_tok, got);
-        if (memcmp(got, want, n_tok * 64 * sizeof *got) != 0)
+        if (memcmp(got, want, n_tok * LDY * sizeof *got) != 0)
             fail_msg("%s on %s differs for %zu x %zu and %zu tokens", t.type->name, rt_cpu_name(level), rows, cols, n_tok);
     }
     free(packed);
@@ -118,8 +118,10 @@ static void kernels_multiply_alike(void **state) {
     (void)state;
     for (int i = 0; i < N_QUANT_TYPES; i++) {
         size_t step = qtype_get(weight_types[i].type)->block_elems;
-        for (size_t rows = 1; rows <= MAX_ROWS; rows++)
+        for (size_t rows = 1; rows <= MAX_ROWS; rows += rows < 40 ? 1 : 7)
             check_format(&weight_types[i], rows, step * (1 + rows % 3), 1 + rows % 9, -1);
+        for (size_t rows = 15; rows <= MAX_ROWS; rows += 17) /* many tokens: tiles side by side, columns in parts */
+            check_format(&weight_types[i], rows, step * (1 + rows % 13), 16 + rows % 18, -1);
         for (size_t n_tok = 1; n_tok <= MAX_TOK; n_tok++)
             check_format(&weight_types[i], 17, step * 3, n_tok, -1);
     }
@@ -129,23 +131,23 @@ static void kernels_multiply_extremes_alike(void **state) {
     (void)state;
     for (int i = 0; i < N_QUANT_TYPES; i++)
         for (int fill = 0; fill < 256; fill += 15) /* 0x00, 0x0f, 0x1e, ... 0xff; 0x80 on its own: the least byte */
-            check_format(&weight_types[i], 16, 256, 2, fill);
-    check_format(&weight_types[4], 16, 256, 2, 0x80);
+            check_format(&weight_types[i], 16, 256, 18, fill);
+    check_format(&weight_types[4], 16, 256, 18, 0x80);
 }
 
 static void kernels_multiply_f32_alike(void **state) {
     (void)state;
-    enum { COLS = 37, LDX = 41, LDY = 35 };
+    enum { COLS = 37, LDX = 41, STRIDE = 35 };
     float *panel = floats_random(COLS * RT_PANEL_ROWS, 1), *x = floats_random(MAX_TOK * LDX, 2);
-    float *start = floats_random(MAX_TOK * LDY, 3), want[MAX_TOK * LDY], got[MAX_TOK * LDY];
+    float *start = floats_random(MAX_TOK * STRIDE, 3), want[MAX_TOK * STRIDE], got[MAX_TOK * STRIDE];
     for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
         for (size_t n_tok = 1; n_tok <= MAX_TOK; n_tok++)
             EACH_LEVEL(level) {
                 bool first = (n_rows + n_tok) % 2;
                 memcpy(want, start, sizeof want);
                 memcpy(got, start, sizeof got);
-                rt_kernels_for(RT_CPU_SCALAR)->mat_f32(panel, COLS, x, LDX, n_tok, want, LDY, n_rows, first);
-                rt_kernels_for(level)->mat_f32(panel, COLS, x, LDX, n_tok, got, LDY, n_rows, first);
+                rt_kernels_for(RT_CPU_SCALAR)->mat_f32(panel, COLS, x, LDX, n_tok, want, STRIDE, n_rows, first);
+                rt_kernels_for(level)->mat_f32(panel, COLS, x, LDX, n_tok, got, STRIDE, n_rows, first);
                 assert_memory_equal(got, want, sizeof want);
             }
     free(panel);

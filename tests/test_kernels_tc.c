@@ -30,19 +30,20 @@ typedef struct book {
     trellis_book b;
     uint8_t bits[MAX_N];
     float scale[MAX_N], inverse[MAX_N];
+    trellis_weight weight[MAX_N];
     int8_t levels[TRELLIS_LEVELS];
 } book;
 
 static book *book_make(size_t n, int widths) {
     uint64_t seed = n * 16 + (uint64_t)widths;
     book *k = calloc(1, sizeof *k);
-    k->b = (trellis_book){n, k->bits, k->scale, k->inverse, k->levels};
+    k->b = (trellis_book){n, k->bits, k->scale, k->levels, k->inverse, k->weight};
     for (size_t i = 0; i < n; i++) {
         double any = rnd(&seed);
         k->bits[i] = (uint8_t)(widths == FALLING ? 6 - i * 6 / n : widths == MIXED ? 1 + 6 * any : widths);
         k->scale[i] = (float)exp2(-6 - (widths % 2 ? floor(3 * rnd(&seed)) : 2 * rnd(&seed)));
-        k->inverse[i] = 1 / k->scale[i];
     }
+    trellis_weigh(n, k->bits, k->scale, k->inverse, k->weight);
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         k->levels[i] = (int8_t)(rnd(&seed) * 255 - 127);
     fixture_sort_levels(k->levels);

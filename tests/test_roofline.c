@@ -97,8 +97,9 @@ static void probe_finds_limits_at_every_level(void **state) {
         assert_true(p.read > 1e7 && p.read < 1e14);
         assert_true(p.i8 > 1e6 && p.i8 < 1e16);
         assert_true(p.f32 > 1e5 && p.f32 < 1e15);
-        probe best = probe_best(p, (probe){2 * p.read, p.i8 / 2, p.f32});
-        assert_true(best.read == 2 * p.read && best.i8 == p.i8 && best.f32 == p.f32);
+        assert_true(level == RT_CPU_AMX ? p.tiles > p.i8 : p.tiles == 0);
+        probe best = probe_best(p, (probe){2 * p.read, p.i8 / 2, p.f32, 0});
+        assert_true(best.read == 2 * p.read && best.i8 == p.i8 && best.f32 == p.f32 && best.tiles == p.tiles);
     }
 }
 

@@ -134,8 +134,9 @@ done:
 /* ---- shares of the machine ---- */
 
 typedef struct shares {
-    double i8, f32; /* of each peak, while reading a prompt */
-    double prefill; /* of the time that reading takes: what its arithmetic alone would take at these peaks */
+    double i8, f32; /* of each peak of vector instructions, while reading a prompt; above 1 where something faster was used */
+    double tiles;   /* the int8 products of the matrix unit's peak; 0: there is none */
+    double prefill; /* of the time that reading takes: what its arithmetic alone would take at the highest peaks */
     double read;    /* of the bandwidth, while decoding */
 } shares;
 
@@ -144,8 +145,9 @@ static shares shares_of(const options *o, const result *r) {
     const double prefill_s = (double)o->prefill / r->prefill_tps, decode_s = (double)o->decode / r->decode_tps;
     shares s = {.i8 = r->prefill.i8 / prefill_s / p.i8,
                 .f32 = r->prefill.f32 / prefill_s / p.f32,
+                .tiles = p.tiles > 0 ? r->prefill.i8 / prefill_s / p.tiles : 0,
                 .read = (r->decode.weights + r->decode.cache) / decode_s / p.read};
-    s.prefill = s.i8 + s.f32;
+    s.prefill = (p.tiles > p.i8 ? s.tiles : s.i8) + s.f32;
     return s;
 }
 
@@ -162,19 +164,20 @@ static kv_status write_json(json_t *j, size_t flags, kv_err *err) {
 }
 
 static json_t *probe_json(const probe *p) {
-    return json_pack("{s:f, s:f, s:f}", "read_gb_s", p->read * 1e-9, "int8_gmac_s", p->i8 * 1e-9, "f32_gmac_s", p->f32 * 1e-9);
+    return json_pack("{s:f, s:f, s:f, s:f}", "read_gb_s", p->read * 1e-9, "int8_gmac_s", p->i8 * 1e-9, "f32_gmac_s",
+                     p->f32 * 1e-9, "amx_gmac_s", p->tiles * 1e-9);
 }
 
 static json_t *result_json(const options *o, const rt_exec *e, double load_s, const result *r) {
     const shares s = shares_of(o, r);
-    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:s, s:i, s:f}", "depth",
-                     (int)r->depth, "prefill_tps", r->prefill_tps, "prefill_sd", r->prefill_sd, "decode_tps", r->decode_tps,
-                     "decode_sd", r->decode_sd, "kv_bytes", (json_int_t)r->kv_bytes, "prefill_share", s.prefill,
-                     "prefill_int8_share", s.i8, "prefill_f32_share", s.f32, "decode_read_share", s.read, "prefill_int8_gmac",
-                     r->prefill.i8 * 1e-9, "prefill_f32_gmac", r->prefill.f32 * 1e-9, "decode_weight_bytes",
-                     r->decode.weights / (double)o->decode, "decode_cache_bytes", r->decode.cache / (double)o->decode,
-                     "probe_before", probe_json(&r->before), "probe_after", probe_json(&r->after), "cpu",
-                     rt_cpu_name(e->k->level), "threads", e->n_threads, "load_s", load_s);
+    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:s, s:i, s:f}",
+                     "depth", (int)r->depth, "prefill_tps", r->prefill_tps, "prefill_sd", r->prefill_sd, "decode_tps",
+                     r->decode_tps, "decode_sd", r->decode_sd, "kv_bytes", (json_int_t)r->kv_bytes, "prefill_share", s.prefill,
+                     "prefill_int8_share", s.i8, "prefill_f32_share", s.f32, "prefill_amx_share", s.tiles, "decode_read_share",
+                     s.read, "prefill_int8_gmac", r->prefill.i8 * 1e-9, "prefill_f32_gmac", r->prefill.f32 * 1e-9,
+                     "decode_weight_bytes", r->decode.weights / (double)o->decode, "decode_cache_bytes",
+                     r->decode.cache / (double)o->decode, "probe_before", probe_json(&r->before), "probe_after",
+                     probe_json(&r->after), "cpu", rt_cpu_name(e->k->level), "threads", e->n_threads, "load_s", load_s);
 }
 
 static kv_status print_json(const options *o, const rt_exec *e, double load_s, const result *r, size_t n, kv_err *err) {
@@ -191,23 +194,26 @@ static void print_row(const options *o, const result *r, bool first) {
     const shares s = shares_of(o, r);
     char bytes[24];
     if (first)
-        printf("          prefill %-6lld of peak         decode %-6lld      of\n"
-               "   depth  tokens/s         int8  f32    tokens/s    bandwidth  cache\n",
+        printf("          prefill %-6lld    of peak             decode %-6lld     of\n"
+               "   depth  tokens/s          int8    AMX   f32  tokens/s    bandwidth  cache\n",
                (long long)o->prefill, (long long)o->decode);
-    printf("%8u %8.1f ± %-6.1f %3.0f %%%3.0f %% %8.1f ± %-6.1f %3.0f %%  %s\n", r->depth, r->prefill_tps, r->prefill_sd,
-           100 * s.i8, 100 * s.f32, r->decode_tps, r->decode_sd, 100 * s.read, cli_bytes((double)r->kv_bytes, bytes));
+    printf("%8u %8.1f ± %-6.1f %4.0f %% %4.0f %% %3.0f %% %8.1f ± %-6.1f %3.0f %%  %s\n", r->depth, r->prefill_tps,
+           r->prefill_sd, 100 * s.i8, 100 * s.tiles, 100 * s.f32, r->decode_tps, r->decode_sd, 100 * s.read,
+           cli_bytes((double)r->kv_bytes, bytes));
     fflush(stdout);
 }
 
 static void print_probes(const rt_exec *e, double load_s, const result *r, size_t n) {
     printf("\nThe machine (%s, %d threads), before and after each depth; shares are of the better of the two:\n"
-           "   depth      reads GB/s        int8 G/s         f32 G/s of multiply-adds\n",
+           "   depth      reads GB/s        int8 G/s         AMX G/s         f32 G/s of multiply-adds\n",
            rt_cpu_name(e->k->level), e->n_threads);
     for (size_t i = 0; i < n; i++)
-        printf("%8u %7.1f %7.1f  %7.0f %7.0f %7.0f %7.0f\n", r[i].depth, r[i].before.read * 1e-9, r[i].after.read * 1e-9,
-               r[i].before.i8 * 1e-9, r[i].after.i8 * 1e-9, r[i].before.f32 * 1e-9, r[i].after.f32 * 1e-9);
-    printf("Prefill: int8 multiply-adds of the weight matrices, f32 ones of attention. Decode: bytes of weights and encoded "
-           "cache.\nThe model was loaded in %.2f s.\n",
+        printf("%8u %7.1f %7.1f  %7.0f %7.0f %7.0f %7.0f %7.0f %7.0f\n", r[i].depth, r[i].before.read * 1e-9,
+               r[i].after.read * 1e-9, r[i].before.i8 * 1e-9, r[i].after.i8 * 1e-9, r[i].before.tiles * 1e-9,
+               r[i].after.tiles * 1e-9, r[i].before.f32 * 1e-9, r[i].after.f32 * 1e-9);
+    printf("Prefill: int8 multiply-adds of the weight matrices, of the peaks of vector instructions and of the matrix unit (0: "
+           "there is none); f32 ones of\nattention, of the vector peak. Decode: bytes of weights and encoded cache.\nThe model "
+           "was loaded in %.2f s.\n",
            load_s);
 }
 

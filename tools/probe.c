@@ -31,6 +31,7 @@ typedef uint64_t read_fn(const uint8_t *p, size_t n);
 typedef struct loops {
     read_fn *read;
     math_fn *i8, *f32;
+    math_fn *tiles; /* NULL: the level has no matrix unit */
 } loops;
 
 #define KEEP(x) __asm__ volatile("" : "+" REGISTER(x))
@@ -129,7 +130,9 @@ static size_t f32_plain(size_t n) {
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define TARGET_AVX2   __attribute__((target("avx2,fma")))
-#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#define TARGET_VNNI   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define TARGET_AMX    __attribute__((target("amx-tile,amx-int8")))
 
 #define REGISTER     "x"
 #define AVX2_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
@@ -140,11 +143,40 @@ VECTOR_LOOPS(avx2, TARGET_AVX2, 32, __m256i, __m256, _mm256_setzero_si256(), AVX
              _mm256_setzero_ps(), _mm256_set1_ps, AVX2_FMA)
 #undef REGISTER
 
-#define REGISTER           "v"
-#define AVX512_FMA(acc, a) _mm512_fmadd_ps(a, a, acc)
+#define REGISTER              "v"
+#define AVX512_DOT(acc, a, b) _mm512_add_epi16(acc, _mm512_maddubs_epi16(a, b))
+#define AVX512_FMA(acc, a)    _mm512_fmadd_ps(a, a, acc)
 VECTOR_LOOPS(avx512, TARGET_AVX512, 64, __m512i, __m512, _mm512_setzero_si512(), _mm512_loadu_si512, _mm512_add_epi64,
+             AVX512_DOT, _mm512_setzero_ps(), _mm512_set1_ps, AVX512_FMA)
+VECTOR_LOOPS(vnni, TARGET_VNNI, 64, __m512i, __m512, _mm512_setzero_si512(), _mm512_loadu_si512, _mm512_add_epi64,
              _mm512_dpbusd_epi32, _mm512_setzero_ps(), _mm512_set1_ps, AVX512_FMA)
 #undef REGISTER
+
+/* Six sums of 16 x 16 side by side, each of 64 products at a time. */
+TARGET_AMX static size_t tiles_amx(size_t n) {
+    enum { SUMS = 6, ROWS = 16, BYTES = 64 };
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } c = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        c.row_bytes[i] = BYTES;
+        c.rows[i] = ROWS;
+    }
+    __asm__ volatile("" ::"r"(&c) : "memory"); /* gcc 12 thinks that only the first eight bytes of it are read */
+    _tile_loadconfig(&c);                      /* clears all tiles */
+    for (size_t i = 0; i < n; i++) {
+        _tile_dpbusd(0, 6, 7);
+        _tile_dpbusd(1, 6, 7);
+        _tile_dpbusd(2, 6, 7);
+        _tile_dpbusd(3, 6, 7);
+        _tile_dpbusd(4, 6, 7);
+        _tile_dpbusd(5, 6, 7);
+    }
+    _tile_release();
+    return n * SUMS * ROWS * (BYTES / 4) * BYTES;
+}
 #endif
 
 #if defined(__aarch64__)
@@ -174,17 +206,21 @@ enum { HAS_DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
 static loops loops_for(rt_cpu level) {
     switch (level) {
 #if defined(__x86_64__)
+    case RT_CPU_AMX:
+        return (loops){read_vnni, i8_vnni, f32_vnni, tiles_amx};
+    case RT_CPU_AVX512VNNI:
+        return (loops){read_vnni, i8_vnni, f32_vnni, NULL};
     case RT_CPU_AVX512:
-        return (loops){read_avx512, i8_avx512, f32_avx512};
+        return (loops){read_avx512, i8_avx512, f32_avx512, NULL};
     case RT_CPU_AVX2:
-        return (loops){read_avx2, i8_avx2, f32_avx2};
+        return (loops){read_avx2, i8_avx2, f32_avx2, NULL};
 #elif defined(__aarch64__)
     case RT_CPU_NEON:
-        return getauxval(AT_HWCAP) & HAS_DOT ? (loops){read_neon_dot, i8_neon_dot, f32_neon_dot}
-                                             : (loops){read_neon, i8_neon, f32_neon};
+        return getauxval(AT_HWCAP) & HAS_DOT ? (loops){read_neon_dot, i8_neon_dot, f32_neon_dot, NULL}
+                                             : (loops){read_neon, i8_neon, f32_neon, NULL};
 #endif
     default:
-        return (loops){read_plain, i8_plain, f32_plain};
+        return (loops){read_plain, i8_plain, f32_plain, NULL};
     }
 }
 
@@ -248,9 +284,10 @@ kv_status probe_run(const rt_exec *e, probe *out, kv_err *err) {
     free(p);
     out->i8 = best_math(l.i8, n);
     out->f32 = best_math(l.f32, n);
+    out->tiles = l.tiles ? best_math(l.tiles, n) : 0;
     return KV_OK;
 }
 
 probe probe_best(probe a, probe b) {
-    return (probe){fmax(a.read, b.read), fmax(a.i8, b.i8), fmax(a.f32, b.f32)};
+    return (probe){fmax(a.read, b.read), fmax(a.i8, b.i8), fmax(a.f32, b.f32), fmax(a.tiles, b.tiles)};
 }

@@ -3,8 +3,7 @@
  * Three loops that do nothing else, on all threads of a runtime, each the best of a few rounds of some tens of milliseconds: a
  * sum over a buffer far larger than the caches; int8 dot products on operands in registers; f32 multiply-adds likewise. They
  * use the instructions that the level's own kernels use (AVX-512 VNNI, AVX2, NEON, plain C), so the roof of a forced `--cpu`
- * level is that level's. bf16 and matrix units (AMX) are not probed: code that uses them may exceed 1 in a share of f32 or
- * int8.
+ * level is that level's. A fourth one runs where the level has a matrix unit (AMX). bf16 is not probed.
  */
 #ifndef PROBE_H
 #define PROBE_H
@@ -13,7 +12,8 @@
 
 typedef struct probe {
     double read;    /* bytes a second */
-    double i8, f32; /* multiply-adds a second */
+    double i8, f32; /* multiply-adds a second, by vector instructions: i8 is VNNI from level avx512vnni on */
+    double tiles;   /* int8 multiply-adds a second of the matrix unit; 0 where the level has none */
 } probe;
 
 /* About a third of a second. KV_ENOMEM. */

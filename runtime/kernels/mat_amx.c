@@ -4,17 +4,15 @@
  * does once its codes are bytes. What costs is the rest: a block's 256 sums must leave the tile registers and be scaled, since
  * every block has scales of its own. So
  *   - four sums are made side by side, of four tiles of rows, or of two where a block has two groups of 16 columns;
- *   - a chunk of 256 columns of these tiles is unpacked to bytes and floats once, and meets all tokens; accumulators wait in y;
+ *   - a chunk of 128 columns of these tiles is unpacked to bytes and floats once, and meets all tokens; accumulators wait in y;
  *   - sums start at the bits of RT_MAT_MAGIC, hence come out as floats;
- *   - sums of two blocks are made, then scaled: while tiles are multiplied, the second FMA port of a core stands still, so that
- *     turns of either kind are faster than a mixture.
- * Tokens past the last full group of 16 go the way of mat_avx512.h.
+ *   - all sums of a chunk are made, then scaled: while tiles are multiplied, the second FMA port of a core stands still, so
+ * that turns of either kind are faster than a mixture. Tokens past the last full group of 16 go the way of mat_avx512.h.
  */
 #include "mat_avx512.h"
 
 enum {
-    CHUNK = 8,                                /* blocks unpacked at a time: a superblock */
-    PHASE = 2,                                /* blocks multiplied at a time, a divisor of CHUNK */
+    CHUNK = 4,                                /* blocks at a time; divides a superblock */
     ABREAST_SUMS = 4,                         /* sums of a block: tiles x groups */
     SUM_FLOATS = RT_TOK_GROUP * RT_TILE_ROWS, /* of one sum: (token, row) */
 };
@@ -39,9 +37,12 @@ static void configure(rt_fmt f) {
     _tile_loadconfig(&c);
 }
 
-INLINE void unpack(rt_fmt f, const uint8_t *codes, const uint8_t *rec, size_t blocks, wide *out) {
-    const size_t groups = 32 / (size_t)f.group;
-    for (size_t b = 0; b < blocks; b++, out++, codes += rt_fmt_code_bytes(f)) {
+/* Blocks first .. first+blocks-1 of a tile; they share a scale record if any two of them do. */
+INLINE void unpack(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t first, size_t blocks, wide *out) {
+    const size_t groups = 32 / (size_t)f.group, per_rec = rt_fmt_block_cols(f) / 32;
+    const uint8_t *codes = rt_tile_codes(m, tile) + first * rt_fmt_code_bytes(f);
+    const uint8_t *rec = rt_tile_scales(m, tile, f) + first / per_rec * rt_fmt_scale_bytes(f);
+    for (size_t b = first % per_rec; blocks > 0; b++, blocks--, out++, codes += rt_fmt_code_bytes(f)) {
         __m512 d = load_half(rec), min = f.min ? load_half(rec + 32) : d;
 #pragma GCC unroll 8
         for (int k = 0; k < 8; k++)
@@ -131,24 +132,21 @@ INLINE void accumulate(rt_fmt f, const wide *w, const rt_act_block *x, size_t bl
 INLINE void tiles_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok,
                        float *y, size_t ldy) {
     enum { TILES = ABREAST_SUMS };
-    const size_t n_blocks = m->cols / 32, groups = 32 / (size_t)f.group, per_rec = rt_fmt_block_cols(f) / 32;
-    _Alignas(64) float sums[PHASE * ABREAST_SUMS * SUM_FLOATS];
+    const size_t n_blocks = m->cols / 32, groups = 32 / (size_t)f.group;
+    _Alignas(64) float sums[CHUNK * ABREAST_SUMS * SUM_FLOATS];
     wide w[TILES][CHUNK];
     for (size_t c = 0; c < n_blocks; c += CHUNK) {
-        const size_t chunk = n_blocks - c < CHUNK ? n_blocks - c : CHUNK;
+        const size_t blocks = n_blocks - c < CHUNK ? n_blocks - c : CHUNK;
         for (size_t i = 0; i < n_tiles; i++)
-            unpack(f, rt_tile_codes(m, tile + i) + c * rt_fmt_code_bytes(f),
-                   rt_tile_scales(m, tile + i, f) + c / per_rec * rt_fmt_scale_bytes(f), chunk, w[i]);
+            unpack(f, m, tile + i, c, blocks, w[i]);
         __asm__ volatile("" ::: "memory"); /* gcc's _tile_loadd does not say that it reads memory */
-        for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP)
-            for (size_t b = 0; b < chunk; b += PHASE) {
-                const size_t blocks = chunk - b < PHASE ? chunk - b : PHASE;
-                const rt_act_block *xb = x + t * n_blocks + (c + b) * RT_TOK_GROUP;
-                multiply(f, (const wide(*)[CHUNK])(const void *)&w[0][b], (int)(n_tiles * groups), xb, blocks, sums);
-                for (size_t i = 0; i < n_tiles; i++)
-                    accumulate(f, w[i] + b, xb, blocks, sums + i * groups * SUM_FLOATS, y + t * ldy + i * RT_TILE_ROWS, ldy,
-                               (__mmask16)((1u << rt_tile_n_rows(m, tile + i)) - 1), c + b == 0);
-            }
+        for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP) {
+            const rt_act_block *xc = x + t * n_blocks + c * RT_TOK_GROUP;
+            multiply(f, (const wide(*)[CHUNK])w, (int)(n_tiles * groups), xc, blocks, sums);
+            for (size_t i = 0; i < n_tiles; i++)
+                accumulate(f, w[i], xc, blocks, sums + i * groups * SUM_FLOATS, y + t * ldy + i * RT_TILE_ROWS, ldy,
+                           (__mmask16)((1u << rt_tile_n_rows(m, tile + i)) - 1), c == 0);
+        }
     }
 }
 

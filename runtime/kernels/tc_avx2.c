@@ -9,63 +9,100 @@
 
 /* ---- encoding ---- */
 
-enum { LANES = 8 };
-typedef __m256 vec;
-typedef __m256i ivec;
-typedef __m256 vmask;
-#define v_load(p)       _mm256_loadu_ps(p)
-#define v_set(x)        _mm256_set1_ps(x)
-#define v_sub(a, b)     _mm256_sub_ps(a, b)
-#define v_store(p, x)   _mm256_storeu_ps(p, x)
-#define v_fma(a, b, c)  _mm256_fmadd_ps(a, b, c)
-#define v_mul(a, b)     _mm256_mul_ps(a, b)
-#define v_abs(a)        _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
-#define v_nearer(a, d)  _mm256_min_ps(v_abs(a), d) /* the lesser of |a| and d >= 0 */
-#define v_less(a, b)    _mm256_cmp_ps(a, b, _CMP_LT_OQ)
-#define v_pick(m, a, b) _mm256_blendv_ps(a, b, m)
-#define i_load(p)       _mm256_loadu_si256((const __m256i *)(p))
-#define i_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
-#define i_set(x)        _mm256_set1_epi32(x)
-#define i_sub(a, b)     _mm256_sub_epi32(a, b)
-#define i_or(a, b)      _mm256_or_si256(a, b)
-#define i_and(a, b)     _mm256_and_si256(a, b)
-#define i_pick(m, a, b) _mm256_blendv_epi8(a, b, _mm256_castps_si256(m))
-#define i_flag(a, m, x) _mm256_or_si256(a, _mm256_and_si256(_mm256_castps_si256(m), _mm256_set1_epi32(x)))
-#define i_twice(a)      _mm256_slli_epi32(a, 1)
-#define i_eights(a)     _mm256_slli_epi32(a, 3)
-#define i_half(a)       _mm256_srli_epi32(a, 1)
-#define i_shift(a, n)   _mm256_srlv_epi32(a, n)
+enum { TRIALS = 2 };
+typedef __m256i vec, vmask;
+#define v_row(p)        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p)))
+#define v_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
+#define v_first(a)      _mm256_shuffle_epi8(a, each_state(0))
+#define v_last(a)       _mm256_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
+#define v_sub(a, b)     _mm256_sub_epi16(a, b)
+#define v_abs(a)        _mm256_abs_epi16(a)
+#define v_min(a, b)     _mm256_min_epu16(a, b)
+#define v_mul(a, b)     _mm256_mullo_epi16(a, b)
+#define v_mulh(a, b)    _mm256_mulhi_epu16(a, b)
+#define v_add(a, b)     _mm256_adds_epu16(a, b)
+#define v_above(a, b)   _mm256_cmpgt_epi16(a, b)
+#define v_pick(m, a, b) _mm256_blendv_epi8(a, b, m)
 
-INLINE void i_bytes(uint8_t *p, ivec x) {
-    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
+/* Bytes 2s and 2s + 1 for lanes 2s and 2s + 1, s from `from` on. */
+INLINE __m256i each_state(int from) {
+    const long long a = 0x0302030201000100 + 0x0101010101010101 * (2 * from), b = a + 0x0404040404040404;
+    return _mm256_set_epi64x(b, a, b, a);
 }
 
-/* Entry idx of 16 floats, by its low four bits. */
-INLINE __m256 look_up16(const float *table, __m256i idx) {
-    __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), idx);
-    __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), idx);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(idx, 28)));
+INLINE vec v_pair(const uint16_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm256_set1_epi32(x);
 }
 
-/* 2 node, one more where `right`. */
-INLINE ivec i_child(ivec node, vmask right) {
-    return _mm256_sub_epi32(_mm256_add_epi32(node, node), _mm256_castps_si256(right));
+INLINE vec v_spread(const int16_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    const __m256i twice = _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    return _mm256_shuffle_epi8(_mm256_set1_epi32(x), twice);
 }
 
-INLINE vec look_up(const unsigned width, const float *table, ivec idx) {
-    if (width == 8)
-        return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), idx);
-    if (width == 16)
-        return look_up16(table, idx);
-    __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(idx, 27)); /* sign: the fifth bit */
-    return _mm256_blendv_ps(look_up16(table, idx), look_up16(table + 16, idx), high);
+INLINE uint32_t v_taken(vec low, vec least) {
+    __m256i same = _mm256_cmpeq_epi16(low, least);
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(same, same)) & 0x00ff00ff;
 }
 
-/* 1 / g, or 0 where g is not above 0. */
-INLINE vec v_recip(vec g) {
-    __m256 some = _mm256_cmp_ps(g, _mm256_setzero_ps(), _CMP_GT_OQ);
-    return _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(1), g));
+#define v_none()      _mm256_setzero_si256()
+#define v_low(a, b)   _mm256_unpacklo_epi8(a, b)
+#define v_high(a, b)  _mm256_unpackhi_epi8(a, b)
+#define v_shift(a, n) _mm256_srai_epi16(a, n)
+
+INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(row + at[0]));
+    __m128i y = _mm_loadu_si128((const __m128i *)(row + at[1]));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
+}
+
+/* 16 dimensions: where |r| is beyond reach, and where its row is. */
+INLINE void find_rows(const int16_t *r, const int16_t *reach, uint64_t *far, int16_t *at) {
+    for (int i = 0; i < 4; i++) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(r + 16 * i)),
+                to = _mm256_loadu_si256((const __m256i *)(reach + 16 * i));
+        _mm256_storeu_si256((__m256i *)(far + 4 * i), _mm256_cmpgt_epi16(_mm256_abs_epi16(x), to));
+        _mm256_storeu_si256((__m256i *)(at + 16 * i), _mm256_slli_epi16(x, 4));
+    }
+}
+
+INLINE __m256i quantise(__m256 y, float inv) {
+    __m256 r = _mm256_min_ps(_mm256_mul_ps(y, _mm256_set1_ps(inv)), _mm256_set1_ps(TRELLIS_REACH));
+    return _mm256_cvtps_epi32(_mm256_max_ps(r, _mm256_set1_ps(-TRELLIS_REACH)));
+}
+
+INLINE __m256i quantise16(const float *y, float inv) {
+    __m256i a = quantise(_mm256_loadu_ps(y), inv), b = quantise(_mm256_loadu_ps(y + 8), inv);
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+}
+
+/* 16 dimensions, the trials of each side by side. */
+INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
+    for (int half = 0; half < 2; half++, from += 8, out += 32) {
+        __m256 y = _mm256_loadu_ps(from);
+        __m256i r[4], lo, hi;
+        for (int i = 0; i < 4; i++)
+            r[i] = quantise(y, inv[i]);
+        r[0] = _mm256_blend_epi16(r[0], _mm256_slli_epi32(r[1], 16), 0xaa);
+        r[2] = _mm256_blend_epi16(r[2], _mm256_slli_epi32(r[3], 16), 0xaa);
+        lo = _mm256_unpacklo_epi32(r[0], r[2]);
+        hi = _mm256_unpackhi_epi32(r[0], r[2]);
+        _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(lo, hi, 0x20));
+        _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(lo, hi, 0x31));
+    }
+}
+
+/* Even bytes of a row's numbers serve the even bytes of the answer, odd ones the odd. */
+INLINE __m256i i_look_up(const int16_t *row, __m256i idx) {
+    const __m128i x = _mm_loadu_si128((const __m128i *)row), y = _mm_loadu_si128((const __m128i *)(row + 8));
+    const __m128i low = _mm_set1_epi16(255);
+    __m256i even = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_and_si128(x, low), _mm_and_si128(y, low)));
+    __m256i odd = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_srli_epi16(x, 8), _mm_srli_epi16(y, 8)));
+    return _mm256_or_si256(_mm256_shuffle_epi8(even, _mm256_or_si256(idx, _mm256_set1_epi16((short)0x8000))),
+                           _mm256_shuffle_epi8(odd, _mm256_or_si256(_mm256_slli_epi16(idx, 8), _mm256_set1_epi16(0x80))));
 }
 
 #include "tc_search.h"
@@ -102,7 +139,7 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
         const int8_t *table = b->levels + trellis_table(b->bits[i]);
         for (int half = 0; half < 2; half++) {
-#define DECODE(n) i_store(out + 32 * half, decode_levels(n, table, planes, half, &window[half]))
+#define DECODE(n) v_store(out + 32 * half, decode_levels(n, table, planes, half, &window[half]))
             BY_BITS(b->bits[i], DECODE)
         }
     }
@@ -116,7 +153,8 @@ static void gains(const uint8_t *code, float *gain) {
         __m256i octave = _mm256_sub_epi32(_mm256_srli_epi32(c, 3), _mm256_set1_epi32(TRELLIS_UNIT / 8));
         __m256i step = _mm256_castps_si256(_mm256_permutevar8x32_ps(steps, c)); /* by the low three bits */
         __m256i none = _mm256_cmpeq_epi32(c, _mm256_setzero_si256());
-        i_store(gain + t, _mm256_andnot_si256(none, _mm256_add_epi32(step, _mm256_slli_epi32(octave, 23))));
+        _mm256_storeu_ps(gain + t,
+                         _mm256_castsi256_ps(_mm256_andnot_si256(none, _mm256_add_epi32(step, _mm256_slli_epi32(octave, 23)))));
     }
 }
 

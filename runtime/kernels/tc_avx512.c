@@ -10,52 +10,91 @@
 
 /* ---- encoding ---- */
 
-enum { LANES = 16 };
-typedef __m512 vec;
-typedef __m512i ivec;
-typedef __mmask16 vmask;
-#define v_load(p)             _mm512_loadu_ps(p)
-#define v_set(x)              _mm512_set1_ps(x)
-#define v_sub(a, b)           _mm512_sub_ps(a, b)
-#define v_store(p, x)         _mm512_storeu_ps(p, x)
-#define v_fma(a, b, c)        _mm512_fmadd_ps(a, b, c)
-#define v_mul(a, b)           _mm512_mul_ps(a, b)
-#define v_abs(a)              _mm512_abs_ps(a)
-#define v_nearer(a, d)        _mm512_range_ps(a, d, 0xa) /* the lesser of |a| and |d| */
-#define v_less(a, b)          _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
-#define v_pick(m, a, b)       _mm512_mask_mov_ps(a, m, b)
-#define i_load(p)             _mm512_loadu_si512(p)
-#define i_store(p, x)         _mm512_storeu_si512(p, x)
-#define i_set(x)              _mm512_set1_epi32(x)
-#define i_sub(a, b)           _mm512_sub_epi32(a, b)
-#define i_or(a, b)            _mm512_or_si512(a, b)
-#define i_and(a, b)           _mm512_and_si512(a, b)
-#define i_pick(m, a, b)       _mm512_mask_mov_epi32(a, m, b)
-#define i_flag(a, m, x)       _mm512_mask_or_epi32(a, m, a, _mm512_set1_epi32(x))
-#define i_twice(a)            _mm512_slli_epi32(a, 1)
-#define i_eights(a)           _mm512_slli_epi32(a, 3)
-#define i_half(a)             _mm512_srli_epi32(a, 1)
-#define i_shift(a, n)         _mm512_srlv_epi32(a, n)
-#define i_bytes(p, x)         _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(x))
-#define look_up16(table, idx) _mm512_permutexvar_ps(idx, _mm512_loadu_ps(table))
+enum { TRIALS = 4 };
+typedef __m512i vec;
+typedef __mmask32 vmask;
+#define v_row(p)        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p)))
+#define v_store(p, x)   _mm512_storeu_si512(p, x)
+#define v_first(a)      _mm512_shuffle_epi8(a, each_state(0))
+#define v_last(a)       _mm512_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
+#define v_sub(a, b)     _mm512_sub_epi16(a, b)
+#define v_abs(a)        _mm512_abs_epi16(a)
+#define v_min(a, b)     _mm512_min_epu16(a, b)
+#define v_mul(a, b)     _mm512_mullo_epi16(a, b)
+#define v_mulh(a, b)    _mm512_mulhi_epu16(a, b)
+#define v_add(a, b)     _mm512_adds_epu16(a, b)
+#define v_above(a, b)   _mm512_cmpgt_epi16_mask(a, b)
+#define v_pick(m, a, b) _mm512_mask_mov_epi16(a, m, b)
+#define v_taken(low, x) _mm512_cmpneq_epi16_mask(low, x)
 
-/* 2 node, one more where `right`. */
-INLINE ivec i_child(ivec node, vmask right) {
-    node = _mm512_add_epi32(node, node);
-    return _mm512_mask_or_epi32(node, right, node, _mm512_set1_epi32(1));
+/* Bytes 2s and 2s + 1 for lanes 2s and 2s + 1, s from `from` on. */
+INLINE __m512i each_state(int from) {
+    const long long a = 0x0302030201000100 + 0x0101010101010101 * (2 * from), b = a + 0x0404040404040404;
+    return _mm512_set_epi64(b, a, b, a, b, a, b, a);
 }
 
-INLINE vec look_up(const unsigned width, const float *table, ivec idx) {
-    if (width == 8)
-        return _mm512_permutexvar_ps(idx, _mm512_castps256_ps512(_mm256_loadu_ps(table)));
-    return width == 16 ? look_up16(table, idx)
-                       : _mm512_permutex2var_ps(_mm512_loadu_ps(table), idx, _mm512_loadu_ps(table + 16));
+INLINE vec v_pair(const uint16_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm512_set1_epi32(x);
 }
 
-/* 1 / g, or 0 where g is not above 0. */
-INLINE vec v_recip(vec g) {
-    return _mm512_maskz_div_ps(_mm512_cmp_ps_mask(g, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1), g);
+INLINE vec v_spread(const int16_t *p) {
+    int64_t x;
+    memcpy(&x, p, sizeof x);
+    const __m512i twice = _mm512_set_epi64(0x0706070607060706, 0x0706070607060706, 0x0504050405040504, 0x0504050405040504,
+                                           0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    return _mm512_shuffle_epi8(_mm512_set1_epi64(x), twice);
 }
+
+#define v_none()      _mm512_setzero_si512()
+#define v_low(a, b)   _mm512_unpacklo_epi8(a, b)
+#define v_high(a, b)  _mm512_unpackhi_epi8(a, b)
+#define v_shift(a, n) _mm512_srai_epi16(a, n)
+
+INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
+    __m128i x[4];
+    for (int i = 0; i < 4; i++)
+        x[i] = _mm_loadu_si128((const __m128i *)(row + at[i]));
+    __m512i a = _mm512_inserti32x4(_mm512_castsi128_si512(x[0]), x[1], 1);
+    return _mm512_inserti32x4(_mm512_inserti32x4(a, x[2], 2), x[3], 3);
+}
+
+/* 16 dimensions: where |r| is beyond reach, and where its row is. */
+INLINE void find_rows(const int16_t *r, const int16_t *reach, uint64_t *far, int16_t *at) {
+    for (int i = 0; i < 2; i++) {
+        __m512i x = _mm512_loadu_si512(r + 32 * i);
+        __mmask32 m = _mm512_cmpgt_epi16_mask(_mm512_abs_epi16(x), _mm512_loadu_si512(reach + 32 * i));
+        _mm512_storeu_si512(far + 8 * i, _mm512_movm_epi16(m));
+        _mm512_storeu_si512(at + 32 * i, _mm512_slli_epi16(x, 4));
+    }
+}
+
+INLINE __m512i quantise(__m512 y, float inv) {
+    __m512 r = _mm512_min_ps(_mm512_mul_ps(y, _mm512_set1_ps(inv)), _mm512_set1_ps(TRELLIS_REACH));
+    return _mm512_cvtps_epi32(_mm512_max_ps(r, _mm512_set1_ps(-TRELLIS_REACH)));
+}
+
+INLINE __m256i quantise16(const float *y, float inv) {
+    return _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y), inv));
+}
+
+/* 16 dimensions, the trials of each side by side. */
+INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    __m512 y = _mm512_loadu_ps(from);
+    __m512i r[4], lo, hi;
+    for (int i = 0; i < 4; i++)
+        r[i] = quantise(y, inv[i]);
+    r[0] = _mm512_mask_mov_epi16(r[0], 0xaaaaaaaa, _mm512_slli_epi32(r[1], 16));
+    r[2] = _mm512_mask_mov_epi16(r[2], 0xaaaaaaaa, _mm512_slli_epi32(r[3], 16));
+    lo = _mm512_unpacklo_epi32(r[0], r[2]);
+    hi = _mm512_unpackhi_epi32(r[0], r[2]);
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi64(lo, first, hi));
+    _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(lo, last, hi));
+}
+
+#define i_look_up(row, idx) _mm256_permutexvar_epi16(idx, _mm256_loadu_si256((const __m256i *)(row)))
 
 #include "tc_search.h"
 
