@@ -11,8 +11,8 @@ enum {
 };
 
 /* 2^(i/8) as the nearest float: powers are not rounded alike on every machine. */
-static const float power[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
-                                   0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
+const float trellis_steps[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
+                                    0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
 unsigned trellis_falling(const int8_t *levels) {
     for (unsigned b = 2; b <= TRELLIS_MAX_BITS; b++)
@@ -27,7 +27,7 @@ float trellis_gain(uint8_t code) {
                                               0x1p-8f,  0x1p-7f,  0x1p-6f,  0x1p-5f,  0x1p-4f,  0x1p-3f,  0x1p-2f,  0x1p-1f,
                                               0x1p0f,   0x1p1f,   0x1p2f,   0x1p3f,   0x1p4f,   0x1p5f,   0x1p6f,   0x1p7f,
                                               0x1p8f,   0x1p9f,   0x1p10f,  0x1p11f,  0x1p12f,  0x1p13f,  0x1p14f,  0x1p15f};
-    return code ? power[code % STEPS] * octave[code / STEPS] : 0;
+    return code ? trellis_steps[code % STEPS] * octave[code / STEPS] : 0;
 }
 
 /* Nearest code on the logarithmic scale; 0 only for what is far below it. */
@@ -38,7 +38,8 @@ static int nearest_gain(double rms) {
     double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e); /* rms = m 2^(e-1), 1 <= m < 2 */
     int step = 0;
     for (int i = 0; i < STEPS; i++)
-        step += m * m > (double)power[i] * (double)power[i] * (double)power[1]; /* m > power[i] 2^(1/16) */
+        step += m * m > (double)trellis_steps[i] * (double)trellis_steps[i] *
+                            (double)trellis_steps[1]; /* m > trellis_steps[i] 2^(1/16) */
     int code = TRELLIS_UNIT + STEPS * (e - 1) + step;
     return code > 255 ? 255 : code;
 }

@@ -55,6 +55,7 @@ unsigned trellis_falling(const int8_t *levels);
 /* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), TRELLIS_UNIT is 1.
  */
 float trellis_gain(uint8_t code);
+extern const float trellis_steps[8]; /* of an octave: trellis_gain(TRELLIS_UNIT + i), i = 0 .. 7 */
 /* The gains to try for a vector whose coefficients have this root mean square in units of their sigmas: one and three steps
  * (0.75 and 2.3 dB) below and above the nearest on the scale. All 0 where it is far below the scale. */
 void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);

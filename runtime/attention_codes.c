@@ -90,8 +90,8 @@ static void score(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, 
 static float unit_of(const tile *t, reads in) {
     const kv_scratch *s = t->s;
     float top = t->j->k->max(s->vgain + in.from, in.to - in.from), inv = top > 0 ? RT_CODE_WEIGHT / top : 0;
-    for (uint32_t i = in.from & ~(uint32_t)(KV_BLOCK - 1); i < KV_RANGE && i < in.to + KV_BLOCK; i++)
-        s->wgain[i] = i >= in.from && i < in.to ? s->vgain[i] * inv : 0;
+    for (uint32_t i = in.from & ~(uint32_t)(KV_BLOCK - 1); i < ((in.to + KV_BLOCK - 1) & ~(uint32_t)(KV_BLOCK - 1)); i++)
+        s->wgain[i] = s->vgain[i] * inv; /* outside of the interval weights are 0 */
     return top / RT_CODE_WEIGHT;
 }
 

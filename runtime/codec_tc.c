@@ -26,7 +26,6 @@ typedef struct tc_state {
     float *scale;     /* (book.n) of a level: sigma times the step of its table */
     float *inverse;   /* (book.n) and */
     trellis_weight *weight; /* (book.n) of the search */
-    float gain[256];        /* trellis_gain */
 } tc_state;
 
 static void tc_free(kv_coder *c) {
@@ -141,8 +140,6 @@ static void fill_book(tc_state *s) {
         s->scale[i] = s->p->sigma[i] * s->p->step[s->p->bits[i]];
     }
     trellis_weigh(s->book.n, s->p->bits, s->scale, s->inverse, s->weight);
-    for (int c = 0; c < 256; c++)
-        s->gain[c] = trellis_gain((uint8_t)c);
     s->book.bits = s->p->bits;
     s->book.levels = s->p->levels;
     s->book.scale = s->scale;
@@ -251,8 +248,7 @@ static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *blo
     const uint64_t *planes = (const uint64_t *)block;
     k->tc_levels(&s->book, planes, levels);
     memset(levels + s->book.n * KV_BLOCK, 0, (c->cdim - s->book.n) * KV_BLOCK);
-    for (int t = 0; t < KV_BLOCK; t++)
-        gain[t] = s->gain[((const uint8_t *)(planes + s->words))[t]];
+    k->tc_gains((const uint8_t *)(planes + s->words), gain);
 }
 
 /* For lanes beside one of another codec; two of tc go through tc_levels. */
@@ -271,8 +267,8 @@ static void tc_query(const kv_coder *c, const rt_kernels *k, const float *q, uin
     const tc_state *s = c->state;
     memset(qc, 0, (size_t)n * c->cdim * sizeof(float));
     k->attn_values(q, c->dim, n, c->dim, s->synth, c->cdim, qc);
-    memset(bias, 0, n * sizeof(float));
-    k->attn_values(q, c->dim, n, c->dim, s->p->mean, 1, bias); /* q . mean: one column */
+    for (uint32_t i = 0; i < n; i++)
+        bias[i] = k->dot(q + (size_t)i * c->dim, s->p->mean, c->dim);
 }
 
 static void tc_output(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out) {

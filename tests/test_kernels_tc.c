@@ -177,10 +177,29 @@ static void check_levels(const rt_kernels *k, const rt_kernels *ref, const uint6
 
 static void kernels_tc_levels(void **state) {
     (void)state;
-    uint64_t *planes = malloc(MAX_N * 6 * sizeof *planes);
-    random_planes(planes, MAX_N * 6, 5);
+    uint64_t *planes = malloc((MAX_N * 6 + 8) * sizeof *planes);
+    random_planes(planes, MAX_N * 6 + 8, 5);
     EACH_LEVEL(k, ref) check_levels(k, ref, planes);
     free(planes);
+}
+
+static void kernels_tc_gains(void **state) {
+    (void)state;
+    uint8_t code[256];
+    float want[GROUP], got[GROUP + 1];
+    for (int c = 0; c < 256; c++)
+        code[c] = (uint8_t)c;
+    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
+        const rt_kernels *k = rt_kernels_for(level);
+        for (int c = 0; k && c < 256; c += GROUP) {
+            for (int t = 0; t < GROUP; t++)
+                want[t] = trellis_gain((uint8_t)(c + t));
+            got[GROUP] = 5;
+            k->tc_gains(code + c, got);
+            same(want, got, sizeof want, k, "tc_gains", (size_t)c, 0);
+            assert_true(got[GROUP] == 5);
+        }
+    }
 }
 
 int main(void) {
@@ -189,6 +208,7 @@ int main(void) {
         cmocka_unit_test(kernels_tc_search_of_any_number_of_vectors),
         cmocka_unit_test(kernels_tc_scalar_decodes_by_the_book),
         cmocka_unit_test(kernels_tc_levels),
+        cmocka_unit_test(kernels_tc_gains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,23 @@ static void vec_rope_turns_pairs(void **state) {
     }
 }
 
+static void vec_dot_and_blend_are_sums(void **state) {
+    (void)state;
+    const rt_kernels *k = rt_kernels_for(RT_CPU_SCALAR);
+    float *x = spread(50, 1, 5), *y = spread(50, 1, 6), old[50];
+    double want = 0;
+    for (int i = 0; i < 50; i++)
+        want += (double)x[i] * y[i];
+    assert_float_equal(k->dot(x, y, 50), want, 1e-5);
+    memcpy(old, x, sizeof old);
+    k->blend(x, 0.5f, y, -3, 49);
+    for (int i = 0; i < 49; i++)
+        assert_float_equal(x[i], 0.5f * old[i] - 3 * y[i], 1e-6);
+    assert_true(x[49] == old[49]);
+    free(x);
+    free(y);
+}
+
 /* Run one kernel on n numbers; x (and what the kernel returns, in x[MAX_N]) is the result. */
 typedef void run(const rt_kernels *k, float *x, const float *y, size_t n);
 
@@ -155,6 +172,14 @@ static void run_max(const rt_kernels *k, float *x, const float *y, size_t n) {
     x[MAX_N] = k->max(x, n);
 }
 
+static void run_dot(const rt_kernels *k, float *x, const float *y, size_t n) {
+    x[MAX_N] = k->dot(x, y, n);
+}
+
+static void run_blend(const rt_kernels *k, float *x, const float *y, size_t n) {
+    k->blend(x, y[1], y, y[0], n);
+}
+
 static void run_rope(const rt_kernels *k, float *x, const float *y, size_t n) {
     k->rope(x, 1, n, n / 2 * 2, y, y + MAX_N / 2, false);
 }
@@ -168,8 +193,9 @@ static void vec_instruction_sets_agree(void **state) {
     static const struct {
         const char *name;
         run *run;
-    } kernels[] = {{"rms_norm", run_norm}, {"add", run_add}, {"silu_mul", run_silu}, {"gelu_mul", run_gelu},
-                   {"exp_sum", run_exp},   {"max", run_max}, {"rope", run_rope},     {"rope neox", run_rope_neox}};
+    } kernels[] = {
+        {"rms_norm", run_norm}, {"add", run_add}, {"silu_mul", run_silu}, {"gelu_mul", run_gelu}, {"exp_sum", run_exp},
+        {"max", run_max},       {"dot", run_dot}, {"blend", run_blend},   {"rope", run_rope},     {"rope neox", run_rope_neox}};
     EACH_LEVEL(level)
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
         for (size_t n = 0; n <= MAX_N; n++) {
@@ -193,6 +219,7 @@ int main(void) {
         cmocka_unit_test(vec_activations_are_accurate),
         cmocka_unit_test(vec_rms_norm_is_accurate),
         cmocka_unit_test(vec_rope_turns_pairs),
+        cmocka_unit_test(vec_dot_and_blend_are_sums),
         cmocka_unit_test(vec_instruction_sets_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

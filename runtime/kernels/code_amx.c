@@ -1,16 +1,13 @@
-/* Attention in codes with AMX: the layouts of code_avx512vnni.c are what tile registers take. A row of a tile of queries or
- * weights is 64 bytes of one row's codes, one of keys or values 16 dwords of four bytes. Four sums are made side by side: of
- * high and low bytes, of two groups of 16 tokens or coordinates.
+/* Attention in codes with AMX: codes and tiles lie as for VNNI (code_avx512vnni.c), but for levels of keys, which are signed. A
+ * row of a tile register with queries or weights is 64 bytes of one row's codes, high or low; one of keys or values is 16
+ * dwords of four bytes. Four sums are made side by side. many rows   sums of high and of low bytes, of two groups of 16 tokens
+ * or coordinates at most 8   high and low bytes are rows of the same register; four groups
  */
-#include "kernels.h"
+#include "code_avx512.h"
 
-#include <immintrin.h>
+enum { SPAN = RT_CODE_SPAN, ROWS = 16, SUM = 16 * ROWS /* of one sum */ };
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum { SPAN = RT_CODE_SPAN, ROWS = 16, SUM = 16 * ROWS };
-
-/* Tile registers: 0-3 sums, 4-5 high and low bytes of n rows, 6-7 keys or values. */
+/* Tile registers: 0-3 sums, 4-5 n rows of bytes, 6-7 keys or values. */
 static void configure(size_t n) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -24,70 +21,99 @@ static void configure(size_t n) {
     _tile_loadconfig(&c);
 }
 
-/* Sums of 32 tokens: sum (2 groups, high and low, rows, 16). */
-INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, const int32_t *zero, int32_t *sum) {
-    const size_t ld = (cdim + 63) / 64 * 64, row = rt_code_row(cdim);
+INLINE void clear_sums(void) {
     _tile_zero(0);
-    _tile_loadd(1, zero, 64);
+    _tile_zero(1);
     _tile_zero(2);
-    _tile_loadd(3, zero, 64);
-    for (size_t i = 0; i < cdim; i += 64, tile += 16 * 256) {
-        _tile_loadd(4, code + i, row);
-        _tile_loadd(6, tile, 256);
-        _tile_dpbsud(0, 4, 6);
-        _tile_loadd(5, code + ld + i, row);
-        _tile_dpbsud(1, 5, 6);
-        _tile_loadd(7, tile + 64, 256);
-        _tile_dpbsud(2, 4, 7);
-        _tile_dpbsud(3, 5, 7);
-    }
+    _tile_zero(3);
+}
+
+INLINE void store_sums(int32_t *sum) {
     _tile_stored(0, sum, 64);
     _tile_stored(1, sum + SUM, 64);
     _tile_stored(2, sum + 2 * SUM, 64);
     _tile_stored(3, sum + 3 * SUM, 64);
 }
 
-INLINE __m512 total(const int32_t *sum) {
-    __m512i high = _mm512_load_si512(sum), low = _mm512_load_si512(sum + SUM);
-    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+INLINE __m512 total(const int32_t *high, const int32_t *low) {
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(high), 8), _mm512_load_si512(low)));
 }
 
-static void scores16(const char *code, size_t n, size_t cdim, const char *tiles, size_t n_tile, const float *scale,
-                     const float *bias, const float *gain, float *s) {
-    const size_t ld = (cdim + 63) / 64 * 64, row = rt_code_row(cdim);
-    _Alignas(64) int32_t sum[4 * SUM], zero[SUM]; /* what the + 128 of the levels adds, taken away */
-    for (size_t r = 0; r < n; r++) {
-        __m512i extra = _mm512_set1_epi32(*(const int32_t *)(code + r * row + 2 * ld));
-        _mm512_store_si512(zero + 16 * r, _mm512_sub_epi32(_mm512_setzero_si512(), extra));
+/* ---- scores ---- */
+
+static void keys(const int8_t *levels, size_t cdim, void *tile) {
+    code_pack_keys(levels, cdim, _mm512_setzero_si512(), tile);
+}
+
+/* 32 tokens: sum (2 groups, high and low, rows, 16). */
+INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32_t *sum) {
+    const size_t ld = (cdim + 63) / 64 * 64;
+    clear_sums();
+    for (size_t i = 0; i < cdim; i += 64, tile += 16 * 256) {
+        _tile_loadd(4, code + i, 2 * ld);
+        _tile_loadd(6, tile, 256);
+        _tile_dpbssd(0, 4, 6);
+        _tile_loadd(5, code + ld + i, 2 * ld);
+        _tile_dpbssd(1, 5, 6);
+        _tile_loadd(7, tile + 64, 256);
+        _tile_dpbssd(2, 4, 7);
+        _tile_dpbssd(3, 5, 7);
     }
-    for (size_t t = 0; t < 64 * n_tile; t += 32) {
-        multiply_keys(code, cdim, tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4, zero, sum);
-        __m512 g0 = _mm512_loadu_ps(gain + t), g1 = _mm512_loadu_ps(gain + t + 16);
-        for (size_t r = 0; r < n; r++) {
-            __m512 by = _mm512_set1_ps(scale[r]), add = _mm512_set1_ps(bias[r]);
-            float *to = s + r * SPAN + t;
-            _mm512_storeu_ps(to, _mm512_fmadd_ps(total(sum + 16 * r), _mm512_mul_ps(by, g0), add));
-            _mm512_storeu_ps(to + 16, _mm512_fmadd_ps(total(sum + 2 * SUM + 16 * r), _mm512_mul_ps(by, g1), add));
-        }
+    store_sums(sum);
+}
+
+/* 64 tokens: sum (4 groups, row, high and low, 16). */
+INLINE void multiply_keys_few(const char *code, size_t cdim, const char *tile, int32_t *sum) {
+    const size_t ld = (cdim + 63) / 64 * 64;
+    clear_sums();
+    for (size_t i = 0; i < cdim; i += 64, tile += 16 * 256) {
+        _tile_loadd(4, code + i, ld);
+        _tile_loadd(6, tile, 256);
+        _tile_dpbssd(0, 4, 6);
+        _tile_loadd(7, tile + 64, 256);
+        _tile_dpbssd(1, 4, 7);
+        _tile_loadd(6, tile + 128, 256);
+        _tile_dpbssd(2, 4, 6);
+        _tile_loadd(7, tile + 192, 256);
+        _tile_dpbssd(3, 4, 7);
     }
+    store_sums(sum);
+}
+
+INLINE void put_scores(__m512 sum, const float *scale, const float *bias, const float *gain, float *s) {
+    __m512 by = _mm512_mul_ps(_mm512_set1_ps(*scale), _mm512_loadu_ps(gain));
+    _mm512_storeu_ps(s, _mm512_fmadd_ps(sum, by, _mm512_set1_ps(*bias)));
 }
 
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
-    for (size_t r = 0; r < n_q; r += ROWS) {
-        const size_t n = n_q - r < ROWS ? n_q - r : ROWS;
-        configure(n);
-        scores16((const char *)code + r * rt_code_row(cdim), n, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN);
+    _Alignas(64) int32_t sum[4 * SUM];
+    for (size_t n; n_q; n_q -= n, code = (const char *)code + n * rt_code_row(cdim), scale += n, bias += n, s += n * SPAN) {
+        const bool few = n_q <= ROWS / 2;
+        n = n_q < ROWS ? n_q : ROWS;
+        configure(few ? 2 * n : n);
+        for (size_t t = 0; t < 64 * n_tile; t += few ? 64 : 32) {
+            const char *tile = (const char *)tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4;
+            if (few)
+                multiply_keys_few(code, cdim, tile, sum);
+            else
+                multiply_keys(code, cdim, tile, sum);
+            for (size_t r = 0; r < n; r++)
+                for (size_t g = 0; g < (few ? 4 : 2); g++) {
+                    const int32_t *at = few ? sum + g * SUM + 32 * r : sum + 2 * g * SUM + 16 * r;
+                    put_scores(total(at, at + (few ? 16 : SUM)), scale + r, bias + r, gain + t + 16 * g,
+                               s + r * SPAN + t + 16 * g);
+                }
+        }
     }
     _tile_release();
 }
 
-/* Sums of 16 or 32 coordinates over tiles first .. last-1. */
+/* ---- values ---- */
+
+/* Up to 32 coordinates: sum as in multiply_keys. */
 INLINE void multiply_values(const char *p, size_t cdim, const char *tile, size_t first, size_t last, bool two, int32_t *sum) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_sums();
     for (size_t n = first; n < last; n++) {
         const char *v = tile + n * rt_code_tile(cdim);
         _tile_loadd(4, p + 64 * n, 2 * SPAN);
@@ -101,38 +127,63 @@ INLINE void multiply_values(const char *p, size_t cdim, const char *tile, size_t
             _tile_dpbusd(3, 5, 7);
         }
     }
-    _tile_stored(0, sum, 64);
-    _tile_stored(1, sum + SUM, 64);
-    _tile_stored(2, sum + 2 * SUM, 64);
-    _tile_stored(3, sum + 3 * SUM, 64);
+    store_sums(sum);
 }
 
-static void values16(const char *p, size_t n, size_t cdim, const char *tiles, size_t first, size_t last, const float *scale,
-                     float *o) {
-    _Alignas(64) int32_t sum[4 * SUM];
-    for (size_t i = 0; i < cdim; i += 32) {
-        const bool two = cdim - i >= 32;
-        multiply_values(p, cdim, tiles + 4 * i, first, last, two, sum);
-        for (size_t r = 0; r < n; r++) {
-            __m512 by = _mm512_set1_ps(scale[r]);
-            _mm512_storeu_ps(o + r * cdim + i, _mm512_mul_ps(by, total(sum + 16 * r)));
-            if (two)
-                _mm512_storeu_ps(o + r * cdim + i + 16, _mm512_mul_ps(by, total(sum + 2 * SUM + 16 * r)));
+/* Up to 64 coordinates: sum as in multiply_keys_few. */
+INLINE void multiply_values_few(const char *p, size_t cdim, const char *tile, size_t first, size_t last, size_t groups,
+                                int32_t *sum) {
+    clear_sums();
+    for (size_t n = first; n < last; n++) {
+        const char *v = tile + n * rt_code_tile(cdim);
+        _tile_loadd(4, p + 64 * n, SPAN);
+        _tile_loadd(6, v, 4 * cdim);
+        _tile_dpbusd(0, 4, 6);
+        if (groups > 1) {
+            _tile_loadd(7, v + 64, 4 * cdim);
+            _tile_dpbusd(1, 4, 7);
+        }
+        if (groups > 2) {
+            _tile_loadd(6, v + 128, 4 * cdim);
+            _tile_dpbusd(2, 4, 6);
+        }
+        if (groups > 3) {
+            _tile_loadd(7, v + 192, 4 * cdim);
+            _tile_dpbusd(3, 4, 7);
         }
     }
+    store_sums(sum);
 }
 
-static void values(const void *p, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last, const float *scale,
-                   float *o) {
-    for (size_t r = 0; r < n_q; r += ROWS) {
-        const size_t n = n_q - r < ROWS ? n_q - r : ROWS;
-        configure(n);
-        values16((const char *)p + r * 2 * SPAN, n, cdim, tiles, first, last, scale + r, o + r * cdim);
+static void values(const void *weight, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
+                   const float *scale, float *o) {
+    _Alignas(64) int32_t sum[4 * SUM];
+    const char *p = weight;
+    for (size_t n; n_q; n_q -= n, p += n * 2 * SPAN, scale += n, o += n * cdim) {
+        const bool few = n_q <= ROWS / 2;
+        n = n_q < ROWS ? n_q : ROWS;
+        configure(few ? 2 * n : n);
+        for (size_t i = 0, groups; i < cdim; i += 16 * groups) {
+            const char *tile = (const char *)tiles + 4 * i;
+            const size_t most = few ? 4 : 2, left = (cdim - i) / 16;
+            groups = left < most ? left : most;
+            if (few)
+                multiply_values_few(p, cdim, tile, first, last, groups, sum);
+            else
+                multiply_values(p, cdim, tile, first, last, groups > 1, sum);
+            for (size_t r = 0; r < n; r++)
+                for (size_t g = 0; g < groups; g++) {
+                    const int32_t *at = few ? sum + g * SUM + 32 * r : sum + 2 * g * SUM + 16 * r;
+                    __m512 all = total(at, at + (few ? 16 : SUM));
+                    _mm512_storeu_ps(o + r * cdim + i + 16 * g, _mm512_mul_ps(_mm512_set1_ps(scale[r]), all));
+                }
+        }
     }
     _tile_release();
 }
 
 void rt_code_amx(rt_kernels *k) {
+    k->code_keys = keys;
     k->code_scores = scores;
     k->code_values = values;
 }

@@ -5,20 +5,12 @@
  * which is what the + 128 of the levels adds to a score values  (16 quads of tokens, cdim, 4 tokens) weights high bytes
  * (RT_CODE_SPAN), low bytes (RT_CODE_SPAN), both unsigned AMX (code_amx.c) shares these layouts.
  */
-#include "kernels.h"
+#include "code_avx512.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { SPAN = RT_CODE_SPAN };
-
-/* 16 dwords as a 4x4 matrix of them, transposed. */
-INLINE __m512i swap4x4(__m512i a) {
-    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), a);
-}
 
 INLINE __m512i quad(const uint8_t *p) {
     int32_t x;
@@ -29,20 +21,7 @@ INLINE __m512i quad(const uint8_t *p) {
 /* ---- tiles ---- */
 
 static void keys(const int8_t *levels, size_t cdim, void *tile) {
-    char *out = tile;
-    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64, out += 256) {
-        __m512i a[4];
-        for (int j = 0; j < 4; j++) { /* unpacking stays within quarters: move 4 tokens of each to each */
-            a[j] = _mm512_xor_si512(_mm512_loadu_si512(levels + 64 * j), _mm512_set1_epi8((char)0x80));
-            a[j] = swap4x4(a[j]);
-        }
-        __m512i lo01 = _mm512_unpacklo_epi8(a[0], a[1]), hi01 = _mm512_unpackhi_epi8(a[0], a[1]);
-        __m512i lo23 = _mm512_unpacklo_epi8(a[2], a[3]), hi23 = _mm512_unpackhi_epi8(a[2], a[3]);
-        _mm512_storeu_si512(out, _mm512_unpacklo_epi16(lo01, lo23));
-        _mm512_storeu_si512(out + 64, _mm512_unpackhi_epi16(lo01, lo23));
-        _mm512_storeu_si512(out + 128, _mm512_unpacklo_epi16(hi01, hi23));
-        _mm512_storeu_si512(out + 192, _mm512_unpackhi_epi16(hi01, hi23));
-    }
+    code_pack_keys(levels, cdim, _mm512_set1_epi8((char)0x80), tile);
 }
 
 /* Four coordinates at a time: quarter x of a[j] becomes their dwords of quad 4x + j. */
@@ -73,7 +52,7 @@ static void vals(const int8_t *levels, size_t cdim, void *tile) {
 
 static float query(const float *w, size_t cdim, void *code) {
     const size_t ld = (cdim + 63) / 64 * 64;
-    __m512i top = _mm512_setzero_si512(), sum = _mm512_setzero_si512();
+    __m512i top = _mm512_setzero_si512();
     for (size_t i = 0; i < cdim; i += 16) /* as integers: NaN is above Inf */
         top = _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(_mm512_loadu_ps(w + i))));
     float amax = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(top))));
@@ -84,23 +63,32 @@ static float query(const float *w, size_t cdim, void *code) {
     for (size_t i = 0; i < cdim && some; i += 16) {
         __m512i c = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(w + i), inv));
         __m512i high = _mm512_srai_epi32(_mm512_add_epi32(c, _mm512_set1_epi32(128)), 8);
-        sum = _mm512_add_epi32(sum, c);
         _mm_storeu_si128((__m128i *)(out + i), _mm512_cvtepi32_epi8(high));
         _mm_storeu_si128((__m128i *)(out + ld + i), _mm512_cvtepi32_epi8(c));
     }
-    int32_t bias = 128 * _mm512_reduce_add_epi32(sum);
-    memcpy(out + 2 * ld, &bias, sizeof bias);
     return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
 }
 
+/* 128 times the sum of a row's codes: what the + 128 of the levels adds to a score. */
+INLINE int32_t surplus(const uint8_t *code, size_t cdim) {
+    const size_t ld = (cdim + 63) / 64 * 64;
+    const __m512i each = _mm512_set1_epi8((char)128);
+    __m512i high = _mm512_setzero_si512(), low = high;
+    for (size_t i = 0; i < ld; i += 64) {
+        high = _mm512_dpbusd_epi32(high, each, _mm512_loadu_si512(code + i));
+        low = _mm512_dpbusd_epi32(low, each, _mm512_loadu_si512(code + ld + i));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+}
+
 /* 32 tokens from `tile` on. */
-INLINE void scores_block(const int rows, const uint8_t *code, size_t cdim, const uint8_t *tile, const float *scale,
-                         const float *bias, const float *gain, float *s) {
+INLINE void scores_block(const int rows, const uint8_t *code, const int32_t *extra, size_t cdim, const uint8_t *tile,
+                         const float *scale, const float *bias, const float *gain, float *s) {
     const size_t ld = (cdim + 63) / 64 * 64, row = rt_code_row(cdim);
     __m512i high[4][2], low[4][2];
     for (int r = 0; r < rows; r++) {
         high[r][0] = high[r][1] = _mm512_setzero_si512();
-        low[r][0] = low[r][1] = _mm512_sub_epi32(_mm512_setzero_si512(), quad(code + (size_t)r * row + 2 * ld));
+        low[r][0] = low[r][1] = _mm512_set1_epi32(-extra[r]);
     }
     for (size_t i = 0; i < cdim; i += 4, tile += 256) {
         __m512i k0 = _mm512_loadu_si512(tile), k1 = _mm512_loadu_si512(tile + 64);
@@ -120,27 +108,33 @@ INLINE void scores_block(const int rows, const uint8_t *code, size_t cdim, const
         }
 }
 
+/* Up to 4 rows. */
+INLINE void scores_rows(const int rows, const uint8_t *code, size_t cdim, const uint8_t *tiles, size_t n_tile,
+                        const float *scale, const float *bias, const float *gain, float *s) {
+    int32_t extra[4];
+    for (int r = 0; r < rows; r++)
+        extra[r] = surplus(code + (size_t)r * rt_code_row(cdim), cdim);
+    for (size_t t = 0; t < 64 * n_tile; t += 32)
+        scores_block(rows, code, extra, cdim, tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4, scale, bias, gain + t, s + t);
+}
+
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
-    for (size_t t = 0; t < 64 * n_tile; t += 32) {
-        const uint8_t *tile = (const uint8_t *)tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4;
-        for (size_t r = 0; r < n_q; r += 4) {
-            const uint8_t *c = (const uint8_t *)code + r * rt_code_row(cdim);
-            float *to = s + r * SPAN + t;
-#define SCORES(rows) scores_block(rows, c, cdim, tile, scale + r, bias + r, gain + t, to)
-            switch (n_q - r) {
-            case 1:
-                SCORES(1);
-                break;
-            case 2:
-                SCORES(2);
-                break;
-            case 3:
-                SCORES(3);
-                break;
-            default:
-                SCORES(4);
-            }
+    for (size_t r = 0; r < n_q; r += 4) {
+        const uint8_t *c = (const uint8_t *)code + r * rt_code_row(cdim);
+#define SCORES(rows) scores_rows(rows, c, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN)
+        switch (n_q - r) {
+        case 1:
+            SCORES(1);
+            break;
+        case 2:
+            SCORES(2);
+            break;
+        case 3:
+            SCORES(3);
+            break;
+        default:
+            SCORES(4);
         }
     }
 }

@@ -28,12 +28,12 @@ enum {
     RT_CODE_WEIGHT = 32767,
 };
 
-/* Bytes of a tile of 64 tokens; of the codes of one query row (which may also hold their sum). */
+/* Bytes of a tile of 64 tokens; of the codes of one query row. */
 static inline size_t rt_code_tile(size_t cdim) {
     return (cdim + 63) / 64 * 64 * 128;
 }
 static inline size_t rt_code_row(size_t cdim) {
-    return (cdim + 63) / 64 * 128 + 64;
+    return (cdim + 63) / 64 * 128;
 }
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
@@ -70,6 +70,7 @@ typedef struct rt_kernels {
      * The sum: 16 partial sums as in rms_norm. n arbitrary. */
     float (*exp_sum)(float *x, size_t n, float max);
     float (*max)(const float *x, size_t n);
+    float (*dot)(const float *x, const float *y, size_t n); /* 16 partial fma chains as in rms_norm */
 
     /* ---- attn_*.c ---- */
     /* s[i*lds + t] = fma chain over c of q[i*dim + c] * kt[c*64 + t]; kt (dim, 64) = decoded keys of a tile, transposed. */
@@ -88,8 +89,10 @@ typedef struct rt_kernels {
 
     /* ---- tc_*.c: the transform codec, libfmt/trellis.h ---- */
     trellis_search_fn *tc_search;
-    /* levels (n, 64) of a block; planes: bits[i] words of 64 tokens per dimension, lowest bit first. */
+    /* levels (n, 64) of a block; planes: bits[i] words of 64 tokens per dimension, lowest bit first, and 64 bytes behind them
+     * that may be read. */
     void (*tc_levels)(const trellis_book *b, const uint64_t *planes, int8_t *levels);
+    void (*tc_gains)(const uint8_t *code, float *gain); /* trellis_gain of 64 tokens */
 
     /* ---- code_*.c: attention of tokens whose coordinates are a gain times int8 levels ----
      * Queries and weights are rounded to 16 bits and products are summed in integers, exactly, so that their order does not

@@ -145,7 +145,21 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     }
 }
 
+/* A step of an octave, and the octave added to its exponent. */
+static void gains(const uint8_t *code, float *gain) {
+    const __m256 steps = _mm256_loadu_ps(trellis_steps);
+    for (int t = 0; t < RT_ATTN_TILE; t += 8) {
+        __m256i c = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(code + t)));
+        __m256i octave = _mm256_sub_epi32(_mm256_srli_epi32(c, 3), _mm256_set1_epi32(TRELLIS_UNIT / 8));
+        __m256i step = _mm256_castps_si256(_mm256_permutevar8x32_ps(steps, c)); /* by the low three bits */
+        __m256i none = _mm256_cmpeq_epi32(c, _mm256_setzero_si256());
+        _mm256_storeu_ps(gain + t,
+                         _mm256_castsi256_ps(_mm256_andnot_si256(none, _mm256_add_epi32(step, _mm256_slli_epi32(octave, 23)))));
+    }
+}
+
 void rt_tc_avx2(rt_kernels *k) {
     k->tc_search = tc_search;
     k->tc_levels = levels;
+    k->tc_gains = gains;
 }

@@ -124,7 +124,20 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     }
 }
 
+/* A step of an octave, and the octave added to its exponent. */
+static void gains(const uint8_t *code, float *gain) {
+    const __m512 steps = _mm512_castps256_ps512(_mm256_loadu_ps(trellis_steps));
+    for (int t = 0; t < RT_ATTN_TILE; t += 16) {
+        __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(code + t)));
+        __m512i octave = _mm512_sub_epi32(_mm512_srli_epi32(c, 3), _mm512_set1_epi32(TRELLIS_UNIT / 8));
+        __m512i step = _mm512_castps_si512(_mm512_permutexvar_ps(_mm512_and_si512(c, _mm512_set1_epi32(7)), steps));
+        __mmask16 some = _mm512_test_epi32_mask(c, c);
+        _mm512_storeu_si512(gain + t, _mm512_maskz_add_epi32(some, step, _mm512_slli_epi32(octave, 23)));
+    }
+}
+
 void rt_tc_avx512(rt_kernels *k) {
     k->tc_search = tc_search;
     k->tc_levels = levels;
+    k->tc_gains = gains;
 }

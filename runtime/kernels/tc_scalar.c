@@ -13,7 +13,13 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
         }
 }
 
+static void gains(const uint8_t *code, float *gain) {
+    for (int t = 0; t < RT_ATTN_TILE; t++)
+        gain[t] = trellis_gain(code[t]);
+}
+
 void rt_tc_scalar(rt_kernels *k) {
     k->tc_search = trellis_search;
     k->tc_levels = levels;
+    k->tc_gains = gains;
 }

@@ -141,6 +141,13 @@ static float max(const float *x, size_t n) {
     return v_top(m);
 }
 
+static float dot(const float *x, const float *y, size_t n) {
+    v16 acc = v_set(0.0f);
+    for (size_t i = 0; i < n; i += 16)
+        acc = v_fma(v_load(x + i, lanes(i, n)), v_load(y + i, lanes(i, n)), acc);
+    return v_sum(acc);
+}
+
 void VEC_FILL(rt_kernels *k) {
     k->rms_norm = rms_norm;
     k->add = add;
@@ -150,4 +157,5 @@ void VEC_FILL(rt_kernels *k) {
     k->rope = rope;
     k->exp_sum = exp_sum;
     k->max = max;
+    k->dot = dot;
 }

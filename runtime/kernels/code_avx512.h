@@ -1,0 +1,32 @@
+/* What attention in codes shares between AVX-512 with VNNI and with AMX. */
+#ifndef RT_CODE_AVX512_H
+#define RT_CODE_AVX512_H
+
+#include "kernels.h"
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* 16 dwords as a 4x4 matrix of them, transposed. */
+INLINE __m512i swap4x4(__m512i a) {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), a);
+}
+
+/* levels (cdim, 64 tokens) ^ flip -> (cdim/4, 64 tokens, 4 coordinates). */
+INLINE void code_pack_keys(const int8_t *levels, size_t cdim, __m512i flip, void *tile) {
+    char *out = tile;
+    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64, out += 256) {
+        __m512i a[4];
+        for (int j = 0; j < 4; j++) /* unpacking stays within quarters: move 4 tokens of each to each */
+            a[j] = swap4x4(_mm512_xor_si512(_mm512_loadu_si512(levels + 64 * j), flip));
+        __m512i lo01 = _mm512_unpacklo_epi8(a[0], a[1]), hi01 = _mm512_unpackhi_epi8(a[0], a[1]);
+        __m512i lo23 = _mm512_unpacklo_epi8(a[2], a[3]), hi23 = _mm512_unpackhi_epi8(a[2], a[3]);
+        _mm512_storeu_si512(out, _mm512_unpacklo_epi16(lo01, lo23));
+        _mm512_storeu_si512(out + 64, _mm512_unpackhi_epi16(lo01, lo23));
+        _mm512_storeu_si512(out + 128, _mm512_unpacklo_epi16(hi01, hi23));
+        _mm512_storeu_si512(out + 192, _mm512_unpackhi_epi16(hi01, hi23));
+    }
+}
+
+#endif
