@@ -142,11 +142,11 @@ float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
     return (float)sum;
 }
 
-/* Scores of n tokens -> weights, row by row, with the running maximum and sum brought up to date. */
-static void softmax(const tile *t, const acc *a, uint32_t n, const float *bias, bool turn_v) {
+/* Scores of n tokens -> weights in rows first .. last-1, with the running maximum and sum brought up to date. */
+static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, uint32_t n, const float *bias, bool turn_v) {
     const rt_kernels *k = t->j->k;
     uint64_t all = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
-    for (uint32_t r = 0; r < t->rows; r++) {
+    for (uint32_t r = first; r < last; r++) {
         float *s = t->s->s + (size_t)r * KV_BLOCK;
         uint64_t mask = t->mask[r / t->group];
         if (!mask) {
@@ -180,26 +180,36 @@ void kv_code_queries(const tile *t, uint32_t frame) {
     k->ops->query(k, t->j->k, q, t->rows, s->qc, s->bias);
 }
 
-/* One tile, one of its two kinds of tokens, all rows. */
+/* One tile, one of its two kinds of tokens, all rows that see any. */
 static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     const kv_scratch *s = t->s;
     const kv_codec *kc = t->k->coder.ops, *vc = t->v->coder.ops;
     uint64_t any = 0;
-    for (uint32_t i = 0; i < t->n; i++)
+    uint32_t first = t->n, last = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
         any |= t->mask[i] = visible(t->j->layer, t->pos + i, t0, body);
+        if (t->mask[i]) {
+            first = min_u32(first, i);
+            last = i + 1;
+        }
+    }
     if (!any)
         return;
+    first *= t->group;
+    last *= t->group;
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
     bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
     const uint32_t frame = t->k->framed ? t0 / t->j->c->frame : 0;
     if (turn_k && t->frame != frame)
         kv_code_queries(t, t->frame = frame);
+    const size_t kdim = turn_k ? t->k->coder.cdim : dim, vdim = turn_v ? t->v->coder.cdim : dim, rows = last - first;
+    float *weights = s->s + (size_t)first * KV_BLOCK;
     const float *kt = load(t, t->k, t0, n, coded_k, s->tile);
-    t->j->k->attn_scores(turn_k ? s->qc : s->q, t->rows, turn_k ? t->k->coder.cdim : dim, kt, s->s, KV_BLOCK);
-    softmax(t, a, n, turn_k ? s->bias : s->no_bias, turn_v);
+    t->j->k->attn_scores((turn_k ? s->qc : s->q) + first * kdim, rows, kdim, kt, weights, KV_BLOCK);
+    softmax(t, a, first, last, n, turn_k ? s->bias : s->no_bias, turn_v);
     const float *v = load(t, t->v, t0, n, coded_v, s->tile);
-    t->j->k->attn_values(s->s, KV_BLOCK, t->rows, n, v, turn_v ? t->v->coder.cdim : dim, turn_v ? a->oc : a->o);
+    t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (turn_v ? a->oc : a->o) + first * vdim);
 }
 
 static void attend_range(tile *t, const acc *a, uint32_t range) {

@@ -45,17 +45,23 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
     code_pack_keys(levels, cdim, _mm512_setzero_si512(), tile);
 }
 
-/* 32 tokens: sum (2 groups, high and low, rows, 16). */
-INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32_t *sum) {
+/* Registers 4 and 5: high and low bytes of coordinates i .. i+63 of queries. */
+INLINE void load_queries(const char *code, size_t cdim, size_t i) {
     const size_t ld = (cdim + 63) / 64 * 64;
+    _tile_loadd(4, code + i, 2 * ld);
+    _tile_loadd(5, code + ld + i, 2 * ld);
+}
+
+/* 32 tokens: sum (2 groups, high and low, rows, 16). Up to 64 coordinates, queries are loaded already. */
+INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32_t *sum) {
     clear_sums();
-    for (size_t i = 0; i < cdim; i += 64, tile += 16 * 256) {
-        _tile_loadd(4, code + i, 2 * ld);
-        _tile_loadd(6, tile, 256);
+    for (size_t i = 0; i < cdim; i += 64, tile += CODE_REGISTER) {
+        if (cdim > 64)
+            load_queries(code, cdim, i);
+        _tile_loadd(6, tile, 64);
         _tile_dpbssd(0, 4, 6);
-        _tile_loadd(5, code + ld + i, 2 * ld);
         _tile_dpbssd(1, 5, 6);
-        _tile_loadd(7, tile + 64, 256);
+        _tile_loadd(7, tile + code_key_group(cdim), 64);
         _tile_dpbssd(2, 4, 7);
         _tile_dpbssd(3, 5, 7);
     }
@@ -64,17 +70,17 @@ INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32
 
 /* 64 tokens: sum (4 groups, row, high and low, 16). */
 INLINE void multiply_keys_few(const char *code, size_t cdim, const char *tile, int32_t *sum) {
-    const size_t ld = (cdim + 63) / 64 * 64;
+    const size_t ld = (cdim + 63) / 64 * 64, group = code_key_group(cdim);
     clear_sums();
-    for (size_t i = 0; i < cdim; i += 64, tile += 16 * 256) {
+    for (size_t i = 0; i < cdim; i += 64, tile += CODE_REGISTER) {
         _tile_loadd(4, code + i, ld);
-        _tile_loadd(6, tile, 256);
+        _tile_loadd(6, tile, 64);
         _tile_dpbssd(0, 4, 6);
-        _tile_loadd(7, tile + 64, 256);
+        _tile_loadd(7, tile + group, 64);
         _tile_dpbssd(1, 4, 7);
-        _tile_loadd(6, tile + 128, 256);
+        _tile_loadd(6, tile + 2 * group, 64);
         _tile_dpbssd(2, 4, 6);
-        _tile_loadd(7, tile + 192, 256);
+        _tile_loadd(7, tile + 3 * group, 64);
         _tile_dpbssd(3, 4, 7);
     }
     store_sums(sum);
@@ -92,8 +98,10 @@ static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles,
         const bool few = n_q <= ROWS / 2;
         n = n_q < ROWS ? n_q : ROWS;
         configure(few ? 2 * n : n);
+        if (!few && cdim && cdim <= 64)
+            load_queries(code, cdim, 0);
         for (size_t t = 0; t < 64 * n_tile; t += few ? 64 : 32) {
-            const char *tile = (const char *)tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4;
+            const char *tile = (const char *)tiles + t / 64 * rt_code_tile(cdim) + t % 64 / 16 * code_key_group(cdim);
             if (few)
                 multiply_keys_few(code, cdim, tile, sum);
             else
@@ -117,12 +125,12 @@ INLINE void multiply_values(const char *p, size_t cdim, const char *tile, size_t
     for (size_t n = first; n < last; n++) {
         const char *v = tile + n * rt_code_tile(cdim);
         _tile_loadd(4, p + 64 * n, 2 * SPAN);
-        _tile_loadd(6, v, 4 * cdim);
+        _tile_loadd(6, v, 64);
         _tile_dpbusd(0, 4, 6);
         _tile_loadd(5, p + SPAN + 64 * n, 2 * SPAN);
         _tile_dpbusd(1, 5, 6);
         if (two) {
-            _tile_loadd(7, v + 64, 4 * cdim);
+            _tile_loadd(7, v + CODE_REGISTER, 64);
             _tile_dpbusd(2, 4, 7);
             _tile_dpbusd(3, 5, 7);
         }
@@ -137,18 +145,18 @@ INLINE void multiply_values_few(const char *p, size_t cdim, const char *tile, si
     for (size_t n = first; n < last; n++) {
         const char *v = tile + n * rt_code_tile(cdim);
         _tile_loadd(4, p + 64 * n, SPAN);
-        _tile_loadd(6, v, 4 * cdim);
+        _tile_loadd(6, v, 64);
         _tile_dpbusd(0, 4, 6);
         if (groups > 1) {
-            _tile_loadd(7, v + 64, 4 * cdim);
+            _tile_loadd(7, v + CODE_REGISTER, 64);
             _tile_dpbusd(1, 4, 7);
         }
         if (groups > 2) {
-            _tile_loadd(6, v + 128, 4 * cdim);
+            _tile_loadd(6, v + 2 * CODE_REGISTER, 64);
             _tile_dpbusd(2, 4, 6);
         }
         if (groups > 3) {
-            _tile_loadd(7, v + 192, 4 * cdim);
+            _tile_loadd(7, v + 3 * CODE_REGISTER, 64);
             _tile_dpbusd(3, 4, 7);
         }
     }
@@ -164,7 +172,7 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
         n = n_q < ROWS ? n_q : ROWS;
         configure(few ? 2 * n : n);
         for (size_t i = 0, groups; i < cdim; i += 16 * groups) {
-            const char *tile = (const char *)tiles + 4 * i;
+            const char *tile = (const char *)tiles + i / 16 * CODE_REGISTER;
             const size_t most = few ? 4 : 2, left = (cdim - i) / 16;
             groups = left < most ? left : most;
             if (few)

@@ -1,6 +1,6 @@
 /* Attention in codes for AVX-512 with VNNI: VPDPBUSD sums products of four pairs of unsigned and signed bytes in each of 16
  * lanes, so codes of 16 bits are split into two bytes and a sum is 256 times that of the high bytes plus that of the low ones.
- *   keys    (cdim/4, 64 tokens, 4 coordinates), levels + 128
+ *   keys    (4 groups of tokens, ld/4, 16 tokens, 4 coordinates), levels + 128
  *   queries high bytes (ld), low bytes (ld), both signed, ld = cdim rounded up to 64; then 128 times the sum of all codes,
  * which is what the + 128 of the levels adds to a score values  (16 quads of tokens, cdim, 4 tokens) weights high bytes
  * (RT_CODE_SPAN), low bytes (RT_CODE_SPAN), both unsigned AMX (code_amx.c) shares these layouts.
@@ -26,8 +26,8 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
 
 /* Four coordinates at a time: quarter x of a[j] becomes their dwords of quad 4x + j. */
 static void vals(const int8_t *levels, size_t cdim, void *tile) {
-    char *out = tile;
-    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64, out += 16) {
+    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64) {
+        char *out = (char *)tile + i / 16 * CODE_REGISTER + i % 16 * 4;
         __m512i a[4], b[4];
         for (int j = 0; j < 4; j++)
             a[j] = _mm512_loadu_si512(levels + 64 * j);
@@ -40,10 +40,10 @@ static void vals(const int8_t *levels, size_t cdim, void *tile) {
             a[2 * j + 1] = _mm512_unpackhi_epi64(b[j], b[j + 2]);
         }
         for (size_t j = 0; j < 4; j++) {
-            _mm_storeu_si128((__m128i *)(out + j * 4 * cdim), _mm512_castsi512_si128(a[j]));
-            _mm_storeu_si128((__m128i *)(out + (4 + j) * 4 * cdim), _mm512_extracti32x4_epi32(a[j], 1));
-            _mm_storeu_si128((__m128i *)(out + (8 + j) * 4 * cdim), _mm512_extracti32x4_epi32(a[j], 2));
-            _mm_storeu_si128((__m128i *)(out + (12 + j) * 4 * cdim), _mm512_extracti32x4_epi32(a[j], 3));
+            _mm_storeu_si128((__m128i *)(out + j * 64), _mm512_castsi512_si128(a[j]));
+            _mm_storeu_si128((__m128i *)(out + (4 + j) * 64), _mm512_extracti32x4_epi32(a[j], 1));
+            _mm_storeu_si128((__m128i *)(out + (8 + j) * 64), _mm512_extracti32x4_epi32(a[j], 2));
+            _mm_storeu_si128((__m128i *)(out + (12 + j) * 64), _mm512_extracti32x4_epi32(a[j], 3));
         }
     }
 }
@@ -90,8 +90,8 @@ INLINE void scores_block(const int rows, const uint8_t *code, const int32_t *ext
         high[r][0] = high[r][1] = _mm512_setzero_si512();
         low[r][0] = low[r][1] = _mm512_set1_epi32(-extra[r]);
     }
-    for (size_t i = 0; i < cdim; i += 4, tile += 256) {
-        __m512i k0 = _mm512_loadu_si512(tile), k1 = _mm512_loadu_si512(tile + 64);
+    for (size_t i = 0; i < cdim; i += 4, tile += 64) {
+        __m512i k0 = _mm512_loadu_si512(tile), k1 = _mm512_loadu_si512(tile + code_key_group(cdim));
         for (int r = 0; r < rows; r++) {
             __m512i h = quad(code + (size_t)r * row + i), l = quad(code + (size_t)r * row + ld + i);
             high[r][0] = _mm512_dpbusd_epi32(high[r][0], k0, h);
@@ -115,7 +115,8 @@ INLINE void scores_rows(const int rows, const uint8_t *code, size_t cdim, const 
     for (int r = 0; r < rows; r++)
         extra[r] = surplus(code + (size_t)r * rt_code_row(cdim), cdim);
     for (size_t t = 0; t < 64 * n_tile; t += 32)
-        scores_block(rows, code, extra, cdim, tiles + t / 64 * rt_code_tile(cdim) + t % 64 * 4, scale, bias, gain + t, s + t);
+        scores_block(rows, code, extra, cdim, tiles + t / 64 * rt_code_tile(cdim) + t % 64 / 16 * code_key_group(cdim), scale,
+                     bias, gain + t, s + t);
 }
 
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
@@ -204,7 +205,7 @@ INLINE void values_block(const int rows, const int vecs, const uint8_t *p, size_
         for (size_t q = 0; q < 16; q++) {
             __m512i v[2];
             for (int j = 0; j < vecs; j++)
-                v[j] = _mm512_loadu_si512(tile + q * 4 * cdim + 64 * (size_t)j);
+                v[j] = _mm512_loadu_si512(tile + 64 * q + CODE_REGISTER * (size_t)j);
             for (int r = 0; r < rows; r++) {
                 const uint8_t *at = p + (size_t)r * 2 * SPAN + 64 * n + 4 * q;
                 __m512i h = quad(at), l = quad(at + SPAN);
@@ -224,9 +225,9 @@ INLINE void values_block(const int rows, const int vecs, const uint8_t *p, size_
 INLINE void values_rows(const int rows, const uint8_t *p, size_t cdim, const uint8_t *tiles, size_t first, size_t last,
                         const float *scale, float *o) {
     for (size_t i = 0; i + 32 <= cdim; i += 32)
-        values_block(rows, 2, p, cdim, tiles + 4 * i, first, last, scale, o + i);
+        values_block(rows, 2, p, cdim, tiles + i / 16 * CODE_REGISTER, first, last, scale, o + i);
     if (cdim % 32)
-        values_block(rows, 1, p, cdim, tiles + 4 * (cdim - 16), first, last, scale, o + cdim - 16);
+        values_block(rows, 1, p, cdim, tiles + (cdim / 16 - 1) * CODE_REGISTER, first, last, scale, o + cdim - 16);
 }
 
 static void values(const void *weight, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
