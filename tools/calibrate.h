@@ -15,9 +15,10 @@ typedef struct calibrate_cfg {
 } calibrate_cfg;
 
 enum {
-    CALIBRATE_FRAME = 256,
-    CALIBRATE_TOKENS = 12288, /* fitted on, where the text has so many */
-    CALIBRATE_MEASURED = 3072 /* held-out tokens measured on, one chunk at least */
+    CALIBRATE_FRAME = 1024,
+    CALIBRATE_FRAME_NEAR = 256, /* without a window: near keys are read coded, too, and need transforms of finer aim */
+    CALIBRATE_TOKENS = 12288,   /* fitted on, where the text has so many */
+    CALIBRATE_MEASURED = 3072   /* held-out tokens measured on, one chunk at least */
 };
 
 typedef struct calibrate_text calibrate_text; /* calibrate_text.h */

@@ -46,7 +46,7 @@ static int parse(options *o, int argc, char **argv) {
         {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
         {"--frame", NULL, CLI_INT, "N", &o->frame, 0, 1 << 20,
          "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
-         "multiple of 64, smaller is better and slower; 0: off"},
+         "multiple of 64; 0: off (default: 1024 with a window, else 256)"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
@@ -286,6 +286,8 @@ static kv_status settle(options *o, kv_err *err) {
         o->window = preset->window;
     if (o->sinks < 0)
         o->sinks = preset->sinks;
+    if (o->frame < 0)
+        o->frame = o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
     if (!st && o->kld > 0 && o->no_measure)
         st = kv_fail(err, KV_EINVAL, "a KL divergence can only be aimed at by measuring; leave out --no-measure");
     prof_free(preset);
@@ -293,7 +295,7 @@ static kv_status settle(options *o, kv_err *err) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.ctx = 1024, .frame = CALIBRATE_FRAME, .window = -1, .sinks = -1, .seed = 1};
+    options o = {.ctx = 1024, .frame = -1, .window = -1, .sinks = -1, .seed = 1};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)

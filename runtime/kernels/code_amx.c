@@ -3,22 +3,16 @@
  * dwords of four bytes. Four sums are made side by side. many rows   sums of high and of low bytes, of two groups of 16 tokens
  * or coordinates at most 8   high and low bytes are rows of the same register; four groups
  */
+#include "amx.h"
 #include "code_avx512.h"
 
 enum { SPAN = RT_CODE_SPAN, ROWS = 16, SUM = 16 * ROWS /* of one sum */ };
 
 /* Tile registers: 0-3 sums, 4-5 n rows of bytes, 6-7 keys or values. */
 static void configure(size_t n) {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } c = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        c.row_bytes[i] = 64;
-        c.rows[i] = i < 6 ? (uint8_t)n : 16;
-    }
-    _tile_loadconfig(&c);
+    static const uint16_t bytes[8] = {64, 64, 64, 64, 64, 64, 64, 64};
+    const uint8_t r = (uint8_t)n, rows[8] = {r, r, r, r, r, r, 16, 16};
+    amx_shape(rows, bytes);
 }
 
 INLINE void clear_sums(void) {

@@ -9,6 +9,7 @@
  *   - all sums of a chunk are made, then scaled: while tiles are multiplied, the second FMA port of a core stands still, so
  * that turns of either kind are faster than a mixture. Tokens past the last full group of 16 go the way of mat_avx512.h.
  */
+#include "amx.h"
 #include "mat_avx512.h"
 
 enum {
@@ -25,16 +26,9 @@ typedef struct wide {
 
 /* Tile registers: 0-3 sums, 4-5 tokens (one for each group of columns), 6-7 rows. */
 static void configure(rt_fmt f) {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } c = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        c.row_bytes[i] = i == 4 || i == 5 ? (uint16_t)f.group : 64;
-        c.rows[i] = i < 6 ? 16 : (uint8_t)(f.group / 4);
-    }
-    _tile_loadconfig(&c);
+    const uint16_t group = (uint16_t)f.group, bytes[8] = {64, 64, 64, 64, group, group, 64, 64};
+    const uint8_t quads = (uint8_t)(f.group / 4), rows[8] = {16, 16, 16, 16, 16, 16, quads, quads};
+    amx_shape(rows, bytes);
 }
 
 /* Blocks first .. first+blocks-1 of a tile; they share a scale record if any two of them do. */
