@@ -80,33 +80,51 @@ INLINE void multiply_keys_few(const char *code, size_t cdim, const char *tile, i
     store_sums(sum);
 }
 
-INLINE void put_scores(__m512 sum, const float *scale, const float *bias, const float *gain, float *s) {
-    __m512 by = _mm512_mul_ps(_mm512_set1_ps(*scale), _mm512_loadu_ps(gain));
-    _mm512_storeu_ps(s, _mm512_fmadd_ps(sum, by, _mm512_set1_ps(*bias)));
+/* Scores of 16 tokens and n rows; sums of high bytes of a row, of low ones, and of the next row lie `low` and `next` apart. */
+INLINE void put_scores(const int32_t *sum, size_t low, size_t next, size_t n, const float *scale, const float *bias,
+                       const float *gain, float *s) {
+    const __m512 g = _mm512_loadu_ps(gain);
+    for (size_t r = 0; r < n; r++, sum += next) {
+        __m512 by = _mm512_mul_ps(_mm512_set1_ps(scale[r]), g);
+        _mm512_storeu_ps(s + r * SPAN, _mm512_fmadd_ps(total(sum, sum + low), by, _mm512_set1_ps(bias[r])));
+    }
+}
+
+static void scores_many(const char *code, size_t n, size_t cdim, const char *tiles, size_t n_tile, const float *scale,
+                        const float *bias, const float *gain, float *s) {
+    _Alignas(64) int32_t sum[2][4 * SUM];
+    const size_t group = code_key_group(cdim);
+    configure(n);
+    if (cdim && cdim <= 64)
+        load_queries(code, cdim, 0);
+    for (size_t i = 0; i < n_tile; i++, tiles += rt_code_tile(cdim), gain += 64, s += 64) {
+        multiply_keys(code, cdim, tiles, sum[0]);
+        multiply_keys(code, cdim, tiles + 2 * group, sum[1]);
+        for (size_t g = 0; g < 4; g++)
+            put_scores(sum[g / 2] + g % 2 * 2 * SUM, SUM, 16, n, scale, bias, gain + 16 * g, s + 16 * g);
+    }
+}
+
+static void scores_few(const char *code, size_t n, size_t cdim, const char *tiles, size_t n_tile, const float *scale,
+                       const float *bias, const float *gain, float *s) {
+    _Alignas(64) int32_t sum[4 * SUM];
+    configure(2 * n);
+    for (size_t i = 0; i < n_tile; i++, tiles += rt_code_tile(cdim), gain += 64, s += 64) {
+        multiply_keys_few(code, cdim, tiles, sum);
+        for (size_t g = 0; g < 4; g++)
+            put_scores(sum + g * SUM, 16, 32, n, scale, bias, gain + 16 * g, s + 16 * g);
+    }
 }
 
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
-    _Alignas(64) int32_t sum[4 * SUM];
-    for (size_t n; n_q; n_q -= n, code = (const char *)code + n * rt_code_row(cdim), scale += n, bias += n, s += n * SPAN) {
-        const bool few = n_q <= ROWS / 2;
-        n = n_q < ROWS ? n_q : ROWS;
-        configure(few ? 2 * n : n);
-        if (!few && cdim && cdim <= 64)
-            load_queries(code, cdim, 0);
-        for (size_t t = 0; t < 64 * n_tile; t += few ? 64 : 32) {
-            const char *tile = (const char *)tiles + t / 64 * rt_code_tile(cdim) + t % 64 / 16 * code_key_group(cdim);
-            if (few)
-                multiply_keys_few(code, cdim, tile, sum);
-            else
-                multiply_keys(code, cdim, tile, sum);
-            for (size_t r = 0; r < n; r++)
-                for (size_t g = 0; g < (few ? 4 : 2); g++) {
-                    const int32_t *at = few ? sum + g * SUM + 32 * r : sum + 2 * g * SUM + 16 * r;
-                    put_scores(total(at, at + (few ? 16 : SUM)), scale + r, bias + r, gain + t + 16 * g,
-                               s + r * SPAN + t + 16 * g);
-                }
-        }
+    for (size_t r = 0; r < n_q; r += ROWS) {
+        const size_t n = n_q - r < ROWS ? n_q - r : ROWS;
+        const char *c = (const char *)code + r * rt_code_row(cdim);
+        if (n <= ROWS / 2)
+            scores_few(c, n, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN);
+        else
+            scores_many(c, n, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN);
     }
     _tile_release();
 }

@@ -28,16 +28,21 @@ static float query(const float *w, size_t cdim, void *code) {
     return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
 }
 
+/* Written so that compilers find vectors in it: sums of integers may be made in any order. */
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t r = 0; r < n_q; r++) {
         const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
-        for (size_t t = 0; t < n_tile * RT_ATTN_TILE; t++) {
-            const int8_t *level = (const int8_t *)tiles + t / RT_ATTN_TILE * rt_code_tile(cdim) + t % RT_ATTN_TILE;
-            int32_t sum = 0;
-            for (size_t i = 0; i < cdim; i++)
-                sum += c[i] * level[i * RT_ATTN_TILE];
-            s[r * RT_CODE_SPAN + t] = fmaf((float)sum, scale[r] * gain[t], bias[r]);
+        for (size_t n = 0; n < n_tile; n++) {
+            const int8_t *level = (const int8_t *)tiles + n * rt_code_tile(cdim);
+            int32_t sum[RT_ATTN_TILE] = {0};
+            for (size_t i = 0; i < cdim; i++, level += RT_ATTN_TILE)
+                for (int t = 0; t < RT_ATTN_TILE; t++)
+                    sum[t] += c[i] * level[t];
+            for (size_t t = 0; t < RT_ATTN_TILE; t++) {
+                const size_t at = n * RT_ATTN_TILE + t;
+                s[r * RT_CODE_SPAN + at] = fmaf((float)sum[t], scale[r] * gain[at], bias[r]);
+            }
         }
     }
 }
