@@ -47,7 +47,9 @@ static void smollm2_matches_f32(void **state) {
 
 /* llama.cpp rounds activations to 8 bits and sums attention in f16; tests/reference/README.md tells how far that alone takes it
  * from the exact answer. So its most likely token counts where it is no coin toss, and perplexities are compared like for like:
- * int8 with int8 within 0.5 %, exact with int8 within 1 %. */
+ * int8 with int8 within 0.8 %, exact with int8 within 1 %. (The reference has 128 positions, and log-probabilities that
+ * rounding alone moves by 0.03: 0.8 % is three standard errors. Summing the same int8 products in another order moved Qwen by
+ * 0.5 %.) */
 static void check_llamacpp(const char *file, const char *ref_name) {
     char model[4096], ref[4096];
     if (!find_model(file, model) || !find_eval_data(ref_name, ref))
@@ -55,7 +57,7 @@ static void check_llamacpp(const char *file, const char *ref_name) {
     for (int exact = 0; exact < 2; exact++) {
         agreement a = compare_with_reference(model, ref, NULL, 2, exact, 0);
         assert_true(a.mean_abs <= 0.05 && a.firm_top1 >= 0.97);
-        assert_true(fabs(a.ppl / a.ref_ppl - 1) < (exact ? 0.01 : 0.005));
+        assert_true(fabs(a.ppl / a.ref_ppl - 1) < (exact ? 0.01 : 0.008));
     }
 }
 
