@@ -44,7 +44,7 @@ static kv_status pack(rt_mat *m, rt_fmt f, const rt_exec *e, kv_err *err) {
     size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(f, m->cols);
     if (tile_bytes > SIZE_MAX / 2 / n_tiles)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
-    m->packed = aligned_alloc(64, n_tiles * tile_bytes);
+    m->packed = rt_alloc(n_tiles * tile_bytes);
     if (!m->packed)
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
     m->tiles = (rt_mat_tiles){.fmt = f, .data = m->packed, .rows = m->rows, .cols = m->cols, .tile_bytes = tile_bytes};
@@ -114,7 +114,7 @@ kv_status act_new(size_t max_tok, size_t max_cols, rt_act **out, kv_err *err) {
     /* one block more, so that the size is never 0 */
     size_t bytes = (max_tok * n_blocks + 1) * sizeof(rt_act_block);
     if (a)
-        a->blocks = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        a->blocks = rt_alloc(bytes);
     if (!a || !a->blocks) {
         act_free(a);
         return kv_fail(err, KV_ENOMEM, "out of memory for a batch of %zu tokens", max_tok);
