@@ -9,8 +9,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #if defined(__linux__)
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #endif
 #include <unistd.h>
@@ -117,4 +119,16 @@ kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, k
     e->exact = exact;
     e->in_place = false;
     return KV_OK;
+}
+
+void *rt_alloc(size_t bytes) {
+    enum { LINE = 64, LARGE_PAGE = 2 << 20 };
+    void *p;
+    if (posix_memalign(&p, bytes >= LARGE_PAGE ? LARGE_PAGE : LINE, bytes) != 0)
+        return NULL;
+#if defined(__linux__)
+    if (bytes >= LARGE_PAGE) /* whole large pages only: the rest, like the whole where this fails, stays in small ones */
+        madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return p;
 }

@@ -7,6 +7,7 @@
 #include "status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Each level of x86-64 has all that the one before has.
  *   avx2        AVX2, FMA, F16C
@@ -44,5 +45,9 @@ const char *rt_cpu_name(rt_cpu level); /* as in RT_CPU_NAMES */
 /* Fill *e, in_place false. cpu: NULL or "auto" for the best, else a level's name (KV_EINVAL unknown, KV_EUNSUPP not on this
  * machine). n_threads <= 0: one per physical core that this process may use. */
 kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, kv_err *err);
+
+/* Memory aligned to 64 bytes; large pieces ask the system for large pages, which spares translating addresses where they are
+ * read from end to end. NULL where there is none; free() it. */
+void *rt_alloc(size_t bytes);
 
 #endif

@@ -75,7 +75,7 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
     if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &m->exec, &c->act, err)) ||
         (st = kv_cache_new(&cc, &m->exec, &c->cache, err)))
         goto done;
-    c->scratch = aligned_alloc(64, lay_out(c, NULL) * sizeof(float));
+    c->scratch = rt_alloc(lay_out(c, NULL) * sizeof(float));
     if (!c->scratch) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", c->n_batch);
         goto done;

@@ -54,7 +54,7 @@ static kv_status pack(rt_mat *m, const rt_exec *e, kv_err *err) {
     size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
     if (tile_bytes > SIZE_MAX / 2 / n_tiles)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
-    m->packed = aligned_alloc(64, n_tiles * tile_bytes);
+    m->packed = rt_alloc(n_tiles * tile_bytes);
     if (!m->packed)
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
     m->tiles.data = m->packed;
@@ -140,10 +140,10 @@ kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **ou
     /* one block more, so that the size is never 0 */
     size_t bytes = (max_tok * n_blocks + 1) * sizeof(rt_act_block);
     if (a)
-        a->blocks = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        a->blocks = rt_alloc(bytes);
     if (a && e->in_place) {
         a->tile_bytes = most_tile_bytes(max_cols);
-        a->tiles = aligned_alloc(64, (size_t)e->n_threads * a->tile_bytes);
+        a->tiles = rt_alloc((size_t)e->n_threads * a->tile_bytes);
     }
     if (!a || !a->blocks || (e->in_place && !a->tiles)) {
         act_free(a);

@@ -1,7 +1,8 @@
-/* Attention in codes with AMX: codes and tiles lie as for VNNI (code_avx512vnni.c), but for levels of keys, which are signed. A
- * row of a tile register with queries or weights is 64 bytes of one row's codes, high or low; one of keys or values is 16
- * dwords of four bytes. Four sums are made side by side. many rows   sums of high and of low bytes, of two groups of 16 tokens
- * or coordinates at most 8   high and low bytes are rows of the same register; four groups
+/* Attention in codes with AMX. Codes and tiles lie as for VNNI (code_avx512vnni.c), but for levels of keys, which are signed.
+ * A row of a tile register with queries or weights is 64 bytes of one row's codes, high or low; one of keys or values is 16
+ * dwords of four bytes. Four sums are made side by side:
+ *   many rows   of high and of low bytes, of two groups of 16 tokens or coordinates
+ *   at most 8   high and low bytes are rows of the same register; of four groups
  */
 #include "amx.h"
 #include "code_avx512.h"
