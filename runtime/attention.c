@@ -294,18 +294,23 @@ static void attend_tiles(const kv_job *j, uint32_t n_tok) {
     }
 }
 
-/* Decode: one token, items are ranges; then each head's parts are merged. */
+/* Decode: one token, items are ranges, two at a time where there are enough: they share the codes of their queries. Then each
+ * head's parts are merged. */
 static void attend_ranges(const kv_job *j) {
     const kv_cache *c = j->c;
     uint32_t first = kv_first_seen(j->layer, j->pos) / KV_RANGE, n_range = j->pos / KV_RANGE + 1 - first;
+    uint32_t step = n_range * c->n_kv_head >= 8 * (uint32_t)omp_get_num_threads() ? 2 : 1, steps = (n_range + step - 1) / step;
     size_t floats = kv_acc_floats(c, c->n_head / c->n_kv_head);
 #pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_range * c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < steps * c->n_kv_head; i++) {
+        uint32_t head = i / steps, lo = i % steps * step, hi = min_u32(lo + step, n_range);
         tile t;
-        tile_init(&t, j, i / n_range, 0, 1);
+        tile_init(&t, j, head, 0, 1);
         tile_queries(&t);
-        acc part = acc_at(c, c->parts + i * floats, t.rows);
-        attend_range(&t, &part, first + i % n_range);
+        for (uint32_t r = lo; r < hi; r++) {
+            acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
+            attend_range(&t, &part, first + r);
+        }
     }
 #pragma omp for schedule(static) nowait
     for (uint32_t head = 0; head < c->n_kv_head; head++) {

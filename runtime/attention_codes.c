@@ -28,26 +28,19 @@ static reads reads_of(const kv_layer *l, uint32_t pos, uint32_t base) {
     return (reads){from - base, min_u32(max_u32(kv_encoded(l, pos + 1), base) - base, KV_RANGE)};
 }
 
-static void *key_tile(const tile *t, uint32_t b) {
-    return t->s->ktile + b * rt_code_tile(t->k->coder.cdim);
-}
-
-static void *value_tile(const tile *t, uint32_t b) {
-    return t->s->vtile + b * rt_code_tile(t->v->coder.cdim);
-}
-
-/* Blocks b0 .. b1-1 of the range at base. */
-static void decode(const tile *t, uint32_t base, uint32_t b0, uint32_t b1) {
-    const kv_scratch *s = t->s;
+/* A lane's blocks b0 .. b1-1 of the range at base: their tiles and gains. */
+static void decode(const tile *t, const kv_lane *lane, uint32_t base, uint32_t b0, uint32_t b1, uint8_t *tiles, float *gain) {
     const rt_kernels *k = t->j->k;
-    for (uint32_t b = b0; b < b1; b++) {
-        uint32_t block = base / KV_BLOCK + b;
-        const kv_coder *c = &t->k->coder;
-        c->ops->levels(c, k, kv_body_block(t->j->layer, t->k, block), s->levels, s->kgain + b * KV_BLOCK);
-        k->code_keys(s->levels, c->cdim, key_tile(t, b));
-        c = &t->v->coder;
-        c->ops->levels(c, k, kv_body_block(t->j->layer, t->v, block), s->levels, s->vgain + b * KV_BLOCK);
-        k->code_vals(s->levels, c->cdim, value_tile(t, b));
+    const kv_coder *c = &lane->coder;
+    const size_t one = (size_t)c->cdim * KV_BLOCK;
+    for (uint32_t b = b0, n; b < b1; b += n) {
+        const uint8_t *blocks[KV_LEVEL_BLOCKS];
+        for (n = 0; n < KV_LEVEL_BLOCKS && b + n < b1; n++)
+            blocks[n] = kv_body_block(t->j->layer, lane, base / KV_BLOCK + b + n);
+        c->ops->levels(c, k, blocks, n, t->s->levels, gain + b * KV_BLOCK);
+        for (uint32_t i = 0; i < n; i++)
+            (c->side == KV_SIDE_K ? k->code_keys : k->code_vals)(t->s->levels + i * one, c->cdim,
+                                                                 tiles + (b + i) * rt_code_tile(c->cdim));
     }
 }
 
@@ -81,8 +74,8 @@ static void score(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, 
         size_t at = (size_t)slot * t->j->c->rows + r0;
         for (e = b + 1; e < b1 && frame_of(t, base + e * KV_BLOCK) == frame; e++)
             ;
-        t->j->k->code_scores(s->code + at * rt_code_row(cdim), n, cdim, key_tile(t, b), e - b, s->cscale + at, s->cbias + at,
-                             s->kgain + b * KV_BLOCK, s->s + b * KV_BLOCK);
+        t->j->k->code_scores(s->code + at * rt_code_row(cdim), n, cdim, s->ktile + b * rt_code_tile(cdim), e - b,
+                             s->cscale + at, s->cbias + at, s->kgain + b * KV_BLOCK, s->s + b * KV_BLOCK);
     }
 }
 
@@ -139,7 +132,9 @@ void kv_attend_codes(tile *t, const acc *a, uint32_t range) {
     const uint32_t base = range * KV_RANGE, from = reads_of(l, t->pos, base).from, to = reads_of(l, t->pos + t->n - 1, base).to;
     if (from >= to)
         return;
-    decode(t, base, from / KV_BLOCK, (to + KV_BLOCK - 1) / KV_BLOCK);
+    const uint32_t b0 = from / KV_BLOCK, b1 = (to + KV_BLOCK - 1) / KV_BLOCK;
+    decode(t, t->k, base, b0, b1, t->s->ktile, t->s->kgain);
+    decode(t, t->v, base, b0, b1, t->s->vtile, t->s->vgain);
     for (uint32_t r0 = 0; r0 < t->rows; r0 += ROWS) {
         uint32_t n = min_u32(ROWS, t->rows - r0);
         uint32_t lo = reads_of(l, t->pos + r0 / t->group, base).from,

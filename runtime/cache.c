@@ -149,7 +149,7 @@ static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
         {&s->work, work},
         {&s->ktile, tile},
         {&s->vtile, tile},
-        {&s->levels, c->cdim * KV_BLOCK},
+        {&s->levels, KV_LEVEL_BLOCKS * c->cdim * KV_BLOCK},
         {&s->kgain, range * f},
         {&s->vgain, range * f},
         {&s->wgain, range * f},

@@ -62,7 +62,7 @@ typedef struct kv_scratch {
     void *work;            /* of the coders */
     /* Attention in codes, a range at a time (attention_codes.c) */
     uint8_t *ktile, *vtile;       /* of all its blocks */
-    int8_t *levels;               /* of a block */
+    int8_t *levels;               /* of KV_LEVEL_BLOCKS blocks */
     float *kgain, *vgain, *wgain; /* (KV_RANGE) gains of keys and values; of values, scaled for an interval */
     uint8_t *code, *p;            /* (code_slots, rows) codes of queries, by frame; (16) of weights */
     float *cscale, *cbias;        /* (code_slots, rows) */

@@ -19,6 +19,8 @@
 
 typedef enum kv_side { KV_SIDE_K, KV_SIDE_V } kv_side;
 
+enum { KV_LEVEL_BLOCKS = 2 /* as many fit into a first-level cache beside what is made of them */ };
+
 typedef struct kv_coder {
     const struct kv_codec *ops;
     kv_side side;
@@ -49,9 +51,10 @@ typedef struct kv_codec {
     /* The tile of the first n slots: in `tile` (64 * cdim floats), or inside the block where it is stored so. K: columns from
      * n on hold anything finite; V: only n rows are there. */
     const float *(*decode)(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile);
-    /* For codecs whose tiles are a gain per token times int8 levels, else NULL: the levels (cdim, 64) of a whole block and the
-     * gains (64). Attention then works on these, in integers. */
-    void (*levels)(const kv_coder *c, const rt_kernels *k, const uint8_t *block, int8_t *levels, float *gain);
+    /* For codecs whose tiles are a gain per token times int8 levels, else NULL: of n <= KV_LEVEL_BLOCKS whole blocks,
+     * levels (n, cdim, 64) and gains (n, 64). Attention then works on these, in integers. */
+    void (*levels)(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels,
+                   float *gain);
     /* q (n, dim) -> qc (n, cdim), bias (n). */
     void (*query)(const kv_coder *c, const rt_kernels *k, const float *q, uint32_t n, float *qc, float *bias);
     /* out (n, dim) += values of oc (n, cdim), whose weights sum to weight (n). */

@@ -143,7 +143,7 @@ static void kernels_tc_scalar_decodes_by_the_book(void **state) {
     random_planes(planes, N * 6, 3);
     for (int widths = 1; widths <= N_WIDTHS; widths++) {
         book *bk = book_make(N, widths);
-        rt_kernels_for(RT_CPU_SCALAR)->tc_levels(&bk->b, planes, levels);
+        rt_kernels_for(RT_CPU_SCALAR)->tc_levels(&bk->b, &(const uint64_t *){planes}, 1, levels, 0);
         for (int t = 0; t < GROUP; t++) {
             const uint64_t *p = planes;
             unsigned path = 0;
@@ -161,24 +161,27 @@ static void kernels_tc_scalar_decodes_by_the_book(void **state) {
 }
 
 static void check_levels(const rt_kernels *k, const rt_kernels *ref, const uint64_t *planes) {
-    static int8_t a[(MAX_N + 1) * GROUP], b[(MAX_N + 1) * GROUP];
+    enum { BLOCKS = 3, LD = (MAX_N + 1) * GROUP };
+    static int8_t a[BLOCKS * LD], b[BLOCKS * LD];
+    const uint64_t *blocks[BLOCKS] = {planes, planes + 2, planes + 1};
     for (size_t i = 0; i <= N_CODED; i++)
         for (int widths = 1; widths <= N_WIDTHS; widths++) {
             size_t n = i < N_CODED ? coded[i] : MAX_N;
             book *bk = book_make(n, widths);
             memset(a, 1, sizeof a);
             memset(b, 1, sizeof b);
-            ref->tc_levels(&bk->b, planes, a);
-            k->tc_levels(&bk->b, planes, b);
-            same(a, b, (n + 1) * GROUP, k, "tc_levels", n, (size_t)widths);
+            ref->tc_levels(&bk->b, blocks, BLOCKS, a, LD);
+            k->tc_levels(&bk->b, blocks, BLOCKS, b, LD);
+            same(a, b, BLOCKS * LD, k, "tc_levels", n, (size_t)widths);
             free(bk);
         }
 }
 
 static void kernels_tc_levels(void **state) {
     (void)state;
-    uint64_t *planes = malloc((MAX_N * 6 + 8) * sizeof *planes);
-    random_planes(planes, MAX_N * 6 + 8, 5);
+    enum { WORDS = MAX_N * 6 + 8 + 2 /* the other blocks begin so much later */ };
+    uint64_t *planes = malloc(WORDS * sizeof *planes);
+    random_planes(planes, WORDS, 5);
     EACH_LEVEL(k, ref) check_levels(k, ref, planes);
     free(planes);
 }

@@ -89,9 +89,9 @@ typedef struct rt_kernels {
 
     /* ---- tc_*.c: the transform codec, libfmt/trellis.h ---- */
     trellis_search_fn *tc_search;
-    /* levels (n, 64) of a block; planes: bits[i] words of 64 tokens per dimension, lowest bit first, and 64 bytes behind them
-     * that may be read. */
-    void (*tc_levels)(const trellis_book *b, const uint64_t *planes, int8_t *levels);
+    /* levels (b->n, 64) of each of n blocks, ld apart; planes of each: bits[i] words of 64 tokens per dimension, lowest bit
+     * first, and 64 bytes behind them that may be read. */
+    void (*tc_levels)(const trellis_book *b, const uint64_t *const *planes, size_t n, int8_t *levels, size_t ld);
     void (*tc_gains)(const uint8_t *code, float *gain); /* trellis_gain of 64 tokens */
 
     /* ---- code_*.c: attention of tokens whose coordinates are a gain times int8 levels ----

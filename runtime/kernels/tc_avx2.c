@@ -134,7 +134,7 @@ INLINE __m256i decode_levels(const unsigned bits, const int8_t *table, const uin
     return row[0];
 }
 
-static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
+static void levels_of_block(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     __m256i window[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
         const int8_t *table = b->levels + trellis_table(b->bits[i]);
@@ -143,6 +143,11 @@ static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
             BY_BITS(b->bits[i], DECODE)
         }
     }
+}
+
+static void levels(const trellis_book *b, const uint64_t *const *planes, size_t n, int8_t *out, size_t ld) {
+    for (size_t i = 0; i < n; i++)
+        levels_of_block(b, planes[i], out + i * ld);
 }
 
 /* A step of an octave, and the octave added to its exponent. */

@@ -115,13 +115,18 @@ INLINE __m512i decode_levels(const unsigned bits, const int8_t *table, const uin
     return row[0];
 }
 
-static void levels(const trellis_book *b, const uint64_t *planes, int8_t *out) {
+static void levels_of_block(const trellis_book *b, const uint64_t *planes, int8_t *out) {
     __m512i window = _mm512_setzero_si512();
     for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
         const int8_t *table = b->levels + trellis_table(b->bits[i]);
 #define DECODE(n) _mm512_storeu_si512(out, decode_levels(n, table, planes, &window))
         BY_BITS(b->bits[i], DECODE)
     }
+}
+
+static void levels(const trellis_book *b, const uint64_t *const *planes, size_t n, int8_t *out, size_t ld) {
+    for (size_t i = 0; i < n; i++)
+        levels_of_block(b, planes[i], out + i * ld);
 }
 
 /* A step of an octave, and the octave added to its exponent. */
