@@ -90,18 +90,19 @@ static inline v16 v_first(v16 a, v16 b, size_t n) {
                  _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(mask_hi(n)))};
 }
 
-static inline __m256 pow2(__m256i n) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(n, 23), _mm256_set1_epi32(0x3f800000)));
-}
-
 static inline __m256 scale8(__m256 a, __m256 t) {
     __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_castps_si256(_mm256_set1_ps(0x1.8p23f)));
-    __m256i low = _mm256_srai_epi32(n, 1);
-    return _mm256_mul_ps(_mm256_mul_ps(a, pow2(low)), pow2(_mm256_sub_epi32(n, low)));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(n, 23), _mm256_set1_epi32(0x3f800000))));
 }
 
 static inline v16 v_scale(v16 a, v16 t) {
     return EACH(scale8, a, t);
+}
+
+static inline v16 v_clear_below(v16 a, v16 x, float f) {
+    const __m256 limit = _mm256_set1_ps(f);
+    return (v16){_mm256_andnot_ps(_mm256_cmp_ps(x.lo, limit, _CMP_LT_OQ), a.lo),
+                 _mm256_andnot_ps(_mm256_cmp_ps(x.hi, limit, _CMP_LT_OQ), a.hi)};
 }
 
 #define VEC_FILL rt_vec_avx2

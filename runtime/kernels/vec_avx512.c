@@ -71,14 +71,13 @@ static inline float v_lane0(v16 a) {
     return _mm512_cvtss_f32(a);
 }
 
-static inline __m512 pow2(__m512i n) {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(n, 23), _mm512_set1_epi32(0x3f800000)));
-}
-
 static inline v16 v_scale(v16 a, v16 t) {
     __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_castps_si512(_mm512_set1_ps(0x1.8p23f)));
-    __m512i low = _mm512_srai_epi32(n, 1);
-    return _mm512_mul_ps(_mm512_mul_ps(a, pow2(low)), pow2(_mm512_sub_epi32(n, low)));
+    return _mm512_mul_ps(a, _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(n, 23), _mm512_set1_epi32(0x3f800000))));
+}
+
+static inline v16 v_clear_below(v16 a, v16 x, float f) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(f), _CMP_NLT_UQ), a);
 }
 
 #define VEC_FILL rt_vec_avx512

@@ -7,7 +7,8 @@
  *   v_first(a, b, n)             lanes below n from a, the others from b
  *   v_down(a, h), h = 8, 4, 2, 1   lane i < h from lane i + h; the others hold anything
  *   v_lane0(a)                   lane 0
- *   v_scale(a, t)                a * 2^(n/2) * 2^(n - n/2), n/2 rounded down, n = the integer in t = n + 1.5 * 2^23
+ *   v_scale(a, t)                a * 2^n, n = t - 1.5 * 2^23 an integer of -126 to 127
+ *   v_clear_below(a, x, f)       a, but 0 in lanes where x < f
  *   VEC_FILL                     the name of the function that fills the table
  * Every instruction set computes the same formulas in the same order, tails included, so answers agree bit for bit.
  */
@@ -28,12 +29,12 @@ static inline float v_top(v16 a) {
     return v_lane0(v_max(a, v_down(a, 1)));
 }
 
-/* exp in f32 for any argument: x = n ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts so that r is exact enough (Cody, Waite);
- * the polynomial for (exp(r) - 1 - r) / r^2 has the coefficients of Cephes' expf (S. Moshier). 2^n is applied in two steps, so
- * that results fade out through the subnormals and overflow to Inf by themselves. NaN stays NaN. */
+/* exp in f32: x = n ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts so that r is exact enough (Cody, Waite); the polynomial for
+ * (exp(r) - 1 - r) / r^2 has the coefficients of Cephes' expf (S. Moshier). 0 below -87, exp(88) above 88: a subnormal result
+ * would cost some processors as much as 50 others, and masked scores would all be such. NaN stays NaN. */
 static inline v16 v_exp(v16 x) {
-    const v16 magic = v_set(0x1.8p23f);
-    x = v_min(v_set(89.0f), v_max(v_set(-105.0f), x));
+    const v16 magic = v_set(0x1.8p23f), any = x;
+    x = v_min(v_set(88.0f), v_max(v_set(-87.0f), x));
     v16 t = v_fma(x, v_set(0x1.715476p0f), magic);
     v16 n = v_sub(t, magic);
     v16 r = v_fma(n, v_set(-0x1.63p-1f), x);
@@ -46,7 +47,7 @@ static inline v16 v_exp(v16 x) {
     p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_fma(v_mul(r, r), p, r);
     p = v_add(p, v_set(1.0f));
-    return v_scale(p, t);
+    return v_clear_below(v_scale(p, t), any, -87.0f);
 }
 
 static inline size_t lanes(size_t i, size_t n) {
@@ -123,8 +124,14 @@ static void rope(float *x, size_t n_head, size_t head_dim, size_t n_rot, const f
 
 static float exp_sum(float *x, size_t n, float max) {
     v16 acc = v_set(0.0f), m = v_set(max);
-    for (size_t i = 0; i < n; i += 16) {
-        size_t l = lanes(i, n);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        v16 v = v_exp(v_sub(v_load(x + i, 16), m));
+        v_store(x + i, v, 16);
+        acc = v_add(acc, v);
+    }
+    if (i < n) {
+        size_t l = n - i;
         v16 v = v_exp(v_sub(v_load(x + i, l), m));
         v_store(x + i, v, l);
         acc = v_add(acc, v_first(v, v_set(0.0f), l));
@@ -134,10 +141,11 @@ static float exp_sum(float *x, size_t n, float max) {
 
 static float max(const float *x, size_t n) {
     v16 m = v_set(-INFINITY);
-    for (size_t i = 0; i < n; i += 16) {
-        size_t l = lanes(i, n);
-        m = v_first(v_max(v_load(x + i, l), m), m, l);
-    }
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        m = v_max(v_load(x + i, 16), m);
+    if (i < n)
+        m = v_first(v_max(v_load(x + i, n - i), m), m, n - i);
     return v_top(m);
 }
 

@@ -86,18 +86,21 @@ static inline float v_lane0(v16 a) {
     return vgetq_lane_f32(a.r[0], 0);
 }
 
-static inline float32x4_t pow2(int32x4_t n) {
-    return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(n, 23), vdupq_n_s32(0x3f800000)));
-}
-
 static inline float32x4_t scale4(float32x4_t a, float32x4_t t) {
     int32x4_t n = vsubq_s32(vreinterpretq_s32_f32(t), vreinterpretq_s32_f32(vdupq_n_f32(0x1.8p23f)));
-    int32x4_t low = vshrq_n_s32(n, 1);
-    return vmulq_f32(vmulq_f32(a, pow2(low)), pow2(vsubq_s32(n, low)));
+    return vmulq_f32(a, vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(n, 23), vdupq_n_s32(0x3f800000))));
 }
 
 static inline v16 v_scale(v16 a, v16 t) {
     EACH(scale4(a.r[i], t.r[i]));
+}
+
+static inline float32x4_t clear4(float32x4_t a, float32x4_t x, float32x4_t limit) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), vcltq_f32(x, limit)));
+}
+
+static inline v16 v_clear_below(v16 a, v16 x, float f) {
+    EACH(clear4(a.r[i], x.r[i], vdupq_n_f32(f)));
 }
 
 #define VEC_FILL rt_vec_neon

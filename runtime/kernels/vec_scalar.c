@@ -67,13 +67,12 @@ static inline float v_lane0(v16 a) {
     return a.f[0];
 }
 
-static inline float pow2_half(float t, bool upper) {
-    int32_t n = (int32_t)(fp32_bits(t) - fp32_bits(0x1.8p23f)), low = n >> 1;
-    return fp32_from_bits((uint32_t)(upper ? n - low : low) * 0x800000u + 0x3f800000u);
+static inline v16 v_scale(v16 a, v16 t) {
+    FOR16(a.f[i] * fp32_from_bits((fp32_bits(t.f[i]) - fp32_bits(0x1.8p23f)) * 0x800000u + 0x3f800000u));
 }
 
-static inline v16 v_scale(v16 a, v16 t) {
-    FOR16(a.f[i] * pow2_half(t.f[i], false) * pow2_half(t.f[i], true));
+static inline v16 v_clear_below(v16 a, v16 x, float f) {
+    FOR16(x.f[i] < f ? 0.0f : a.f[i]);
 }
 
 #define VEC_FILL rt_vec_scalar
