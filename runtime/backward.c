@@ -176,14 +176,14 @@ static kv_status advance(pass *p, size_t steps, kv_err *err) {
 /* y (n, rows) = W x + bias */
 static void project(pass *p, const rt_mat *w, const float *bias, const float *x, float *y) {
     act_set(p->act, &p->m->exec, x, p->n, mat_cols(w));
-    rows_project(p->m, w, bias, p->act, p->n, y);
+    rows_project(p->m, &(rows_out){w, bias, y}, 1, p->act, p->n);
 }
 
 /* q or k: what is projected, and that normed and rotated. */
 static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, const float *norm, float *raw,
                             float *y) {
     const size_t rows = mat_rows(w);
-    rows_project(p->m, w, bias, p->act, p->n, raw);
+    rows_project(p->m, &(rows_out){w, bias, raw}, 1, p->act, p->n);
     memcpy(y, raw, p->n * rows * sizeof *y);
     rows_rotate(p->m, layer, &p->rope, norm, p->n, (uint32_t)(rows / p->m->hp.head_dim), y);
 }
@@ -209,14 +209,13 @@ static void layer_forward(pass *p, uint32_t layer, float *entropy) {
     act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
     project_rotated(p, layer, y->q, y->q_bias, y->q_norm, p->q_raw, p->q);
     project_rotated(p, layer, y->k, y->k_bias, y->k_norm, p->k_raw, p->k);
-    rows_project(m, y->v, y->v_bias, p->act, p->n, p->v);
+    rows_project(m, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
     attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, entropy);
     project(p, y->o, y->o_bias, p->o, p->a);
     add_block(p, p->a, y->post_attn_norm);
     rows_norm(m, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
     act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
-    rows_project(m, y->gate, NULL, p->act, p->n, p->gate);
-    rows_project(m, y->up, NULL, p->act, p->n, p->up);
+    rows_project(m, (rows_out[]){{y->gate, NULL, p->gate}, {y->up, NULL, p->up}}, 2, p->act, p->n);
 }
 
 static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {

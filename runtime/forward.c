@@ -146,9 +146,8 @@ static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *
     const rt_layer *y = &m->layers[layer];
     rows_norm(m, c->x, y->attn_norm, n, hp->n_embd, c->h);
     act_set(c->act, e, c->h, n, hp->n_embd);
-    rows_project(m, y->q, y->q_bias, c->act, n, c->q);
-    rows_project(m, y->k, y->k_bias, c->act, n, c->k);
-    rows_project(m, y->v, y->v_bias, c->act, n, c->v);
+    const rows_out qkv[] = {{y->q, y->q_bias, c->q}, {y->k, y->k_bias, c->k}, {y->v, y->v_bias, c->v}};
+    rows_project(m, qkv, 3, c->act, n);
     rows_rotate(m, layer, &c->rope, y->q_norm, n, hp->n_head, c->q);
     rows_rotate(m, layer, &c->rope, y->k_norm, n, hp->n_kv_head, c->k);
 
@@ -159,7 +158,7 @@ static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *
     if (c->tap)
         c->tap(c->tap_user, &(rt_tap_view){layer, rt_ctx_len(c), n, c->q, c->k, c->v, lse, entropy});
     act_set(c->act, e, c->o, n, (size_t)hp->n_head * hp->head_dim);
-    rows_project(m, y->o, y->o_bias, c->act, n, c->h);
+    rows_project(m, &(rows_out){y->o, y->o_bias, c->h}, 1, c->act, n);
     add_block(c, y->post_attn_norm, n);
     return KV_OK;
 }
@@ -170,11 +169,10 @@ static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
     const rt_layer *y = &m->layers[layer];
     rows_norm(m, c->x, y->ffn_norm, n, hp->n_embd, c->h);
     act_set(c->act, &m->exec, c->h, n, hp->n_embd);
-    rows_project(m, y->gate, NULL, c->act, n, c->gate);
-    rows_project(m, y->up, NULL, c->act, n, c->up);
+    rows_project(m, (rows_out[]){{y->gate, NULL, c->gate}, {y->up, NULL, c->up}}, 2, c->act, n);
     rows_gate(m, c->gate, c->up, n);
     act_set(c->act, &m->exec, c->gate, n, hp->n_ff);
-    rows_project(m, y->down, NULL, c->act, n, c->h);
+    rows_project(m, &(rows_out){y->down, NULL, c->h}, 1, c->act, n);
     add_block(c, y->post_ffn_norm, n);
 }
 

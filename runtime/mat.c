@@ -204,16 +204,18 @@ static size_t sweep_tokens(size_t n_tok, size_t cols) {
     return ((n_tok + sweeps - 1) / sweeps + RT_TOK_GROUP - 1) / RT_TOK_GROUP * RT_TOK_GROUP;
 }
 
-static void mul_i8(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
+static bool in_int8(const rt_mat *m, const rt_act *a) {
+    return m->int8 && a->quantised;
+}
+
+/* Part p of `parts` of a product's rows. */
+static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, size_t p, size_t parts) {
+    const rt_mat *m = o->m;
     const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
-    const size_t sweep = sweep_tokens(a->n_tok, m->cols), parts = (size_t)e->n_threads;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static, 1)
-    for (size_t p = 0; p < parts; p++) {
-        const size_t first = n_tiles * p / parts, end = n_tiles * (p + 1) / parts;
-        for (size_t t = 0; t < a->n_tok; t += sweep) {
-            size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
-            mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, y + t * ldy, ldy);
-        }
+    const size_t sweep = sweep_tokens(a->n_tok, m->cols), first = n_tiles * p / parts, end = n_tiles * (p + 1) / parts;
+    for (size_t t = 0; t < a->n_tok; t += sweep) {
+        size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
+        mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, o->y + t * o->ldy, o->ldy);
     }
 }
 
@@ -258,12 +260,27 @@ static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y
     }
 }
 
+void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act *a) {
+    const size_t parts = (size_t)e->n_threads;
+    bool int8 = false;
+    for (size_t i = 0; i < n; i++) {
+        assert(a->cols == outs[i].m->cols && outs[i].ldy >= outs[i].m->rows);
+        if (in_int8(outs[i].m, a))
+            int8 = true;
+        else
+            mul_f32(outs[i].m, e, a, outs[i].y, outs[i].ldy);
+    }
+    if (!int8)
+        return;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static, 1)
+    for (size_t p = 0; p < parts; p++)
+        for (size_t i = 0; i < n; i++)
+            if (in_int8(outs[i].m, a))
+                mul_part(&outs[i], e, a, p, parts);
+}
+
 void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
-    assert(a->cols == m->cols && ldy >= m->rows);
-    if (m->int8 && a->quantised)
-        mul_i8(m, e, a, y, ldy);
-    else
-        mul_f32(m, e, a, y, ldy);
+    mat_mul_each(&(mat_out){m, y, ldy}, 1, e, a);
 }
 
 /* ---- the transposed product ---- */

@@ -35,6 +35,13 @@ void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t c
 
 /* y (n_tok, rows), row stride ldy >= rows. Splits rows over threads. a must hold cols columns. */
 void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy);
+/* n products of the same activations: threads go from one to the next without waiting for each other. */
+typedef struct mat_out {
+    const rt_mat *m;
+    float *y;
+    size_t ldy;
+} mat_out;
+void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act *a);
 /* The other way round, for gradients: y (n_tok, cols) = x W, or y += x W with `add`; x (n_tok, rows). In f32 on dequantised
  * weights, whatever e->exact says. Every sum is one fma chain over the rows of W in order. scratch: mat_t_floats(m, n_tok)
  * floats, aligned to 64 bytes. */

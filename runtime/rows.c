@@ -35,11 +35,14 @@ void rows_add(const rt_model *m, float *x, const float *y, uint32_t n, uint32_t 
     }
 }
 
-void rows_project(const rt_model *m, const rt_mat *w, const float *bias, const rt_act *a, uint32_t n, float *y) {
-    const size_t dim = mat_rows(w);
-    mat_mul(w, &m->exec, a, y, dim);
-    for (uint32_t t = 0; bias && t < n; t++)
-        m->exec.k->add(y + t * dim, bias, dim);
+void rows_project(const rt_model *m, const rows_out *outs, size_t n_outs, const rt_act *a, uint32_t n) {
+    mat_out products[ROWS_OUTS] = {0};
+    for (size_t i = 0; i < n_outs; i++)
+        products[i] = (mat_out){outs[i].w, outs[i].y, mat_rows(outs[i].w)};
+    mat_mul_each(products, n_outs, &m->exec, a);
+    for (size_t i = 0; i < n_outs; i++)
+        for (uint32_t t = 0; outs[i].bias && t < n; t++)
+            m->exec.k->add(outs[i].y + t * products[i].ldy, outs[i].bias, products[i].ldy);
 }
 
 void rows_gate(const rt_model *m, float *gate, const float *up, uint32_t n) {

@@ -17,8 +17,14 @@ void rows_embed(const rt_model *m, const int32_t *tokens, uint32_t n, float *x);
 void rows_norm(const rt_model *m, const float *x, const float *w, uint32_t n, uint32_t dim, float *out);
 /* x (n, dim) += y (n, dim) */
 void rows_add(const rt_model *m, float *x, const float *y, uint32_t n, uint32_t dim);
-/* y (n, rows of w) = w a + bias; bias may be NULL */
-void rows_project(const rt_model *m, const rt_mat *w, const float *bias, const rt_act *a, uint32_t n, float *y);
+/* y (n, rows of w) = w a + bias, for up to ROWS_OUTS of them; bias may be NULL */
+enum { ROWS_OUTS = 3 };
+typedef struct rows_out {
+    const rt_mat *w;
+    const float *bias;
+    float *y;
+} rows_out;
+void rows_project(const rt_model *m, const rows_out *outs, size_t n_outs, const rt_act *a, uint32_t n);
 /* gate (n, n_ff) = act(gate) * up */
 void rows_gate(const rt_model *m, float *gate, const float *up, uint32_t n);
 /* Rotations of positions pos0 .. pos0+n-1, each first rounded down to a multiple of `step`. */
