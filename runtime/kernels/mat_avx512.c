@@ -13,12 +13,15 @@ static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride
         out->d = zero ? 0.0f : amax / 127.0f;
         __m128i q0 = _mm512_cvtepi32_epi8(_mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(x0, inv), magic)));
         __m128i q1 = _mm512_cvtepi32_epi8(_mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(x1, inv), magic)));
-        int s0 = _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(q0)), s1 = _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(q1));
+        __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(q0), q1, 1);
+        /* sums of eight codes + 128, then of sixteen without */
+        __m256i sum = _mm256_sad_epu8(_mm256_xor_si256(q, _mm256_set1_epi8((char)0x80)), _mm256_setzero_si256());
+        sum = _mm256_sub_epi32(_mm256_add_epi32(sum, _mm256_unpackhi_epi64(sum, sum)), _mm256_set1_epi32(16 * 128));
+        int s0 = _mm256_extract_epi32(sum, 0), s1 = _mm256_extract_epi32(sum, 4);
         out->sum = (float)(s0 + s1);
         out->sum2[0] = (float)s0;
         out->sum2[1] = (float)s1;
-        _mm_storeu_si128((__m128i *)out->q, q0);
-        _mm_storeu_si128((__m128i *)(out->q + 16), q1);
+        _mm256_storeu_si256((__m256i *)out->q, q);
     }
 }
 
