@@ -13,6 +13,14 @@ INLINE __m512i swap4x4(__m512i a) {
     return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), a);
 }
 
+/* Four times 16 bytes, ld apart. */
+INLINE __m512i load_quarters(const int8_t *p, size_t ld) {
+    __m512i a = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
+    a = _mm512_mask_broadcast_i32x4(a, 0x00f0, _mm_loadu_si128((const __m128i *)(p + ld)));
+    a = _mm512_mask_broadcast_i32x4(a, 0x0f00, _mm_loadu_si128((const __m128i *)(p + 2 * ld)));
+    return _mm512_mask_broadcast_i32x4(a, 0xf000, _mm_loadu_si128((const __m128i *)(p + 3 * ld)));
+}
+
 enum { CODE_REGISTER = 1024 /* bytes of 16 dwords of 16 tokens or coordinates: what a tile register holds */ };
 
 /* Bytes of 16 tokens of a tile of keys. */

@@ -24,35 +24,24 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
     code_pack_keys(levels, cdim, _mm512_set1_epi8((char)0x80), tile);
 }
 
-/* 16 coordinates at a time: their 16 x 16 quads, transposed. Within quarters first, four coordinates among themselves, so that
- * quarter x of a[4g + j] has quad 4x + j of coordinates 4g .. 4g+3; then quarters. */
+/* 16 coordinates at a time: their 16 x 16 quads, transposed. a[j] gets quads 4x .. 4x+3 of coordinates j, 4+j, 8+j and 12+j,
+ * each in a quarter of its own, straight from memory: shuffles have one port, loads two. */
 static void vals(const int8_t *levels, size_t cdim, void *tile) {
     char *out = tile;
-    for (size_t i = 0; i < cdim; i += 16, levels += 16 * 64, out += CODE_REGISTER) {
-        __m512i a[16], b[4];
-        for (int g = 0; g < 16; g += 4) {
-            for (int j = 0; j < 4; j++)
-                a[g + j] = _mm512_loadu_si512(levels + 64 * (g + j));
+    for (size_t i = 0; i < cdim; i += 16, levels += 16 * 64)
+        for (size_t x = 0; x < 64; x += 16, out += 4 * 64) {
+            __m512i a[4], b[4];
+            for (size_t j = 0; j < 4; j++)
+                a[j] = load_quarters(levels + 64 * j + x, 4 * 64);
             for (int j = 0; j < 4; j += 2) {
-                b[j] = _mm512_unpacklo_epi32(a[g + j], a[g + j + 1]);
-                b[j + 1] = _mm512_unpackhi_epi32(a[g + j], a[g + j + 1]);
+                b[j] = _mm512_unpacklo_epi32(a[j], a[j + 1]);
+                b[j + 1] = _mm512_unpackhi_epi32(a[j], a[j + 1]);
             }
             for (int j = 0; j < 2; j++) {
-                a[g + 2 * j] = _mm512_unpacklo_epi64(b[j], b[j + 2]);
-                a[g + 2 * j + 1] = _mm512_unpackhi_epi64(b[j], b[j + 2]);
+                _mm512_storeu_si512(out + 128 * j, _mm512_unpacklo_epi64(b[j], b[j + 2]));
+                _mm512_storeu_si512(out + 128 * j + 64, _mm512_unpackhi_epi64(b[j], b[j + 2]));
             }
         }
-        for (int j = 0; j < 4; j++) {
-            b[0] = _mm512_shuffle_i32x4(a[j], a[4 + j], 0x88); /* quarters 0 and 2 of both */
-            b[1] = _mm512_shuffle_i32x4(a[j], a[4 + j], 0xdd); /* 1 and 3 */
-            b[2] = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x88);
-            b[3] = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xdd);
-            _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(b[0], b[2], 0x88));
-            _mm512_storeu_si512(out + 64 * (4 + j), _mm512_shuffle_i32x4(b[1], b[3], 0x88));
-            _mm512_storeu_si512(out + 64 * (8 + j), _mm512_shuffle_i32x4(b[0], b[2], 0xdd));
-            _mm512_storeu_si512(out + 64 * (12 + j), _mm512_shuffle_i32x4(b[1], b[3], 0xdd));
-        }
-    }
 }
 
 /* ---- scores ---- */
