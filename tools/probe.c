@@ -128,6 +128,7 @@ static size_t f32_plain(size_t n) {
     }
 
 #if defined(__x86_64__)
+#include "kernels/amx.h"
 #include <immintrin.h>
 #define TARGET_AVX2   __attribute__((target("avx2,fma")))
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
@@ -155,17 +156,9 @@ VECTOR_LOOPS(vnni, TARGET_VNNI, 64, __m512i, __m512, _mm512_setzero_si512(), _mm
 /* Six sums of 16 x 16 side by side, each of 64 products at a time. */
 TARGET_AMX static size_t tiles_amx(size_t n) {
     enum { SUMS = 6, ROWS = 16, BYTES = 64 };
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } c = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        c.row_bytes[i] = BYTES;
-        c.rows[i] = ROWS;
-    }
-    __asm__ volatile("" ::"r"(&c) : "memory"); /* gcc 12 thinks that only the first eight bytes of it are read */
-    _tile_loadconfig(&c);                      /* clears all tiles */
+    static const uint8_t rows[8] = {ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS};
+    static const uint16_t bytes[8] = {BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES};
+    amx_shape(rows, bytes);
     for (size_t i = 0; i < n; i++) {
         _tile_dpbusd(0, 6, 7);
         _tile_dpbusd(1, 6, 7);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Shape tile i as rows[i] rows of row_bytes[i] bytes, and clear all; _tile_release when done. */
-static inline void amx_shape(const uint8_t rows[8], const uint16_t row_bytes[8]) {
+static inline __attribute__((target("amx-tile"))) void amx_shape(const uint8_t rows[8], const uint16_t row_bytes[8]) {
     struct {
         uint8_t palette, start_row, reserved[14];
         uint16_t row_bytes[16];
