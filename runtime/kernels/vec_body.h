@@ -122,20 +122,20 @@ static void rope(float *x, size_t n_head, size_t head_dim, size_t n_rot, const f
     }
 }
 
+/* x = exp(x - m) of l floats, which it returns; lanes from l on hold anything. */
+static inline v16 exp_lanes(float *x, size_t l, v16 m) {
+    v16 v = v_exp(v_sub(v_load(x, l), m));
+    v_store(x, v, l);
+    return v;
+}
+
 static float exp_sum(float *x, size_t n, float max) {
     v16 acc = v_set(0.0f), m = v_set(max);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        v16 v = v_exp(v_sub(v_load(x + i, 16), m));
-        v_store(x + i, v, 16);
-        acc = v_add(acc, v);
-    }
-    if (i < n) {
-        size_t l = n - i;
-        v16 v = v_exp(v_sub(v_load(x + i, l), m));
-        v_store(x + i, v, l);
-        acc = v_add(acc, v_first(v, v_set(0.0f), l));
-    }
+    for (; i + 16 <= n; i += 16)
+        acc = v_add(acc, exp_lanes(x + i, 16, m));
+    if (i < n)
+        acc = v_add(acc, v_first(exp_lanes(x + i, n - i, m), v_set(0.0f), n - i));
     return v_sum(acc);
 }
 
