@@ -1,9 +1,11 @@
 /* Attention in codes for AVX-512 with VNNI: VPDPBUSD sums products of four pairs of unsigned and signed bytes in each of 16
  * lanes, so codes of 16 bits are split into two bytes and a sum is 256 times that of the high bytes plus that of the low ones.
- *   keys    (4 groups of tokens, ld/4, 16 tokens, 4 coordinates), levels + 128
- *   queries high bytes (ld), low bytes (ld), both signed, ld = cdim rounded up to 64; then 128 times the sum of all codes,
- * which is what the + 128 of the levels adds to a score values  (16 quads of tokens, cdim, 4 tokens) weights high bytes
- * (RT_CODE_SPAN), low bytes (RT_CODE_SPAN), both unsigned AMX (code_amx.c) shares these layouts.
+ *   - keys: (4 groups of tokens, ld/4, 16 tokens, 4 coordinates), levels + 128; ld = cdim rounded up to 64
+ *   - queries: high bytes (ld), low bytes (ld), both signed
+ *   - values: (cdim/16, 16 quads of tokens, 16 coordinates, 4 tokens)
+ *   - weights: high bytes (RT_CODE_SPAN), low bytes (RT_CODE_SPAN), both unsigned
+ *
+ * AMX (code_amx.c) shares these layouts.
  */
 #include "code_avx512.h"
 
