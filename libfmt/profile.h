@@ -8,6 +8,7 @@
 #define KV_PROFILE_H
 
 #include "codec_id.h"
+#include "evict_id.h"
 #include "gguf.h"
 #include "status.h"
 #include "trellis.h"
@@ -22,7 +23,8 @@ enum {
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
-    PROF_FRAME = 64, /* RoPE frames are multiples of so many positions */
+    PROF_FRAME = 64,   /* RoPE frames are multiples of so many positions */
+    PROF_QUERIES = 16, /* queries that a profile keeps of a KV head */
 };
 
 /* Calibrated transform codec of one KV head, for K or for V. docs/codec.md.
@@ -56,9 +58,27 @@ typedef struct prof_kv {
 typedef struct prof_layer {
     float *entropy;    /* (n_head) attention entropy in bits, mean over tokens of the second half of each chunk; or NULL */
     float *importance; /* (n_kv_head) share of the score variance held by the leading quarter of K coefficients; or NULL */
-    uint32_t budget;   /* PyramidKV budget in tokens from the entropy (advice; 0 = none) */
+    /* Tokens that the layer's heads keep, as a share of all: only the ratios count, --budget says how much it is on average. */
+    uint32_t budget;   /* of every KV head; 0: no advice, as much as the average */
+    uint32_t *budgets; /* (n_kv_head) of each, or NULL: `budget` */
+    float *queries;    /* (n_kv_head, PROF_QUERIES, head_dim) queries of the head's group before RoPE, scaled; or NULL */
     prof_kv k, v;
 } prof_layer;
+
+/* How budgets of layers and heads came about: from attention entropy (PyramidKV), from what each head loses. */
+typedef enum prof_budget_by { PROF_BY_ENTROPY, PROF_BY_LOSS } prof_budget_by;
+
+/* What to keep of a long context: policy.evict. */
+typedef struct prof_evict {
+    kv_evict_id policy;
+    kv_budget budget; /* both 0: only the policy is said, --budget must say how much */
+    bool ada;         /* AdaKV: heads of a layer compete for the tokens of all of them */
+    uint32_t recent;  /* newest tokens that are never dropped, the window included */
+    uint32_t observe; /* snapkv: last queries that vote */
+    uint32_t pool;    /* snapkv: slots that share a vote, odd */
+} prof_evict;
+
+#define PROF_EVICT_DEFAULT ((prof_evict){.recent = 32, .observe = 32, .pool = 7})
 
 /* Result measured on held-out text, against the same model with an f32 cache. */
 typedef struct prof_measured {
@@ -102,8 +122,10 @@ typedef struct prof {
     double target_bits;
     /* policy */
     uint32_t sinks, window;
-    uint32_t frame;     /* positions of a RoPE frame that transforms of keys are made for (runtime/cache.h); 0: none */
-    prof_layer *layers; /* (n_layer) or NULL: then default_k/default_v hold for every layer */
+    uint32_t frame; /* positions of a RoPE frame that transforms of keys are made for (runtime/cache.h); 0: none */
+    prof_evict evict;
+    prof_budget_by budget_by;         /* how layers[].budgets were made */
+    prof_layer *layers;               /* (n_layer) or NULL: then default_k/default_v hold for every layer */
     kv_codec_id default_k, default_v; /* of a hand-written profile; not KV_TC */
     uint32_t n_override;
     prof_override *overrides; /* (n_override) of a hand-written profile, or NULL; the last one that names a head holds */
