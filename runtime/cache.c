@@ -298,7 +298,7 @@ void kv_cache_clear(kv_cache *c) {
 /* The slots of lane's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
 static void forget(const kv_layer *l, const kv_lane *lane, uint32_t n) {
     if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
-        lane->coder.ops->clear(&lane->coder, kv_body_block(l, lane, n / KV_BLOCK), n % KV_BLOCK);
+        kv_coder_clear(&lane->coder, kv_body_block(l, lane, n / KV_BLOCK), n % KV_BLOCK);
 }
 
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {

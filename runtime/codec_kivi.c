@@ -14,7 +14,7 @@
 #include "codec_planes.h"
 #include "fp16.h"
 
-enum { GROUP = 32 };
+enum { GROUP = KV_PART_GROUP };
 
 static unsigned code_bits(const kv_coder *c) {
     return (unsigned)c->bits - 32 / GROUP;
@@ -36,7 +36,9 @@ static kv_status kivi_init(kv_coder *c, unsigned bits, const char *name, kv_err 
                        GROUP, c->dim);
     c->group = key ? GROUP : 1;
     c->bits = bits + 32.0 / GROUP;
-    c->block_bytes = (size_t)c->dim * bits * 8 + 2 * n_groups(c) * sizeof(uint16_t);
+    kv_coder_part(c, KV_PART_PLANES, (size_t)c->dim * bits, 8);
+    for (int i = 0; i < 2; i++)
+        kv_coder_part(c, key ? KV_PART_GROUPS : KV_PART_ROWS, key ? c->dim : c->dim / GROUP, sizeof(uint16_t));
     c->scratch = (size_t)c->dim * KV_BLOCK;
     return KV_OK;
 }
@@ -102,14 +104,6 @@ static void kivi_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, 
         kv_planes_put(planes, code_bits(c), slot, n, codes + (size_t)i * KV_BLOCK);
 }
 
-static void kivi_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    uint16_t *scale = scales_at(c, block);
-    size_t from = (size_t)slot * c->dim / GROUP, n = n_groups(c);
-    kv_planes_clear((uint64_t *)block, (size_t)c->dim * code_bits(c), slot);
-    memset(scale + from, 0, (n - from) * sizeof *scale);
-    memset(scale + n + from, 0, (n - from) * sizeof *scale);
-}
-
 static const float *decode_keys(const kv_coder *c, const uint64_t *planes, const float *scale, const float *zero, float *tile) {
     uint8_t codes[KV_BLOCK];
     for (uint32_t i = 0; i < c->dim; i++, planes += code_bits(c)) {
@@ -144,5 +138,5 @@ static const float *kivi_decode(const kv_coder *c, const rt_kernels *k, const ui
     return c->side == KV_SIDE_K ? decode_keys(c, planes, scale, zero, tile) : decode_values(c, planes, scale, zero, n, tile);
 }
 
-const kv_codec kv_codec_kivi2 = {.init = kivi2_init, .encode = kivi_encode, .clear = kivi_clear, .decode = kivi_decode};
-const kv_codec kv_codec_kivi4 = {.init = kivi4_init, .encode = kivi_encode, .clear = kivi_clear, .decode = kivi_decode};
+const kv_codec kv_codec_kivi2 = {.init = kivi2_init, .encode = kivi_encode, .decode = kivi_decode};
+const kv_codec kv_codec_kivi4 = {.init = kivi4_init, .encode = kivi_encode, .decode = kivi_decode};

@@ -22,19 +22,14 @@ static size_t at(const kv_coder *c, uint32_t slot, uint32_t i) {
 
 /* ---- f32, f16 ---- */
 
-static kv_status float_init(kv_coder *c, size_t elem) {
-    c->block_bytes = (size_t)c->dim * KV_BLOCK * elem;
-    c->bits = 8.0 * (double)elem;
-    return KV_OK;
+static void elements(kv_coder *c, size_t count, size_t size) {
+    kv_coder_part(c, c->side == KV_SIDE_K ? KV_PART_COLS : KV_PART_ROWS, count, size);
 }
 
-/* Zero a run of elements of `elem` bytes per slot from `slot` on. */
-static void float_clear(const kv_coder *c, uint8_t *block, uint32_t slot, size_t elem) {
-    if (c->side == KV_SIDE_V)
-        memset(block + at(c, slot, 0) * elem, 0, (size_t)(KV_BLOCK - slot) * c->dim * elem);
-    else
-        for (uint32_t i = 0; i < c->dim; i++)
-            memset(block + at(c, slot, i) * elem, 0, (KV_BLOCK - slot) * elem);
+static kv_status float_init(kv_coder *c, size_t elem) {
+    elements(c, c->dim, elem);
+    c->bits = 8.0 * (double)elem;
+    return KV_OK;
 }
 
 static kv_status f32_init(kv_coder *c, const prof_tc *tc, kv_err *err) {
@@ -49,10 +44,6 @@ static void f32_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, u
     for (uint32_t t = 0; t < n; t++)
         for (uint32_t i = 0; i < c->dim; i++)
             dst[at(c, slot + t, i)] = x[(size_t)t * c->dim + i];
-}
-
-static void f32_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    float_clear(c, block, slot, sizeof(float));
 }
 
 static const float *f32_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
@@ -76,10 +67,6 @@ static void f16_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, u
     }
 }
 
-static void f16_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    float_clear(c, block, slot, sizeof(uint16_t));
-}
-
 static const float *f16_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     k->f16_load((const uint16_t *)block, (size_t)c->dim * (c->side == KV_SIDE_K ? KV_BLOCK : n), tile);
     return tile;
@@ -91,19 +78,17 @@ static kv_status quant_init(kv_coder *c, unsigned bits, const char *name, kv_err
     if (c->dim % RUN)
         return kv_fail(err, KV_EINVAL, "codec %s wants a head_dim that is a multiple of %d, not %u; use f16", name, RUN,
                        c->dim);
-    c->block_bytes = (size_t)c->dim * KV_BLOCK * bits / 8 + (size_t)c->dim / RUN * KV_BLOCK * sizeof(uint16_t);
+    if (bits == 4 && c->side == KV_SIDE_K)
+        kv_coder_part(c, KV_PART_HALVES, c->dim, 1);
+    else
+        elements(c, (size_t)c->dim * bits / 8, 1);
+    elements(c, c->dim / RUN, sizeof(uint16_t));
     c->bits = bits + 16.0 / RUN;
     return KV_OK;
 }
 
 static uint16_t *scale_at(const kv_coder *c, uint8_t *scales, uint32_t slot, uint32_t run) {
     return (uint16_t *)scales + (c->side == KV_SIDE_K ? (size_t)run * KV_BLOCK + slot : (size_t)slot * (c->dim / RUN) + run);
-}
-
-static void clear_scales(const kv_coder *c, uint8_t *scales, uint32_t slot) {
-    for (uint32_t run = 0; run < c->dim / RUN; run++)
-        for (uint32_t t = slot; t < KV_BLOCK; t++)
-            *scale_at(c, scales, t, run) = 0;
 }
 
 /* The f32 scales of the first n slots, in the order they are stored. */
@@ -144,11 +129,6 @@ static void q8_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
             for (uint32_t j = 0; j < RUN; j++)
                 block[at(c, t, i + j)] = (uint8_t)q[j];
         }
-}
-
-static void q8_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    float_clear(c, block, slot, 1);
-    clear_scales(c, block + (size_t)c->dim * KV_BLOCK, slot);
 }
 
 static const float *q8_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
@@ -210,13 +190,6 @@ static void q4_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
         }
 }
 
-static void q4_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    for (uint32_t t = slot; t < KV_BLOCK; t++)
-        for (uint32_t i = 0; i < c->dim; i++)
-            q4_put(c, block, t, i, 0);
-    clear_scales(c, block + (size_t)c->dim * KV_BLOCK / 2, slot);
-}
-
 static const float *q4_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     float d[PROF_MAX_DIM / RUN * KV_BLOCK];
     size_t runs = c->dim / RUN;
@@ -229,7 +202,7 @@ static const float *q4_decode(const kv_coder *c, const rt_kernels *k, const uint
     return tile;
 }
 
-const kv_codec kv_codec_f32 = {.exact = true, .init = f32_init, .encode = f32_encode, .clear = f32_clear, .decode = f32_decode};
-const kv_codec kv_codec_f16 = {.exact = true, .init = f16_init, .encode = f16_encode, .clear = f16_clear, .decode = f16_decode};
-const kv_codec kv_codec_q8_0 = {.init = q8_init, .encode = q8_encode, .clear = q8_clear, .decode = q8_decode};
-const kv_codec kv_codec_q4_0 = {.init = q4_init, .encode = q4_encode, .clear = q4_clear, .decode = q4_decode};
+const kv_codec kv_codec_f32 = {.exact = true, .init = f32_init, .encode = f32_encode, .decode = f32_decode};
+const kv_codec kv_codec_f16 = {.exact = true, .init = f16_init, .encode = f16_encode, .decode = f16_decode};
+const kv_codec kv_codec_q8_0 = {.init = q8_init, .encode = q8_encode, .decode = q8_decode};
+const kv_codec kv_codec_q4_0 = {.init = q4_init, .encode = q4_encode, .decode = q4_decode};

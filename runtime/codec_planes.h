@@ -57,10 +57,4 @@ static inline void kv_planes_get(const uint64_t *planes, unsigned bits, uint8_t 
     }
 }
 
-/* Zero the slots from `slot` (< KV_BLOCK) on in `words` words. */
-static inline void kv_planes_clear(uint64_t *planes, size_t words, uint32_t slot) {
-    for (size_t i = 0; i < words; i++)
-        planes[i] &= ((uint64_t)1 << slot) - 1;
-}
-
 #endif

@@ -89,7 +89,8 @@ static kv_status polar_init(kv_coder *c, const prof_tc *tc, kv_err *err) {
     if (st)
         return st;
     fill_tables(c->state);
-    c->block_bytes = c->dim / RUN * (WORDS * 8 + KV_BLOCK * sizeof(uint16_t));
+    kv_coder_part(c, KV_PART_PLANES, (size_t)c->dim / RUN * WORDS, 8);
+    kv_coder_part(c, KV_PART_COLS, c->dim / RUN, sizeof(uint16_t));
     c->bits = (WORDS + 16.0) / RUN;
     c->scratch = (size_t)c->dim * KV_BLOCK * (sizeof(float) + 1);
     return KV_OK;
@@ -145,14 +146,6 @@ static void polar_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block,
     }
 }
 
-static void polar_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    uint32_t runs = c->dim / RUN;
-    uint16_t *radius = (uint16_t *)((uint64_t *)block + (size_t)runs * WORDS);
-    kv_planes_clear((uint64_t *)block, (size_t)runs * WORDS, slot);
-    for (uint32_t r = 0; r < runs; r++)
-        memset(radius + (size_t)r * KV_BLOCK + slot, 0, (KV_BLOCK - slot) * sizeof *radius);
-}
-
 /* A run of all slots: radii split into two again and again, in place from the back. x: (16, 64), row 0 holds the radius. */
 static void unfold(const polar_state *s, const uint64_t *planes, float (*x)[KV_BLOCK]) {
     uint8_t codes[KV_BLOCK];
@@ -190,7 +183,6 @@ static const float *polar_decode(const kv_coder *c, const rt_kernels *k, const u
 const kv_codec kv_codec_polar4 = {.init = polar_init,
                                   .free = kv_rotation_free,
                                   .encode = polar_encode,
-                                  .clear = polar_clear,
                                   .decode = polar_decode,
                                   .query = kv_rotated_query,
                                   .output = kv_rotated_output};

@@ -30,10 +30,6 @@ static void q4h_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, u
     }
 }
 
-static void q4h_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    kv_codec_q4_0.clear(c, block, slot);
-}
-
 static const float *q4h_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     return kv_codec_q4_0.decode(c, k, block, n, tile);
 }
@@ -41,7 +37,6 @@ static const float *q4h_decode(const kv_coder *c, const rt_kernels *k, const uin
 const kv_codec kv_codec_q4_0h = {.init = q4h_init,
                                  .free = kv_rotation_free,
                                  .encode = q4h_encode,
-                                 .clear = q4h_clear,
                                  .decode = q4h_decode,
                                  .query = kv_rotated_query,
                                  .output = kv_rotated_output};

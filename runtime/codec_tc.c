@@ -198,7 +198,8 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
         return st;
     fill_book(s);
     fill_synth(c, s);
-    c->block_bytes = s->words * 8 + KV_BLOCK;
+    kv_coder_part(c, KV_PART_PLANES, s->words, 8);
+    kv_coder_part(c, KV_PART_COLS, 1, 1);
     c->scratch = work_layout(c, NULL, NULL);
     c->bits = ((double)s->words + TRELLIS_GAIN_BITS) / c->dim;
     return KV_OK;
@@ -234,13 +235,6 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
     memcpy(gains, w.gain, n);
     for (size_t i = 0; i < s->book.n; planes += s->p->bits[i], i++)
         kv_planes_put(planes, s->p->bits[i], slot, n, w.codes + i * KV_BLOCK);
-}
-
-static void tc_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    const tc_state *s = c->state;
-    uint64_t *planes = (uint64_t *)block;
-    kv_planes_clear(planes, s->words, slot);
-    memset((uint8_t *)(planes + s->words) + slot, 0, KV_BLOCK - slot);
 }
 
 static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels,
@@ -287,7 +281,6 @@ const kv_codec kv_codec_tc = {.framed = true,
                               .init = tc_init,
                               .free = tc_free,
                               .encode = tc_encode,
-                              .clear = tc_clear,
                               .decode = tc_decode,
                               .levels = tc_levels,
                               .query = tc_query,

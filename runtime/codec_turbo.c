@@ -79,7 +79,8 @@ static kv_status turbo_init(kv_coder *c, unsigned bits, bool sketch, const char 
         fill_sketch(s->sketch, (size_t)c->dim * c->dim);
     }
     size_t norms = sketch ? 2 : 1;
-    c->block_bytes = n_words(c) * 8 + norms * KV_BLOCK * sizeof(uint16_t);
+    kv_coder_part(c, KV_PART_PLANES, n_words(c), 8);
+    kv_coder_part(c, KV_PART_COLS, norms, sizeof(uint16_t));
     c->bits = bits + (sketch ? 1 : 0) + 16.0 * (double)norms / c->dim;
     c->scratch = (size_t)c->dim * KV_BLOCK * (2 * sizeof(float) + 1);
     return KV_OK;
@@ -141,14 +142,6 @@ static void turbo_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block,
     }
     for (uint32_t i = 0; i < c->dim; i++)
         kv_planes_put(planes + i, 1, slot, n, w.codes + (size_t)i * KV_BLOCK);
-}
-
-static void turbo_clear(const kv_coder *c, uint8_t *block, uint32_t slot) {
-    const turbo_state *s = c->state;
-    uint16_t *norms = (uint16_t *)((uint64_t *)block + n_words(c));
-    kv_planes_clear((uint64_t *)block, n_words(c), slot);
-    for (uint32_t i = 0; i < (s->sketch ? 2u : 1u); i++)
-        memset(norms + (size_t)i * KV_BLOCK + slot, 0, (KV_BLOCK - slot) * sizeof *norms);
 }
 
 static const float *turbo_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
@@ -217,7 +210,6 @@ static kv_status turbo3q_init(kv_coder *c, const prof_tc *tc, kv_err *err) {
     const kv_codec kv_codec_##name = {.init = name##_init,                                                                     \
                                       .free = turbo_free,                                                                      \
                                       .encode = turbo_encode,                                                                  \
-                                      .clear = turbo_clear,                                                                    \
                                       .decode = turbo_decode,                                                                  \
                                       .query = turbo_query,                                                                    \
                                       .output = kv_rotated_output}

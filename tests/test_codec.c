@@ -290,7 +290,7 @@ static void codec_clear_forgets_all_traces(void **state) {
                 memset(full.block, 0, full.c.block_bytes);
                 memset(part.block, 0, full.c.block_bytes);
                 full.c.ops->encode(&full.c, full.k, full.block, 0, 64, x, full.work);
-                full.c.ops->clear(&full.c, full.block, keep);
+                kv_coder_clear(&full.c, full.block, keep);
                 part.c.ops->encode(&part.c, part.k, part.block, 0, keep, x, part.work);
                 assert_memory_equal(full.block, part.block, full.c.block_bytes);
             }
@@ -299,6 +299,43 @@ static void codec_clear_forgets_all_traces(void **state) {
         }
     tc_drop(tc);
     free(x);
+}
+
+/* Tokens that are moved have the bytes that they would have if they had been encoded there. */
+static void codec_gather_moves_bytes(void **state) {
+    (void)state;
+    enum { DIM = 64 };
+    static const uint64_t masks[] = {1, (uint64_t)1 << 63, 0xf0f0, 0x8000000180000001, 0x123456789abcdef0, ~(uint64_t)0};
+    float *x = rnd_fill(64 * DIM, 9), *y = calloc(64 * DIM, sizeof *y);
+    prof_tc *tc = tc_make(DIM, 3.6, true, 2);
+    for (kv_codec_id id = 0; id < KV_CODEC_COUNT; id++)
+        for (int side = 0; side < 2; side++) {
+            bench from = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc), to = open_coder(id, from.c.side, DIM, tc),
+                  want = open_coder(id, from.c.side, DIM, tc);
+            assert_int_equal(kv_coder_gathers(&from.c), side == 1 || (id != KV_KIVI2 && id != KV_KIVI4));
+            from.c.ops->encode(&from.c, from.k, from.block, 0, 64, x, from.work);
+            for (size_t m = 0; kv_coder_gathers(&from.c) && m < sizeof masks / sizeof *masks; m++) {
+                const uint32_t n = (uint32_t)__builtin_popcountll(masks[m]), at = 64 - n < 5 ? 64 - n : 5;
+                for (uint32_t t = 0, i = 0; t < 64; t++)
+                    if (masks[m] >> t & 1)
+                        memcpy(y + i++ * DIM, x + t * DIM, DIM * sizeof *y);
+                memset(to.block, 0, to.c.block_bytes);
+                memset(want.block, 0, to.c.block_bytes);
+                if (at) {
+                    to.c.ops->encode(&to.c, to.k, to.block, 0, at, x, to.work);
+                    want.c.ops->encode(&want.c, want.k, want.block, 0, at, x, want.work);
+                }
+                want.c.ops->encode(&want.c, want.k, want.block, at, n, y, want.work);
+                kv_coder_gather(&to.c, to.block, at, from.block, masks[m]);
+                assert_memory_equal(to.block, want.block, to.c.block_bytes);
+            }
+            close_coder(&from);
+            close_coder(&to);
+            close_coder(&want);
+        }
+    tc_drop(tc);
+    free(x);
+    free(y);
 }
 
 static void refuses(kv_codec_id id, uint32_t dim, const prof_tc *tc, kv_status want, const char *words) {
@@ -366,6 +403,7 @@ int main(void) {
         cmocka_unit_test(codec_of_zero_is_zero),
         cmocka_unit_test(codec_bytes_depend_on_the_tokens_alone),
         cmocka_unit_test(codec_clear_forgets_all_traces),
+        cmocka_unit_test(codec_gather_moves_bytes),
         cmocka_unit_test(codec_refuses_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
