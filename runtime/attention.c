@@ -94,10 +94,12 @@ static uint64_t span(uint32_t t0, uint32_t from, uint32_t to) {
     return (to < 64 ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
 }
 
-/* What the query at pos sees of the tile at t0: encoded, or else at full precision. */
-static uint64_t visible(const kv_layer *l, uint32_t pos, uint32_t t0, bool body) {
-    uint64_t all = span(t0, kv_first_seen(l, pos), pos + 1), coded = span(t0, l->sinks, kv_encoded(l, pos + 1));
-    return all & (body ? coded : ~coded);
+/* What the query at pos sees of the tile at t0: encoded, or else at full precision. Slots [sinks, first) hold nothing. */
+static uint64_t visible(const tile *t, uint32_t pos, uint32_t t0, bool body) {
+    const kv_layer *l = t->j->layer;
+    const uint32_t coded = kv_encoded(l, pos + 1);
+    uint64_t all = span(t0, kv_first_seen(l, pos), pos + 1);
+    return all & (body ? span(t0, t->h->first, coded) : ~span(t0, l->sinks, coded));
 }
 
 /* Decode f16 copies of the tile at t0 into model space. Tokens that are neither sinks nor in the ring come out as anything
@@ -109,7 +111,7 @@ static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, u
     bool key = lane->coder.side == KV_SIDE_K;
     if (l->ring_cap) {
         const kv_coder *f16 = &c->f16[lane->coder.side];
-        f16->ops->decode(f16, j->k, kv_full_block(c, l, lane, j->passing, t0 / KV_BLOCK), n, dst);
+        f16->ops->decode(f16, j->k, kv_full_block(c, l, lane, j->passing, (t0 + t->h->shift) / KV_BLOCK), n, dst);
     } else {
         memset(dst, 0, (size_t)c->dim * KV_BLOCK * sizeof *dst);
     }
@@ -125,10 +127,12 @@ static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, u
     return dst;
 }
 
-static const float *load(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, bool coded, float *dst) {
-    if (!coded)
-        return load_full(t, lane, t0, n, dst);
-    return lane->coder.ops->decode(&lane->coder, t->j->k, kv_body_block(t->j->layer, lane, t0 / KV_BLOCK), n, dst);
+const float *kv_load_body(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n) {
+    return lane->coder.ops->decode(&lane->coder, t->j->k, kv_body_block(t->j->layer, lane, t0 / KV_BLOCK), n, t->s->tile);
+}
+
+static const float *load(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, bool coded) {
+    return coded ? kv_load_body(t, lane, t0, n) : load_full(t, lane, t0, n, t->s->tile);
 }
 
 float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
@@ -180,6 +184,36 @@ void kv_code_queries(const tile *t, uint32_t frame) {
     k->ops->query(k, t->j->k, q, t->rows, s->qc, s->bias);
 }
 
+/* Rows first .. first+n-1 of the queries, turned for a frame. */
+static const float *turned_queries(tile *t, uint32_t first, uint32_t frame) {
+    if (t->frame != frame)
+        kv_code_queries(t, t->frame = frame);
+    return t->s->qc + (size_t)first * t->k->coder.cdim;
+}
+
+/* Where keys of several frames meet in a block, each frame's queries are scored against all of it, and its columns are kept. */
+void kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
+    const rt_kernels *k = t->j->k;
+    const size_t dim = t->k->coder.cdim;
+    uint32_t slot = max_u32(t0, t->h->first), stop = t0 + KV_BLOCK, end = stop;
+    const uint32_t frame = t->k->framed ? kv_frame_of(t->j->c, t->h, slot, &end) : 0;
+    if (!t->k->coder.ops->query) {
+        k->attn_scores(t->s->q + first * dim, n, dim, kt, s, lds);
+        return;
+    }
+    if (end >= stop) {
+        k->attn_scores(turned_queries(t, first, frame), n, dim, kt, s, lds);
+        return;
+    }
+    for (float *mix = t->s->mix; slot < stop; slot = end) {
+        const float *q = turned_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
+        end = min_u32(end, stop);
+        k->attn_scores(q, n, dim, kt, mix, KV_BLOCK);
+        for (uint32_t r = 0; r < n; r++)
+            memcpy(s + r * lds + (slot - t0), mix + (size_t)r * KV_BLOCK + (slot - t0), (end - slot) * sizeof *s);
+    }
+}
+
 /* One tile, one of its two kinds of tokens, all rows that see any. */
 static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     const kv_scratch *s = t->s;
@@ -187,7 +221,7 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     uint64_t any = 0;
     uint32_t first = t->n, last = 0;
     for (uint32_t i = 0; i < t->n; i++) {
-        any |= t->mask[i] = visible(t->j->layer, t->pos + i, t0, body);
+        any |= t->mask[i] = visible(t, t->pos + i, t0, body);
         if (t->mask[i]) {
             first = min_u32(first, i);
             last = i + 1;
@@ -200,15 +234,15 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
     bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
-    const uint32_t frame = t->k->framed ? t0 / t->j->c->frame : 0;
-    if (turn_k && t->frame != frame)
-        kv_code_queries(t, t->frame = frame);
-    const size_t kdim = turn_k ? t->k->coder.cdim : dim, vdim = turn_v ? t->v->coder.cdim : dim, rows = last - first;
+    const size_t vdim = turn_v ? t->v->coder.cdim : dim, rows = last - first;
     float *weights = s->s + (size_t)first * KV_BLOCK;
-    const float *kt = load(t, t->k, t0, n, coded_k, s->tile);
-    t->j->k->attn_scores((turn_k ? s->qc : s->q) + first * kdim, rows, kdim, kt, weights, KV_BLOCK);
+    const float *kt = load(t, t->k, t0, n, coded_k);
+    if (coded_k)
+        kv_score_block(t, first, last - first, t0, kt, weights, KV_BLOCK);
+    else
+        t->j->k->attn_scores(s->q + (size_t)first * dim, rows, dim, kt, weights, KV_BLOCK);
     softmax(t, a, first, last, n, turn_k ? s->bias : s->no_bias, turn_v);
-    const float *v = load(t, t->v, t0, n, coded_v, s->tile);
+    const float *v = load(t, t->v, t0, n, coded_v);
     t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (turn_v ? a->oc : a->o) + first * vdim);
 }
 
@@ -228,15 +262,16 @@ static void attend_range(tile *t, const acc *a, uint32_t range) {
     }
 }
 
-/* Set up `n` query tokens from `first` of the call on, of one KV head. */
-static void tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n) {
+void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n) {
     const kv_cache *c = j->c;
     t->j = j;
     t->s = &c->scratch[omp_get_thread_num()];
     t->head = head;
     t->k = &j->layer->lanes[2 * head];
     t->v = &j->layer->lanes[2 * head + 1];
-    t->pos = j->pos + first;
+    t->h = &j->layer->heads[head];
+    t->first = first;
+    t->pos = j->pos + first - t->h->shift;
     t->n = n;
     t->group = c->n_head / c->n_kv_head;
     t->rows = n * t->group;
@@ -244,12 +279,11 @@ static void tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, u
     memset(t->coded, 0xff, sizeof t->coded);
 }
 
-/* Scaled queries. */
-static void tile_queries(const tile *t) {
+void kv_tile_queries(const tile *t) {
     const kv_cache *c = t->j->c;
     size_t len = (size_t)t->group * c->dim;
     for (uint32_t i = 0; i < t->n; i++) {
-        const float *src = t->j->q + ((size_t)(t->pos - t->j->pos + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
+        const float *src = t->j->q + ((size_t)(t->first + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
         for (size_t d = 0; d < len; d++)
             t->s->q[i * len + d] = src[d] * t->j->scale;
     }
@@ -262,7 +296,7 @@ static void tile_finish(const tile *t, const acc *a) {
     if (v->ops->output)
         v->ops->output(v, j->k, a->oc, a->body, t->rows, a->o);
     for (uint32_t r = 0; r < t->rows; r++) {
-        size_t row = (size_t)(t->pos - j->pos + r / t->group) * c->n_head + (size_t)t->head * t->group + r % t->group;
+        size_t row = (size_t)(t->first + r / t->group) * c->n_head + (size_t)t->head * t->group + r % t->group;
         float inv = 1.0f / a->sum[r];
         for (uint32_t d = 0; d < c->dim; d++)
             j->out[row * c->dim + d] = a->o[(size_t)r * c->dim + d] * inv;
@@ -282,8 +316,8 @@ static void attend_tiles(const kv_job *j, uint32_t n_tok) {
     for (uint32_t i = 0; i < n_tile * c->n_kv_head; i++) {
         uint32_t first = (n_tile - 1 - i / c->n_kv_head) * n_tok;
         tile t;
-        tile_init(&t, j, i % c->n_kv_head, first, min_u32(n_tok, j->n - first));
-        tile_queries(&t);
+        kv_tile_init(&t, j, i % c->n_kv_head, first, min_u32(n_tok, j->n - first));
+        kv_tile_queries(&t);
         acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
         acc_reset(&t, &total, true, true);
         for (uint32_t r = kv_first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
@@ -294,19 +328,30 @@ static void attend_tiles(const kv_job *j, uint32_t n_tok) {
     }
 }
 
+/* Ranges that the query of a call of one token reads of a head, from *first on. */
+static uint32_t ranges_of(const kv_job *j, uint32_t head, uint32_t *first) {
+    const uint32_t pos = j->pos - j->layer->heads[head].shift;
+    *first = kv_first_seen(j->layer, pos) / KV_RANGE;
+    return pos / KV_RANGE + 1 - *first;
+}
+
 /* Decode: one token, items are ranges, two at a time where there are enough: they share the codes of their queries. Then each
  * head's parts are merged. */
 static void attend_ranges(const kv_job *j) {
     const kv_cache *c = j->c;
-    uint32_t first = kv_first_seen(j->layer, j->pos) / KV_RANGE, n_range = j->pos / KV_RANGE + 1 - first;
+    uint32_t first, n_range = 0;
+    for (uint32_t head = 0; head < c->n_kv_head; head++)
+        n_range = max_u32(n_range, ranges_of(j, head, &first));
     uint32_t step = n_range * c->n_kv_head >= 8 * (uint32_t)omp_get_num_threads() ? 2 : 1, steps = (n_range + step - 1) / step;
     size_t floats = kv_acc_floats(c, c->n_head / c->n_kv_head);
 #pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < steps * c->n_kv_head; i++) {
-        uint32_t head = i / steps, lo = i % steps * step, hi = min_u32(lo + step, n_range);
+        uint32_t head = i / steps, lo = i % steps * step, hi = min_u32(lo + step, ranges_of(j, head, &first));
+        if (lo >= hi)
+            continue;
         tile t;
-        tile_init(&t, j, head, 0, 1);
-        tile_queries(&t);
+        kv_tile_init(&t, j, head, 0, 1);
+        kv_tile_queries(&t);
         for (uint32_t r = lo; r < hi; r++) {
             acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
             attend_range(&t, &part, first + r);
@@ -315,10 +360,10 @@ static void attend_ranges(const kv_job *j) {
 #pragma omp for schedule(static) nowait
     for (uint32_t head = 0; head < c->n_kv_head; head++) {
         tile t;
-        tile_init(&t, j, head, 0, 1);
+        kv_tile_init(&t, j, head, 0, 1);
         acc total = acc_at(c, t.s->total, t.rows);
         acc_reset(&t, &total, true, true);
-        for (uint32_t r = 0; r < n_range; r++) {
+        for (uint32_t r = 0; r < ranges_of(j, head, &first); r++) {
             acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
             acc_merge(&t, &total, &part);
         }
@@ -348,6 +393,30 @@ static kv_status check_call(const kv_cache *c, uint32_t layer, const float *k, c
     return KV_OK;
 }
 
+/* Store some tokens and attend. */
+static void attend(const rt_exec *e, kv_job *j) {
+    const kv_cache *c = j->c;
+    uint32_t group = c->n_head / c->n_kv_head, n_threads = min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
+    if ((uint64_t)j->n * (j->pos + j->n) < 2 * KV_BLOCK)
+        n_threads = 1; /* less work than waking a thread */
+    uint32_t fit = group < KV_ROWS ? KV_ROWS / group : 1, share = j->n * c->n_kv_head / (4 * n_threads);
+    uint32_t n_tok = max_u32(1, min_u32(fit, share));
+    kv_put_plan(j);
+#pragma omp parallel num_threads(n_threads)
+    {
+        kv_put(j);
+        if (j->n == 1)
+            attend_ranges(j);
+        else
+            attend_tiles(j, n_tok);
+        kv_settle(j);
+        if (j->layer->evicts && kv_scored(c)) {
+#pragma omp barrier
+            kv_observe(j);
+        }
+    }
+}
+
 kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
                     float scale, float *out, float *lse, float *entropy, kv_err *err) {
     kv_status st = check_call(c, layer, k, v, n, err);
@@ -356,32 +425,27 @@ kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *
     st = kv_layer_rewind(c, &c->layers[layer], c->len, false, err); /* a batch that failed half-way left tokens behind */
     if (st)
         return st;
-    kv_job j = {.c = c,
-                .layer = &c->layers[layer],
-                .k = e->k,
-                .pos = c->len,
-                .n = n,
-                .q = q,
-                .key = k,
-                .val = v,
-                .scale = scale,
-                .out = out,
-                .lse = lse,
-                .entropy = entropy};
-    uint32_t group = c->n_head / c->n_kv_head, n_threads = min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
-    if ((uint64_t)n * (j.pos + n) < 2 * KV_BLOCK)
-        n_threads = 1; /* less work than waking a thread */
-    uint32_t fit = group < KV_ROWS ? KV_ROWS / group : 1, share = n * c->n_kv_head / (4 * n_threads);
-    uint32_t n_tok = max_u32(1, min_u32(fit, share));
-    kv_put_plan(&j);
-#pragma omp parallel num_threads(n_threads)
-    {
-        kv_put(&j);
-        if (n == 1)
-            attend_ranges(&j);
-        else
-            attend_tiles(&j, n_tok);
-        kv_settle(&j);
+    kv_layer *l = &c->layers[layer];
+    const size_t kv = (size_t)c->n_kv_head * c->dim, qs = (size_t)c->n_head * c->dim;
+    float *sums = lse ? lse : c->lse;
+    for (uint32_t at = 0, step; at < n; at += step) {
+        const uint32_t pos = c->len + at;
+        step = min_u32(n - at, l->evicts ? kv_next_eviction(c, l) - pos : n);
+        kv_job j = {.c = c,
+                    .layer = l,
+                    .k = e->k,
+                    .pos = pos,
+                    .n = step,
+                    .q = q + at * qs,
+                    .key = k + at * kv,
+                    .val = v + at * kv,
+                    .scale = scale,
+                    .out = out + at * qs,
+                    .lse = sums ? sums + (size_t)at * c->n_head : NULL,
+                    .entropy = entropy ? entropy + (size_t)at * c->n_head : NULL};
+        attend(e, &j);
+        if (l->evicts && kv_next_eviction(c, l) == pos + step)
+            kv_evict(&j, e);
     }
     return KV_OK;
 }

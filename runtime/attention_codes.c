@@ -18,13 +18,14 @@ _Static_assert((int)KV_RANGE == (int)RT_CODE_SPAN && (int)KV_BLOCK == (int)RT_AT
 
 static const float log2_e = 0x1.715476p0f, ln_2 = 0x1.62e43p-1f;
 
-/* Encoded positions from .. to-1 of the range at base that the query at pos reads; none where from >= to. */
+/* Encoded slots from .. to-1 of the range at base that the query at pos reads; none where from >= to. */
 typedef struct reads {
     uint32_t from, to; /* relative to base */
 } reads;
 
-static reads reads_of(const kv_layer *l, uint32_t pos, uint32_t base) {
-    uint32_t from = max_u32(max_u32(l->sinks, kv_first_seen(l, pos)), base);
+static reads reads_of(const tile *t, uint32_t pos, uint32_t base) {
+    const kv_layer *l = t->j->layer;
+    uint32_t from = max_u32(max_u32(t->h->first, kv_first_seen(l, pos)), base);
     return (reads){from - base, min_u32(max_u32(kv_encoded(l, pos + 1), base) - base, KV_RANGE)};
 }
 
@@ -44,8 +45,10 @@ static void decode(const tile *t, const kv_lane *lane, uint32_t base, uint32_t b
     }
 }
 
-static uint32_t frame_of(const tile *t, uint32_t pos) {
-    return t->k->framed ? pos / t->j->c->frame : 0;
+/* RoPE frame of a slot, and where its run ends. */
+static uint32_t frame_of(const tile *t, uint32_t slot, uint32_t *end) {
+    *end = UINT32_MAX;
+    return t->k->framed ? kv_frame_of(t->j->c, t->h, slot, end) : 0;
 }
 
 /* The codes of all queries for a frame; returns where they are in the scratch memory. */
@@ -65,17 +68,43 @@ static uint32_t code_queries(tile *t, uint32_t frame) {
     return slot;
 }
 
-/* Scores of n rows from r0 on against blocks b0 .. b1-1, run by run of blocks in the same frame. */
-static void score(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
+void kv_code_keys(const tile *t, uint32_t base, uint32_t b0, uint32_t b1) {
+    decode(t, t->k, base, b0, b1, t->s->ktile, t->s->kgain);
+}
+
+/* Scores of n rows from r0 on, turned for a frame, against blocks b0 .. b1-1. */
+static void score(tile *t, uint32_t frame, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     const kv_scratch *s = t->s;
-    const size_t cdim = t->k->coder.cdim;
+    const size_t cdim = t->k->coder.cdim, at = (size_t)code_queries(t, frame) * t->j->c->rows + r0;
+    t->j->k->code_scores(s->code + at * rt_code_row(cdim), n, cdim, s->ktile + b0 * rt_code_tile(cdim), b1 - b0, s->cscale + at,
+                         s->cbias + at, s->kgain + b0 * KV_BLOCK, s->s + b0 * KV_BLOCK);
+}
+
+/* The same against a block in which frames meet, from slot on: each frame's queries are scored against all of it, and its
+ * columns are kept. */
+static void score_mixed(tile *t, uint32_t base, uint32_t slot, uint32_t r0, uint32_t n, uint32_t b) {
+    const uint32_t start = base + b * KV_BLOCK, stop = start + KV_BLOCK;
+    float *row = t->s->s + b * KV_BLOCK, *mix = t->s->mix;
+    for (uint32_t end; slot < stop; slot = end) {
+        score(t, frame_of(t, slot, &end), r0, n, b, b + 1);
+        end = min_u32(end, stop);
+        for (uint32_t r = 0; r < n; r++)
+            memcpy(mix + r * KV_BLOCK + (slot - start), row + (size_t)r * KV_RANGE + (slot - start),
+                   (end - slot) * sizeof *mix);
+    }
+    for (uint32_t r = 0; r < n; r++)
+        memcpy(row + (size_t)r * KV_RANGE, mix + r * KV_BLOCK, KV_BLOCK * sizeof *mix);
+}
+
+/* Run by run of blocks in the same frame. */
+void kv_code_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     for (uint32_t b = b0, e; b < b1; b = e) {
-        uint32_t frame = frame_of(t, base + b * KV_BLOCK), slot = code_queries(t, frame);
-        size_t at = (size_t)slot * t->j->c->rows + r0;
-        for (e = b + 1; e < b1 && frame_of(t, base + e * KV_BLOCK) == frame; e++)
-            ;
-        t->j->k->code_scores(s->code + at * rt_code_row(cdim), n, cdim, s->ktile + b * rt_code_tile(cdim), e - b,
-                             s->cscale + at, s->cbias + at, s->kgain + b * KV_BLOCK, s->s + b * KV_BLOCK);
+        uint32_t slot = max_u32(base + b * KV_BLOCK, t->h->first), end, frame = frame_of(t, slot, &end);
+        e = min_u32((end - base) / KV_BLOCK, b1);
+        if (e > b)
+            score(t, frame, r0, n, b, e);
+        else
+            score_mixed(t, base, slot, r0, n, e++);
     }
 }
 
@@ -105,10 +134,10 @@ static void attend_rows(tile *t, const acc *a, uint32_t base, uint32_t r0, uint3
     const size_t p_row = 2 * RT_CODE_SPAN, cdim = t->v->coder.cdim;
     float scale[ROWS], unit = 0;
     reads last = {0};
-    score(t, base, r0, n, b0, b1);
+    kv_code_scores(t, base, r0, n, b0, b1);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t r = r0 + i;
-        reads in = reads_of(t->j->layer, t->pos + r / t->group, base);
+        reads in = reads_of(t, t->pos + r / t->group, base);
         scale[i] = 0;
         if (in.from / KV_BLOCK > b0 || in.to <= (b1 - 1) * KV_BLOCK) /* not all tiles will be written */
             memset(s->p + i * p_row, 0, p_row);
@@ -128,17 +157,16 @@ static void attend_rows(tile *t, const acc *a, uint32_t base, uint32_t r0, uint3
 }
 
 void kv_attend_codes(tile *t, const acc *a, uint32_t range) {
-    const kv_layer *l = t->j->layer;
-    const uint32_t base = range * KV_RANGE, from = reads_of(l, t->pos, base).from, to = reads_of(l, t->pos + t->n - 1, base).to;
+    const uint32_t base = range * KV_RANGE, from = reads_of(t, t->pos, base).from, to = reads_of(t, t->pos + t->n - 1, base).to;
     if (from >= to)
         return;
     const uint32_t b0 = from / KV_BLOCK, b1 = (to + KV_BLOCK - 1) / KV_BLOCK;
-    decode(t, t->k, base, b0, b1, t->s->ktile, t->s->kgain);
+    kv_code_keys(t, base, b0, b1);
     decode(t, t->v, base, b0, b1, t->s->vtile, t->s->vgain);
     for (uint32_t r0 = 0; r0 < t->rows; r0 += ROWS) {
         uint32_t n = min_u32(ROWS, t->rows - r0);
-        uint32_t lo = reads_of(l, t->pos + r0 / t->group, base).from,
-                 hi = reads_of(l, t->pos + (r0 + n - 1) / t->group, base).to;
+        uint32_t lo = reads_of(t, t->pos + r0 / t->group, base).from,
+                 hi = reads_of(t, t->pos + (r0 + n - 1) / t->group, base).to;
         if (lo < hi)
             attend_rows(t, a, base, r0, n, lo / KV_BLOCK, (hi + KV_BLOCK - 1) / KV_BLOCK);
     }

@@ -31,6 +31,8 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
     if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
         return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
                        cfg->n_batch);
+    if (cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq))
+        return kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
     return KV_OK;
 }
 
@@ -82,11 +84,14 @@ static void *grab(size_t n, size_t size, bool *bad) {
 
 static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
     kv_layer *l = &c->layers[index];
-    *l = (kv_layer){.lanes = c->lanes + (size_t)index * c->n_kv_head * 2, .swa = cfg->swa ? cfg->swa[index] : 0, .group = 1};
+    *l = (kv_layer){.lanes = c->lanes + (size_t)index * c->n_kv_head * 2,
+                    .heads = c->heads + (size_t)index * c->n_kv_head,
+                    .swa = cfg->swa ? cfg->swa[index] : 0,
+                    .group = 1};
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        l->evicts |= l->heads[h].budget > 0;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
         kv_lane *lane = &l->lanes[i];
-        lane->body_off = l->body_row;
-        l->body_row += lane->coder.block_bytes;
         c->cdim = max_u32(c->cdim, lane->coder.cdim);
         lane->framed = c->frame && i % 2 == 0 && lane->coder.ops->framed;
         if (kv_lossy(lane)) {
@@ -100,7 +105,10 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
         }
     }
     uint32_t all = blocks(c->n_ctx), held = l->window + l->group - 1;
-    l->body_cap = l->swa ? min_u32(all, blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
+    l->body_cap = l->evicts ? UINT32_MAX : l->swa ? min_u32(all, blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
+    kv_lay_out_heads(c, l);
+    if (l->evicts)
+        c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
     l->ring_cap = held ? min_u32(all, blocks(held) + 1) : 0;
     if (l->ring_cap && l->ring_cap < all) {
         size_t need = (size_t)(min_u32(all, blocks(c->n_batch) + 1)) * l->ring_row;
@@ -108,18 +116,40 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
     }
 }
 
+static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) {
+    const kv_layer *l = &c->layers[layer];
+    if (l->evicts && c->n_kv_head > PROF_MAX_HEADS)
+        return kv_fail(err, KV_EUNSUPP, "cache: a budget for %u KV heads: %d are possible", c->n_kv_head, PROF_MAX_HEADS);
+    for (uint32_t i = 0; l->evicts && i < 2 * c->n_kv_head; i++)
+        if (!kv_coder_gathers(&l->lanes[i].coder))
+            return kv_fail(
+                err, KV_EUNSUPP,
+                "cache: layer %u: with a budget keys cannot be stored in groups of %u tokens, as KIVI has them; take "
+                "another codec",
+                layer, l->lanes[i].coder.group);
+    return KV_OK;
+}
+
 /* What goes where, and how much of it there is, from the coders of all lanes: all that a cache of n_ctx tokens will allocate
  * for them. */
-static void lay_out(kv_cache *c, const kv_cache_cfg *cfg) {
+static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
+    uint32_t *budget = malloc((size_t)c->n_layer * c->n_kv_head * sizeof *budget);
+    kv_status st = budget ? kv_budgets(c, cfg, budget, err) : kv_fail(err, KV_ENOMEM, "no memory for a cache");
     c->n_batch = min_u32(cfg->n_batch, c->n_ctx);
     c->cdim = c->dim;
-    c->passing_bytes = 0;
-    for (uint32_t i = 0; i < c->n_layer; i++)
+    c->passing_bytes = c->stage_bytes = 0;
+    for (uint32_t i = 0; !st && i < c->n_layer * c->n_kv_head; i++)
+        c->heads[i].budget = budget[i];
+    for (uint32_t i = 0; !st && i < c->n_layer; i++) {
         lay_out_layer(c, cfg, i);
+        st = check_eviction(c, i, err);
+    }
+    free(budget);
+    return st;
 }
 
 static void grab_layer(kv_layer *l, bool *bad) {
-    l->body = grab(l->body_cap, l->body_row, bad);
+    l->body = grab(1, l->body_bytes, bad);
     l->ring = grab(l->ring_cap, l->ring_row, bad);
     l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
 }
@@ -144,6 +174,7 @@ static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
         {&s->bias, rows * f},
         {&s->no_bias, rows * f},
         {&s->s, rows * KV_BLOCK * f},
+        {&s->mix, c->frame && c->stage_bytes ? rows * KV_BLOCK * f : 0},
         {&s->total, kv_acc_floats(c, rows) * f},
         {&s->part, kv_acc_floats(c, rows) * f},
         {&s->work, work},
@@ -171,7 +202,9 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     c->rows = max_u32(KV_ROWS, group); /* as many tokens as fit into KV_ROWS, but one at least */
     for (size_t i = 0; i < n_lanes(c); i++)
         if (c->lanes[i].coder.ops->levels)
-            c->code_slots = c->frame ? min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2) : 1;
+            c->code_slots = !c->frame        ? 1
+                            : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
+                                             : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
     const size_t bytes = lay_out_scratch(c, &(kv_scratch){0}, NULL);
     c->scratch = grab((size_t)n_threads, sizeof *c->scratch, bad);
     c->scratch_mem = grab(1, (size_t)n_threads * bytes + 63, bad);
@@ -200,6 +233,9 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
     c->n_ctx = cfg->n_ctx;
     c->frame = cfg->frame;
     c->rope = cfg->rope;
+    c->evict = cfg->evict;
+    c->sinks = cfg->sinks;
+    c->heads = grab((size_t)c->n_layer * c->n_kv_head, sizeof *c->heads, &bad);
     c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
     c->lanes = grab(n_lanes(c), sizeof *c->lanes, &bad);
     if (bad)
@@ -209,9 +245,33 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
     return init_coders(c, cfg, n_threads, err);
 }
 
+/* What eviction works with. */
+static void grab_eviction(kv_cache *c, bool *bad) {
+    size_t most = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        size_t least = SIZE_MAX;
+        for (uint32_t h = 0; h < c->n_kv_head; h++)
+            least = kv_head_block_bytes(c, l, h) < least ? kv_head_block_bytes(c, l, h) : least;
+        if (l->evicts && l->body_bytes / least > most)
+            most = l->body_bytes / least; /* blocks, however heads share them */
+    }
+    c->queries = grab(c->evict.queries ? c->n_layer : 0, sizeof *c->queries, bad);
+    for (uint32_t i = 0; c->queries && i < c->n_layer; i++)
+        c->queries[i] = c->evict.queries[i];
+    c->stage = grab(1, c->stage_bytes, bad);
+    c->keys = grab(most * KV_BLOCK, sizeof *c->keys, bad);
+    c->keep = grab(most, sizeof *c->keep, bad);
+    c->lse = grab(most && kv_scored(c) ? c->n_batch : 0, c->n_head * sizeof *c->lse, bad);
+    c->frames = grab(most ? (size_t)c->n_layer * c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->frames, bad);
+    c->fresh = grab(most ? c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->fresh, bad);
+    for (size_t i = 0; c->frames && i < (size_t)c->n_layer * c->n_kv_head; i++)
+        c->heads[i].frames = c->frames + i * kv_n_frames(c);
+}
+
 /* Rotations of all frames, for both kinds of layers. */
 static kv_status init_turns(kv_cache *c, kv_err *err) {
-    const uint32_t half = c->rope.n_rot / 2, frames = c->frame ? (c->n_ctx - 1) / c->frame + 1 : 0;
+    const uint32_t half = c->rope.n_rot / 2, frames = kv_n_frames(c);
     if (!c->frame)
         return KV_OK;
     if (!c->rope.inv_freq || !half || c->rope.n_rot > c->dim)
@@ -237,8 +297,7 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     kv_status st = new_coders(cfg, e->n_threads, &c, err);
     if (st)
         goto done;
-    lay_out(c, cfg);
-    if ((st = init_turns(c, err)))
+    if ((st = lay_out(c, cfg, err)) || (st = init_turns(c, err)))
         goto done;
     c->limit = FLT_MAX;
     for (size_t i = 0; i < n_lanes(c); i++)
@@ -247,9 +306,12 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     for (uint32_t i = 0; i < c->n_layer; i++)
         grab_layer(&c->layers[i], &bad);
     c->passing = grab(1, c->passing_bytes, &bad);
+    grab_eviction(c, &bad);
     init_scratch(c, e->n_threads, &bad);
     if (bad)
         st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u tokens: ask for a smaller context", c->n_ctx);
+    else
+        kv_cache_clear(c);
 done:
     if (st)
         kv_cache_free(c);
@@ -269,6 +331,14 @@ void kv_cache_free(kv_cache *c) {
         free(c->layers[i].sink);
     }
     free(c->lanes);
+    free(c->heads);
+    free(c->frames);
+    free(c->fresh);
+    free(c->lse);
+    free(c->queries);
+    free(c->stage);
+    free(c->keys);
+    free(c->keep);
     free(c->layers);
     free(c->turns);
     free(c->passing);
@@ -291,14 +361,24 @@ void kv_cache_commit(kv_cache *c, uint32_t n) {
 /* Blocks need no wiping: one is zeroed when its first token is written. */
 void kv_cache_clear(kv_cache *c) {
     c->len = 0;
-    for (uint32_t i = 0; i < c->n_layer; i++)
+    for (uint32_t i = 0; i < c->n_layer; i++) {
         c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
+        kv_evict_clear(c, &c->layers[i]);
+    }
 }
 
 /* The slots of lane's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
-static void forget(const kv_layer *l, const kv_lane *lane, uint32_t n) {
+static void forget(const kv_layer *l, const kv_lane *lane, const kv_head *h, uint32_t n) {
     if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
-        kv_coder_clear(&lane->coder, kv_body_block(l, lane, n / KV_BLOCK), n % KV_BLOCK);
+        kv_coder_clear(&lane->coder, kv_body_block(l, lane, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
+}
+
+/* Positions from here on came after every eviction. */
+static uint32_t last_cut(const kv_cache *c, const kv_layer *l) {
+    uint32_t cut = 0;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        cut = max_u32(cut, l->heads[h].cut);
+    return cut;
 }
 
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {
@@ -312,10 +392,16 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
                        "cache: cannot go back from %u tokens to %u, the uncompressed copies of the last ones are gone: "
                        "clear the cache and feed them again",
                        l->end, n);
+    if (encoded < last_cut(c, l))
+        return kv_fail(
+            err, KV_EINVAL,
+            "cache: cannot go back from %u tokens to %u: the last ones had a part in choosing what was kept; clear the "
+            "cache and feed them again",
+            l->end, n);
     if (dry)
         return KV_OK;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
-        forget(l, &l->lanes[i], kv_lossy(&l->lanes[i]) ? encoded : n);
+        forget(l, &l->lanes[i], &l->heads[i / 2], kv_lossy(&l->lanes[i]) ? encoded : n);
     l->end = n;
     return KV_OK;
 }
@@ -341,19 +427,25 @@ kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
 /* ---- sizes and digest ---- */
 
 kv_cache_info kv_cache_get_info(const kv_cache *c) {
-    kv_cache_info info = {.fp_bytes = c->passing_bytes};
+    kv_cache_info info = {.fp_bytes = c->passing_bytes + c->stage_bytes};
+    uint32_t n_full = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const kv_layer *l = &c->layers[i];
-        info.body_bytes += l->body_cap * l->body_row;
+        n_full += l->swa ? 0 : c->n_kv_head;
+        info.body_bytes += l->body_bytes;
         info.fp_bytes += l->ring_cap * l->ring_row + l->sink_elems * sizeof *l->sink;
-        info.bytes_f16 += l->body_cap * c->f16[0].block_bytes * 2 * c->n_kv_head;
+        info.bytes_f16 += min_u32(l->body_cap, blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
         for (uint32_t h = 0; h < c->n_kv_head; h++) {
+            info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
+            info.most += l->swa ? 0 : l->heads[h].budget ? l->heads[h].budget : c->n_ctx;
             info.bits_k += l->lanes[2 * h].coder.bits;
             info.bits_v += l->lanes[2 * h + 1].coder.bits;
         }
     }
     info.bits_k /= (double)c->n_layer * c->n_kv_head;
     info.bits_v /= (double)c->n_layer * c->n_kv_head;
+    info.held /= n_full ? n_full : 1;
+    info.most /= n_full ? n_full : 1;
     info.bytes = info.body_bytes + info.fp_bytes;
     return info;
 }
@@ -382,7 +474,8 @@ kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t
             bool keeps = own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
             c->lanes[i].coder = keeps ? own[i] : c->f16[i % 2];
         }
-        lay_out(c, &each);
+        if ((st = lay_out(c, &each, err)))
+            break;
         out[s] = kv_cache_get_info(c);
     }
     for (size_t i = 0; i < n_lanes(c); i++)
@@ -393,10 +486,13 @@ done:
     return st;
 }
 
-static void digest_lane(const kv_cache *c, const kv_layer *l, const kv_lane *lane, XXH3_state_t *state) {
+static void digest_lane(const kv_cache *c, const kv_layer *l, uint32_t lane_index, XXH3_state_t *state) {
+    const kv_lane *lane = &l->lanes[lane_index];
+    const kv_head *head = &l->heads[lane_index / 2];
     uint32_t end = kv_lossy(lane) ? kv_encoded(l, c->len) : c->len;
     uint32_t seen = l->swa && c->len >= l->swa ? c->len + 1 - l->swa : 0;
-    for (uint32_t b = seen / KV_BLOCK; b < blocks(end); b++)
+    XXH3_64bits_update(state, &head->shift, sizeof head->shift);
+    for (uint32_t b = seen / KV_BLOCK; b < blocks(end - head->shift); b++)
         if (end > l->sinks || !kv_lossy(lane)) /* nothing but sinks: never encoded */
             XXH3_64bits_update(state, kv_body_block(l, lane, b), lane->coder.block_bytes);
     if (!kv_lossy(lane))
@@ -420,6 +516,6 @@ uint64_t kv_cache_digest(const kv_cache *c) {
     XXH3_64bits_update(&state, &c->len, sizeof c->len);
     for (uint32_t i = 0; i < c->n_layer; i++)
         for (uint32_t lane = 0; lane < 2 * c->n_kv_head; lane++)
-            digest_lane(c, &c->layers[i], &c->layers[i].lanes[lane], &state);
+            digest_lane(c, &c->layers[i], lane, &state);
     return XXH3_64bits_digest(&state);
 }

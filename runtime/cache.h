@@ -6,12 +6,15 @@
  * tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that must read
  * it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
  * everything is body.
+ * With a budget, layers of full attention let go of tokens of the body: every KV head holds no more than its budget, at any
+ * time, and memory is allocated for that alone. Keys keep the positions that they were read at.
  * The bytes of the cache depend on the tokens alone, not on how they were batched.
  */
 #ifndef RT_CACHE_H
 #define RT_CACHE_H
 
 #include "codec_id.h"
+#include "evict_id.h"
 #include "exec.h"
 #include "profile.h"
 
@@ -35,6 +38,20 @@ typedef struct kv_rope {
     bool neox;             /* pairs (i, i + n_rot/2); else adjacent ones */
 } kv_rope;
 
+/* What to let go of where a context is longer than the budget: docs/budgets.md. */
+typedef struct kv_evict_cfg {
+    kv_evict_id policy;  /* KV_EVICT_NONE: keep everything; the rest means nothing then */
+    kv_budget budget;    /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
+    const float *weight; /* (n_layer, n_kv_head) ratios of the budgets of heads, > 0; NULL: all alike. Read by kv_cache_new
+                            and kv_cache_size only */
+    bool ada;            /* heads of a layer share its budget: tokens of all of them compete (AdaKV) */
+    uint32_t recent;     /* newest tokens that stay, whatever their score */
+    uint32_t observe;    /* snapkv: last queries before an eviction that vote */
+    uint32_t pool;       /* snapkv: slots around a token whose best vote counts for it, odd */
+    const float *const *queries; /* expected: (n_layer) of (n_kv_head, PROF_QUERIES, head_dim), before RoPE; the list is read
+                                    by kv_cache_new only, what it names stays borrowed */
+} kv_evict_cfg;
+
 typedef struct kv_cache_cfg {
     uint32_t n_layer, n_head, n_kv_head, head_dim;
     uint32_t n_ctx;   /* most tokens */
@@ -43,19 +60,23 @@ typedef struct kv_cache_cfg {
     /* RoPE frames: codec tc stores keys turned back by the first position of their run of `frame` positions (a multiple of
      * PROF_FRAME), so that they look alike wherever they stand; queries are turned likewise for each run. 0: as they come. */
     uint32_t frame;
-    kv_rope rope;              /* needed where frame is not 0, by kv_cache_new only */
+    kv_rope rope; /* needed where frame is not 0 or evict.policy is KV_EVICT_EXPECTED; by kv_cache_new only */
+    kv_evict_cfg evict;
     const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
                                   key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
     const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */
 } kv_cache_cfg;
 
-/* Allocates everything. KV_EINVAL: shapes that do not fit; KV_ERANGE: prof_tc broken (singular basis); KV_ENOMEM. */
+/* Allocates everything. KV_EINVAL: shapes that do not fit, or a budget too small for what always stays (says how small it may
+ * be); KV_EUNSUPP: a codec that tokens cannot be taken out of, with a budget; KV_ERANGE: prof_tc broken (singular basis);
+ * KV_ENOMEM. */
 kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err);
 void kv_cache_free(kv_cache *c);
 void kv_cache_clear(kv_cache *c);
 uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
 /* Drop everything from position n on, n <= len. KV_EINVAL where bytes before n would have to change (n is inside the encoded
- * part and cuts a block whose f16 neighbours are gone): then clear and feed again. */
+ * part and cuts a block whose f16 neighbours are gone, or tokens from n on had a part in an eviction): then clear and feed
+ * again. */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
 /* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
  * way.
@@ -71,14 +92,15 @@ kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *
                     float scale, float *out, float *lse, float *entropy, kv_err *err);
 void kv_cache_commit(kv_cache *c, uint32_t n);
 
-/* What the cache costs. All are bytes really allocated for blocks, sinks and ring (parameters such as codebooks not counted).
- */
+/* What the cache costs. All are bytes really allocated for blocks, their scores, sinks and ring (parameters such as codebooks
+ * not counted). */
 typedef struct kv_cache_info {
     size_t bytes;          /* all of it, at capacity */
     size_t body_bytes;     /* the encoded part, at capacity */
     size_t fp_bytes;       /* sinks and ring */
     double bits_k, bits_v; /* true bits per element of the body, metadata included */
-    size_t bytes_f16;      /* what the same capacity costs with an f16 codec */
+    size_t bytes_f16;      /* what a cache of all n_ctx tokens costs with an f16 codec */
+    double held, most;     /* tokens that a KV head holds now, and may hold: mean over all heads of layers of full attention */
 } kv_cache_info;
 kv_cache_info kv_cache_get_info(const kv_cache *c);
 

@@ -25,6 +25,57 @@ static uint32_t choose(int option, const prof *p, uint32_t of_profile) {
     return option >= 0 ? (uint32_t)option : p ? of_profile : 0;
 }
 
+/* Ratios of the budgets of heads, as the profile has them. */
+static kv_status head_weights(const rt_hparams *hp, const prof *p, const float **out, kv_err *err) {
+    float *w = malloc((size_t)hp->n_layer * hp->n_kv_head * sizeof *w);
+    if (!w)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the budgets of %u layers", hp->n_layer);
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        for (uint32_t h = 0; h < hp->n_kv_head; h++)
+            w[l * hp->n_kv_head + h] = (float)(p->layers[l].budgets ? p->layers[l].budgets[h] : p->layers[l].budget);
+    *out = w;
+    return KV_OK;
+}
+
+static kv_status head_queries(const rt_hparams *hp, const prof *p, kv_evict_cfg *out, kv_err *err) {
+    const float **q = calloc(hp->n_layer, sizeof *q);
+    if (!q)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the queries of %u layers", hp->n_layer);
+    out->queries = q;
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        if (!p || !p->layers || !(q[l] = p->layers[l].queries))
+            return kv_fail(err, KV_EINVAL,
+                           "eviction by expected attention needs a profile with queries (make one with kvcalib)");
+    return KV_OK;
+}
+
+/* What to keep: options over profile over everything. */
+static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_evict_cfg *out, kv_err *err) {
+    const prof *p = cfg->profile;
+    const prof_evict from = p ? p->evict : PROF_EVICT_DEFAULT;
+    const bool asked = cfg->budget.tokens || cfg->budget.share > 0;
+    kv_status st = KV_OK;
+    *out = (kv_evict_cfg){.policy = cfg->evict >= 0 ? (kv_evict_id)cfg->evict : from.policy,
+                          .budget = asked ? cfg->budget : from.budget,
+                          .ada = cfg->ada || from.ada,
+                          .recent = cfg->recent >= 0 ? (uint32_t)cfg->recent : from.recent,
+                          .observe = from.observe,
+                          .pool = from.pool};
+    if (cfg->evict < 0 && asked && out->policy == KV_EVICT_NONE)
+        out->policy = RT_EVICT_DEFAULT;
+    if (out->policy == KV_EVICT_NONE)
+        return KV_OK;
+    if (!out->budget.tokens && !(out->budget.share > 0))
+        return kv_fail(err, KV_EINVAL,
+                       "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
+                       kv_evict_names[out->policy].name);
+    if (p && p->layers && !cfg->level)
+        st = head_weights(hp, p, &out->weight, err);
+    if (!st && kv_evict_names[out->policy].calibrated)
+        st = head_queries(hp, p, out, err);
+    return st;
+}
+
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err) {
     const prof *p = cfg->profile;
     const uint32_t n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
@@ -55,6 +106,8 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
         swa[l] = rt_layer_swa(hp, l) ? hp->swa : 0;
     if (!(st = select_codecs(hp, cfg, true, k, err)))
         st = select_codecs(hp, cfg, false, v, err);
+    if (!st)
+        st = select_eviction(hp, cfg, &out->evict, err);
 done:
     if (st)
         rt_cache_cfg_free(out);
@@ -65,5 +118,7 @@ void rt_cache_cfg_free(kv_cache_cfg *cfg) {
     free((void *)cfg->k);
     free((void *)cfg->v);
     free((void *)cfg->swa);
+    free((void *)cfg->evict.weight);
+    free((void *)cfg->evict.queries);
     *cfg = (kv_cache_cfg){0};
 }

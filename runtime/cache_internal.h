@@ -8,6 +8,15 @@
  *   passing  the same layout for the tokens of one call, when they are more than the ring can take: one buffer for all layers
  *   sinks    f16 rows (sinks, dim) of lossy lanes
  * When len tokens are held, those below kv_encoded(layer, len) are encoded and those from there on are in the ring.
+ *
+ * A *slot* is a place in the body of a head. As long as nothing was evicted, it is the token's position. Eviction packs what it
+ * keeps of the body against the tokens that come after it, and moves both down by `shift`, whole blocks:
+ *
+ *     positions   S S S S . . k . . k k . | c c c w w w       S sinks, k kept, c later body, w window, | cut
+ *     slots       S S S S     k k k | c c c w w w             slots 4 .. first-1 are empty
+ *
+ * So everything newer than `cut` has position - slot = shift, borders of blocks and groups are where they were, and all that
+ * reads and writes goes on in slots; only the ring stays in positions.
  */
 #ifndef RT_CACHE_INTERNAL_H
 #define RT_CACHE_INTERNAL_H
@@ -16,6 +25,7 @@
 #include "codec.h"
 
 enum {
+    KV_STEP = 64,   /* evictions happen at multiples of so many positions */
     KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
     KV_ROWS = 256,  /* most query rows (tokens x heads of a group) that share a decoded tile */
 };
@@ -30,21 +40,35 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b) {
 
 typedef struct kv_lane {
     kv_coder coder;
-    size_t body_off; /* of its coder block in a block of the body */
+    size_t body_off; /* of its first block in the body */
+    uint32_t cap;    /* blocks of the body; block b is at b mod cap */
     size_t full_off; /* the same in ring and passing; lossy lanes only */
     size_t sink_off; /* of its sink rows, in elements */
     bool framed;     /* keys that are stored in RoPE frames */
 } kv_lane;
 
+/* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
+typedef struct kv_head {
+    uint32_t first, shift, cut; /* see above */
+    uint32_t budget;            /* most tokens; 0: no limit */
+    uint32_t next;              /* position of the next eviction, a multiple of KV_STEP; UINT32_MAX: none */
+    size_t score_off;           /* of the scores of its slots in the body, floats; where the policy has scores */
+    size_t mass_off;            /* of the logs of how many tokens each slot stands for; policy merge */
+    uint32_t *frames;           /* (frames) first slot of each RoPE frame that begins below cut */
+} kv_head;
+
 typedef struct kv_layer {
-    kv_lane *lanes;                /* (2 * n_kv_head) */
+    kv_lane *lanes; /* (2 * n_kv_head) */
+    kv_head *heads; /* (n_kv_head) */
+    bool evicts;
     uint32_t swa;                  /* 0: full attention */
     const float *turns;            /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
     uint32_t window, sinks, group; /* all lanes exact: 0, 0, 1 */
     uint8_t *body, *ring;
     uint16_t *sink;
-    uint32_t body_cap, ring_cap; /* blocks */
-    size_t body_row, ring_row;   /* bytes of a block of all lanes */
+    uint32_t body_cap, ring_cap; /* blocks; body_cap UINT32_MAX: as the heads have them */
+    size_t body_bytes;
+    size_t ring_row; /* bytes of a block of all lanes */
     size_t sink_elems;
     uint32_t end;     /* tokens stored; ahead of the cache's len between kv_attend and kv_cache_commit */
     uint32_t body_lo; /* first block that is still whole */
@@ -57,7 +81,7 @@ typedef struct kv_scratch {
     float *x;              /* (64, dim) tokens to encode */
     float *q, *qf, *qc;    /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
     float *bias, *no_bias; /* (rows) */
-    float *s;              /* (rows, 64) */
+    float *s, *mix;        /* (rows, 64); the same for blocks in which RoPE frames meet */
     float *total, *part;   /* running softmaxes, kv_acc_floats each */
     void *work;            /* of the coders */
     /* Attention in codes, a range at a time (attention_codes.c) */
@@ -76,7 +100,17 @@ struct kv_cache {
     kv_rope rope;
     float *turns; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
     kv_layer *layers;
-    kv_lane *lanes;  /* of all layers */
+    kv_lane *lanes; /* of all layers */
+    kv_head *heads; /* likewise */
+    kv_evict_cfg evict;
+    const float **queries;    /* (n_layer) */
+    uint32_t sinks;           /* of the configuration: exact layers have none of their own, but must not let go of them */
+    uint32_t *frames, *fresh; /* of all heads, kv_n_frames each; of a layer's heads, while they change */
+    float *lse;               /* (n_batch, n_head) of the call; where queries are observed */
+    uint8_t *stage;           /* where a layer's body is put together anew */
+    size_t stage_bytes;
+    uint32_t *keys;  /* (slots of a layer) what eviction sorts by */
+    uint64_t *keep;  /* (blocks of a layer) */
     kv_coder f16[2]; /* of ring and passing, by side */
     uint8_t *passing;
     size_t passing_bytes;
@@ -97,8 +131,18 @@ static inline uint32_t kv_encoded(const kv_layer *l, uint32_t len) {
     return len > l->window ? (len - l->window) & ~(l->group - 1) : 0;
 }
 
+/* Tokens that a head holds when the cache has read len. */
+static inline uint32_t kv_held(const kv_layer *l, const kv_head *h, uint32_t len) {
+    return min_u32(l->sinks, len) + (len - h->shift > h->first ? len - h->shift - h->first : 0);
+}
+
+/* Block b of slots. */
 static inline uint8_t *kv_body_block(const kv_layer *l, const kv_lane *lane, uint32_t b) {
-    return l->body + (size_t)(b % l->body_cap) * l->body_row + lane->body_off;
+    return l->body + lane->body_off + (size_t)(b % lane->cap) * lane->coder.block_bytes;
+}
+
+static inline float *kv_scores(const kv_layer *l, const kv_head *h) {
+    return (float *)(l->body + h->score_off);
 }
 
 /* Block b of f16 copies. Blocks from `first` on are in the passing buffer. */
@@ -106,6 +150,26 @@ static inline uint8_t *kv_full_block(const kv_cache *c, const kv_layer *l, const
     if (b >= first)
         return c->passing + (size_t)(b - first) * l->ring_row + lane->full_off;
     return l->ring + (size_t)(b % l->ring_cap) * l->ring_row + lane->full_off;
+}
+
+static inline uint32_t kv_n_frames(const kv_cache *c) {
+    return c->frame ? (c->n_ctx - 1) / c->frame + 1 : 0;
+}
+
+/* RoPE frame of the key in a slot, and where the run of slots ends that are in the same one. */
+static inline uint32_t kv_frame_of(const kv_cache *c, const kv_head *h, uint32_t slot, uint32_t *end) {
+    uint32_t frame = (slot + h->shift) / c->frame;
+    if (slot + h->shift < h->cut) {
+        const uint32_t last = (h->cut - 1) / c->frame;
+        for (frame = 0; frame < last && h->frames[frame + 1] <= slot;)
+            frame++;
+        if (frame < last) {
+            *end = h->frames[frame + 1];
+            return frame;
+        }
+    }
+    *end = (frame + 1) * c->frame - h->shift;
+    return frame;
 }
 
 /* x (n, dim), vectors or queries of positions of frame `index`, turned back by its first position. */
@@ -133,6 +197,37 @@ static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
 
 /* Make layer ready to take tokens from position n on (drop what is there, if anything). With dry: only say whether it can. */
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err);
+
+/* ---- cache_budget.c, cache_evict.c, attention_observe.c ---- */
+
+/* The budget of every head, (n_layer, n_kv_head): 0 where it is no limit. KV_EINVAL: less than what always stays. */
+kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budget, kv_err *err);
+static inline bool kv_scored(const kv_cache *c) {
+    return c->evict.policy != KV_EVICT_NONE && c->evict.policy != KV_EVICT_STREAMING;
+}
+/* Bytes of a block of slots of a head: both lanes, scores and masses. */
+size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
+/* Where a head's blocks, `cap` of them, lie in the body, from byte `at` on. */
+void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at);
+/* All heads of a layer, as large as they may become; sets body_bytes. */
+void kv_lay_out_heads(const kv_cache *c, kv_layer *l);
+/* As new: nothing is held. */
+void kv_evict_clear(const kv_cache *c, kv_layer *l);
+/* Scores of n new body slots, whose keys are x (n, dim). */
+void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x);
+/* Let go of tokens in the heads that are due, after a call that ended where they are. Not inside of a parallel region. */
+void kv_evict(const kv_job *j, const rt_exec *e);
+static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
+    uint32_t next = UINT32_MAX;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        next = min_u32(next, l->heads[h].next);
+    return next;
+}
+/* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. Called by every thread
+ * of a parallel region, after attention and a barrier. */
+void kv_observe(const kv_job *j);
+/* Scores <- what queries as calibrated, after the tokens of this call, would give to the body slots of a head. */
+void kv_expect(const kv_job *j, uint32_t head);
 
 /* Called by every thread of a parallel region; kv_put ends with a barrier, and there must be one before kv_settle. */
 void kv_put(const kv_job *j);    /* store and encode, before attention */

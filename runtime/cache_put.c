@@ -27,12 +27,16 @@ void kv_put_plan(kv_job *j) {
 
 /* Encode tokens from .. end-1 (rows of x, overwritten) into block b of the body; the first token that ever enters a block wipes
  * it. */
-static void encode(const kv_job *j, const kv_lane *lane, uint32_t b, uint32_t from, uint32_t end, float *x, void *work) {
+static void encode(const kv_job *j, uint32_t lane_index, uint32_t b, uint32_t from, uint32_t end, float *x, void *work) {
+    const kv_lane *lane = &j->layer->lanes[lane_index];
+    const kv_head *head = &j->layer->heads[lane_index / 2];
     const kv_coder *coder = &lane->coder;
-    uint8_t *block = kv_body_block(j->layer, lane, b);
+    uint8_t *block = kv_body_block(j->layer, lane, b - head->shift / KV_BLOCK);
     uint32_t start = b * KV_BLOCK;
-    if (from <= max_u32(start, kv_lossy(lane) ? j->layer->sinks : 0))
+    if (from <= max_u32(start, kv_lossy(lane) ? j->layer->sinks + head->shift : 0))
         memset(block, 0, coder->block_bytes);
+    if (lane_index % 2 == 0 && j->layer->evicts && kv_scored(j->c))
+        kv_new_scores(j->c, j->layer, head, from - head->shift, end - from, x);
     if (lane->framed)
         kv_turn(j->c, j->layer, j->k, start / j->c->frame, x, end - from);
     coder->ops->encode(coder, j->k, block, from - start, end - from, x, work);
@@ -49,7 +53,7 @@ static void store(const kv_job *j, uint32_t lane_index, uint32_t b, const kv_scr
     for (uint32_t t = 0; t < end - from; t++)
         memcpy(s->x + (size_t)t * c->dim, src + t * stride, c->dim * sizeof(float));
     if (!kv_lossy(lane)) {
-        encode(j, lane, b, from, end, s->x, s->work);
+        encode(j, lane_index, b, from, end, s->x, s->work);
         return;
     }
     for (uint32_t t = from; t < min_u32(end, l->sinks); t++)
@@ -62,7 +66,7 @@ static void store(const kv_job *j, uint32_t lane_index, uint32_t b, const kv_scr
         f16->ops->encode(f16, j->k, block, from - start, end - from, s->x, NULL);
     } else if (end > l->sinks) {
         uint32_t skip = l->sinks > from ? l->sinks - from : 0;
-        encode(j, lane, b, from + skip, end, s->x + (size_t)skip * c->dim, s->work);
+        encode(j, lane_index, b, from + skip, end, s->x + (size_t)skip * c->dim, s->work);
     }
 }
 
@@ -100,7 +104,7 @@ void kv_put(const kv_job *j) {
         if (!kv_lossy(lane))
             continue;
         load_full(j, lane, b, lo, hi, s->x);
-        encode(j, lane, b, lo, hi, s->x, s->work);
+        encode(j, i % n_lane, b, lo, hi, s->x, s->work);
     }
 }
 

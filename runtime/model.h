@@ -60,11 +60,16 @@ typedef struct rt_ctx_cfg {
     const prof *profile; /* or NULL; borrowed for the life of the context; must match the model */
     int ctk, ctv;        /* kv_codec_id that overrides the profile's, or -1: profile, else f16. Not KV_TC without a profile */
     int window, sinks;   /* override, or -1: profile's, else 0 */
+    int evict, recent;   /* kv_evict_id; newest tokens that stay. Likewise: -1 */
+    kv_budget budget;    /* overrides the profile's; nothing in it: does not. With none of both policies: RT_EVICT_DEFAULT */
+    bool ada, level;     /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
 } rt_ctx_cfg;
-#define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1})
+#define RT_EVICT_DEFAULT KV_EVICT_SNAPKV
+#define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
 /* The cache that a context with cfg gets for a model of this shape; a profile must match the model (prof_matches). Arrays
- * belong to *out: free with rt_cache_cfg_free. KV_EINVAL: tc without calibrated data; KV_ENOMEM. */
+ * belong to *out: free with rt_cache_cfg_free. KV_EINVAL: tc, or eviction by expected attention, without calibrated data; a
+ * policy without a budget; KV_ENOMEM. */
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);
 void rt_cache_cfg_free(kv_cache_cfg *cfg);
 

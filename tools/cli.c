@@ -7,6 +7,7 @@
 
 #include "cli_internal.h"
 #include "codec_id.h"
+#include "evict_id.h"
 
 #include <errno.h>
 #include <math.h>
@@ -162,18 +163,31 @@ static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-static bool take_codec(const cli_spec *spec, const cli_opt *o, const char *s) {
-    int id = kv_codec_by_name(s);
+/* The names that an option of a list takes. */
+static const char *name_of(const cli_opt *o, int id) {
+    return o->kind == CLI_CODEC ? kv_codec_names[id].name : kv_evict_names[id].name;
+}
+
+static bool take_name(const cli_spec *spec, const cli_opt *o, const char *s) {
+    const int count = o->kind == CLI_CODEC ? KV_CODEC_COUNT : KV_EVICT_COUNT;
+    const int id = o->kind == CLI_CODEC ? kv_codec_by_name(s) : kv_evict_by_name(s);
     if (id < 0) {
         char names[256] = "";
         size_t len = 0;
-        for (int i = 0; i < KV_CODEC_COUNT && len < sizeof names; i++)
-            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", kv_codec_names[i].name);
-        refuse(spec, "%s: '%s' is not a cache type; known are %s", o->name, s, names);
+        for (int i = 0; i < count && len < sizeof names; i++)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", name_of(o, i));
+        refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, o->kind == CLI_CODEC ? "a cache type" : "a policy", names);
         return false;
     }
     *(int *)o->dst = id;
     return true;
+}
+
+static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
+    if (kv_budget_parse(s, o->dst))
+        return true;
+    refuse(spec, "%s: '%s' is neither a number of tokens (2048) nor a share of the context (50%%)", o->name, s);
+    return false;
 }
 
 static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
@@ -182,7 +196,10 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     case CLI_REAL:
         return take_number(spec, o, s);
     case CLI_CODEC:
-        return take_codec(spec, o, s);
+    case CLI_EVICT:
+        return take_name(spec, o, s);
+    case CLI_BUDGET:
+        return take_budget(spec, o, s);
     case CLI_STR:
         *(const char **)o->dst = s;
         return true;

@@ -19,6 +19,8 @@ typedef enum cli_kind {
     CLI_STR,    /* const char **dst, borrowed from argv */
     CLI_STRS,   /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
     CLI_CODEC,  /* int *dst: kv_codec_id by name */
+    CLI_EVICT,  /* int *dst: kv_evict_id by name */
+    CLI_BUDGET, /* kv_budget *dst: tokens, or percent of the context */
     CLI_HEADING /* no option: `help` is a heading of the --help page */
 } cli_kind;
 

@@ -1,6 +1,7 @@
 /* The --help page: usage, summary, the table of options in two columns with the text wrapped, examples, exit codes. */
 #include "cli_internal.h"
 #include "codec_id.h"
+#include "evict_id.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,9 @@ static void help_text(const cli_opt *o, char *buf, size_t size) {
     size_t len = 0;
     for (int i = 0; o->kind == CLI_CODEC && i < KV_CODEC_COUNT && len < size; i++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", kv_codec_names[i].name, i + 1 < KV_CODEC_COUNT ? ", " : ": ");
+    for (int i = 0; o->kind == CLI_EVICT && i < KV_EVICT_COUNT && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s (%s)%s", kv_evict_names[i].name, kv_evict_names[i].summary,
+                                i + 1 < KV_EVICT_COUNT ? ", " : ": ");
     if (len < size)
         len += (size_t)snprintf(buf + len, size - len, "%s", o->help);
     if (len >= size)

@@ -246,6 +246,7 @@ static kv_status open_run(run *r, kv_err *err) {
     const bool compared = r->cfg->baseline != EVAL_NO_BASELINE;
     eval_setting base = {"baseline", RT_CTX_CFG_DEFAULT};
     base.cache.ctk = base.cache.ctv = r->cfg->baseline;
+    base.cache.evict = KV_EVICT_NONE;
     kv_status st = compared ? open_context(r, &base, &r->base, err) : KV_OK;
     if (st)
         return st;
