@@ -146,7 +146,8 @@ float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
     return (float)sum;
 }
 
-/* Scores of n tokens -> weights in rows first .. last-1, with the running maximum and sum brought up to date. */
+/* Scores of n tokens and the bias of each row -> weights in rows first .. last-1, with the running maximum and sum brought up
+ * to date. */
 static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, uint32_t n, const float *bias, bool turn_v) {
     const rt_kernels *k = t->j->k;
     uint64_t all = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
@@ -159,10 +160,10 @@ static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, 
         }
         for (uint64_t hide = all & ~mask; hide; hide &= hide - 1)
             s[__builtin_ctzll(hide)] = -INFINITY;
-        float top = k->max(s, n) + bias[r];
+        float top = k->max(s, n) + bias[r - first];
         if (top > a->m[r])
             acc_rescale(t, a, r, top);
-        float m = a->m[r] - bias[r];
+        float m = a->m[r] - bias[r - first];
         if (t->j->entropy)
             a->dev[r] += kv_deviation(k, s, n, m);
         float sum = k->exp_sum(s, n, m);
@@ -192,32 +193,34 @@ static const float *turned_queries(tile *t, uint32_t first, uint32_t frame) {
 }
 
 /* Where keys of several frames meet in a block, each frame's queries are scored against all of it, and its columns are kept. */
-void kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
+const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
     const rt_kernels *k = t->j->k;
     const size_t dim = t->k->coder.cdim;
     uint32_t slot = max_u32(t0, t->h->first), stop = t0 + KV_BLOCK, end = stop;
     const uint32_t frame = t->k->framed ? kv_frame_of(t->j->c, t->h, slot, &end) : 0;
     if (!t->k->coder.ops->query) {
         k->attn_scores(t->s->q + first * dim, n, dim, kt, s, lds);
-        return;
+        return t->s->no_bias + first;
     }
     if (end >= stop) {
         k->attn_scores(turned_queries(t, first, frame), n, dim, kt, s, lds);
-        return;
+        return t->s->bias + first;
     }
     for (float *mix = t->s->mix; slot < stop; slot = end) {
         const float *q = turned_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
         end = min_u32(end, stop);
         k->attn_scores(q, n, dim, kt, mix, KV_BLOCK);
         for (uint32_t r = 0; r < n; r++)
-            memcpy(s + r * lds + (slot - t0), mix + (size_t)r * KV_BLOCK + (slot - t0), (end - slot) * sizeof *s);
+            for (uint32_t i = slot - t0; i < end - t0; i++)
+                s[r * lds + i] = mix[(size_t)r * KV_BLOCK + i] + t->s->bias[first + r];
     }
+    return t->s->no_bias + first;
 }
 
 /* One tile, one of its two kinds of tokens, all rows that see any. */
 static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     const kv_scratch *s = t->s;
-    const kv_codec *kc = t->k->coder.ops, *vc = t->v->coder.ops;
+    const kv_codec *vc = t->v->coder.ops;
     uint64_t any = 0;
     uint32_t first = t->n, last = 0;
     for (uint32_t i = 0; i < t->n; i++) {
@@ -233,15 +236,16 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     last *= t->group;
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
-    bool turn_k = coded_k && kc->query, turn_v = coded_v && vc->output;
+    bool turn_v = coded_v && vc->output;
     const size_t vdim = turn_v ? t->v->coder.cdim : dim, rows = last - first;
     float *weights = s->s + (size_t)first * KV_BLOCK;
     const float *kt = load(t, t->k, t0, n, coded_k);
+    const float *bias = s->no_bias + first;
     if (coded_k)
-        kv_score_block(t, first, last - first, t0, kt, weights, KV_BLOCK);
+        bias = kv_score_block(t, first, last - first, t0, kt, weights, KV_BLOCK);
     else
         t->j->k->attn_scores(s->q + (size_t)first * dim, rows, dim, kt, weights, KV_BLOCK);
-    softmax(t, a, first, last, n, turn_k ? s->bias : s->no_bias, turn_v);
+    softmax(t, a, first, last, n, bias, turn_v);
     const float *v = load(t, t->v, t0, n, coded_v);
     t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (turn_v ? a->oc : a->o) + first * vdim);
 }

@@ -38,8 +38,9 @@ void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint3
 void kv_tile_queries(const tile *t);
 /* Keys of the tile at slot t0, decoded, for its first n slots; in the scratch memory or in place. */
 const float *kv_load_body(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n);
-/* s (rows of stride lds) = scores of rows first .. first+n-1 against coded keys kt of the block at slot t0, without bias. */
-void kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds);
+/* s (rows of stride lds) = scores of rows first .. first+n-1 against keys kt of the block at slot t0, as the body has them.
+ * Returns (n) what is to be added to each row. */
+const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds);
 
 /* The image of the queries in the coded space of the keys of a frame: qc, bias. */
 void kv_code_queries(const tile *t, uint32_t frame);

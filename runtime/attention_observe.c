@@ -17,16 +17,21 @@ static const float ln_2 = 0x1.62e43p-1f;
 /* Scores in nats of rows r0 .. r0+n-1 against blocks b0 .. b1-1 of the range at base -> s->s (16, KV_RANGE). */
 static void scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     float *s = t->s->s;
-    const bool codes = kv_in_codes(t), turned = t->k->coder.ops->query != NULL;
-    if (codes)
+    if (kv_in_codes(t)) {
         kv_code_scores(t, base, r0, n, b0, b1);
-    for (uint32_t b = b0; !codes && b < b1; b++) {
-        const float *kt = kv_load_body(t, t->k, base + b * KV_BLOCK, KV_BLOCK);
-        kv_score_block(t, r0, n, base + b * KV_BLOCK, kt, s + b * KV_BLOCK, KV_RANGE);
+        for (uint32_t r = 0; r < n; r++)
+            for (uint32_t i = b0 * KV_BLOCK; i < b1 * KV_BLOCK; i++)
+                s[r * KV_RANGE + i] *= ln_2;
+        return;
     }
-    for (uint32_t r = 0; r < n; r++)
-        for (uint32_t i = b0 * KV_BLOCK; i < b1 * KV_BLOCK; i++)
-            s[r * KV_RANGE + i] = codes ? s[r * KV_RANGE + i] * ln_2 : s[r * KV_RANGE + i] + (turned ? t->s->bias[r0 + r] : 0);
+    for (uint32_t b = b0; b < b1; b++) {
+        float *to = s + b * KV_BLOCK;
+        const float *kt = kv_load_body(t, t->k, base + b * KV_BLOCK, KV_BLOCK);
+        const float *bias = kv_score_block(t, r0, n, base + b * KV_BLOCK, kt, to, KV_RANGE);
+        for (uint32_t r = 0; r < n; r++)
+            for (uint32_t i = 0; i < KV_BLOCK; i++)
+                to[r * KV_RANGE + i] += bias[r];
+    }
 }
 
 /* Rows that look at the slots of a head: row r at those below to[r]. */

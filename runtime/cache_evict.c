@@ -204,11 +204,14 @@ static void pack_lane(const kv_layer *l, const plan *p, const kv_lane *lane, uin
         to = append(&lane->coder, dst, to, kv_body_block(l, lane, b), p->keep[b] | bits_between(b, p->end, end));
 }
 
-static void pack_floats(const plan *p, const float *src, float *dst) {
+/* Also those of tokens that an exact lane has stored before they are encoded in the other. */
+static void pack_floats(const plan *p, const float *src, float *dst, uint32_t stored) {
     uint32_t to = p->first;
     for (uint32_t s = p->h->first; s < p->end; s++)
         if (p->keep[s / KV_BLOCK] >> s % KV_BLOCK & 1)
             dst[to++] = src[s];
+    if (stored > p->end)
+        memcpy(dst + to, src + p->end, (stored - p->end) * sizeof *dst);
 }
 
 /* Votes of the last queries are counted anew, others go on. */
@@ -228,7 +231,7 @@ static void pack_head(const kv_job *j, plan *p) {
         return;
     memset(dst, 0, p->cap * KV_BLOCK * sizeof(float));
     if (scores_last(c))
-        pack_floats(p, kv_scores(l, p->h), (float *)dst);
+        pack_floats(p, kv_scores(l, p->h), (float *)dst, kv_lossy(&l->lanes[2 * p->head]) ? p->end : p->total);
 }
 
 /* First slots of RoPE frames, from those of before. */
