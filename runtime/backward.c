@@ -405,6 +405,7 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
         return st;
     rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
     rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
+    rows_rotate(m, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
     p->cfg->tap(p->cfg->tap_user, &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
         return KV_OK;

@@ -16,7 +16,7 @@
 /* What the tap sees of one layer: all borrowed, valid during the call. */
 typedef struct rt_backward_view {
     uint32_t layer, n;
-    const float *q;       /* (n, n_head, head_dim) after RoPE */
+    const float *q;       /* (n, n_head, head_dim) before RoPE, after the norm where there is one; not scaled */
     const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as a cache would hold them */
     const float *dk, *dv; /* (n, n_kv_head, head_dim) gradients of the sum of log p with respect to them, as read by queries
                              that are at least `window` tokens behind them */
