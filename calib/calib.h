@@ -15,9 +15,10 @@ typedef struct cal_stats cal_stats;
 
 typedef struct cal_shape {
     uint32_t n_layer, n_head, n_kv_head, head_dim;
-    uint32_t sinks;     /* tokens at positions below this are left out of the statistics of k and v */
-    uint32_t n_samples; /* k and v vectors kept per head for fitting codebooks */
-    uint32_t n_tokens;  /* how many tokens will be added in all (spreads the samples evenly) */
+    uint32_t sinks;       /* tokens at positions below this are left out of the statistics of k and v */
+    uint32_t n_samples;   /* k and v vectors kept per head for fitting codebooks */
+    uint32_t n_tokens;    /* how many tokens will be added in all, sinks left out (spreads the samples evenly) */
+    const bool *windowed; /* (n_layer) layers that read a sliding window only: no queries, no budgets; NULL: none. Borrowed */
 } cal_shape;
 
 kv_status cal_stats_new(const cal_shape *shape, cal_stats **out, kv_err *err);
@@ -29,6 +30,7 @@ typedef struct cal_batch {
     uint32_t pos0;         /* position of the first */
     uint32_t entropy_from; /* entropy counts from this position on */
     const float *k, *v;    /* (n, n_kv_head, head_dim) as the cache gets them, after RoPE */
+    const float *q;        /* (n, n_head, head_dim) before RoPE; or NULL: the profile gets no queries */
     const float *dk, *dv;  /* (n, n_kv_head, head_dim) gradients of the log-probability of what the model itself would say */
     const float *entropy;  /* (n, n_head) of attention, nats */
 } cal_batch;
@@ -48,8 +50,8 @@ typedef struct cal_cfg {
 #define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search, .n_threads = 1})
 
 /* Solve transforms, allocate bits and fit codebooks for every head; fills p's layers (codec tc, bits, entropy, importance,
- * budget), rounded to storage precision. p: from prof_new with the same shape. progress (may be NULL) is called with 0..1 and
- * returns false to cancel (KV_ECANCEL). */
+ * budget, queries), rounded to storage precision. p: from prof_new with the same shape. progress (may be NULL) is called with
+ * 0..1 and returns false to cancel (KV_ECANCEL). */
 kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*progress)(void *user, double done), void *user,
                     kv_err *err);
 

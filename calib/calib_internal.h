@@ -27,6 +27,8 @@ typedef struct cal_head {
     uint32_t n_samp;
 } cal_head;
 
+enum { CAL_ASKED = 256 }; /* queries of a KV head to choose from */
+
 struct cal_stats {
     cal_shape shape;
     uint32_t pad;
@@ -35,6 +37,8 @@ struct cal_stats {
     uint64_t *n_entropy;  /* (n_layer) tokens in them */
     double *doubles;      /* memory behind the heads */
     float *floats, *samp; /* likewise */
+    float *asked;         /* (n_layer, n_kv_head, CAL_ASKED, head_dim) queries.c */
+    bool has_queries;     /* of every layer that is to have them */
 };
 
 /* --- transform.c --- */
@@ -76,6 +80,13 @@ kv_status cal_fit_levels(const cal_gauss *g, trellis_search_fn *search, const fl
 /* Bits of n coefficients, at most `total` in all, so that sum weight[i] * distortion[bits[i]] is least. Equal weights get equal
  * bits, so a few of the total may be left over. */
 void cal_allocate(const cal_gauss *g, const double *weight, size_t n, uint64_t total, uint8_t *bits);
+
+/* --- queries.c --- */
+
+/* Those of n queries of one KV head's group that are candidates; q (n, n_head, head_dim), after `seen` tokens. */
+void cal_keep_queries(const cal_shape *sh, uint64_t seen, const float *q, uint32_t n, uint32_t head, float *asked);
+/* PROF_QUERIES of CAL_ASKED queries. */
+void cal_choose_queries(const float *asked, uint32_t dim, float *out);
 
 /* --- budget.c --- */
 

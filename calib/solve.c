@@ -149,13 +149,24 @@ static kv_status count_bits(prof_kv *kv, uint32_t n_kv_head, uint32_t dim, kv_er
     return KV_OK;
 }
 
+static kv_status keep_queries(const cal_stats *s, uint32_t layer, prof *p, kv_err *err) {
+    const size_t n = p->n_kv_head, asked = (size_t)CAL_ASKED * p->head_dim;
+    if (!s->has_queries || (s->shape.windowed && s->shape.windowed[layer]))
+        return KV_OK;
+    kv_status st = prof_queries_alloc(p, &p->layers[layer], err);
+    for (size_t h = 0; !st && h < n; h++)
+        cal_choose_queries(s->asked + (layer * n + h) * asked, p->head_dim,
+                           p->layers[layer].queries + h * PROF_QUERIES * p->head_dim);
+    return st;
+}
+
 static kv_status summarise(const cal_stats *s, prof *p, kv_err *err) {
     kv_status st;
     const cal_shape *sh = &s->shape;
     for (uint32_t l = 0; l < sh->n_layer; l++) {
         prof_layer *pl = &p->layers[l];
         if ((st = count_bits(&pl->k, sh->n_kv_head, sh->head_dim, err)) ||
-            (st = count_bits(&pl->v, sh->n_kv_head, sh->head_dim, err)))
+            (st = count_bits(&pl->v, sh->n_kv_head, sh->head_dim, err)) || (st = keep_queries(s, l, p, err)))
             return st;
         for (uint32_t h = 0; h < sh->n_head; h++) {
             double nats = s->n_entropy[l] ? s->entropy[(size_t)l * sh->n_head + h] / (double)s->n_entropy[l] : 0;

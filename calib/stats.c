@@ -12,7 +12,7 @@
 
 enum { BLOCK = 64, TILE_I = 4, TILE_J = 8 };
 
-typedef enum job { JOB_K, JOB_V, JOB_DK, JOB_DV, JOB_COUNT } job;
+typedef enum job { JOB_K, JOB_V, JOB_DK, JOB_DV, JOB_Q, JOB_COUNT } job;
 
 /* Hand out the memory of all heads: four matrices and a vector of doubles, a vector of floats, and the samples. */
 static void lay_out(cal_stats *s, size_t n_heads) {
@@ -50,7 +50,8 @@ kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
     s->samp = calloc(n * 2, (size_t)s->shape.n_samples * sh->head_dim * sizeof *s->samp);
     s->entropy = calloc((size_t)sh->n_layer * sh->n_head, sizeof *s->entropy);
     s->n_entropy = calloc(sh->n_layer, sizeof *s->n_entropy);
-    if (!s->heads || !s->doubles || !s->floats || !s->samp || !s->entropy || !s->n_entropy) {
+    s->asked = calloc(n, (size_t)CAL_ASKED * sh->head_dim * sizeof *s->asked);
+    if (!s->asked || !s->heads || !s->doubles || !s->floats || !s->samp || !s->entropy || !s->n_entropy) {
         cal_stats_free(s);
         return kv_fail(err, KV_ENOMEM, "calibration: no memory for the statistics of %zu heads and %u samples of each", n,
                        sh->n_samples);
@@ -67,6 +68,7 @@ void cal_stats_free(cal_stats *s) {
     free(s->doubles);
     free(s->floats);
     free(s->samp);
+    free(s->asked);
     free(s->entropy);
     free(s->n_entropy);
     free(s);
@@ -209,10 +211,16 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
         case JOB_DK:
             add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_level);
             break;
+        case JOB_Q:
+            if (b->q && !(sh->windowed && sh->windowed[b->layer]))
+                cal_keep_queries(sh, h->n, b->q + (size_t)skip * sh->n_head * dim, body, g,
+                                 s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
+            break;
         default:
             add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_level);
         }
     }
+    s->has_queries = b->q != NULL;
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {
         heads[g].n += body;
         heads[g].n_samp = n_kept(sh, heads[g].n);

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <zstd.h>
 
-enum { BLOB_VERSION = 2, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
+enum { WITHOUT_QUERIES = 2, WITH_QUERIES = 3, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
 
 /* Where the arrays start. */
 typedef struct layout {
     size_t heads, dim;
-    size_t bits, mean, exp, basis, sigma, step, levels, total;
+    size_t bits, mean, exp, basis, sigma, step, levels, asked, total; /* the latter two without queries */
 } layout;
 
 static layout lay_out(size_t heads, size_t dim) {
@@ -24,8 +24,20 @@ static layout lay_out(size_t heads, size_t dim) {
     l.sigma = l.basis + 2 * heads * dim * dim;
     l.step = l.sigma + 2 * heads * dim;
     l.levels = l.step + 2 * heads * (PROF_MAX_BITS + 1);
-    l.total = l.levels + heads * TRELLIS_LEVELS;
+    l.asked = l.total = l.levels + heads * TRELLIS_LEVELS;
     return l;
+}
+
+/* Queries of all layers that have them. */
+static size_t n_queries(const prof *p) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->n_layer; i++)
+        n += p->layers[i].queries ? (size_t)p->n_kv_head * PROF_QUERIES : 0;
+    return n;
+}
+
+static size_t query_bytes(const prof *p, size_t n) {
+    return n * (2 + p->head_dim);
 }
 
 static void put32(uint8_t *p, uint32_t v) {
@@ -87,6 +99,24 @@ static bool put_head(uint8_t *raw, const layout *l, size_t head, const prof_tc *
     return exact;
 }
 
+/* `asked` and what follows it; false where a query is not as prof_round leaves it. */
+static bool put_queries(uint8_t *raw, const prof *p) {
+    const size_t n = n_queries(p);
+    uint8_t *scales = raw + p->n_layer, *codes = scales + 2 * n;
+    bool exact = true;
+    size_t at = 0;
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        raw[l] = p->layers[l].queries != NULL;
+        for (size_t i = 0; raw[l] && i < (size_t)p->n_kv_head * PROF_QUERIES; i++, at++) {
+            float scale;
+            exact &= prof_query_code(p->layers[l].queries + i * p->head_dim, p->head_dim, (int8_t *)codes + at * p->head_dim,
+                                     &scale);
+            put_planes(scales, n, at, 2, bf16_from_fp32(scale));
+        }
+    }
+    return exact;
+}
+
 static kv_status compress(const uint8_t *raw, size_t raw_len, uint8_t **frame, size_t *len, kv_err *err) {
     size_t room = ZSTD_compressBound(raw_len);
     ZSTD_CCtx *z = ZSTD_createCCtx();
@@ -117,13 +147,16 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
     *frame = NULL;
     *len = 0;
     layout l = lay_out(heads, p->head_dim);
+    const bool asked = prof_has_queries(p);
+    if (asked)
+        l.total += p->n_layer + query_bytes(p, n_queries(p));
     if (l.total > RAW_MAX)
         return kv_fail(err, KV_ERANGE, "profile: %zu bytes of calibrated data are above the limit of %d", l.total, RAW_MAX);
     uint8_t *raw = calloc(1, l.total);
     if (!raw)
         return kv_fail(err, KV_ENOMEM, "profile: out of memory");
     memcpy(raw, "KVTC", 4);
-    put32(raw + 4, BLOB_VERSION);
+    put32(raw + 4, asked ? WITH_QUERIES : WITHOUT_QUERIES);
     put32(raw + 8, p->head_dim);
     put32(raw + 12, (uint32_t)heads);
     kv_status st = KV_OK;
@@ -131,6 +164,8 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
         if (!put_head(raw, &l, i, prof_tc_next(p, &it)))
             st = kv_fail(err, KV_ERANGE,
                          "profile: calibrated head %zu holds numbers that cannot be stored exactly (prof_round)", i);
+    if (st == KV_OK && asked && !put_queries(raw + l.asked, p))
+        st = kv_fail(err, KV_ERANGE, "profile: there are queries that cannot be stored exactly (prof_round)");
     if (st == KV_OK)
         st = compress(raw, l.total, frame, len, err);
     free(raw);
@@ -143,16 +178,27 @@ static kv_status bad(const char *where, const char *what, kv_err *err) {
     return kv_fail(err, KV_EFORMAT, "%s: data: %s", where, what);
 }
 
-/* Unpack one frame of exactly the size that its heads take. */
-static kv_status decompress(const uint8_t *frame, size_t len, const layout *l, uint8_t **raw, const char *where, kv_err *err) {
+/* Whether so many bytes are what the heads take, or that and the queries of some layers. */
+static bool is_size(const prof *p, const layout *l, unsigned long long size) {
+    const size_t layer = query_bytes(p, (size_t)p->n_kv_head * PROF_QUERIES), fixed = l->total + p->n_layer;
+    return (size == l->total && l->heads) ||
+           (size > fixed && (size - fixed) % layer == 0 && (size - fixed) / layer <= p->n_layer);
+}
+
+/* Unpack one frame of a size that makes sense; it becomes l->total. */
+static kv_status decompress(const prof *p, const uint8_t *frame, size_t len, layout *l, uint8_t **raw, const char *where,
+                            kv_err *err) {
     unsigned long long size = ZSTD_getFrameContentSize(frame, len);
     if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || ZSTD_findFrameCompressedSize(frame, len) != len)
         return bad(where, "is not one whole zstd frame; the profile is damaged or cut short", err);
-    if (size != l->total)
+    if (!is_size(p, l, size))
         return kv_fail(err, KV_EFORMAT,
                        "%s: data: holds %llu bytes, but %zu calibrated heads of width %zu take %zu; was it made by another "
                        "version of kvcalib? Calibrate again",
                        where, size, l->heads, l->dim, l->total);
+    l->total = (size_t)size;
+    if (l->total > RAW_MAX)
+        return bad(where, "is more than the limit of 128 MiB", err);
     ZSTD_DCtx *z = ZSTD_createDCtx();
     *raw = malloc(l->total);
     kv_status st = KV_OK;
@@ -202,6 +248,33 @@ static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const c
     return st;
 }
 
+/* From `asked` on, `len` bytes. */
+static kv_status get_queries(prof *p, const uint8_t *raw, size_t len, const char *where, kv_err *err) {
+    kv_status st = KV_OK;
+    for (uint32_t l = 0; l < p->n_layer && st == KV_OK; l++)
+        st = raw[l] > 1 ? bad(where, "a layer has queries or has none", err)
+             : raw[l]   ? prof_queries_alloc(p, &p->layers[l], err)
+                        : KV_OK;
+    const size_t n = n_queries(p);
+    if (st == KV_OK && len != p->n_layer + query_bytes(p, n))
+        st = bad(where, "has more or fewer queries than it says", err);
+    const uint8_t *scales = raw + p->n_layer;
+    const int8_t *codes = (const int8_t *)scales + 2 * n;
+    size_t at = 0;
+    for (uint32_t l = 0; l < p->n_layer && st == KV_OK; l++)
+        for (size_t i = 0; p->layers[l].queries && i < (size_t)p->n_kv_head * PROF_QUERIES && st == KV_OK; i++, at++) {
+            const float scale = bf16_to_fp32((uint16_t)get_planes(scales, n, at, 2));
+            float *q = p->layers[l].queries + i * p->head_dim, again;
+            int8_t same[PROF_MAX_DIM];
+            for (uint32_t c = 0; c < p->head_dim; c++)
+                q[c] = (float)*codes++ * scale;
+            if (!prof_query_code(q, p->head_dim, same, &again))
+                st = kv_fail(err, KV_EFORMAT, "%s: data: layer %u, KV head %zu: query %zu is not as kvcalib writes queries",
+                             where, l, i / PROF_QUERIES, i % PROF_QUERIES);
+        }
+    return st;
+}
+
 kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err) {
     size_t heads = prof_n_tc(p);
     if (!p->n_kv_head || !p->head_dim)
@@ -210,16 +283,20 @@ kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char
     if (l.total > RAW_MAX)
         return bad(where, "a model of this shape needs more calibrated data than the limit of 128 MiB", err);
     uint8_t *raw = NULL;
-    kv_status st = decompress(frame, len, &l, &raw, where, err);
+    const size_t head_bytes = l.total;
+    kv_status st = decompress(p, frame, len, &l, &raw, where, err);
     if (st != KV_OK)
         goto done;
-    if (memcmp(raw, "KVTC", 4) || get32(raw + 4) != BLOB_VERSION)
-        st = bad(where, "is not calibrated data of version 2; calibrate again", err);
+    const bool asked = l.total > head_bytes;
+    if (memcmp(raw, "KVTC", 4) || get32(raw + 4) != (asked ? WITH_QUERIES : WITHOUT_QUERIES))
+        st = bad(where, "is not calibrated data of version 2 or 3; calibrate again", err);
     else if (get32(raw + 8) != p->head_dim || get32(raw + 12) != heads)
         st = kv_fail(err, KV_EFORMAT, "%s: data: is for %u heads of width %u, but the profile has %zu of width %u", where,
                      get32(raw + 12), get32(raw + 8), heads, p->head_dim);
     else
         st = get_heads(p, raw, &l, where, err);
+    if (st == KV_OK && asked)
+        st = get_queries(p, raw + head_bytes, l.total - head_bytes, where, err);
 done:
     free(raw);
     return st;

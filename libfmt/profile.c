@@ -31,6 +31,7 @@ kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32
     p->n_kv_head = n_kv_head;
     p->head_dim = head_dim;
     p->default_k = p->default_v = KV_F16;
+    p->evict = PROF_EVICT_DEFAULT;
     for (uint32_t i = 0; i < n_layer; i++) {
         prof_layer *l = &p->layers[i];
         l->entropy = calloc(n_head, sizeof *l->entropy);
@@ -63,6 +64,8 @@ void prof_free(prof *p) {
         prof_layer *l = &p->layers[i];
         free(l->entropy);
         free(l->importance);
+        free(l->budgets);
+        free(l->queries);
         kv_free(&l->k, p->n_kv_head);
         kv_free(&l->v, p->n_kv_head);
     }
@@ -156,6 +159,7 @@ static void round_kv(prof_kv *kv, uint32_t n_kv_head) {
 }
 
 void prof_round(prof *p) {
+    prof_round_evict(p);
     prof_walk(p, round_value, NULL, NULL);
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
         round_kv(&p->layers[i].k, p->n_kv_head);
@@ -180,6 +184,7 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
     if (at->step == PROF_VALUE)
         switch (f->kind) {
         case PK_U32:
+        case PK_NAME:
             v = *(const uint32_t *)at->value;
             break;
         case PK_F32:
@@ -279,6 +284,8 @@ kv_status prof_check(const prof *p, const char *where, kv_err *err) {
         st = kv_fail(err, KV_ERANGE, "%s: policy.frame: %u is not a multiple of %d", where, p->frame, PROF_FRAME);
     if (st == KV_OK && !p->layers)
         st = check_policy(p, where, err);
+    if (st == KV_OK)
+        st = prof_check_evict(p, where, err);
     for (uint32_t i = 0; st == KV_OK && p->layers && i < p->n_layer; i++)
         if ((st = check_kv(p, &p->layers[i].k, i, "k", where, err)) == KV_OK)
             st = check_kv(p, &p->layers[i].v, i, "v", where, err);

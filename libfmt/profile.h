@@ -18,13 +18,13 @@
 #include <stdint.h>
 
 enum {
-    PROF_VERSION = 2,                 /* written; 1 is read, too */
+    PROF_VERSION = 3,                 /* written; 1 and 2 are read, too */
     PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
     PROF_FRAME = 64,   /* RoPE frames are multiples of so many positions */
-    PROF_QUERIES = 16, /* queries that a profile keeps of a KV head */
+    PROF_QUERIES = 16, /* that a profile keeps of a KV head */
 };
 
 /* Calibrated transform codec of one KV head, for K or for V. docs/codec.md.
@@ -59,14 +59,23 @@ typedef struct prof_layer {
     float *entropy;    /* (n_head) attention entropy in bits, mean over tokens of the second half of each chunk; or NULL */
     float *importance; /* (n_kv_head) share of the score variance held by the leading quarter of K coefficients; or NULL */
     /* Tokens that the layer's heads keep, as a share of all: only the ratios count, --budget says how much it is on average. */
-    uint32_t budget;   /* of every KV head; 0: no advice, as much as the average */
-    uint32_t *budgets; /* (n_kv_head) of each, or NULL: `budget` */
-    float *queries;    /* (n_kv_head, PROF_QUERIES, head_dim) queries of the head's group before RoPE, scaled; or NULL */
+    uint32_t budget;   /* of every KV head, or the mean of budgets; 0: no advice, as much as the average */
+    uint32_t *budgets; /* (n_kv_head) of each, > 0, or NULL: `budget` */
+    /* (n_kv_head, PROF_QUERIES, head_dim) queries as the head's group asks: before RoPE, after the query norm where the model
+     * has one, not multiplied by the attention scale; or NULL. A vector is integers of 8 bits times one number (prof_round). */
+    float *queries;
     prof_kv k, v;
 } prof_layer;
 
 /* How budgets of layers and heads came about: from attention entropy (PyramidKV), from what each head loses. */
 typedef enum prof_budget_by { PROF_BY_ENTROPY, PROF_BY_LOSS } prof_budget_by;
+
+/* The parameters of that: policy.budget_rule. For people: nothing reads them. docs/budgets.md. */
+typedef struct prof_budget_rule {
+    char formula[128];
+    uint32_t mean, least, most; /* tokens of a head (by entropy: of a layer's heads) */
+    uint32_t ctx, tokens;       /* how many were read at a time, and in all */
+} prof_budget_rule;
 
 /* What to keep of a long context: policy.evict. */
 typedef struct prof_evict {
@@ -124,7 +133,8 @@ typedef struct prof {
     uint32_t sinks, window;
     uint32_t frame; /* positions of a RoPE frame that transforms of keys are made for (runtime/cache.h); 0: none */
     prof_evict evict;
-    prof_budget_by budget_by;         /* how layers[].budgets were made */
+    prof_budget_by budget_by; /* how layers[].budgets were made */
+    prof_budget_rule budget_rule;
     prof_layer *layers;               /* (n_layer) or NULL: then default_k/default_v hold for every layer */
     kv_codec_id default_k, default_v; /* of a hand-written profile; not KV_TC */
     uint32_t n_override;
@@ -138,10 +148,13 @@ typedef struct prof {
 } prof;
 
 /* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0
- * until prof_tc_alloc). KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
+ * until prof_tc_alloc); evict is PROF_EVICT_DEFAULT. KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
 kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32_t head_dim, prof **out, kv_err *err);
 /* Allocate one head's arrays, zeroed. */
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
+/* Allocate what a layer need not have, zeroed, unless it has it. p's shape is known. */
+kv_status prof_budgets_alloc(const prof *p, prof_layer *l, kv_err *err);
+kv_status prof_queries_alloc(const prof *p, prof_layer *l, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 
 /* Allocate codecs and head_bits, filled with codec and bits; for heads that are to differ. KV_ENOMEM. */
@@ -158,6 +171,12 @@ prof_head prof_head_k(const prof *p, uint32_t layer, uint32_t head);
 prof_head prof_head_v(const prof *p, uint32_t layer, uint32_t head);
 prof_head prof_kv_head(const prof_kv *kv, uint32_t head);  /* of a layer's entry */
 bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have different codecs */
+
+bool prof_has_budgets(const prof *p); /* any layer has */
+bool prof_has_queries(const prof *p);
+/* Tokens of one KV head, of which only the ratios count; 0: as much as the average. */
+uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head);
+const char *prof_budget_by_name(unsigned by); /* "entropy", "loss"; NULL: no such */
 
 /* What a calibrated head says in short. prof_tc_dims: bits per dimension, run-length coded, "6*3 5*7 4*12 0*42"; size at least
  * PROF_DIMS_TEXT. prof_tc_spectrum: mean variance of eighths of the coefficients in dB relative to the first; returns how many

@@ -116,6 +116,23 @@ static kv_status tc_words(writer *w, const prof_field *f, const prof_tc *t, kv_e
     return quoted(w, dims, err);
 }
 
+/* A number that all KV heads of a layer have, or one for each. */
+static kv_status budgets(writer *w, const prof_layer *l, kv_err *err) {
+    char text[16];
+    kv_status st = l->budgets ? list_begin(w, true, err) : KV_OK;
+    for (uint32_t h = 0; st == KV_OK && h < (l->budgets ? w->n_kv_head : 1); h++) {
+        snprintf(text, sizeof text, "%" PRIu32, l->budgets ? l->budgets[h] : l->budget);
+        st = plain(w, text, err);
+    }
+    return st == KV_OK && l->budgets ? list_end(w, err) : st;
+}
+
+static kv_status budget(writer *w, kv_budget b, kv_err *err) {
+    char text[KV_BUDGET_TEXT];
+    kv_budget_format(b, text);
+    return b.tokens ? plain(w, text, err) : quoted(w, text, err);
+}
+
 static kv_status ranges(writer *w, const prof_ranges *r, kv_err *err) {
     char text[PROF_RANGES_TEXT];
     prof_ranges_format(r, text);
@@ -153,6 +170,14 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
         return plain(w, kv_codec_names[((const prof_choice *)at->value)->codec].name, err);
     case PK_RANGES:
         return ranges(w, at->value, err);
+    case PK_NAME:
+        return plain(w, f->name(*(const uint32_t *)at->value), err);
+    case PK_BOOL:
+        return plain(w, *(const bool *)at->value ? "true" : "false", err);
+    case PK_BUDGET:
+        return budget(w, *(const kv_budget *)at->value, err);
+    case PK_BUDGETS:
+        return budgets(w, at->value, err);
     case PK_DIMS:
     case PK_SPECTRUM:
         return tc_words(w, f, *(const prof_tc *const *)at->value, err);
@@ -222,7 +247,7 @@ kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *
     *text = NULL;
     *len = 0;
     kv_status st = prof_check(p, "profile", err);
-    if (st == KV_OK && with_data && prof_has_tc(p))
+    if (st == KV_OK && with_data && prof_has_data(p))
         st = encode_data(p, &data, &w.data_len, err);
     w.data = data;
     if (st != KV_OK)

@@ -62,6 +62,10 @@ bool prof_has_tc(const prof *p) {
     return false;
 }
 
+bool prof_has_data(const prof *p) {
+    return prof_has_tc(p) || prof_has_queries(p);
+}
+
 /* Move to the next head whose codec is KV_TC, and past it. */
 static const prof_kv *next(const prof *p, prof_tc_iter *it, uint32_t *head) {
     while (p->layers && it->layer < p->n_layer) {

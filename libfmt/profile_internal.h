@@ -27,7 +27,11 @@ typedef enum prof_kind {
     PK_SPECTRUM, /* prof_tc *: written from the binary part; its type alone is checked on reading */
     PK_CHOICE,   /* prof_choice */
     PK_RANGES,   /* prof_ranges */
-    PK_DATA,     /* the binary part (blob.h) */
+    PK_NAME,     /* an enum, by the names that `name` gives */
+    PK_BOOL,
+    PK_BUDGET,  /* kv_budget */
+    PK_BUDGETS, /* prof_layer: one integer, or a list of one per KV head */
+    PK_DATA,    /* the binary part (blob.h) */
     PK_COUNT
 } prof_kind;
 
@@ -37,6 +41,8 @@ enum {
     PF_POINTER = 4,   /* list: offset holds a pointer to the elements, not the elements */
     PF_FLOW = 8,      /* written on one line, unless it has heads; of a list: each entry */
     PF_PLAIN = 16,    /* codec: no calibrated one */
+    PF_ALWAYS = 32,   /* always written where its mapping is, though it need not be given */
+    PF_BUDGETS = 64,  /* written where layers have budgets */
 };
 
 typedef struct prof_field {
@@ -47,6 +53,7 @@ typedef struct prof_field {
     double min, max; /* inclusive */
     int digits;      /* significant ones, of floats */
     const struct prof_field *sub;
+    const char *(*name)(unsigned i); /* NULL past the last */
 } prof_field;
 
 extern const prof_field prof_schema[];
@@ -87,12 +94,22 @@ void prof_tc_free(prof_tc *t);
 void prof_tc_round(prof_tc *t);
 kv_status prof_tc_check(const prof_tc *t, uint32_t dim, const char *where, const char *path, kv_err *err);
 
+/* --- profile_evict.c: eviction, budgets, queries --- */
+const char *prof_evict_name(unsigned policy); /* NULL: no such */
+void prof_round_evict(prof *p);
+void prof_mean_budgets(prof *p); /* `budget` of layers whose heads have their own */
+kv_status prof_check_evict(const prof *p, const char *where, kv_err *err);
+/* A query as it is stored: codes (dim) within -127..127 times *scale, which has 8 significant bits; the largest code is 127, or
+ * all are 0. False where q is not exactly that. */
+bool prof_query_code(const float *q, uint32_t dim, int8_t *codes, float *scale);
+
 bool prof_is_hash(const char *s);
 bool prof_is_utf8(const char *s, size_t len);                       /* and free of control characters */
 float prof_codec_bits(kv_codec_id id, bool key, uint32_t head_dim); /* kv_codec_bits, but 0 where head_dim is missing */
 
 /* Calibrated heads, in the order of the binary part: layer, K before V, head. */
 bool prof_has_tc(const prof *p);
+bool prof_has_data(const prof *p); /* anything for the binary part */
 bool prof_kv_has_tc(const prof_kv *kv, uint32_t n_kv_head);
 size_t prof_n_tc(const prof *p); /* heads */
 typedef struct prof_tc_iter {

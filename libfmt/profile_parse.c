@@ -42,7 +42,7 @@ static kv_status wrong_kind(const reader *r, const prof_field *f, const yaml_nod
 }
 
 static kv_status outside(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
-    return bad(r, n, path, "%.40s is outside %.9g..%.9g", n->text, f->min, f->max);
+    return bad(r, n, path, "%.40s is outside %.10g..%.10g", n->text, f->min, f->max);
 }
 
 /* Whole number: digits, nothing else. Larger than 64 bits: KV_EFORMAT "outside". */
@@ -234,6 +234,56 @@ static kv_status read_ranges(const reader *r, const prof_field *f, const yaml_no
     return KV_OK;
 }
 
+/* ---- eviction ---- */
+
+static kv_status read_name(const reader *r, const prof_field *f, const yaml_node *n, const char *path, uint32_t *out) {
+    char known[256] = "";
+    for (uint32_t i = 0; f->name(i); i++) {
+        if (n->kind == YAML_TEXT && !strcmp(n->text, f->name(i))) {
+            *out = i;
+            return KV_OK;
+        }
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", f->name(i));
+    }
+    return n->kind != YAML_TEXT ? wrong_kind(r, f, n, path) : bad(r, n, path, "'%.40s' is none of %s", n->text, known);
+}
+
+static kv_status read_bool(const reader *r, const prof_field *f, const yaml_node *n, const char *path, bool *out) {
+    if (n->kind != YAML_TEXT || !n->plain || (strcmp(n->text, "true") && strcmp(n->text, "false")))
+        return wrong_kind(r, f, n, path);
+    *out = n->text[0] == 't';
+    return KV_OK;
+}
+
+static kv_status read_budget(const reader *r, const prof_field *f, const yaml_node *n, const char *path, kv_budget *out) {
+    if (n->kind != YAML_TEXT || n->binary)
+        return wrong_kind(r, f, n, path);
+    if (!kv_budget_parse(n->text, out))
+        return bad(r, n, path, "'%.40s' is neither a number of tokens, as 2048, nor a share up to 100%%, as \"50%%\"", n->text);
+    return KV_OK;
+}
+
+static kv_status read_budgets(const reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_layer *l) {
+    uint64_t tokens;
+    if (n->kind == YAML_TEXT) {
+        kv_status st = read_integer(r, f, n, path, &tokens);
+        l->budget = st == KV_OK ? (uint32_t)tokens : 0;
+        return st;
+    }
+    kv_status st = check_head_list(r, f, n, path);
+    if (st != KV_OK || (st = prof_budgets_alloc(r->p, l, r->err)) != KV_OK)
+        return st;
+    const prof_field number = {.kind = PK_U32, .min = 1, .max = f->max};
+    uint32_t i = 0;
+    for (const yaml_node *e = n->first; e && st == KV_OK; e = e->next, i++) {
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, i);
+        if ((st = read_integer(r, &number, e, sub, &tokens)) == KV_OK)
+            l->budgets[i] = (uint32_t)tokens;
+    }
+    return st;
+}
+
 /* ---- lists and maps ---- */
 
 static kv_status read_list(reader *r, const prof_field *f, void *value, const yaml_node *n, const char *path) {
@@ -298,6 +348,14 @@ static kv_status read_field(reader *r, const prof_field *f, void *base, const ya
         return read_codec(r, f, n, path, &((prof_choice *)value)->codec);
     case PK_RANGES:
         return read_ranges(r, f, n, path, value);
+    case PK_NAME:
+        return read_name(r, f, n, path, value);
+    case PK_BOOL:
+        return read_bool(r, f, n, path, value);
+    case PK_BUDGET:
+        return read_budget(r, f, n, path, value);
+    case PK_BUDGETS:
+        return read_budgets(r, f, n, path, value);
     case PK_HEADS:
         return read_heads(r, f, n, path, value);
     case PK_DIMS:
@@ -389,7 +447,7 @@ static kv_status read_data(reader *r, const uint8_t *frame, size_t frame_len) {
         return needed ? kv_fail(r->err, KV_EFORMAT,
                                 "%s: data: missing; codec tc needs the calibrated data at the end of the profile", r->where)
                       : KV_OK;
-    if (!needed)
+    if (!needed && !r->p->layers)
         return kv_fail(r->err, KV_EFORMAT, "%s: data: there is calibrated data, but no layer uses codec tc", r->where);
     if (r->data) {
         if (!(bytes = malloc(r->data->len / 4 * 3 + 3)))
@@ -433,6 +491,7 @@ kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, s
         goto done;
     }
     r.p->default_k = r.p->default_v = KV_F16;
+    r.p->evict = PROF_EVICT_DEFAULT;
     r.has_layers = yaml_find(root, "layers") != NULL;
     if (version) /* first: keys that a later version adds must not be called unknown */
         st = read_field(&r, &prof_schema[0], r.p, version, "version");
@@ -441,6 +500,7 @@ kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, s
     if (st != KV_OK || (st = check_alternatives(&r, root)) != KV_OK)
         goto done;
     fill_bits(r.p);
+    prof_mean_budgets(r.p);
     if ((st = read_data(&r, frame, frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
         st = check_dims(&r, root);
 done:

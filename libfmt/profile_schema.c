@@ -40,6 +40,26 @@ static const prof_field override_fields[] = {
     {0},
 };
 
+static const prof_field evict_fields[] = {
+    {"policy", PK_NAME, PF_REQUIRED, AT(prof_evict, policy), RANGE(0, KV_EVICT_COUNT - 1), .name = prof_evict_name},
+    {"budget", PK_BUDGET, 0, AT(prof_evict, budget)},
+    {"ada", PK_BOOL, PF_ALWAYS, AT(prof_evict, ada)},
+    {"recent", PK_U32, PF_ALWAYS, AT(prof_evict, recent), RANGE(0, 1 << 20)},
+    {"observe", PK_U32, PF_ALWAYS, AT(prof_evict, observe), RANGE(1, 4096)},
+    {"pool", PK_U32, PF_ALWAYS, AT(prof_evict, pool), RANGE(1, 511)},
+    {0},
+};
+
+static const prof_field rule_fields[] = {
+    {"formula", PK_STR, 0, AT(prof_budget_rule, formula)},
+    {"mean", PK_U32, 0, AT(prof_budget_rule, mean), RANGE(0, UINT32_MAX)},
+    {"least", PK_U32, 0, AT(prof_budget_rule, least), RANGE(0, UINT32_MAX)},
+    {"most", PK_U32, 0, AT(prof_budget_rule, most), RANGE(0, UINT32_MAX)},
+    {"ctx", PK_U32, 0, AT(prof_budget_rule, ctx), RANGE(0, UINT32_MAX)},
+    {"tokens", PK_U32, 0, AT(prof_budget_rule, tokens), RANGE(0, UINT32_MAX)},
+    {0},
+};
+
 static const prof_field policy_fields[] = {
     {"sinks", PK_U32, PF_REQUIRED, AT(prof, sinks), RANGE(0, 1 << 16)},
     {"window", PK_U32, PF_REQUIRED, AT(prof, window), RANGE(0, 1 << 20)},
@@ -48,6 +68,9 @@ static const prof_field policy_fields[] = {
     {"v", PK_CODEC, PF_REQUIRED | PF_NO_LAYERS | PF_PLAIN, AT(prof, default_v), CODECS},
     {"overrides", PK_LIST, PF_NO_LAYERS | PF_POINTER | PF_FLOW, .offset = offsetof(prof, overrides),
      .size = sizeof(prof_override), .count = offsetof(prof, n_override), RANGE(1, PROF_MAX_OVERRIDES), .sub = override_fields},
+    {"evict", PK_MAP, PF_FLOW, AT(prof, evict), .sub = evict_fields},
+    {"budget_by", PK_NAME, PF_BUDGETS, AT(prof, budget_by), RANGE(0, PROF_BY_LOSS), .name = prof_budget_by_name},
+    {"budget_rule", PK_MAP, 0, AT(prof, budget_rule), .sub = rule_fields},
     {0},
 };
 
@@ -93,7 +116,7 @@ static const prof_field layer_fields[] = {
     {"v", PK_MAP, PF_REQUIRED | PF_FLOW, AT(prof_layer, v), .sub = kv_fields},
     {"entropy", PK_F32S, PF_FLOW, AT(prof_layer, entropy), .count = offsetof(prof, n_head), RANGE(0, 32), .digits = 4},
     {"importance", PK_F32S, PF_FLOW, AT(prof_layer, importance), .count = offsetof(prof, n_kv_head), RANGE(0, 1), .digits = 4},
-    {"budget", PK_U32, 0, AT(prof_layer, budget), RANGE(0, UINT32_MAX)},
+    {"budget", PK_BUDGETS, PF_FLOW, .offset = 0, .size = sizeof(prof_layer), RANGE(0, UINT32_MAX)},
     {0},
 };
 
@@ -132,6 +155,10 @@ const char *const prof_kind_names[PK_COUNT] = {
     [PK_SPECTRUM] = "list of numbers",
     [PK_CHOICE] = "codec",
     [PK_RANGES] = "ranges",
+    [PK_NAME] = "name",
+    [PK_BOOL] = "true or false",
+    [PK_BUDGET] = "integer or percentage",
+    [PK_BUDGETS] = "integer or list of integers",
 };
 
 void prof_path_join(char *out, const char *path, const char *key) {
@@ -184,7 +211,7 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
         return f->flags & PF_POINTER ? *(void *const *)v == NULL : *(const uint32_t *)((const char *)p + f->count) == 0;
     case PK_MAP:
         for (const prof_field *s = f->sub; s->key; s++)
-            if (!is_empty(p, s, v))
+            if (!(s->flags & PF_ALWAYS) && !is_empty(p, s, v))
                 return false;
         return true;
     case PK_HEADS:
@@ -196,8 +223,14 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
         return !((const prof_choice *)v)->set;
     case PK_RANGES:
         return ((const prof_ranges *)v)->n == 0;
+    case PK_NAME:
+        return f->flags & PF_BUDGETS ? !prof_has_budgets(p) : *(const uint32_t *)v == 0;
+    case PK_BUDGET:
+        return ((const kv_budget *)v)->tokens == 0 && ((const kv_budget *)v)->share == 0;
+    case PK_BUDGETS:
+        return ((const prof_layer *)v)->budget == 0 && !((const prof_layer *)v)->budgets;
     case PK_DATA:
-        return !prof_has_tc(p);
+        return !prof_has_data(p);
     default:
         return false;
     }
@@ -256,7 +289,7 @@ static kv_status walk_map(const walk *w, const prof_field *fields, const void *b
         char sub[PROF_PATH];
         prof_path_join(sub, path, f->key);
         const void *value = (const char *)base + f->offset;
-        if ((f->flags & PF_NO_LAYERS && w->p->layers) || (!(f->flags & PF_REQUIRED) && is_empty(w->p, f, base)))
+        if ((f->flags & PF_NO_LAYERS && w->p->layers) || (!(f->flags & (PF_REQUIRED | PF_ALWAYS)) && is_empty(w->p, f, base)))
             continue;
         if (f->kind == PK_LIST) {
             st = walk_list(w, f, value, sub);

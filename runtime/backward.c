@@ -38,6 +38,7 @@ typedef struct pass {
     float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
     float *gate, *up, *d_act;                         /* (n, n_ff) */
     float *entropy;                                   /* (n, n_head) */
+    float *cut;                                       /* (n, n_head, n_cut) */
     float *mat_t;                                     /* of mat_mul_t */
     size_t steps, step;                               /* of progress */
 } pass;
@@ -92,6 +93,7 @@ static size_t lay_out(pass *p, float *base) {
         {&p->up, ff},
         {&p->d_act, ff},
         {&p->entropy, n * hp->n_head},
+        {&p->cut, n * hp->n_head * p->cfg->n_cut},
         {&p->rope.cos, rot},
         {&p->rope.sin, rot},
         {&p->rope_back.sin, rot},
@@ -155,6 +157,8 @@ static kv_status check_ids(const pass *p, const int32_t *tokens, kv_err *err) {
     const int32_t *y = p->cfg->targets;
     if (p->n == 0)
         return kv_fail(err, KV_EINVAL, "gradients of a sequence without tokens");
+    if (p->cfg->n_cut > RT_MAX_CUTS)
+        return kv_fail(err, KV_EINVAL, "%u cuts: more than %d", p->cfg->n_cut, RT_MAX_CUTS);
     for (uint32_t t = 0; t < p->n; t++) {
         if (tokens[t] < 0 || (uint32_t)tokens[t] >= n_vocab)
             return kv_fail(err, KV_ERANGE, "token %u: id %d is outside the vocabulary of %u", t, tokens[t], n_vocab);
@@ -398,14 +402,18 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
         d_a = p->a;
     }
     times_t(p, y->o, d_a, p->d_o, false);
+    const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
+    const bool is_cut = cuts.n && !window_of(p, layer);
     attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
-                  &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v});
+                  &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v}, is_cut ? &cuts : NULL);
     kv_status st = check_finite(p, layer, err);
     if (st)
         return st;
     rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
     rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
-    p->cfg->tap(p->cfg->tap_user, &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy});
+    rows_rotate(m, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
+    p->cfg->tap(p->cfg->tap_user,
+                &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy, is_cut ? p->cut : NULL});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
         return KV_OK;
     unrotate(p, layer, y->q_norm, p->q_raw, hp->n_head, p->d_q);

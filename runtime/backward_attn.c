@@ -8,6 +8,13 @@
  * with a tile of queries fixed, for dQ. That costs two products of seven more than computing them once, and in exchange no sum
  * is shared between work items, so that any number of threads gives the same bits. Padding: a padded key is behind every true
  * query's mask; a padded query has dO = 0, hence adds zeros.
+ *
+ * A query that reads only some keys C has the output O_C = sum_C P V / sum_C P. What that changes to first order needs no
+ * output:
+ *
+ *   dO (O_C - O) = sum_C P dP / sum_C P - dO O = sum_C P (dP - dO O) / sum_C P = sum_C dS / sum_C P
+ *
+ * and dS and P are at hand for dQ anyway.
  */
 #include "backward_internal.h"
 
@@ -150,8 +157,73 @@ static void score_gradient_t(const attn_seq *a, size_t h, size_t i, size_t j, ui
     }
 }
 
+/* One tile of queries: where the newest keys that each reads begin, and sums over what it reads. */
+typedef struct cut_tile {
+    size_t first[TILE][RT_MAX_CUTS];
+    double p[TILE][RT_MAX_CUTS], ds[TILE][RT_MAX_CUTS];
+} cut_tile;
+
+static void cut_begin(const attn_cut *c, size_t i, cut_tile *t) {
+    memset(t, 0, sizeof *t);
+    for (size_t r = 0; r < TILE; r++)
+        for (size_t l = 0; l < c->n; l++) {
+            const size_t seen = i * TILE + r + 1, reads = (size_t)ceil((double)c->shares[l] * (double)seen);
+            const size_t newest = reads > c->sinks ? reads - c->sinks : 1;
+            t->first[r][l] = newest < seen ? seen - newest : 0;
+        }
+}
+
+static double sum_of(const float *x, size_t n) {
+    double part[8] = {0}, sum = 0;
+    for (; n >= 8; x += 8, n -= 8)
+        for (size_t l = 0; l < 8; l++)
+            part[l] += (double)x[l];
+    for (size_t l = 0; l < n; l++)
+        sum += (double)x[l];
+    for (size_t l = 0; l < 8; l++)
+        sum += part[l];
+    return sum;
+}
+
+/* Add what queries read of keys of tile j; s, ds: P and dS. */
+static void cut_add(const attn_cut *c, size_t j, const float *s, const float *ds, cut_tile *t) {
+    const size_t begin = j * TILE, sinks = c->sinks < begin ? 0 : c->sinks - begin < TILE ? c->sinks - begin : TILE;
+    for (size_t r = 0; r < TILE; r++, s += TILE, ds += TILE) {
+        double p = 0, d = 0; /* of the whole row, once it is asked for */
+        bool summed = false;
+        for (size_t l = 0; l < c->n; l++) {
+            const size_t first = t->first[r][l], from = first < begin ? 0 : first - begin < TILE ? first - begin : TILE;
+            if (from > sinks) {
+                t->p[r][l] += sum_of(s, sinks) + sum_of(s + from, TILE - from);
+                t->ds[r][l] += sum_of(ds, sinks) + sum_of(ds + from, TILE - from);
+                continue;
+            }
+            if (!summed) {
+                p = sum_of(s, TILE);
+                d = sum_of(ds, TILE);
+                summed = true;
+            }
+            t->p[r][l] += p;
+            t->ds[r][l] += d;
+        }
+    }
+}
+
+static void cut_end(const attn_seq *a, const attn_cut *c, size_t h, size_t i, const cut_tile *t) {
+    for (size_t r = 0; r < TILE && i * TILE + r < a->n; r++)
+        for (size_t l = 0; l < c->n; l++) {
+            const double p = t->p[r][l]; /* 0 where all that is read is too little for f32: then nothing is */
+            c->out[((i * TILE + r) * a->n_head + h) * c->n + l] =
+                (float)(p > 0 ? t->ds[r][l] / p : -(double)a->dot[h * a->n_pad + i * TILE + r]);
+        }
+}
+
 /* dQ of one tile of queries of one head. */
-static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, float scale, float *work, float *dq) {
+static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, float scale, float *work, float *dq,
+                       const attn_cut *cut) {
+    cut_tile read;
+    if (cut)
+        cut_begin(cut, i, &read);
     const size_t dim = a->dim, g = h / (a->n_head / a->n_kv_head);
     float *s = work, *ds = s + TILE * TILE, *sum = ds + TILE * TILE;
     memset(sum, 0, TILE * dim * sizeof *sum);
@@ -159,9 +231,13 @@ static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, floa
         a->k->attn_scores(rows_of(a, &a->q, h, i), TILE, dim, cols_of(a, &a->key, g, j), s, TILE);
         a->k->attn_scores(rows_of(a, &a->d_out, h, i), TILE, dim, cols_of(a, &a->val, g, j), ds, TILE);
         score_gradient(a, h, i, j, swa, s, ds);
+        if (cut)
+            cut_add(cut, j, s, ds, &read);
         a->k->attn_values(ds, TILE, TILE, TILE, rows_of(a, &a->key, g, j), dim, sum);
     }
     unpack(a, sum, scale, a->n_head, h, i, dq);
+    if (cut)
+        cut_end(a, cut, h, i, &read);
 }
 
 /* Move what queries of tile i nearer than `window` to keys of tile j contribute, s (64 keys, 64 queries), to `near`. */
@@ -221,7 +297,7 @@ static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
 }
 
 void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, uint32_t window,
-                   const attn_grad *g) {
+                   const attn_grad *g, const attn_cut *cut) {
     const size_t tiles = a->n_pad / TILE;
     pack(a, d_out, a->n_head, 1, &a->d_out);
     fill_dot(a, out, d_out);
@@ -235,6 +311,6 @@ void attn_backward(attn_seq *a, const float *out, const float *d_out, float scal
 #pragma omp for collapse(2) schedule(dynamic)
         for (size_t late = 0; late < tiles; late++)
             for (size_t h = 0; h < a->n_head; h++)
-                query_item(a, h, tiles - 1 - late, swa, scale, work, g->dq);
+                query_item(a, h, tiles - 1 - late, swa, scale, work, g->dq, cut);
     }
 }

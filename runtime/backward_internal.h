@@ -2,6 +2,7 @@
 #ifndef RT_BACKWARD_INTERNAL_H
 #define RT_BACKWARD_INTERNAL_H
 
+#include "backward.h"
 #include "exec.h"
 
 #include <stddef.h>
@@ -37,8 +38,14 @@ void attn_forward(attn_seq *a, const float *q, const float *key, const float *va
 typedef struct attn_grad {
     float *dq, *dk, *dv, *far_k, *far_v;
 } attn_grad;
-/* From d_out (n, n_head, dim); after attn_forward with the same scale, swa and out. */
+/* Outputs of queries that read less: rt_backward_cfg.cuts. */
+typedef struct attn_cut {
+    const float *shares; /* (n) */
+    uint32_t n, sinks;
+    float *out; /* (queries, n_head, n) d_out . (output of a query that reads so much - its output) */
+} attn_cut;
+/* From d_out (n, n_head, dim); after attn_forward with the same scale, swa and out. cut: or NULL; not with swa. */
 void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, uint32_t window,
-                   const attn_grad *g);
+                   const attn_grad *g, const attn_cut *cut);
 
 #endif

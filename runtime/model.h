@@ -20,6 +20,11 @@ typedef struct rt_hparams {
     uint32_t swa, swa_every; /* sliding window, and every how many layers attention is full; 0: all layers full */
 } rt_hparams;
 
+/* True for layers whose attention slides. */
+static inline bool rt_layer_swa(const rt_hparams *hp, uint32_t layer) {
+    return hp->swa && (layer + 1) % hp->swa_every != 0;
+}
+
 /* Read and check them without loading the model. KV_EUNSUPP, KV_EFORMAT as rt_model_load. n_vocab is left 0. */
 kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err);
 

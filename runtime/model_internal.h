@@ -40,9 +40,4 @@ struct rt_model {
     float *inv_freq;          /* (2, n_rot/2) rotations per position: full layers, sliding-window layers */
 };
 
-/* True for layers whose attention slides. */
-static inline bool rt_layer_swa(const rt_hparams *hp, uint32_t layer) {
-    return hp->swa && (layer + 1) % hp->swa_every != 0;
-}
-
 #endif

@@ -355,6 +355,71 @@ static void backward_shows_frames(void **state) {
     rt_model_free(m);
 }
 
+/* ---- queries ---- */
+
+/* (n_layer, N, n_head * head_dim) from either tap. */
+typedef struct queries {
+    size_t len; /* of a layer */
+    float *q;
+} queries;
+
+static void take_unrotated(void *user, const rt_backward_view *v) {
+    queries *to = user;
+    memcpy(to->q + v->layer * to->len, v->q, to->len * sizeof(float));
+}
+
+static void take_rotated(void *user, const rt_tap_view *v) {
+    queries *to = user;
+    memcpy(to->q + v->layer * to->len, v->q, to->len * sizeof(float));
+}
+
+/* x (N, heads of dim) turned by their positions. */
+static void turn(double base, uint32_t n_rot, uint32_t dim, bool neox, size_t row, float *x) {
+    for (size_t t = 0; t < N; t++)
+        for (size_t at = t * row; at < (t + 1) * row; at += dim)
+            for (size_t pair = 0; pair < n_rot / 2; pair++) {
+                float *re = x + at + (neox ? pair : 2 * pair), *im = neox ? re + n_rot / 2 : re + 1;
+                const double a = (double)t * pow(base, -2.0 * (double)pair / n_rot), was = *re;
+                *re = (float)(was * cos(a) - *im * sin(a));
+                *im = (float)(was * sin(a) + *im * cos(a));
+            }
+}
+
+/* What the tap shows, turned by its position, is what the forward pass asks with, whether the model norms queries or not. */
+static void backward_shows_queries_before_rope(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama", "qwen2", "qwen3"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int32_t tokens[N];
+        rt_model *m = load(names[i], NULL, 2, true);
+        const rt_hparams *hp = rt_model_hparams(m);
+        queries got = {.len = (size_t)N * hp->n_head * hp->head_dim}, want = got;
+        got.q = malloc(hp->n_layer * got.len * sizeof(float));
+        want.q = malloc(hp->n_layer * got.len * sizeof(float));
+        fill_tokens(m, tokens, N);
+        rt_backward_cfg cfg = {.frame = 16, .tap = take_unrotated, .tap_user = &got};
+        assert_int_equal(rt_backward(m, tokens, N, &cfg, NULL), KV_OK);
+        rt_ctx *c;
+        rt_ctx_cfg ctx = RT_CTX_CFG_DEFAULT;
+        ctx.ctk = ctx.ctv = KV_F32;
+        assert_int_equal(rt_ctx_new(m, &ctx, &c, NULL), KV_OK);
+        assert_int_equal(rt_ctx_set_tap(c, take_rotated, &want, NULL), KV_OK);
+        assert_int_equal(rt_forward(c, tokens, N, 0, NULL, NULL), KV_OK);
+        for (uint32_t l = 0; l < hp->n_layer; l++) {
+            float *q = got.q + l * got.len;
+            double diff = 0;
+            turn(hp->rope_base, hp->n_rot, hp->head_dim, i > 0, (size_t)hp->n_head * hp->head_dim, q);
+            for (size_t j = 0; j < got.len; j++)
+                diff += (double)(q[j] - want.q[l * got.len + j]) * (double)(q[j] - want.q[l * got.len + j]);
+            assert_true(sqrt(diff / squares(want.q + l * got.len, got.len)) < 1e-5);
+        }
+        rt_ctx_free(c);
+        free(got.q);
+        free(want.q);
+        rt_model_free(m);
+    }
+}
+
 static void backward_refuses_bad_input(void **state) {
     (void)state;
     kv_err err = {0};
@@ -390,6 +455,7 @@ int main(void) {
         cmocka_unit_test(backward_is_linear_in_its_targets),
         cmocka_unit_test(draws_follow_the_model),
         cmocka_unit_test(backward_shows_frames),
+        cmocka_unit_test(backward_shows_queries_before_rope),
         cmocka_unit_test(backward_refuses_bad_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -368,14 +368,14 @@ static const struct {
     {"", "t.yaml: is empty"},
     {"# only a comment\n", "t.yaml: is empty"},
     {"hello", "t.yaml:1: expected a mapping of keys to values"},
-    {"version: 3\nfuture: x\n", "t.yaml:1: version: 3 is outside 1..2"},
+    {"version: 4\nfuture: x\n", "t.yaml:1: version: 4 is outside 1..3"},
     {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
     {"version: 1\n", "t.yaml:1: policy: missing"},
     {P "polices: 1\n",
      "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, layers, data"},
     {P "version: 1\n", "t.yaml:3: key 'version' is given twice"},
     {"version: 1\npolicy:\n  sinks: 4\n  windw: 3\n",
-     "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, frame, k, v, overrides"},
+     "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, frame, k, v, overrides, evict, budget_by, budget_rule"},
     {"version: 1\npolicy: {sinks: 4, k: f16, v: f16}", "t.yaml:2: policy.window: missing"},
     {"version: 1\npolicy: {sinks: 4, window: 0, k: f16}", "t.yaml:2: policy.v: missing"},
     {"version: 1\npolicy: {sinks: -4, window: 0}", "t.yaml:2: policy.sinks: -4 is outside 0..65536"},
@@ -604,8 +604,8 @@ static void profile_refuses_wrong_data(void **state) {
         uint8_t value;
         const char *message;
     } edits[] = {
-        {0, 1, 'X', "data: is not calibrated data of version 2"},
-        {4, 1, 1, "data: is not calibrated data of version 2"},
+        {0, 1, 'X', "data: is not calibrated data of version 2 or 3"},
+        {4, 1, 1, "data: is not calibrated data of version 2 or 3"},
         {8, 1, 9, "data: is for 10 heads of width 9, but the profile has 10 of width 8"},
         {12, 1, 11, "data: is for 11 heads of width 8"},
         {16, 1, 7, "layers[0].k, head 0: coefficient 0: bits must be at most 6 and never rise"},
@@ -782,7 +782,8 @@ static void check_docs(const char *docs, const prof_field *fields, const char *p
     for (const prof_field *f = fields; f->key; f++) {
         char key[PROF_PATH], sub[PROF_PATH], row[256];
         prof_path_join(key, path, f->key);
-        bool numeric = f->kind == PK_U32 || f->kind == PK_F32 || f->kind == PK_F64 || f->kind == PK_F32S || f->kind == PK_INDEX;
+        bool numeric = f->kind == PK_U32 || f->kind == PK_F32 || f->kind == PK_F64 || f->kind == PK_F32S ||
+                       f->kind == PK_INDEX || f->kind == PK_BUDGETS;
         if (numeric)
             snprintf(row, sizeof row, "\n| `%s` | %s | %.10g..%.10g", key, prof_kind_names[f->kind], f->min, f->max);
         else

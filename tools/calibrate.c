@@ -22,6 +22,7 @@ struct calibration {
     rt_exec exec;
     char hash[33];
     cal_stats *stats;
+    bool windowed[PROF_MAX_LAYERS];
 };
 
 bool calibrate_report(void *user, double done) {
@@ -34,6 +35,7 @@ static void tap(void *user, const rt_backward_view *v) {
     const cal_batch b = {.layer = v->layer,
                          .n = v->n,
                          .entropy_from = c->cfg->ctx / 2,
+                         .q = v->q,
                          .k = v->k,
                          .v = v->v,
                          .dk = v->dk,
@@ -47,7 +49,8 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
     const rt_hparams *hp = &c->hp;
     const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
     double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
-    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks)};
+    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks),
+                       c->windowed};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
@@ -90,6 +93,8 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
     c->text = text;
     c->hp = *rt_model_hparams(m);
     c->exec = *rt_model_exec(m);
+    for (uint32_t l = 0; l < c->hp.n_layer; l++)
+        c->windowed[l] = rt_layer_swa(&c->hp, l);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
     st = gather(c, m, progress, err);
     if (st)
