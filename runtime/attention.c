@@ -85,21 +85,12 @@ static void acc_merge(const tile *t, const acc *total, const acc *part) {
     }
 }
 
-/* Bits t of positions t0 + t in [from, to). */
-static uint64_t span(uint32_t t0, uint32_t from, uint32_t to) {
-    from = from > t0 ? from - t0 : 0;
-    to = to > t0 ? to - t0 : 0;
-    if (from >= to || from >= 64)
-        return 0;
-    return (to < 64 ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
-}
-
 /* What the query at pos sees of the tile at t0: encoded, or else at full precision. Slots [sinks, first) hold nothing. */
 static uint64_t visible(const tile *t, uint32_t pos, uint32_t t0, bool body) {
     const kv_layer *l = t->j->layer;
     const uint32_t coded = kv_encoded(l, pos + 1);
-    uint64_t all = span(t0, kv_first_seen(l, pos), pos + 1);
-    return all & (body ? span(t0, t->h->first, coded) : ~span(t0, l->sinks, coded));
+    uint64_t all = kv_span(t0, kv_first_seen(l, pos), pos + 1);
+    return all & (body ? kv_span(t0, t->h->first, coded) : ~kv_span(t0, l->sinks, coded));
 }
 
 /* Decode f16 copies of the tile at t0 into model space. Tokens that are neither sinks nor in the ring come out as anything
@@ -193,7 +184,7 @@ static const float *turned_queries(tile *t, uint32_t first, uint32_t frame) {
 }
 
 /* Where keys of several frames meet in a block, each frame's queries are scored against all of it, and its columns are kept. */
-const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
+static const float *score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
     const rt_kernels *k = t->j->k;
     const size_t dim = t->k->coder.cdim;
     uint32_t slot = max_u32(t0, t->h->first), stop = t0 + KV_BLOCK, end = stop;
@@ -215,6 +206,14 @@ const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, co
                 s[r * lds + i] = mix[(size_t)r * KV_BLOCK + i] + t->s->bias[first + r];
     }
     return t->s->no_bias + first;
+}
+
+const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
+    const float *bias = score_block(t, first, n, t0, kt, s, lds), *mass = kv_tile_masses(t);
+    for (uint32_t r = 0; mass && r < n; r++)
+        for (uint32_t i = 0; i < KV_BLOCK; i++)
+            s[r * lds + i] += mass[t0 + i];
+    return bias;
 }
 
 /* One tile, one of its two kinds of tokens, all rows that see any. */

@@ -97,7 +97,7 @@ static void score_mixed(tile *t, uint32_t base, uint32_t slot, uint32_t r0, uint
 }
 
 /* Run by run of blocks in the same frame. */
-void kv_code_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
+static void score_runs(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     for (uint32_t b = b0, e; b < b1; b = e) {
         uint32_t slot = max_u32(base + b * KV_BLOCK, t->h->first), end, frame = frame_of(t, slot, &end);
         e = min_u32((end - base) / KV_BLOCK, b1);
@@ -106,6 +106,14 @@ void kv_code_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0
         else
             score_mixed(t, base, slot, r0, n, e++);
     }
+}
+
+void kv_code_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
+    const float *mass = kv_tile_masses(t);
+    score_runs(t, base, r0, n, b0, b1);
+    for (uint32_t r = 0; mass && r < n; r++)
+        for (uint32_t i = b0 * KV_BLOCK; i < b1 * KV_BLOCK; i++)
+            t->s->s[r * KV_RANGE + i] += log2_e * mass[base + i];
 }
 
 /* Gains of values in an interval, scaled so that no weight exceeds RT_CODE_WEIGHT; returns the unit of weights. */

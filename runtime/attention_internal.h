@@ -48,6 +48,11 @@ void kv_code_queries(const tile *t, uint32_t frame);
 /* Entropy term of n <= KV_BLOCK scores: sum of exp(s - m) (s - m). */
 float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m);
 
+/* Logs of how many tokens the slots of this head stand for; NULL: one each. */
+static inline const float *kv_tile_masses(const tile *t) {
+    return t->j->layer->evicts && kv_merges(t->j->c) ? kv_masses(t->j->layer, t->h) : NULL;
+}
+
 /* Whether this head's encoded tokens are attended to in integers. */
 static inline bool kv_in_codes(const tile *t) {
     return t->k->coder.ops->levels && t->v->coder.ops->levels;

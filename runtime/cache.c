@@ -178,6 +178,8 @@ static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
         {&s->total, kv_acc_floats(c, rows) * f},
         {&s->part, kv_acc_floats(c, rows) * f},
         {&s->work, work},
+        {&s->to_model, kv_merges(c) ? (size_t)c->dim * c->cdim * f : 0},
+        {&s->constant, kv_merges(c) ? c->dim * f : 0},
         {&s->ktile, tile},
         {&s->vtile, tile},
         {&s->levels, KV_LEVEL_BLOCKS * c->cdim * KV_BLOCK},

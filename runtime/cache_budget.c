@@ -100,7 +100,7 @@ static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head)
 }
 
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head) {
-    const size_t floats = !l->evicts ? 0 : kv_scored(c) + (c->evict.policy == KV_EVICT_MERGE);
+    const size_t floats = !l->evicts ? 0 : kv_scored(c) + kv_merges(c);
     return l->lanes[2 * head].coder.block_bytes + l->lanes[2 * head + 1].coder.block_bytes + floats * KV_BLOCK * sizeof(float);
 }
 

@@ -76,6 +76,8 @@ void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint3
             sum += (double)x[i] * x[i];
         score[t] = -(float)sqrt(sum);
     }
+    if (kv_merges(c))
+        memset(kv_masses(l, h) + slot, 0, n * sizeof(float));
 }
 
 /* Floats in the order of unsigned integers. */
@@ -165,15 +167,6 @@ static void choose_together(const kv_cache *c, const kv_layer *l, plan *p) {
 
 /* ---- packing ---- */
 
-static uint64_t bits_between(uint32_t block, uint32_t from, uint32_t to) {
-    const uint32_t start = block * KV_BLOCK;
-    from = from > start ? from - start : 0;
-    to = to > start ? to - start : 0;
-    if (from >= to || from >= KV_BLOCK)
-        return 0;
-    return (to < KV_BLOCK ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
-}
-
 /* The lowest n set bits. */
 static uint64_t lowest(uint64_t bits, uint32_t n) {
     uint64_t rest = bits;
@@ -198,10 +191,10 @@ static void pack_lane(const kv_layer *l, const plan *p, const kv_lane *lane, uin
     const uint32_t end = kv_lossy(lane) ? p->end : p->total;
     memset(dst, 0, p->cap * lane->coder.block_bytes);
     for (uint32_t b = 0; !kv_lossy(lane) && b * KV_BLOCK < l->sinks; b++)
-        append(&lane->coder, dst, b * KV_BLOCK, kv_body_block(l, lane, b), bits_between(b, 0, l->sinks));
+        append(&lane->coder, dst, b * KV_BLOCK, kv_body_block(l, lane, b), kv_span(b * KV_BLOCK, 0, l->sinks));
     uint32_t to = p->first;
     for (uint32_t b = p->h->first / KV_BLOCK; b * KV_BLOCK < end; b++)
-        to = append(&lane->coder, dst, to, kv_body_block(l, lane, b), p->keep[b] | bits_between(b, p->end, end));
+        to = append(&lane->coder, dst, to, kv_body_block(l, lane, b), p->keep[b] | kv_span(b * KV_BLOCK, p->end, end));
 }
 
 /* Also those of tokens that an exact lane has stored before they are encoded in the other. */
@@ -229,9 +222,13 @@ static void pack_head(const kv_job *j, plan *p) {
     }
     if (!kv_scored(c))
         return;
-    memset(dst, 0, p->cap * KV_BLOCK * sizeof(float));
+    const uint32_t stored = kv_lossy(&l->lanes[2 * p->head]) ? p->end : p->total;
+    const size_t bytes = p->cap * KV_BLOCK * sizeof(float);
+    memset(dst, 0, bytes);
     if (scores_last(c))
-        pack_floats(p, kv_scores(l, p->h), (float *)dst, kv_lossy(&l->lanes[2 * p->head]) ? p->end : p->total);
+        pack_floats(p, kv_scores(l, p->h), (float *)dst, stored);
+    if (kv_merges(c))
+        pack_floats(p, kv_masses(l, p->h), (float *)(dst + bytes), stored);
 }
 
 /* First slots of RoPE frames, from those of before. */
@@ -244,7 +241,7 @@ static void pack_frames(const kv_cache *c, const plan *p, uint32_t *fresh) {
         while (next <= frame)
             fresh[next++] = to;
         for (uint32_t b = s / KV_BLOCK; b * KV_BLOCK < end; b++)
-            to += (uint32_t)__builtin_popcountll(p->keep[b] & bits_between(b, s, end));
+            to += (uint32_t)__builtin_popcountll(p->keep[b] & kv_span(b * KV_BLOCK, s, end));
     }
     memcpy(h->frames, fresh, next * sizeof *fresh);
 }
@@ -259,7 +256,7 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
     const uint32_t len = j->pos + j->n, in_slots = len - h->shift, guard = h->first + (c->sinks - l->sinks);
     *p = (plan){.h = h, .head = head, .key = p->key, .keep = p->keep, .cap = l->lanes[2 * head].cap};
     p->end = kv_encoded(l, len) - h->shift;
-    p->total = in_slots;
+    p->total = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]) ? p->end : in_slots;
     p->hi = min_u32(p->end, in_slots > c->evict.recent ? in_slots - c->evict.recent : 0);
     p->lo = min_u32(guard, p->hi);
     const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - slack(h->budget);
@@ -270,7 +267,7 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
 /* The rest of what stays, and where it goes. */
 static void settle(const kv_layer *l, plan *p) {
     for (uint32_t b = 0; b * KV_BLOCK < p->end; b++)
-        p->keep[b] |= bits_between(b, p->h->first, p->lo) | bits_between(b, p->hi, p->end);
+        p->keep[b] |= kv_span(b * KV_BLOCK, p->h->first, p->lo) | kv_span(b * KV_BLOCK, p->hi, p->end);
     const uint32_t kept = p->kept + (p->lo - p->h->first) + (p->end - p->hi);
     p->down = (p->end - kept - l->sinks) & ~(uint32_t)(KV_BLOCK - 1);
     p->first = p->end - p->down - kept;
@@ -287,8 +284,7 @@ static void finish(const kv_job *j, const plan *p) {
         memcpy(l->body + at, c->stage + at, min_u32(blocks, p->cap) * l->lanes[i].coder.block_bytes);
         at += p->cap * l->lanes[i].coder.block_bytes;
     }
-    if (kv_scored(c))
-        memcpy(l->body + at, c->stage + at, p->cap * KV_BLOCK * sizeof(float));
+    memcpy(l->body + at, c->stage + at, p->cap * KV_BLOCK * sizeof(float) * (kv_scored(c) + kv_merges(c)));
     h->first = p->first;
     h->cut = p->end + h->shift;
     h->shift += p->down;
@@ -344,6 +340,8 @@ void kv_evict(const kv_job *j, const rt_exec *e) {
     place(j, p, n);
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
     for (uint32_t i = 0; i < n; i++) {
+        if (kv_merges(c))
+            kv_fold(j, p[i].head, p[i].lo, p[i].hi, p[i].keep);
         pack_head(j, &p[i]);
         if (c->frames)
             pack_frames(c, &p[i], c->fresh + (size_t)p[i].head * kv_n_frames(c));

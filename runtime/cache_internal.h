@@ -77,13 +77,14 @@ typedef struct kv_layer {
 
 /* Working memory of one thread. */
 typedef struct kv_scratch {
-    float *tile;           /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
-    float *x;              /* (64, dim) tokens to encode */
-    float *q, *qf, *qc;    /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
-    float *bias, *no_bias; /* (rows) */
-    float *s, *mix;        /* (rows, 64); the same for blocks in which RoPE frames meet */
-    float *total, *part;   /* running softmaxes, kv_acc_floats each */
-    void *work;            /* of the coders */
+    float *tile;                /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
+    float *x;                   /* (64, dim) tokens to encode */
+    float *q, *qf, *qc;         /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
+    float *bias, *no_bias;      /* (rows) */
+    float *s, *mix;             /* (rows, 64); the same for blocks in which RoPE frames meet */
+    float *total, *part;        /* running softmaxes, kv_acc_floats each */
+    void *work;                 /* of the coders */
+    float *to_model, *constant; /* (dim, cdim), (dim): the way back from coded keys; policy merge */
     /* Attention in codes, a range at a time (attention_codes.c) */
     uint8_t *ktile, *vtile;       /* of all its blocks */
     int8_t *levels;               /* of KV_LEVEL_BLOCKS blocks */
@@ -143,6 +144,19 @@ static inline uint8_t *kv_body_block(const kv_layer *l, const kv_lane *lane, uin
 
 static inline float *kv_scores(const kv_layer *l, const kv_head *h) {
     return (float *)(l->body + h->score_off);
+}
+
+static inline float *kv_masses(const kv_layer *l, const kv_head *h) {
+    return (float *)(l->body + h->mass_off);
+}
+
+/* Bits t of slots t0 + t in [from, to). */
+static inline uint64_t kv_span(uint32_t t0, uint32_t from, uint32_t to) {
+    from = from > t0 ? from - t0 : 0;
+    to = to > t0 ? to - t0 : 0;
+    if (from >= to || from >= KV_BLOCK)
+        return 0;
+    return (to < KV_BLOCK ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
 }
 
 /* Block b of f16 copies. Blocks from `first` on are in the passing buffer. */
@@ -205,6 +219,9 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
 static inline bool kv_scored(const kv_cache *c) {
     return c->evict.policy != KV_EVICT_NONE && c->evict.policy != KV_EVICT_STREAMING;
 }
+static inline bool kv_merges(const kv_cache *c) {
+    return c->evict.policy == KV_EVICT_MERGE;
+}
 /* Bytes of a block of slots of a head: both lanes, scores and masses. */
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
 /* Where a head's blocks, `cap` of them, lie in the body, from byte `at` on. */
@@ -223,6 +240,9 @@ static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
         next = min_u32(next, l->heads[h].next);
     return next;
 }
+/* Fold those of slots lo .. hi-1 of a head that `keep` (a word a block) does not name into those that it does. By one thread.
+ */
+void kv_fold(const kv_job *j, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep);
 /* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. Called by every thread
  * of a parallel region, after attention and a barrier. */
 void kv_observe(const kv_job *j);

@@ -69,7 +69,7 @@ typedef struct rt_ctx_cfg {
     kv_budget budget;    /* overrides the profile's; nothing in it: does not. With none of both policies: RT_EVICT_DEFAULT */
     bool ada, level;     /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
 } rt_ctx_cfg;
-#define RT_EVICT_DEFAULT KV_EVICT_SNAPKV
+#define RT_EVICT_DEFAULT   KV_EVICT_SNAPKV
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
 /* The cache that a context with cfg gets for a model of this shape; a profile must match the model (prof_matches). Arrays
