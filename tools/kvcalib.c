@@ -97,8 +97,10 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-/* Shares of the time, roughly: reading text, and the solving that comes before one measurement. */
-static const double READING = 0.6, SOLVING = 0.08;
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
+ * measurement.
+ */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08;
 
 typedef struct bar {
     cli_progress p;
@@ -145,14 +147,21 @@ static json_t *numbers(const float *v, uint32_t n) {
     return a;
 }
 
+static json_t *budgets_json(const prof *p, uint32_t layer) {
+    json_t *a = json_array();
+    for (uint32_t h = 0; h < p->n_kv_head; h++)
+        json_array_append_new(a, json_integer(prof_head_budget(p, layer, h)));
+    return a;
+}
+
 static json_t *layers_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t l = 0; l < p->n_layer; l++) {
         const prof_layer *pl = &p->layers[l];
         json_array_append_new(a,
-                              json_pack("{s:f, s:f, s:i, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v", (double)pl->v.bits,
-                                        "budget", (int)pl->budget, "entropy", numbers(pl->entropy, p->n_head), "importance",
-                                        numbers(pl->importance, p->n_kv_head)));
+                              json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
+                                        (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l), "entropy",
+                                        numbers(pl->entropy, p->n_head), "importance", numbers(pl->importance, p->n_kv_head)));
     }
     return a;
 }
@@ -186,6 +195,23 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
     return st;
 }
 
+/* How unevenly heads share a budget. */
+static void print_budgets(const prof *p) {
+    const double most = p->budget_rule.most;
+    uint32_t heads = 0, all = 0, little = 0;
+    if (p->evict.policy == KV_EVICT_NONE || !(most > 0))
+        return;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+            const uint32_t tokens = prof_head_budget(p, l, h);
+            heads += tokens > 0;
+            all += tokens >= most;
+            little += tokens > 0 && tokens <= most / 8;
+        }
+    printf("budgets by %s, %u tokens of %.0f on average: %u of %u KV heads keep all, %u an eighth or less\n",
+           prof_budget_by_name(p->budget_by), p->budget_rule.mean, most, all, heads, little);
+}
+
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
     const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
@@ -198,6 +224,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
         printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
                m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
     }
+    print_budgets(p);
     printf("%s written in %.1f s\n", o->out, seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
@@ -213,7 +240,7 @@ static calibrate_progress next_part(bar *b, double to) {
 static kv_status aim(const options *o, const calibration *c, bar *b, prof **p, kv_err *err) {
     rt_model *m = NULL;
     kv_status st = KV_OK;
-    const double solved = o->kld > 0 ? READING : READING + SOLVING;
+    const double solved = o->kld > 0 ? b->to : b->to + SOLVING;
     if (!o->no_measure && (st = open_model(o, true, &m, err)))
         return st;
     if (o->kld > 0)
@@ -251,7 +278,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
         goto done;
     cli_progress_start(&b.p, tool, o->quiet);
-    st = calibration_new(m, &cfg, &text, next_part(&b, READING), &c, err);
+    st = calibration_new(m, &cfg, &text, next_part(&b, o->budget && !o->by_entropy ? READING_LONG : READING), &c, err);
     rt_model_free(m);
     m = NULL;
     if (!st)
