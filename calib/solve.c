@@ -173,7 +173,7 @@ static kv_status summarise(const cal_stats *s, prof *p, kv_err *err) {
             pl->entropy[h] = (float)(nats / log(2));
         }
     }
-    cal_budget(p);
+    cal_budget_by_entropy(sh->windowed, 0.5, p);
     return KV_OK;
 }
 

@@ -562,13 +562,13 @@ static void calib_budget_follows_width_and_keeps_the_average(void **state) {
     p->calib_ctx = 1000;
     for (uint32_t l = 0; l < 4; l++)
         p->layers[l].entropy[0] = entropy[l];
-    cal_budget(p);
+    cal_budget_by_entropy(NULL, 0.5, p);
     assert_int_equal(p->layers[0].budget, 1000); /* would be more: capped, and the rest shared again */
     assert_int_equal(p->layers[1].budget, 32 + (1000 - 3 * 32) / 2);
     assert_int_equal(p->layers[2].budget, 32 + (1000 - 3 * 32) / 4);
     assert_int_equal(p->layers[3].budget, p->layers[2].budget);
     p->calib_ctx = 0;
-    cal_budget(p);
+    cal_budget_by_entropy(NULL, 0.5, p);
     assert_int_equal(p->layers[0].budget, 0);
     prof_free(p);
 }

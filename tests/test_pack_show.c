@@ -189,11 +189,49 @@ static void pack_show_prints_overrides(void **state) {
     prof_free(p);
 }
 
+/* What is kept of a long context, and by which head. */
+static void pack_show_tells_of_budgets(void **state) {
+    (void)state;
+    prof *p = mixed();
+    p->evict.policy = KV_EVICT_SNAPKV;
+    p->evict.budget.share = 0.25f;
+    p->evict.ada = true;
+    p->budget_by = PROF_BY_LOSS;
+    assert_int_equal(prof_budgets_alloc(p, &p->layers[1], NULL), KV_OK);
+    p->layers[1].budgets[0] = 128;
+    p->layers[1].budgets[1] = 4096;
+    prof_round(p);
+    char *text = shown(pack_show_text, p, &shape);
+    has(text,
+        (const char *const[]){"\neviction  keeps 25% of a long context: tokens (and neighbours) that the last queries attend "
+                              "to; the heads of a layer compete (AdaKV)\n",
+                              "1000\n", "2112 (128..4096)\n", "budget: tokens of a KV head by loss, mean (least..most)", NULL});
+    free(text);
+    text = shown(pack_show_json, p, NULL);
+    json_t *all = json_loads(text, 0, NULL), *policy = json_object_get(all, "policy"), *layers = json_object_get(all, "layers");
+    assert_string_equal(json_string_value(json_object_get(policy, "budget_by")), "loss");
+    policy = json_object_get(policy, "evict");
+    assert_string_equal(json_string_value(json_object_get(policy, "policy")), "snapkv");
+    assert_string_equal(json_string_value(json_object_get(policy, "budget")), "25%");
+    assert_true(json_is_true(json_object_get(policy, "ada")));
+    assert_int_equal(json_integer_value(json_object_get(policy, "recent")), 32);
+    assert_true(json_is_null(json_object_get(json_array_get(layers, 0), "budgets")));
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(layers, 1), "budget")), 2112);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(json_array_get(layers, 1), "budgets"), 1)), 4096);
+    json_decref(all);
+    free(text);
+    p->evict = PROF_EVICT_DEFAULT;
+    text = shown(pack_show_text, p, &shape);
+    assert_null(strstr(text, "eviction"));
+    free(text);
+    prof_free(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pack_show_sizes_are_real),   cmocka_unit_test(pack_show_counts_bytes_of_a_token),
         cmocka_unit_test(pack_show_writes_json),      cmocka_unit_test(pack_show_prints_a_row_per_layer),
-        cmocka_unit_test(pack_show_prints_overrides),
+        cmocka_unit_test(pack_show_prints_overrides), cmocka_unit_test(pack_show_tells_of_budgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

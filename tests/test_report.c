@@ -103,6 +103,33 @@ static void report_of_a_policy_is_short(void **state) {
     free(page);
 }
 
+/* Budgets of heads are a map of shares of the context; of layers, bars of tokens. */
+static void report_maps_budgets_of_heads(void **state) {
+    (void)state;
+    prof *p = fixture_profile(3, 2, 2, 16);
+    assert_non_null(p);
+    char *page = page_of(p, &(report_origin){.tool = "x"});
+    assert_non_null(strstr(page, "Bars of token budgets per layer"));
+    assert_non_null(strstr(page, "layer 1: 990 tokens"));
+    free(page);
+    assert_int_equal(prof_budgets_alloc(p, &p->layers[0], NULL), KV_OK);
+    p->layers[0].budgets[0] = 128;
+    p->layers[0].budgets[1] = 4096;
+    p->layers[1].budget = 0; /* its window slides */
+    p->layers[2].budget = 1024;
+    p->budget_by = PROF_BY_LOSS;
+    p->budget_rule.most = 4096;
+    page = page_of(p, &(report_origin){.tool = "x"});
+    assert_well_formed(page);
+    assert_null(strstr(page, "Bars of token budgets"));
+    assert_non_null(strstr(page, "<title>layer 0, KV head  0: 3.12 % of the context</title>"));
+    assert_non_null(strstr(page, "<title>layer 0, KV head  1: 100 % of the context</title>"));
+    assert_non_null(strstr(page, "<title>layer 2, KV head  1: 25 % of the context</title>"));
+    assert_null(strstr(page, "<title>layer 1, KV head  0: nan"));
+    free(page);
+    prof_free(p);
+}
+
 static void report_leaves_nothing_where_it_cannot_write(void **state) {
     (void)state;
     prof p = {.default_k = KV_F16, .default_v = KV_F16};
@@ -225,6 +252,7 @@ int main(void) {
         cmocka_unit_test(report_escapes_everything),
         cmocka_unit_test(report_of_a_calibration_is_complete),
         cmocka_unit_test(report_of_a_policy_is_short),
+        cmocka_unit_test(report_maps_budgets_of_heads),
         cmocka_unit_test(report_leaves_nothing_where_it_cannot_write),
         cmocka_unit_test(report_bits_of_a_head_count_the_gain),
         cmocka_unit_test(report_chart_names_what_it_cannot_draw),

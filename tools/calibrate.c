@@ -3,8 +3,7 @@
 #include "calibrate.h"
 
 #include "backward.h"
-#include "calib.h"
-#include "calibrate_text.h"
+#include "calibrate_budget.h"
 #include "eval.h"
 #include "kernels/kernels.h"
 
@@ -23,6 +22,8 @@ struct calibration {
     char hash[33];
     cal_stats *stats;
     bool windowed[PROF_MAX_LAYERS];
+    cal_losses *losses; /* where budgets are made by loss */
+    uint32_t long_ctx;  /* that these were measured at */
 };
 
 bool calibrate_report(void *user, double done) {
@@ -67,6 +68,24 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
     return st;
 }
 
+static bool has_budget(const calibrate_cfg *cfg) {
+    return cfg->evict.budget.tokens > 0 || cfg->evict.budget.share > 0;
+}
+
+/* What heads lose that read less. */
+static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
+    const cal_shape shape = {
+        .n_layer = c->hp.n_layer, .n_head = c->hp.n_head, .n_kv_head = c->hp.n_kv_head, .windowed = c->windowed};
+    calibrate_long texts = {0};
+    kv_status st = cal_losses_new(&shape, &c->losses, err);
+    if (!st && !(st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err))) {
+        c->long_ctx = texts.ctx;
+        st = calibrate_losses(m, c->cfg, &texts, c->losses, progress, err);
+    }
+    calibrate_long_free(&texts);
+    return st;
+}
+
 static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
     if (cfg->ctx > hp->n_ctx_train)
@@ -96,7 +115,11 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
     for (uint32_t l = 0; l < c->hp.n_layer; l++)
         c->windowed[l] = rt_layer_swa(&c->hp, l);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
-    st = gather(c, m, progress, err);
+    const bool by_loss = has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
+    calibrate_part chunks = {progress, 0, by_loss ? 0.5 : 1}, texts = {progress, 0.5, 1};
+    st = gather(c, m, (calibrate_progress){calibrate_report, &chunks}, err);
+    if (!st && by_loss)
+        st = gather_losses(c, m, (calibrate_progress){calibrate_report, &texts}, err);
     if (st)
         calibration_free(c);
     else
@@ -108,6 +131,7 @@ void calibration_free(calibration *c) {
     if (!c)
         return;
     cal_stats_free(c->stats);
+    cal_losses_free(c->losses);
     free(c);
 }
 
@@ -126,6 +150,17 @@ static void describe(const calibration *c, double bits, prof *p) {
     p->sinks = c->cfg->sinks;
     p->window = c->cfg->window;
     p->frame = c->cfg->frame;
+    p->evict = c->cfg->evict;
+}
+
+/* What cal_solve says of budgets is advice for half the context; here they are for what was asked. */
+static kv_status set_budgets(const calibration *c, prof *p, kv_err *err) {
+    const kv_budget asked = c->cfg->evict.budget;
+    if (c->losses)
+        return cal_budget_by_loss(c->losses, calibrate_share(asked, c->long_ctx), c->long_ctx, p, err);
+    if (has_budget(c->cfg))
+        cal_budget_by_entropy(c->windowed, calibrate_share(asked, c->cfg->ctx), p);
+    return KV_OK;
 }
 
 kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {
@@ -141,6 +176,8 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
         return st;
     describe(c, bits, p);
     st = cal_solve(c->stats, &cfg, p, calibrate_report, &whole, err);
+    if (!st)
+        st = set_budgets(c, p, err);
     if (st)
         prof_free(p);
     else

@@ -11,7 +11,9 @@ typedef struct calibrate_cfg {
     uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;   /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
-    uint32_t frame; /* positions of a RoPE frame (cache.h); 0: none */
+    uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
+    prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
+    prof_budget_by budget_by; /* by loss takes a pass over long texts, and only where there is a budget */
 } calibrate_cfg;
 
 enum {
@@ -39,9 +41,10 @@ bool calibrate_report(void *part, double done);
 /* Statistics of a model, from which profiles of any size can be solved. */
 typedef struct calibration calibration;
 
-/* Run text->fit through m, forward and backward. m may have fast matrix products: what they round away is far below what
- * statistics show; it is not needed any more afterwards. cfg and text are borrowed for the life of *out; caller frees with
- * calibration_free. KV_EINVAL: ctx or sinks do not fit the model; KV_ERANGE: NaN; KV_ECANCEL. */
+/* Run text->fit through m, forward and backward; for budgets by loss, also texts of calibrate_budget.h. m may have fast matrix
+ * products: what they round away is far below what statistics show; it is not needed any more afterwards. cfg and text are
+ * borrowed for the life of *out; caller frees with calibration_free. KV_EINVAL: ctx or sinks do not fit the model; KV_ERANGE:
+ * NaN; KV_ECANCEL. */
 kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
                           calibration **out, kv_err *err);
 void calibration_free(calibration *c); /* NULL is fine */

@@ -21,13 +21,24 @@ typedef struct options {
     int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx;
-    const char *fit_mem, *preset;
+    const char *fit_mem, *preset, *budget, *budget_by, *evict;
+    prof_evict keep;
     size_t fit_bytes;
+    bool by_entropy;
     cli_machine machine;
     bool no_measure, json, quiet;
 } options;
 
+/* The policies, as in evict_id.h. */
+static const char *evict_help(char *out, size_t room) {
+    size_t n = (size_t)snprintf(out, room, "how a cache with a budget chooses (default: snapkv):");
+    for (int i = 0; i < KV_EVICT_COUNT; i++)
+        n += (size_t)snprintf(out + n, room - n, "%s %s: %s", i ? ";" : "", kv_evict_names[i].name, kv_evict_names[i].summary);
+    return out;
+}
+
 static int parse(options *o, int argc, char **argv) {
+    char help[1024];
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to write"},
         {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
@@ -47,6 +58,13 @@ static int parse(options *o, int argc, char **argv) {
         {"--frame", NULL, CLI_INT, "N", &o->frame, 0, 1 << 20,
          "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
          "multiple of 64; 0: off (default: 1024 with a window, else 256)"},
+        {.kind = CLI_HEADING, .help = "Which tokens to keep of a long context"},
+        {"--budget", NULL, CLI_STR, "N|P%", &o->budget, 0, 0,
+         "tokens that a head keeps on average, or a share of the context; finds out how much each head should get of it"},
+        {"--budget-by", NULL, CLI_STR, "HOW", &o->budget_by, 0, 0,
+         "loss: what each head loses without the others, measured on long texts (default); entropy: how wide each layer "
+         "attends"},
+        {"--evict", NULL, CLI_STR, "POLICY", &o->evict, 0, 0, evict_help(help, sizeof help)},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
@@ -79,8 +97,10 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-/* Shares of the time, roughly: reading text, and the solving that comes before one measurement. */
-static const double READING = 0.6, SOLVING = 0.08;
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
+ * measurement.
+ */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08;
 
 typedef struct bar {
     cli_progress p;
@@ -127,14 +147,21 @@ static json_t *numbers(const float *v, uint32_t n) {
     return a;
 }
 
+static json_t *budgets_json(const prof *p, uint32_t layer) {
+    json_t *a = json_array();
+    for (uint32_t h = 0; h < p->n_kv_head; h++)
+        json_array_append_new(a, json_integer(prof_head_budget(p, layer, h)));
+    return a;
+}
+
 static json_t *layers_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t l = 0; l < p->n_layer; l++) {
         const prof_layer *pl = &p->layers[l];
         json_array_append_new(a,
-                              json_pack("{s:f, s:f, s:i, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v", (double)pl->v.bits,
-                                        "budget", (int)pl->budget, "entropy", numbers(pl->entropy, p->n_head), "importance",
-                                        numbers(pl->importance, p->n_kv_head)));
+                              json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
+                                        (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l), "entropy",
+                                        numbers(pl->entropy, p->n_head), "importance", numbers(pl->importance, p->n_kv_head)));
     }
     return a;
 }
@@ -168,6 +195,23 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
     return st;
 }
 
+/* How unevenly heads share a budget. */
+static void print_budgets(const prof *p) {
+    const double most = p->budget_rule.most;
+    uint32_t heads = 0, all = 0, little = 0;
+    if (p->evict.policy == KV_EVICT_NONE || !(most > 0))
+        return;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+            const uint32_t tokens = prof_head_budget(p, l, h);
+            heads += tokens > 0;
+            all += tokens >= most;
+            little += tokens > 0 && tokens <= most / 8;
+        }
+    printf("budgets by %s, %u tokens of %.0f on average: %u of %u KV heads keep all, %u an eighth or less\n",
+           prof_budget_by_name(p->budget_by), p->budget_rule.mean, most, all, heads, little);
+}
+
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
     const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
@@ -180,6 +224,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
         printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
                m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
     }
+    print_budgets(p);
     printf("%s written in %.1f s\n", o->out, seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
@@ -195,7 +240,7 @@ static calibrate_progress next_part(bar *b, double to) {
 static kv_status aim(const options *o, const calibration *c, bar *b, prof **p, kv_err *err) {
     rt_model *m = NULL;
     kv_status st = KV_OK;
-    const double solved = o->kld > 0 ? READING : READING + SOLVING;
+    const double solved = o->kld > 0 ? b->to : b->to + SOLVING;
     if (!o->no_measure && (st = open_model(o, true, &m, err)))
         return st;
     if (o->kld > 0)
@@ -218,7 +263,9 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .frame = (uint32_t)o->frame,
                                .seed = (uint64_t)o->seed,
                                .window = (uint32_t)o->window,
-                               .sinks = (uint32_t)o->sinks};
+                               .sinks = (uint32_t)o->sinks,
+                               .evict = o->keep,
+                               .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS};
     const double started = cli_now();
     calibrate_text text = {0};
     calibration *c = NULL;
@@ -231,7 +278,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
         goto done;
     cli_progress_start(&b.p, tool, o->quiet);
-    st = calibration_new(m, &cfg, &text, next_part(&b, READING), &c, err);
+    st = calibration_new(m, &cfg, &text, next_part(&b, o->budget && !o->by_entropy ? READING_LONG : READING), &c, err);
     rt_model_free(m);
     m = NULL;
     if (!st)
@@ -261,6 +308,26 @@ static size_t parse_size(const char *text) {
     return end > text && !*end && v >= 1 && v < 1e15 ? (size_t)v : 0;
 }
 
+/* Which tokens to keep, and how heads share them. */
+static kv_status settle_budget(options *o, kv_err *err) {
+    const int policy = o->evict ? kv_evict_by_name(o->evict) : o->budget ? KV_EVICT_SNAPKV : KV_EVICT_NONE;
+    o->keep = PROF_EVICT_DEFAULT;
+    if (policy < 0)
+        return kv_fail(err, KV_EINVAL, "--evict %s: no such policy; --help lists them", o->evict);
+    o->keep.policy = (kv_evict_id)policy;
+    if (o->budget && !kv_budget_parse(o->budget, &o->keep.budget))
+        return kv_fail(err, KV_EINVAL, "--budget %s: give a number of tokens, as 2048, or a share of the context, as 50%%",
+                       o->budget);
+    if (o->budget && policy == KV_EVICT_NONE)
+        return kv_fail(err, KV_EINVAL, "--evict none keeps every token, whatever the --budget");
+    if (o->budget_by && !o->budget)
+        return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
+    o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
+    if (o->budget_by && !o->by_entropy && strcmp(o->budget_by, prof_budget_by_name(PROF_BY_LOSS)))
+        return kv_fail(err, KV_EINVAL, "--budget-by %s: loss or entropy", o->budget_by);
+    return KV_OK;
+}
+
 /* Exactly one aim, and what a preset says. */
 static kv_status settle(options *o, kv_err *err) {
     const int aims = (o->bits > 0) + (o->kld > 0) + (o->fit_ctx || o->fit_mem);
@@ -273,7 +340,9 @@ static kv_status settle(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
     if (o->fit_mem && !(o->fit_bytes = parse_size(o->fit_mem)))
         return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
-    kv_status st = cli_find_profile(o->preset ? o->preset : "balanced", &preset, NULL, err);
+    kv_status st = settle_budget(o, err);
+    if (!st)
+        st = cli_find_profile(o->preset ? o->preset : "balanced", &preset, NULL, err);
     if (st)
         return st;
     if (!aims && !preset->aim_bits && !preset->aim_kld)

@@ -14,9 +14,22 @@ static void show_codec(const char *name, prof_head h) {
         printf(" (%.4g bits)", (double)h.bits);
 }
 
+/* What is kept of a long context. */
+static void show_evict(const prof *p) {
+    const prof_evict *e = &p->evict;
+    char budget[KV_BUDGET_TEXT] = "as many as --budget says";
+    if (e->policy == KV_EVICT_NONE)
+        return;
+    if (e->budget.tokens || e->budget.share > 0)
+        kv_budget_format(e->budget, budget);
+    printf("eviction  keeps %s%s of a long context: %s%s\n", budget, e->budget.tokens ? " tokens" : "",
+           kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");
+}
+
 static void show_policy(const prof *p, const rt_hparams *hp) {
     char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT];
     printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
+    show_evict(p);
     if (p->layers)
         return;
     prof by_default = *p;
@@ -108,6 +121,18 @@ static void show_entropy(const prof *p, const prof_layer *l) {
     printf("  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
 }
 
+/* Tokens of a head, and the range of the heads where they differ. */
+static void show_budget(const prof *p, const prof_layer *l) {
+    uint32_t least = l->budget, most = l->budget;
+    for (uint32_t h = 0; l->budgets && h < p->n_kv_head; h++) {
+        least = l->budgets[h] < least ? l->budgets[h] : least;
+        most = l->budgets[h] > most ? l->budgets[h] : most;
+    }
+    printf("%*u", l->entropy ? 8 : 27, l->budget);
+    if (least < most)
+        printf(" (%u..%u)", least, most);
+}
+
 static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_lane lane) {
     printf("       %s heads", v ? "V" : "K");
     for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
@@ -137,7 +162,7 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
         if (l && l->entropy)
             show_entropy(p, l);
         if (l && l->budget)
-            printf("%*u", l->entropy ? 8 : 27, l->budget);
+            show_budget(p, l);
         putchar('\n');
         for (int v = 0; v < 2; v++) {
             const pack_lane lane = pack_sum(p, hp, v, i);
@@ -146,7 +171,11 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
         }
     }
     printf("# is %g bits", mark);
-    printf(has_entropy ? "; entropy: mean over heads (least..most); budget: PyramidKV advice in tokens, not applied\n" : "\n");
+    if (has_entropy)
+        printf("; entropy: mean over heads (least..most)");
+    if (prof_has_budgets(p))
+        printf("; budget: tokens of a KV head by %s, mean (least..most); only ratios count", prof_budget_by_name(p->budget_by));
+    putchar('\n');
 }
 
 /* ---- sizes ---- */

@@ -44,14 +44,36 @@ static json_t *json_lane(const prof *p, const rt_hparams *hp, bool v, uint32_t l
                      real_or_null(lane.bits), "heads", heads);
 }
 
+/* Of every KV head; null where the layer has one for all. */
+static json_t *json_budgets(const prof *p, const prof_layer *l) {
+    if (!l || !l->budgets)
+        return json_null();
+    json_t *list = json_array();
+    for (uint32_t h = 0; h < p->n_kv_head; h++)
+        json_array_append_new(list, json_integer(l->budgets[h]));
+    return list;
+}
+
+/* What is kept of a long context; null: all. */
+static json_t *json_evict(const prof *p) {
+    const prof_evict *e = &p->evict;
+    char budget[KV_BUDGET_TEXT];
+    if (e->policy == KV_EVICT_NONE)
+        return json_null();
+    kv_budget_format(e->budget, budget);
+    return json_pack("{s:s, s:o, s:b, s:i, s:i, s:i}", "policy", kv_evict_names[e->policy].name, "budget",
+                     e->budget.tokens || e->budget.share > 0 ? json_string(budget) : json_null(), "ada", e->ada, "recent",
+                     (int)e->recent, "observe", (int)e->observe, "pool", (int)e->pool);
+}
+
 static json_t *json_layers(const prof *p, const rt_hparams *hp) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pack_n_layers(p, hp); i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I}", "k", json_lane(p, hp, false, i), "v",
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "k", json_lane(p, hp, false, i), "v",
                                               json_lane(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, p->n_head),
                                               "importance", floats(l ? l->importance : NULL, p->n_kv_head), "budget",
-                                              l ? (json_int_t)l->budget : 0));
+                                              l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, l)));
     }
     return list;
 }
@@ -75,7 +97,8 @@ static json_t *json_override(const prof_override *o) {
 }
 
 static json_t *json_policy(const prof *p, const rt_hparams *hp) {
-    json_t *policy = json_pack("{s:i, s:i}", "sinks", (int)p->sinks, "window", (int)p->window);
+    json_t *policy = json_pack("{s:i, s:i, s:o, s:o}", "sinks", (int)p->sinks, "window", (int)p->window, "evict", json_evict(p),
+                               "budget_by", prof_has_budgets(p) ? json_string(prof_budget_by_name(p->budget_by)) : json_null());
     if (p->layers)
         return policy;
     prof by_default = *p;

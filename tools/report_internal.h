@@ -91,6 +91,8 @@ kv_status rep_spectra_chart(FILE *f, const rep_spectra side[2], kv_err *err);
 float head_bits(const prof *p, uint32_t layer, uint32_t head, int side);
 /* All sections about a profile, each only where the profile holds what it shows. `name`: of the profile in titles, or NULL. */
 kv_status rep_profile_sections(FILE *f, const prof *p, kv_err *err);
+/* Token budgets of heads or layers (report_budget.c). */
+kv_status rep_budget_section(FILE *f, const prof *p, kv_err *err);
 /* The map of bits alone. */
 kv_status rep_bits_section(FILE *f, const prof *p, const char *name, kv_err *err);
 

@@ -54,7 +54,7 @@ kv_status rep_bits_section(FILE *f, const prof *p, const char *name, kv_err *err
     return KV_OK;
 }
 
-/* ---- entropy and budgets ---- */
+/* ---- entropy ---- */
 
 static kv_status entropy_section(FILE *f, const prof *p, kv_err *err) {
     const size_t n = (size_t)p->n_layer * p->n_head;
@@ -72,27 +72,6 @@ static kv_status entropy_section(FILE *f, const prof *p, kv_err *err) {
         "spreads over about 2<sup>h</sup> tokens: dark heads average many, light ones pick a few.");
     const rep_grid g = {NULL, "head ", p->n_layer, p->n_head, v};
     rep_heat_map(f, &g, 1, "entropy, bits", "Map of attention entropy, layers across, query heads down");
-    rep_section_end(f);
-    free(v);
-    return KV_OK;
-}
-
-static kv_status budget_section(FILE *f, const prof *p, kv_err *err) {
-    bool any = false;
-    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
-        any |= p->layers[l].budget > 0;
-    if (!any)
-        return KV_OK;
-    float *v = malloc(p->n_layer * sizeof *v);
-    if (!v)
-        return kv_fail(err, KV_ENOMEM, "out of memory for the report");
-    for (uint32_t l = 0; l < p->n_layer; l++)
-        v[l] = (float)p->layers[l].budget;
-    rep_section_begin(
-        f, "Token budgets",
-        "Advice that follows from the entropy: how many tokens each layer would deserve to keep if half of the context "
-        "had to go (PyramidKV). Layers with wide attention need many. Nothing is dropped by the profile itself.");
-    rep_bars(f, v, p->n_layer, "tokens", "Bars of token budgets per layer");
     rep_section_end(f);
     free(v);
     return KV_OK;
@@ -184,7 +163,7 @@ kv_status rep_profile_sections(FILE *f, const prof *p, kv_err *err) {
         st = spectra_section(f, p, err);
     if (!st)
         st = entropy_section(f, p, err);
-    return st ? st : budget_section(f, p, err);
+    return st ? st : rep_budget_section(f, p, err);
 }
 
 /* ---- the page of a calibration ---- */
