@@ -447,6 +447,8 @@ kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *
                     .lse = sums ? sums + (size_t)at * c->n_head : NULL,
                     .entropy = entropy ? entropy + (size_t)at * c->n_head : NULL};
         attend(e, &j);
+        for (uint32_t h = 0; h < c->n_kv_head; h++)
+            c->reads += l->swa ? 0 : (double)step * kv_held(l, &l->heads[h], pos) + (double)step * (step + 1) / 2;
         if (l->evicts && kv_next_eviction(c, l) == pos + step)
             kv_evict(&j, e);
     }

@@ -363,6 +363,7 @@ void kv_cache_commit(kv_cache *c, uint32_t n) {
 /* Blocks need no wiping: one is zeroed when its first token is written. */
 void kv_cache_clear(kv_cache *c) {
     c->len = 0;
+    c->reads = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
         kv_evict_clear(c, &c->layers[i]);
@@ -448,6 +449,7 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
     info.bits_v /= (double)c->n_layer * c->n_kv_head;
     info.held /= n_full ? n_full : 1;
     info.most /= n_full ? n_full : 1;
+    info.reads = c->reads / (n_full ? n_full : 1);
     info.bytes = info.body_bytes + info.fp_bytes;
     return info;
 }

@@ -54,6 +54,7 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
         dst->body_lo = src->body_lo;
         dst->ring_lo = src->ring_lo;
     }
+    to->reads = from->reads;
     to->len = from->len;
     return KV_OK;
 }

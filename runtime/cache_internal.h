@@ -104,6 +104,7 @@ struct kv_cache {
     kv_lane *lanes; /* of all layers */
     kv_head *heads; /* likewise */
     kv_evict_cfg evict;
+    double reads;             /* of all heads of layers of full attention */
     const float **queries;    /* (n_layer) */
     uint32_t sinks;           /* of the configuration: exact layers have none of their own, but must not let go of them */
     uint32_t *frames, *fresh; /* of all heads, kv_n_frames each; of a layer's heads, while they change */

@@ -34,6 +34,7 @@ typedef struct score {
 typedef struct lane {
     rt_ctx *c;
     score *scores; /* (chunks * scored tokens of a chunk) */
+    double reads;  /* kv_cache_info.reads of all chunks */
 } lane;
 
 typedef struct run {
@@ -201,6 +202,7 @@ static void compare(const run *r, const score *scores, eval_result *out) {
 static void summarise(const run *r, const lane *l, eval_result *out) {
     moments nll = moments_of(l->scores, r->n_scores, NLL);
     kv_cache_info info = kv_cache_get_info(rt_ctx_cache(l->c));
+    const double n_read = r->cfg->ctx - 1.0;
     *out = (eval_result){
         .ppl = exp(nll.mean),
         .ppl_se = exp(nll.mean) * nll.se,
@@ -220,6 +222,8 @@ static void summarise(const run *r, const lane *l, eval_result *out) {
         .bits_v = info.bits_v,
         .kv_bytes = info.bytes,
         .kv_bytes_f16 = info.bytes_f16,
+        .held = info.held,
+        .reads_percent = 100 * l->reads / (r->chunks * (n_read * (n_read + 1) / 2)),
         .chunks = r->chunks,
         .tokens = r->n_scores,
     };
@@ -319,6 +323,8 @@ static kv_status run_group(run *r, const eval_setting *settings, size_t n, const
         if (tok_add_bos(t) && tok_bos(t) >= 0)
             r->chunk[0] = tok_bos(t);
         st = run_chunk(r, c, err);
+        for (size_t i = 0; i < n; i++)
+            r->lanes[i].reads += kv_cache_get_info(rt_ctx_cache(r->lanes[i].c)).reads;
     }
     for (size_t i = 0; i < n && !st; i++)
         summarise(r, &r->lanes[i], &out[i]);

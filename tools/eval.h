@@ -31,6 +31,8 @@ typedef struct eval_result {
     double dppl_percent, dppl_se;   /* PPL against the baseline's, in percent, from paired differences */
     double bits_k, bits_v, seconds; /* seconds: of the whole run */
     size_t kv_bytes, kv_bytes_f16;
+    double held;          /* tokens that a KV head of full attention holds at the end of a chunk, mean */
+    double reads_percent; /* tokens that queries have read, of those that they would have read without eviction */
     uint32_t chunks;
     size_t tokens; /* scored */
 } eval_result;

@@ -32,7 +32,8 @@ static int parse(options *o, const cli_spec *about, int argc, char **argv) {
          "int8 matrix products, as kvrun has them, instead of exact ones: faster, and noise of their own in every figure"},
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0,
          "one JSON object on stdout: kld, kld_se, kld_p50 to kld_p99_9 and kld_max (nats), top1 and dppl_percent (percent), "
-         "ppl, ppl_se, bits_k, bits_v, kv_bytes, kv_bytes_f16, tokens (scored), seconds, and how it was measured"},
+         "ppl, ppl_se, bits_k, bits_v, kv_bytes, kv_bytes_f16, held (tokens), reads_percent, tokens (scored), seconds, and how "
+         "it was measured"},
         {0},
     };
     cli_spec spec = *about;
@@ -84,6 +85,8 @@ static void print_cost(const eval_result *r) {
     printf("bits per key    %9.3f\n", r->bits_k);
     printf("bits per value  %9.3f\n", r->bits_v);
     printf("cache           %9s (f16: %s)\n", cli_bytes((double)r->kv_bytes, bytes), cli_bytes((double)r->kv_bytes_f16, f16));
+    if (r->reads_percent < 99.5)
+        printf("kept            %9.0f tokens; %.0f %% of the reads of attention\n", r->held, r->reads_percent);
     printf("scored          %9zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);
 }
 

@@ -59,6 +59,8 @@ void eval_figures(const eval_result *r, eval_figure out[EVAL_FIGURES]) {
         {"bits_v", r->bits_v, false},
         {"kv_bytes", (double)r->kv_bytes, true},
         {"kv_bytes_f16", (double)r->kv_bytes_f16, true},
+        {"held", r->held, false},
+        {"reads_percent", r->reads_percent, false},
         {"tokens", (double)r->tokens, true},
         {"chunks", (double)r->chunks, true},
         {"seconds", r->seconds, false},

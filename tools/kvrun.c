@@ -82,7 +82,8 @@ static kv_status check(options *o, kv_err *err) {
 static void say_cache(const cli_cache *o, const prof *p, const char *shipped, gen *g) {
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
-    const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0;
+    const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0 || o->evict >= 0 || o->budget.tokens ||
+                          o->budget.share > 0 || o->recent >= 0 || o->ada || o->level;
     if (p && o->ctk >= 0 && o->ctv >= 0)
         snprintf(source, sizeof source, "profile overridden");
     else if (p && *shipped)
@@ -96,6 +97,11 @@ static void say_cache(const cli_cache *o, const prof *p, const char *shipped, ge
     cli_note(tool, "%s: K %.2f, V %.2f bits; %u tokens take %s (f16: %s, %.1fx)", source, info.bits_k, info.bits_v,
              rt_ctx_n_ctx(gen_ctx(g)), cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16),
              info.bytes ? (double)info.bytes_f16 / (double)info.bytes : 0);
+    if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
+        cli_note(tool,
+                 "a budget applies: KV heads keep %.0f tokens on average; what else they have read is forgotten (--evict none: "
+                 "all is kept)",
+                 info.most);
     cli_note_window(tool, p, o->window);
 }
 

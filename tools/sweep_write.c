@@ -41,6 +41,8 @@ static void cell(const char *s, size_t width, bool left) {
 
 kv_status sweep_print(const sweep *s, kv_err *err) {
     enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10 };
+    static const double ALL = 99.5;
+    bool evicts = false;
     size_t name = strlen("setting");
     char buf[EVAL_PM], codecs[48];
     for (size_t i = 0; i < s->settings->n; i++) {
@@ -55,7 +57,10 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     cell("99 % within", BITS, false);
     printf("same top  ");
     cell("perplexity, %", DPPL, false);
-    printf("%*s\n", CACHE, "cache");
+    printf("%*s", CACHE, "cache");
+    for (size_t i = 0; i < s->settings->n; i++)
+        evicts |= s->results[i].reads_percent < ALL;
+    puts(evicts ? "  keeps tokens, reads" : "");
     for (size_t i = 0; i < s->settings->n; i++) {
         const sweep_setting *x = &s->settings->v[i];
         const eval_result *r = &s->results[i];
@@ -69,7 +74,10 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
         cell(buf, BITS, false);
         printf("%6.2f %%  ", r->top1);
         cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
-        printf("%*s\n", CACHE, cli_bytes((double)r->kv_bytes, buf));
+        printf("%*s", CACHE, cli_bytes((double)r->kv_bytes, buf));
+        if (r->reads_percent < ALL)
+            printf("  %7.0f  %3.0f %%", r->held, r->reads_percent);
+        putchar('\n');
     }
     printf("\nbaseline %s, context %u, %zu tokens scored (chunks: %u), %.0f s\n", kv_codec_names[s->cfg.baseline].name,
            s->cfg.ctx, s->results[0].tokens, s->results[0].chunks, s->results[0].seconds);
