@@ -31,8 +31,6 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
     if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
         return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
                        cfg->n_batch);
-    if (cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq))
-        return kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
     return KV_OK;
 }
 
@@ -301,6 +299,10 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
         goto done;
     if ((st = lay_out(c, cfg, err)) || (st = init_turns(c, err)))
         goto done;
+    if (c->stage_bytes && cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq)) {
+        st = kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
+        goto done;
+    }
     c->limit = FLT_MAX;
     for (size_t i = 0; i < n_lanes(c); i++)
         if (c->lanes[i].coder.ops != &kv_codec_f32)

@@ -62,7 +62,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
                           .observe = from.observe,
                           .pool = from.pool};
     if (cfg->evict < 0 && asked && out->policy == KV_EVICT_NONE)
-        out->policy = RT_EVICT_DEFAULT;
+        out->policy = p && p->layers && p->layers[0].queries ? KV_EVICT_EXPECTED : KV_EVICT_SNAPKV;
     if (out->policy == KV_EVICT_NONE)
         return KV_OK;
     if (!out->budget.tokens && !(out->budget.share > 0))

@@ -66,10 +66,10 @@ typedef struct rt_ctx_cfg {
     int ctk, ctv;        /* kv_codec_id that overrides the profile's, or -1: profile, else f16. Not KV_TC without a profile */
     int window, sinks;   /* override, or -1: profile's, else 0 */
     int evict, recent;   /* kv_evict_id; newest tokens that stay. Likewise: -1 */
-    kv_budget budget;    /* overrides the profile's; nothing in it: does not. With none of both policies: RT_EVICT_DEFAULT */
+    kv_budget budget;    /* overrides the profile's; nothing in it: does not. Where no policy is said: expected if
+                            the profile has queries for it, else snapkv */
     bool ada, level;     /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
 } rt_ctx_cfg;
-#define RT_EVICT_DEFAULT   KV_EVICT_SNAPKV
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
 /* The cache that a context with cfg gets for a model of this shape; a profile must match the model (prof_matches). Arrays

@@ -38,7 +38,15 @@ typedef struct cli_cache {
          0,                                                                                                                    \
          0,                                                                                                                    \
          "keep no more than so many tokens of a context, or percent of it, on average over heads; forgets the others"},        \
-        {"--evict", NULL, CLI_EVICT, "POLICY", &(c)->evict, 0, 0, "which to keep, with a budget"},                             \
+        {"--evict",                                                                                                            \
+         NULL,                                                                                                                 \
+         CLI_EVICT,                                                                                                            \
+         "POLICY",                                                                                                             \
+         &(c)->evict,                                                                                                          \
+         0,                                                                                                                    \
+         0,                                                                                                                    \
+         "which to keep, with a budget; without this option: the profile's policy, else expected where it has queries, else "  \
+         "snapkv"},                                                                                                            \
         {"--ada", NULL, CLI_FLAG, NULL, &(c)->ada, 0, 0, "let the heads of a layer compete for its budget (AdaKV)"},           \
         {"--level", NULL, CLI_FLAG, NULL, &(c)->level, 0, 0, "the same budget for all heads, whatever the profile says"}, {    \
         "--recent", NULL, CLI_INT, "N", &(c)->recent, 0, 1 << 24,                                                              \
