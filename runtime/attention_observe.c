@@ -109,7 +109,7 @@ static void observe_tile(const kv_job *j, uint32_t head, uint32_t range, uint32_
     tile t;
     kv_tile_init(&t, j, head, first, n);
     for (uint32_t r = 0; r < t.rows; r++) {
-        const uint32_t pos = t.pos + r / t.group, far = pos + 1 > c->evict.recent ? pos + 1 - c->evict.recent : 0;
+        const uint32_t pos = t.pos + r / t.group, far = pos + 1 > t.h->recent ? pos + 1 - t.h->recent : 0;
         to[r] = min_u32(kv_encoded(l, pos + 1), far);
         lse[r] = j->lse[(size_t)(first + r / t.group) * c->n_head + (size_t)head * t.group + r % t.group];
     }

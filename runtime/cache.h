@@ -45,7 +45,8 @@ typedef struct kv_evict_cfg {
     const float *weight; /* (n_layer, n_kv_head) ratios of the budgets of heads, > 0; NULL: all alike. Read by kv_cache_new
                             and kv_cache_size only */
     bool ada;            /* heads of a layer share its budget: tokens of all of them compete (AdaKV) */
-    uint32_t recent;     /* newest tokens that stay, whatever their score */
+    uint32_t recent;     /* newest tokens that stay, whatever their score: so many, */
+    float near;          /* and at least this share of the head's budget, 0..1 */
     uint32_t observe;    /* snapkv: last queries before an eviction that vote */
     uint32_t pool;       /* snapkv: slots around a token whose best vote counts for it, odd */
     const float *const *queries; /* expected: (n_layer) of (n_kv_head, PROF_QUERIES, head_dim), before RoPE; the list is read

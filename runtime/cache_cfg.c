@@ -59,6 +59,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
                           .budget = asked ? cfg->budget : from.budget,
                           .ada = cfg->ada || from.ada,
                           .recent = cfg->recent >= 0 ? (uint32_t)cfg->recent : from.recent,
+                          .near = getenv("NEAR") ? (float)atof(getenv("NEAR")) : 0,
                           .observe = from.observe,
                           .pool = from.pool};
     if (cfg->evict < 0 && asked && out->policy == KV_EVICT_NONE)

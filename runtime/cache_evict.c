@@ -257,7 +257,7 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
     *p = (plan){.h = h, .head = head, .key = p->key, .keep = p->keep, .cap = l->lanes[2 * head].cap};
     p->end = kv_encoded(l, len) - h->shift;
     p->total = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]) ? p->end : in_slots;
-    p->hi = min_u32(p->end, in_slots > c->evict.recent ? in_slots - c->evict.recent : 0);
+    p->hi = min_u32(p->end, in_slots > h->recent ? in_slots - h->recent : 0);
     p->lo = min_u32(guard, p->hi);
     const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - slack(h->budget);
     p->most = min_u32(may > stay ? may - stay : 0, p->hi - p->lo);

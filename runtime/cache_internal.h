@@ -51,6 +51,7 @@ typedef struct kv_lane {
 typedef struct kv_head {
     uint32_t first, shift, cut; /* see above */
     uint32_t budget;            /* most tokens; 0: no limit */
+    uint32_t recent;            /* newest of them, which stay */
     uint32_t next;              /* position of the next eviction, a multiple of KV_STEP; UINT32_MAX: none */
     size_t score_off;           /* of the scores of its slots in the body, floats; where the policy has scores */
     size_t mass_off;            /* of the logs of how many tokens each slot stands for; policy merge */
