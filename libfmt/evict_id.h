@@ -36,6 +36,9 @@ typedef struct kv_budget {
     float share; /* of the context, 0..1 */
 } kv_budget;
 
+static inline bool kv_budget_given(kv_budget b) {
+    return b.tokens || b.share > 0;
+}
 /* "2048" or "50%" -> *out; false: neither a positive number nor a percentage up to 100. */
 bool kv_budget_parse(const char *text, kv_budget *out);
 enum { KV_BUDGET_TEXT = 24 };

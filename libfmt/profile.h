@@ -83,11 +83,12 @@ typedef struct prof_evict {
     kv_budget budget; /* both 0: only the policy is said, --budget must say how much */
     bool ada;         /* AdaKV: heads of a layer compete for the tokens of all of them */
     uint32_t recent;  /* newest tokens that are never dropped, the window included */
+    double near;      /* the same as a share of a head's budget, if that is more; 0..1 */
     uint32_t observe; /* snapkv: last queries that vote */
     uint32_t pool;    /* snapkv: slots that share a vote, odd */
 } prof_evict;
 
-#define PROF_EVICT_DEFAULT ((prof_evict){.recent = 32, .observe = 32, .pool = 7})
+#define PROF_EVICT_DEFAULT ((prof_evict){.recent = 32, .near = 0.5, .observe = 32, .pool = 7})
 
 /* Result measured on held-out text, against the same model with an f32 cache. */
 typedef struct prof_measured {

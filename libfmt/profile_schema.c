@@ -45,6 +45,7 @@ static const prof_field evict_fields[] = {
     {"budget", PK_BUDGET, 0, AT(prof_evict, budget)},
     {"ada", PK_BOOL, PF_ALWAYS, AT(prof_evict, ada)},
     {"recent", PK_U32, PF_ALWAYS, AT(prof_evict, recent), RANGE(0, 1 << 20)},
+    {"near", PK_F64, PF_ALWAYS, AT(prof_evict, near), RANGE(0, 1), .digits = 6},
     {"observe", PK_U32, PF_ALWAYS, AT(prof_evict, observe), RANGE(1, 4096)},
     {"pool", PK_U32, PF_ALWAYS, AT(prof_evict, pool), RANGE(1, 511)},
     {0},

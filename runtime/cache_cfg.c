@@ -53,20 +53,20 @@ static kv_status head_queries(const rt_hparams *hp, const prof *p, kv_evict_cfg 
 static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_evict_cfg *out, kv_err *err) {
     const prof *p = cfg->profile;
     const prof_evict from = p ? p->evict : PROF_EVICT_DEFAULT;
-    const bool asked = cfg->budget.tokens || cfg->budget.share > 0;
+    const bool asked = kv_budget_given(cfg->budget);
     kv_status st = KV_OK;
     *out = (kv_evict_cfg){.policy = cfg->evict >= 0 ? (kv_evict_id)cfg->evict : from.policy,
                           .budget = asked ? cfg->budget : from.budget,
                           .ada = cfg->ada || from.ada,
                           .recent = cfg->recent >= 0 ? (uint32_t)cfg->recent : from.recent,
-                          .near = getenv("NEAR") ? (float)atof(getenv("NEAR")) : 0,
+                          .near = (float)from.near,
                           .observe = from.observe,
                           .pool = from.pool};
     if (cfg->evict < 0 && asked && out->policy == KV_EVICT_NONE)
         out->policy = p && p->layers && p->layers[0].queries ? KV_EVICT_EXPECTED : KV_EVICT_SNAPKV;
     if (out->policy == KV_EVICT_NONE)
         return KV_OK;
-    if (!out->budget.tokens && !(out->budget.share > 0))
+    if (!kv_budget_given(out->budget))
         return kv_fail(err, KV_EINVAL,
                        "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
                        kv_evict_names[out->policy].name);

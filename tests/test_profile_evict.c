@@ -34,7 +34,7 @@ static prof *evicting(void) {
     p->layers[2].budget = 0;
     p->budget_by = PROF_BY_LOSS;
     p->budget_rule = (prof_budget_rule){"sum of losses least", 512, 32, 4096, 4096, 8192};
-    p->evict = (prof_evict){KV_EVICT_EXPECTED, {.share = 1.0f / 3}, true, 64, 16, 5};
+    p->evict = (prof_evict){KV_EVICT_EXPECTED, {.share = 1.0f / 3}, true, 64, 0.25, 16, 5};
     return p;
 }
 
@@ -66,7 +66,8 @@ static void evict_reads_what_it_writes(void **state) {
     size_t len, len2;
     char *text = must_format(p, &len);
     assert_contains(text, "version: 3\n");
-    assert_contains(text, "\n  evict: {policy: expected, budget: \"33.3333%\", ada: true, recent: 64, observe: 16, pool: 5}\n");
+    assert_contains(
+        text, "\n  evict: {policy: expected, budget: \"33.3333%\", ada: true, recent: 64, near: 0.25, observe: 16, pool: 5}\n");
     assert_contains(text, "\n  budget_by: loss\n  budget_rule:\n    formula: \"sum of losses least\"\n    mean: 512\n");
     assert_contains(text, "\n  budget: [4000000000, 1]\n");
     assert_contains(text, "\n  budget: 700\n");
@@ -74,6 +75,7 @@ static void evict_reads_what_it_writes(void **state) {
     assert_int_equal(q->evict.policy, KV_EVICT_EXPECTED);
     assert_true(q->evict.budget.share == p->evict.budget.share && !q->evict.budget.tokens && q->evict.ada);
     assert_int_equal(q->evict.recent, 64);
+    assert_true(q->evict.near == 0.25);
     assert_int_equal(q->evict.observe, 16);
     assert_int_equal(q->evict.pool, 5);
     assert_int_equal(q->budget_by, PROF_BY_LOSS);
@@ -183,12 +185,13 @@ static void evict_by_hand(void **state) {
         const char *text;
         prof_evict want;
     } cases[] = {
-        {"", {.recent = 32, .observe = 32, .pool = 7}},
-        {", evict: {policy: snapkv}", {KV_EVICT_SNAPKV, {0}, false, 32, 32, 7}},
-        {", evict: {policy: h2o, budget: 2048, ada: true}", {KV_EVICT_H2O, {.tokens = 2048}, true, 32, 32, 7}},
-        {", evict: {budget: 12.5%, recent: 0, policy: streaming}", {KV_EVICT_STREAMING, {.share = 0.125f}, false, 0, 32, 7}},
-        {", evict: {policy: tova, budget: \"100%\", observe: 4096, pool: 511}",
-         {KV_EVICT_TOVA, {.share = 1}, false, 32, 4096, 511}},
+        {"", {.recent = 32, .near = 0.5, .observe = 32, .pool = 7}},
+        {", evict: {policy: snapkv}", {KV_EVICT_SNAPKV, {0}, false, 32, 0.5, 32, 7}},
+        {", evict: {policy: h2o, budget: 2048, ada: true}", {KV_EVICT_H2O, {.tokens = 2048}, true, 32, 0.5, 32, 7}},
+        {", evict: {budget: 12.5%, recent: 0, near: 1, policy: streaming}",
+         {KV_EVICT_STREAMING, {.share = 0.125f}, false, 0, 1, 32, 7}},
+        {", evict: {policy: tova, budget: \"100%\", near: 0, observe: 4096, pool: 511}",
+         {KV_EVICT_TOVA, {.share = 1}, false, 32, 0, 4096, 511}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
@@ -200,6 +203,7 @@ static void evict_by_hand(void **state) {
             assert_int_equal(e->budget.tokens, want->budget.tokens);
             assert_true(e->budget.share == want->budget.share && e->ada == want->ada);
             assert_int_equal(e->recent, want->recent);
+            assert_true(e->near == want->near);
             assert_int_equal(e->observe, want->observe);
             assert_int_equal(e->pool, want->pool);
             size_t len;
@@ -224,7 +228,8 @@ static const struct {
     {E("policy: lru"),
      "t.yaml:7: policy.evict.policy: 'lru' is none of none, streaming, h2o, snapkv, tova, knorm, expected, merge"},
     {E("policy: [h2o]"), "policy.evict.policy: expected name, not a list"},
-    {E("policy: h2o, buget: 3"), "policy.evict: unknown key 'buget'; known here: policy, budget, ada, recent, observe, pool"},
+    {E("policy: h2o, buget: 3"),
+     "policy.evict: unknown key 'buget'; known here: policy, budget, ada, recent, near, observe, pool"},
     {E("policy: h2o, budget: 0"), "policy.evict.budget: '0' is neither a number of tokens, as 2048, nor a share"},
     {E("policy: h2o, budget: -1"), "policy.evict.budget: '-1' is neither"},
     {E("policy: h2o, budget: 101%"), "policy.evict.budget: '101%' is neither"},
@@ -236,6 +241,7 @@ static const struct {
     {E("policy: h2o, ada: yes"), "policy.evict.ada: expected true or false, not 'yes'"},
     {E("policy: h2o, ada: \"true\""), "policy.evict.ada: expected true or false, not quoted text 'true'"},
     {E("policy: h2o, recent: 1048577"), "policy.evict.recent: 1048577 is outside 0..1048576"},
+    {E("policy: h2o, near: 1.5"), "policy.evict.near: 1.5 is outside 0..1"},
     {E("policy: h2o, observe: 0"), "policy.evict.observe: 0 is outside 1..4096"},
     {E("policy: snapkv, pool: 513"), "policy.evict.pool: 513 is outside 1..511"},
     {E("policy: snapkv, pool: 4"), "policy.evict.pool: 4 is even"},

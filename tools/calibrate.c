@@ -69,7 +69,7 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
 }
 
 static bool has_budget(const calibrate_cfg *cfg) {
-    return cfg->evict.budget.tokens > 0 || cfg->evict.budget.share > 0;
+    return kv_budget_given(cfg->evict.budget);
 }
 
 /* What heads lose that read less. */

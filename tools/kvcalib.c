@@ -21,7 +21,8 @@ typedef struct options {
     int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx;
-    const char *fit_mem, *preset, *budget, *budget_by, *evict;
+    const char *fit_mem, *preset, *budget_by;
+    int evict;
     prof_evict keep;
     size_t fit_bytes;
     bool by_entropy;
@@ -29,16 +30,7 @@ typedef struct options {
     bool no_measure, json, quiet;
 } options;
 
-/* The policies, as in evict_id.h. */
-static const char *evict_help(char *out, size_t room) {
-    size_t n = (size_t)snprintf(out, room, "how a cache with a budget chooses (default: snapkv):");
-    for (int i = 0; i < KV_EVICT_COUNT; i++)
-        n += (size_t)snprintf(out + n, room - n, "%s %s: %s", i ? ";" : "", kv_evict_names[i].name, kv_evict_names[i].summary);
-    return out;
-}
-
 static int parse(options *o, int argc, char **argv) {
-    char help[1024];
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to write"},
         {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
@@ -59,12 +51,15 @@ static int parse(options *o, int argc, char **argv) {
          "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
          "multiple of 64; 0: off (default: 1024 with a window, else 256)"},
         {.kind = CLI_HEADING, .help = "Which tokens to keep of a long context"},
-        {"--budget", NULL, CLI_STR, "N|P%", &o->budget, 0, 0,
+        {"--budget", NULL, CLI_BUDGET, "N|P%", &o->keep.budget, 0, 0,
          "tokens that a head keeps on average, or a share of the context; finds out how much each head should get of it"},
         {"--budget-by", NULL, CLI_STR, "HOW", &o->budget_by, 0, 0,
          "loss: what each head loses without the others, measured on long texts (default); entropy: how wide each layer "
          "attends"},
-        {"--evict", NULL, CLI_STR, "POLICY", &o->evict, 0, 0, evict_help(help, sizeof help)},
+        {"--evict", NULL, CLI_EVICT, "POLICY", &o->evict, 0, 0,
+         "how a cache with this profile chooses, with --budget (default: expected); none: heads get their budgets, but "
+         "everything "
+         "is kept unless a budget is asked for when the model runs"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
@@ -199,7 +194,7 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
 static void print_budgets(const prof *p) {
     const double most = p->budget_rule.most;
     uint32_t heads = 0, all = 0, little = 0;
-    if (p->evict.policy == KV_EVICT_NONE || !(most > 0))
+    if ((p->evict.policy == KV_EVICT_NONE && p->budget_by == PROF_BY_ENTROPY) || !(most > 0))
         return;
     for (uint32_t l = 0; l < p->n_layer; l++)
         for (uint32_t h = 0; h < p->n_kv_head; h++) {
@@ -278,7 +273,8 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
         goto done;
     cli_progress_start(&b.p, tool, o->quiet);
-    st = calibration_new(m, &cfg, &text, next_part(&b, o->budget && !o->by_entropy ? READING_LONG : READING), &c, err);
+    st = calibration_new(m, &cfg, &text,
+                         next_part(&b, kv_budget_given(o->keep.budget) && !o->by_entropy ? READING_LONG : READING), &c, err);
     rt_model_free(m);
     m = NULL;
     if (!st)
@@ -310,17 +306,9 @@ static size_t parse_size(const char *text) {
 
 /* Which tokens to keep, and how heads share them. */
 static kv_status settle_budget(options *o, kv_err *err) {
-    const int policy = o->evict ? kv_evict_by_name(o->evict) : o->budget ? KV_EVICT_SNAPKV : KV_EVICT_NONE;
-    o->keep = PROF_EVICT_DEFAULT;
-    if (policy < 0)
-        return kv_fail(err, KV_EINVAL, "--evict %s: no such policy; --help lists them", o->evict);
-    o->keep.policy = (kv_evict_id)policy;
-    if (o->budget && !kv_budget_parse(o->budget, &o->keep.budget))
-        return kv_fail(err, KV_EINVAL, "--budget %s: give a number of tokens, as 2048, or a share of the context, as 50%%",
-                       o->budget);
-    if (o->budget && policy == KV_EVICT_NONE)
-        return kv_fail(err, KV_EINVAL, "--evict none keeps every token, whatever the --budget");
-    if (o->budget_by && !o->budget)
+    const bool given = kv_budget_given(o->keep.budget);
+    o->keep.policy = o->evict >= 0 ? (kv_evict_id)o->evict : given ? KV_EVICT_EXPECTED : KV_EVICT_NONE;
+    if (o->budget_by && !given)
         return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
     o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
     if (o->budget_by && !o->by_entropy && strcmp(o->budget_by, prof_budget_by_name(PROF_BY_LOSS)))
@@ -364,7 +352,7 @@ static kv_status settle(options *o, kv_err *err) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.ctx = 1024, .frame = -1, .window = -1, .sinks = -1, .seed = 1};
+    options o = {.ctx = 1024, .frame = -1, .window = -1, .sinks = -1, .seed = 1, .evict = -1, .keep = PROF_EVICT_DEFAULT};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)

@@ -20,7 +20,7 @@ static void show_evict(const prof *p) {
     char budget[KV_BUDGET_TEXT] = "as many as --budget says";
     if (e->policy == KV_EVICT_NONE)
         return;
-    if (e->budget.tokens || e->budget.share > 0)
+    if (kv_budget_given(e->budget))
         kv_budget_format(e->budget, budget);
     printf("eviction  keeps %s%s of a long context: %s%s\n", budget, e->budget.tokens ? " tokens" : "",
            kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");

@@ -61,9 +61,9 @@ static json_t *json_evict(const prof *p) {
     if (e->policy == KV_EVICT_NONE)
         return json_null();
     kv_budget_format(e->budget, budget);
-    return json_pack("{s:s, s:o, s:b, s:i, s:i, s:i}", "policy", kv_evict_names[e->policy].name, "budget",
-                     e->budget.tokens || e->budget.share > 0 ? json_string(budget) : json_null(), "ada", e->ada, "recent",
-                     (int)e->recent, "observe", (int)e->observe, "pool", (int)e->pool);
+    return json_pack("{s:s, s:o, s:b, s:i, s:f, s:i, s:i}", "policy", kv_evict_names[e->policy].name, "budget",
+                     kv_budget_given(e->budget) ? json_string(budget) : json_null(), "ada", e->ada, "recent", (int)e->recent,
+                     "near", e->near, "observe", (int)e->observe, "pool", (int)e->pool);
 }
 
 static json_t *json_layers(const prof *p, const rt_hparams *hp) {
