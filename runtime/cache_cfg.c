@@ -25,6 +25,12 @@ static uint32_t choose(int option, const prof *p, uint32_t of_profile) {
     return option >= 0 ? (uint32_t)option : p ? of_profile : 0;
 }
 
+/* Whether the budgets of heads in a profile are meant to be used. Those that come free with every calibration, by entropy, lose
+ * more than equal ones (docs/budgets.md) and count only where somebody asked for them. */
+static bool shares_heads(const prof *p) {
+    return p->layers && (p->budget_by == PROF_BY_LOSS || p->evict.policy != KV_EVICT_NONE);
+}
+
 /* Ratios of the budgets of heads, as the profile has them. */
 static kv_status head_weights(const rt_hparams *hp, const prof *p, const float **out, kv_err *err) {
     float *w = malloc((size_t)hp->n_layer * hp->n_kv_head * sizeof *w);
@@ -70,7 +76,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
         return kv_fail(err, KV_EINVAL,
                        "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
                        kv_evict_names[out->policy].name);
-    if (p && p->layers && !cfg->level)
+    if (p && !cfg->level && shares_heads(p))
         st = head_weights(hp, p, &out->weight, err);
     if (!st && kv_evict_names[out->policy].calibrated)
         st = head_queries(hp, p, out, err);
