@@ -184,6 +184,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     case CLI_CODEC:
         return take_codec(spec, o, s);
     case CLI_STR:
+    case CLI_FILE:
         *(const char **)o->dst = s;
         return true;
     case CLI_STRS: {
@@ -223,6 +224,8 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     if (eq)
         return take_value(spec, o, eq + 1);
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    if (o->kind == CLI_FILE && (!next || looks_like_option(next)))
+        return take_value(spec, o, "-");
     /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
     if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
         refuse(spec, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "", next ? next : "");

@@ -83,7 +83,7 @@ static void free_setting(sweep_setting *s) {
 }
 
 kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *err) {
-    sweep_setting s = {.cache = CLI_CACHE_DEFAULT};
+    sweep_setting s = {.cache = l->base ? *l->base : CLI_CACHE_DEFAULT};
     const char *colon = strchr(line, ':');
     kv_status st = take_name(l, where, line, colon, &s.name, err);
     if (!st && l->n == SWEEP_MOST)
@@ -129,6 +129,13 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
     if (!st && l->n == before)
         st = kv_fail(err, KV_EFORMAT, "%s: no setting in it; a line is \"name: options\"", path);
     free(text);
+    return st;
+}
+
+kv_status sweep_add_all(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err) {
+    kv_status st = path ? sweep_add_file(l, path, err) : KV_OK;
+    for (size_t i = 0; i < lines->n && !st; i++)
+        st = sweep_add(l, "--setting", lines->v[i], err);
     return st;
 }
 

@@ -18,13 +18,16 @@ typedef struct sweep_setting {
 typedef struct sweep_list {
     sweep_setting *v;
     size_t n;
-} sweep_list; /* starts as {0}; free with sweep_free */
+    const cli_cache *base; /* what a line's options leave out; borrowed. NULL: CLI_CACHE_DEFAULT */
+} sweep_list;              /* starts as {0} or with a base; free with sweep_free */
 
 /* Add the setting of one line. where: begins error messages. KV_EINVAL: not "name: options", a name given twice, or options
  * that are not cache options. */
 kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *err);
 /* The settings of a file, one a line; empty lines and those that begin with '#' do not count. Errors name file and line. */
 kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err);
+/* Those of a file (or NULL), then the lines of --setting. */
+kv_status sweep_add_all(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err);
 /* Every uncalibrated codec but `baseline` that suits heads of this width, for keys and values alike, without window and with
  * four sinks; and the model's own profile, if it has one: the same way, and with its own window. */
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
