@@ -78,5 +78,7 @@ typedef struct ask_tally {
 double ask_share(ask_tally t); /* hits / n; NaN for none */
 /* 95 % confidence interval of the share (Wilson, 1927); 0..1 for none. */
 void ask_wilson(ask_tally t, double *lo, double *hi);
+/* "97 % (85–99)", or without the interval; "–" for none. Returns buf. */
+char *ask_percent(ask_tally t, bool interval, char buf[48]);
 
 #endif

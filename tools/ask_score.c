@@ -2,6 +2,7 @@
 #include "ask.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,18 @@ kv_status ask_is_right(const char *answer, const char *wanted, bool *right, kv_e
     free(clean);
     free(said);
     return st;
+}
+
+char *ask_percent(ask_tally t, bool interval, char buf[48]) {
+    double lo, hi;
+    ask_wilson(t, &lo, &hi);
+    if (!t.n)
+        snprintf(buf, 48, "–");
+    else if (interval)
+        snprintf(buf, 48, "%.0f %% (%.0f–%.0f)", 100 * ask_share(t), 100 * lo, 100 * hi);
+    else
+        snprintf(buf, 48, "%.0f %%", 100 * ask_share(t));
+    return buf;
 }
 
 double ask_share(ask_tally t) {

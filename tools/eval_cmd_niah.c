@@ -169,13 +169,9 @@ static kv_status write_results(const options *o, const niah_test *t, kv_err *err
         st = niah_write_csv(t, o->csv, err);
     if (!st && o->json)
         st = niah_write_json(t, o->json, err);
+    if (!st && o->html)
+        st = niah_write_html(t, o->html, err);
     return st;
-}
-
-/* Without --settings and --setting, the cache options are the one setting there is. */
-static kv_status read_settings(const options *o, sweep_list *list, kv_err *err) {
-    kv_status st = sweep_add_all(list, o->settings, &o->setting, err);
-    return st || list->n ? st : sweep_add(list, "options", "cache as given:", err);
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
@@ -187,7 +183,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     niah_result *results = NULL;
     ask_frame frame = {0};
     kv_status st = parse_cfg(o, &cfg, err);
-    if (st || (st = read_settings(o, &list, err)) ||
+    if (st || (st = sweep_add_given(&list, o->settings, &o->setting, err)) ||
         (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
         (st = cli_model_open(tool, o->model, o->cache.profile, &o->machine, o->exact, o->json != NULL, &m, err)) ||
         (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = ask_frame_new(m.model, &frame, err)))

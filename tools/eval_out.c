@@ -3,6 +3,7 @@
 
 #include "atomic_file.h"
 #include "eval_io.h"
+#include "report_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,35 @@ json_t *eval_json_text(const char *s) {
     char *clean = s ? eval_utf8(s) : NULL;
     json_t *j = clean ? json_string(clean) : json_null();
     free(clean);
+    return j;
+}
+
+json_t *eval_json_join(json_t *a, json_t *b) {
+    const bool good = a && b && !json_object_update(a, b);
+    json_decref(b);
+    if (good)
+        return a;
+    json_decref(a);
+    return NULL;
+}
+
+json_t *eval_tally_json(json_t *j, ask_tally t) {
+    double lo, hi;
+    ask_wilson(t, &lo, &hi);
+    return eval_json_join(j, json_pack("{s:i, s:i, s:o, s:f, s:f}", "n", (int)t.n, "hits", (int)t.hits, "share",
+                                       t.n ? json_real(ask_share(t)) : json_null(), "lo", lo, "hi", hi));
+}
+
+bool eval_json_add(json_t *list, json_t *item) {
+    return !json_array_append_new(list, item);
+}
+
+json_t *eval_origin_json(const report_origin *o) {
+    char *command = report_command(o), date[REPORT_DATE];
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
+                          report_date(date), "command", eval_json_text(command), "model", "path", eval_json_text(o->model_path),
+                          "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash));
+    free(command);
     return j;
 }
 

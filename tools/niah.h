@@ -39,6 +39,8 @@ typedef struct niah_hay {
     size_t n;
 } niah_hay; /* free with niah_hay_free */
 
+/* Needles in a haystack: cfg->needles, or one at every depth. */
+size_t niah_needles(const niah_cfg *cfg);
 /* Haystacks are numbered: repeat by repeat, and within one by groups of depths. */
 size_t niah_hays(const niah_cfg *cfg);
 /* Haystack `index` for cfg->ctx[i_ctx]. Its document, with every head and tail around it and room for an answer, fits into that

@@ -45,12 +45,12 @@ static kv_status count_tokens(const ask_frame *f, const char *text, size_t len, 
 
 /* ---- facts ---- */
 
-static size_t depths_of_a_hay(const niah_cfg *cfg) {
+size_t niah_needles(const niah_cfg *cfg) {
     return cfg->needles && cfg->needles < cfg->n_depth ? cfg->needles : cfg->n_depth;
 }
 
 static size_t groups(const niah_cfg *cfg) {
-    return (cfg->n_depth + depths_of_a_hay(cfg) - 1) / depths_of_a_hay(cfg);
+    return (cfg->n_depth + niah_needles(cfg) - 1) / niah_needles(cfg);
 }
 
 size_t niah_hays(const niah_cfg *cfg) {
@@ -93,7 +93,7 @@ static void add_near(builder *b, const niah_template *t, const niah_fact *of, un
 
 /* The needles of a haystack, then everything else that is there to mislead. */
 static void draw_facts(builder *b, const niah_cfg *cfg, size_t index, niah_hay *h) {
-    const size_t per_hay = depths_of_a_hay(cfg), repeat = index / groups(cfg), first = index % groups(cfg) * per_hay;
+    const size_t per_hay = niah_needles(cfg), repeat = index / groups(cfg), first = index % groups(cfg) * per_hay;
     for (size_t d = first; d < first + per_hay && d < cfg->n_depth; d++) {
         niah_needle *x = &h->needles[h->n];
         *x = (niah_needle){.template = cfg->templates[(d + repeat) % cfg->n_template], .i_depth = d};

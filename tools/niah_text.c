@@ -74,7 +74,9 @@ static void draw_key(int kind, uint64_t *rng, char out[NIAH_KEY]) {
 
 static void draw_answer(int kind, uint64_t *rng, char out[NIAH_ANSWER]) {
     const char *a = kind == PHRASE ? PICK(niah_marks, rng) : PICK(niah_first_names, rng);
-    const char *b = kind == PHRASE ? PICK(niah_things, rng) : PICK(niah_last_names, rng), *c = PICK(niah_things, rng);
+    const char *b = kind == PHRASE ? PICK(niah_things, rng) : PICK(niah_last_names, rng), *c = b;
+    while (c == b)
+        c = PICK(niah_things, rng);
     const unsigned number = (unsigned)(splitmix64(rng) % 9000 + 1000), digit = (unsigned)(splitmix64(rng) % 10);
     if (kind == NUMBER5)
         snprintf(out, NIAH_ANSWER, "%u%u", number, digit);
@@ -107,12 +109,16 @@ static void fill(const char *text, const niah_fact *f, char *out, size_t size) {
     out[n < size ? n : size - 1] = '\0';
 }
 
+void niah_write_fact(const niah_template *t, niah_fact *f) {
+    fill(t->fact, f, f->text, sizeof f->text);
+    fill(t->question, f, f->question, sizeof f->question);
+    fill(t->prime, f, f->prime, sizeof f->prime);
+}
+
 void niah_draw_fact(const niah_template *t, uint64_t *rng, niah_fact *out) {
     draw_key(t->keys, rng, out->key);
     draw_answer(t->answers, rng, out->answer);
-    fill(t->fact, out, out->text, sizeof out->text);
-    fill(t->question, out, out->question, sizeof out->question);
-    fill(t->prime, out, out->prime, sizeof out->prime);
+    niah_write_fact(t, out);
 }
 
 void niah_draw_near(const niah_template *t, const niah_fact *fact, unsigned which, uint64_t *rng, niah_fact *out) {

@@ -30,6 +30,8 @@ typedef struct niah_fact {
     char text[NIAH_SENTENCE], question[NIAH_SENTENCE], prime[NIAH_PRIME];
 } niah_fact;
 
+/* Write text, question and prime of a fact with its key and answer. */
+void niah_write_fact(const niah_template *t, niah_fact *f);
 /* Draw a fact. rng: state of splitmix64. */
 void niah_draw_fact(const niah_template *t, uint64_t *rng, niah_fact *out);
 /* A near miss to `fact`: text alone. */

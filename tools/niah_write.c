@@ -18,25 +18,14 @@ static bool asked(const niah_test *t, int known) {
 
 /* ---- table ---- */
 
-static void percent(ask_tally x, bool interval, char buf[48]) {
-    double lo, hi;
-    ask_wilson(x, &lo, &hi);
-    if (interval)
-        snprintf(buf, 48, "%.0f %% (%.0f–%.0f)", 100 * ask_share(x), 100 * lo, 100 * hi);
-    else
-        snprintf(buf, 48, "%.0f %%", 100 * ask_share(x));
-}
-
 static void print_row(const niah_test *t, const niah_result *r, niah_where w, size_t width) {
     char buf[48];
     for (size_t d = 0; d < t->cfg.n_depth; d++) {
         w.i_depth = (int)d;
-        percent(niah_tally(r, w), false, buf);
-        eval_cell(buf, 6, false);
+        eval_cell(ask_percent(niah_tally(r, w), false, buf), 6, false);
     }
     w.i_depth = -1;
-    percent(niah_tally(r, w), true, buf);
-    eval_cell(buf, width, false);
+    eval_cell(ask_percent(niah_tally(r, w), true, buf), width, false);
 }
 
 static void print_templates(const niah_test *t, const niah_result *r, int known) {
@@ -44,8 +33,7 @@ static void print_templates(const niah_test *t, const niah_result *r, int known)
     fputs("  by kind: ", stdout);
     for (size_t i = 0; i < t->cfg.n_template; i++) {
         niah_where w = {-1, -1, t->cfg.templates[i], known};
-        percent(niah_tally(r, w), false, buf);
-        printf("%s%s %s", i ? ", " : "", niah_templates[t->cfg.templates[i]].name, buf);
+        printf("%s%s %s", i ? ", " : "", niah_templates[t->cfg.templates[i]].name, ask_percent(niah_tally(r, w), false, buf));
     }
     fputs("\n\n", stdout);
 }
@@ -88,33 +76,14 @@ kv_status niah_print(const niah_test *t, kv_err *err) {
 
 /* ---- JSON ---- */
 
-/* Add n, hits and the share with its interval. NULL when out of memory; takes the reference. */
-static json_t *with_tally(json_t *j, ask_tally x) {
-    double lo, hi;
-    ask_wilson(x, &lo, &hi);
-    json_t *figures = json_pack("{s:i, s:i, s:f, s:f, s:f}", "n", (int)x.n, "hits", (int)x.hits, "share",
-                                x.n ? ask_share(x) : 0, "lo", lo, "hi", hi);
-    if (j && figures && !json_object_update(j, figures)) {
-        json_decref(figures);
-        return j;
-    }
-    json_decref(figures);
-    json_decref(j);
-    return NULL;
-}
-
-/* json_array_append_new takes NULL as a failure. */
-static bool add(json_t *list, json_t *item) {
-    return !json_array_append_new(list, item);
-}
-
 static json_t *cells_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
     bool good = list != NULL;
     for (size_t c = 0; c < t->cfg.n_ctx; c++)
         for (size_t d = 0; d < t->cfg.n_depth && good; d++)
-            good = add(list, with_tally(json_pack("{s:i, s:f}", "ctx", (int)t->cfg.ctx[c], "depth", t->cfg.depth[d]),
-                                        niah_tally(r, (niah_where){(int)c, (int)d, -1, known})));
+            good = eval_json_add(list,
+                                 eval_tally_json(json_pack("{s:i, s:f}", "ctx", (int)t->cfg.ctx[c], "depth", t->cfg.depth[d]),
+                                                 niah_tally(r, (niah_where){(int)c, (int)d, -1, known})));
     return list;
 }
 
@@ -122,9 +91,10 @@ static json_t *lengths_json(const niah_test *t, const niah_result *r, int known)
     json_t *list = json_array();
     bool good = list != NULL;
     for (size_t c = 0; c < t->cfg.n_ctx && good; c++)
-        good = add(list, with_tally(json_pack("{s:i, s:I, s:I}", "ctx", (int)t->cfg.ctx[c], "kv_bytes",
-                                              (json_int_t)r->kv_bytes[c], "kv_bytes_f16", (json_int_t)r->kv_bytes_f16[c]),
-                                    niah_tally(r, (niah_where){(int)c, -1, -1, known})));
+        good = eval_json_add(
+            list, eval_tally_json(json_pack("{s:i, s:I, s:I}", "ctx", (int)t->cfg.ctx[c], "kv_bytes",
+                                            (json_int_t)r->kv_bytes[c], "kv_bytes_f16", (json_int_t)r->kv_bytes_f16[c]),
+                                  niah_tally(r, (niah_where){(int)c, -1, -1, known})));
     return list;
 }
 
@@ -132,8 +102,8 @@ static json_t *depths_json(const niah_test *t, const niah_result *r, int known) 
     json_t *list = json_array();
     bool good = list != NULL;
     for (size_t d = 0; d < t->cfg.n_depth && good; d++)
-        good = add(
-            list, with_tally(json_pack("{s:f}", "depth", t->cfg.depth[d]), niah_tally(r, (niah_where){-1, (int)d, -1, known})));
+        good = eval_json_add(list, eval_tally_json(json_pack("{s:f}", "depth", t->cfg.depth[d]),
+                                                   niah_tally(r, (niah_where){-1, (int)d, -1, known})));
     return list;
 }
 
@@ -141,8 +111,8 @@ static json_t *kinds_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
     bool good = list != NULL;
     for (size_t i = 0; i < t->cfg.n_template && good; i++)
-        good = add(list, with_tally(json_pack("{s:s}", "template", niah_templates[t->cfg.templates[i]].name),
-                                    niah_tally(r, (niah_where){-1, -1, t->cfg.templates[i], known})));
+        good = eval_json_add(list, eval_tally_json(json_pack("{s:s}", "template", niah_templates[t->cfg.templates[i]].name),
+                                                   niah_tally(r, (niah_where){-1, -1, t->cfg.templates[i], known})));
     return list;
 }
 
@@ -152,23 +122,20 @@ static json_t *answers_json(const niah_test *t, const niah_result *r, int known)
     for (size_t i = 0; i < r->n && good; i++) {
         const niah_answer *a = &r->answers[i];
         if (a->known == known)
-            good = add(list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx], "depth",
-                                       t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
-                                       niah_templates[a->template].name, "wanted", a->wanted, "said", eval_json_text(a->said),
-                                       "right", (int)a->right));
+            good = eval_json_add(list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx],
+                                                 "depth", t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
+                                                 niah_templates[a->template].name, "wanted", a->wanted, "said",
+                                                 eval_json_text(a->said), "right", (int)a->right));
     }
     return list;
 }
 
 static json_t *way_json(const niah_test *t, const niah_result *r, int known) {
-    return with_tally(json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "question", ways[known], "cells", cells_json(t, r, known),
-                                "by_ctx", lengths_json(t, r, known), "by_depth", depths_json(t, r, known), "by_template",
-                                kinds_json(t, r, known), "answers", answers_json(t, r, known)),
-                      niah_tally(r, (niah_where){-1, -1, -1, known}));
-}
-
-static const char *codec_name(int id) {
-    return id == SWEEP_MIXED ? "mixed" : kv_codec_names[id].name;
+    return eval_tally_json(json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "question", ways[known], "cells",
+                                     cells_json(t, r, known), "by_ctx", lengths_json(t, r, known), "by_depth",
+                                     depths_json(t, r, known), "by_template", kinds_json(t, r, known), "answers",
+                                     answers_json(t, r, known)),
+                           niah_tally(r, (niah_where){-1, -1, -1, known}));
 }
 
 static json_t *setting_json(const niah_test *t, size_t i) {
@@ -177,13 +144,11 @@ static json_t *setting_json(const niah_test *t, size_t i) {
     json_t *runs = json_array();
     bool good = runs != NULL;
     for (int known = 0; known < 2 && good; known++)
-        good = !asked(t, known) || add(runs, way_json(t, r, known));
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:f, s:f, s:I, s:I, s:f, s:o}", "name", x->name, "options",
-                     x->options, "codec_k", codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)),
-                     "window", (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
-                     x->profile_hash[0] ? json_string(x->profile_hash) : json_null(), "bits_k", r->bits_k, "bits_v", r->bits_v,
-                     "kv_bytes", (json_int_t)r->kv_bytes[t->cfg.n_ctx - 1], "kv_bytes_f16",
-                     (json_int_t)r->kv_bytes_f16[t->cfg.n_ctx - 1], "seconds", r->seconds, "runs", runs);
+        good = !asked(t, known) || eval_json_add(runs, way_json(t, r, known));
+    return eval_json_join(sweep_setting_json(x),
+                          json_pack("{s:f, s:f, s:I, s:I, s:f, s:o}", "bits_k", r->bits_k, "bits_v", r->bits_v, "kv_bytes",
+                                    (json_int_t)r->kv_bytes[t->cfg.n_ctx - 1], "kv_bytes_f16",
+                                    (json_int_t)r->kv_bytes_f16[t->cfg.n_ctx - 1], "seconds", r->seconds, "runs", runs));
 }
 
 static json_t *templates_json(const niah_cfg *cfg) {
@@ -191,33 +156,29 @@ static json_t *templates_json(const niah_cfg *cfg) {
     bool good = list != NULL;
     for (size_t i = 0; i < cfg->n_template && good; i++) {
         const niah_template *x = &niah_templates[cfg->templates[i]];
-        good = add(list, json_pack("{s:s, s:s, s:s, s:s}", "name", x->name, "fact", x->fact, "question", x->question, "prime",
-                                   x->prime));
+        good = eval_json_add(list, json_pack("{s:s, s:s, s:s, s:s}", "name", x->name, "fact", x->fact, "question", x->question,
+                                             "prime", x->prime));
     }
     return list;
 }
 
 static json_t *document(const niah_test *t) {
     const niah_cfg *cfg = &t->cfg;
-    const report_origin *o = &t->origin;
-    char *command = report_command(o), date[REPORT_DATE];
     json_t *ctx = json_array(), *depths = json_array(), *settings = json_array();
+    bool good = true;
     for (size_t i = 0; i < cfg->n_ctx; i++)
-        json_array_append_new(ctx, json_integer(cfg->ctx[i]));
+        good = eval_json_add(ctx, json_integer(cfg->ctx[i])) && good;
     for (size_t i = 0; i < cfg->n_depth; i++)
-        json_array_append_new(depths, json_real(cfg->depth[i]));
+        good = eval_json_add(depths, json_real(cfg->depth[i])) && good;
     for (size_t i = 0; i < t->settings->n; i++)
-        json_array_append_new(settings, setting_json(t, i));
-    json_t *j = json_pack(
-        "{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}, s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "tool", o->tool, "version",
-        KV_TOOL_VERSION, "date", report_date(date), "command", eval_json_text(command), "model", "path",
-        eval_json_text(o->model_path), "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash), "chat",
-        eval_json_text(t->chat), "exact", (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx, "depths",
-        depths, "needles", (int)(cfg->needles && cfg->needles < cfg->n_depth ? cfg->needles : cfg->n_depth), "repeats",
-        (int)cfg->repeats, "answer_tokens", NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings", settings);
-    const bool whole = j && json_array_size(json_object_get(j, "settings")) == t->settings->n;
-    free(command);
-    if (whole)
+        good = eval_json_add(settings, setting_json(t, i)) && good;
+    json_t *j =
+        eval_json_join(eval_origin_json(&t->origin),
+                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", eval_json_text(t->chat), "exact",
+                                 (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx, "depths", depths,
+                                 "needles", (int)niah_needles(cfg), "repeats", (int)cfg->repeats, "answer_tokens",
+                                 NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings", settings));
+    if (good)
         return j;
     json_decref(j);
     return NULL;

@@ -10,14 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *sweep_codec_names(const sweep_setting *s, char buf[48]) {
-    int k = sweep_codec(s, false), v = sweep_codec(s, true);
-    const char *kn = k == SWEEP_MIXED ? "mixed" : kv_codec_names[k].name;
-    const char *vn = v == SWEEP_MIXED ? "mixed" : kv_codec_names[v].name;
-    snprintf(buf, 48, k == v ? "%s" : "%s / %s", kn, vn);
-    return buf;
-}
-
 /* ---- table ---- */
 
 kv_status sweep_print(const sweep *s, kv_err *err) {
@@ -63,11 +55,15 @@ static const char *codec_name(int id) {
     return id == SWEEP_MIXED ? "mixed" : kv_codec_names[id].name;
 }
 
+json_t *sweep_setting_json(const sweep_setting *x) {
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
+                     codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
+                     (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
+                     x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
+}
+
 static json_t *setting_json(const sweep_setting *x, const eval_result *r) {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
-                          codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
-                          (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
-                          x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
+    json_t *j = sweep_setting_json(x);
     if (j && eval_set_figures(j, r))
         return j;
     json_decref(j);
@@ -82,15 +78,10 @@ static json_t *document(const sweep *s) {
             return NULL;
         }
     const report_origin *o = &s->origin;
-    char *command = report_command(o), date[REPORT_DATE];
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}, s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "tool", o->tool, "version",
-                  KV_TOOL_VERSION, "date", report_date(date), "command", eval_json_text(command), "model", "path",
-                  eval_json_text(o->model_path), "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash),
-                  "text", "path", eval_json_text(o->text), "hash", eval_json_text(o->text_hash), "ctx", (int)s->cfg.ctx,
-                  "baseline", kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list);
-    free(command);
-    return j;
+    return eval_json_join(eval_origin_json(o),
+                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", eval_json_text(o->text), "hash",
+                                    eval_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
+                                    kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list));
 }
 
 kv_status sweep_write_json(const sweep *s, const char *path, kv_err *err) {
