@@ -201,6 +201,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     case CLI_BUDGET:
         return take_budget(spec, o, s);
     case CLI_STR:
+    case CLI_FILE:
         *(const char **)o->dst = s;
         return true;
     case CLI_STRS: {
@@ -240,6 +241,8 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     if (eq)
         return take_value(spec, o, eq + 1);
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    if (o->kind == CLI_FILE && (!next || looks_like_option(next)))
+        return take_value(spec, o, "-");
     /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
     if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
         refuse(spec, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "", next ? next : "");

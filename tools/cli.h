@@ -17,6 +17,7 @@ typedef enum cli_kind {
     CLI_INT,    /* int64_t *dst, min..max */
     CLI_REAL,   /* double *dst, min..max */
     CLI_STR,    /* const char **dst, borrowed from argv */
+    CLI_FILE,   /* the same; without a value, i.e. last or before another option, it is "-": standard output */
     CLI_STRS,   /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
     CLI_CODEC,  /* int *dst: kv_codec_id by name */
     CLI_EVICT,  /* int *dst: kv_evict_id by name */

@@ -7,6 +7,8 @@ int eval_cmd_kld(int argc, char **argv);
 int eval_cmd_sweep(int argc, char **argv);
 int eval_cmd_tokens(int argc, char **argv);
 int eval_cmd_logprobs(int argc, char **argv);
+int eval_cmd_niah(int argc, char **argv);
+int eval_cmd_qa(int argc, char **argv);
 int eval_cmd_speed(int argc, char **argv);
 
 #endif

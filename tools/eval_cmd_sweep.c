@@ -1,6 +1,6 @@
 /* kveval sweep: a list of cache settings in one go, as a table, JSON, CSV and an HTML report. */
-#include "atomic_file.h"
 #include "eval_cmd.h"
+#include "eval_out.h"
 #include "sweep.h"
 
 #include <stdio.h>
@@ -65,26 +65,6 @@ static bool show_progress(void *user, double done) {
     return !cli_interrupted();
 }
 
-static kv_status read_settings(const options *o, sweep_list *list, kv_err *err) {
-    kv_status st = o->settings ? sweep_add_file(list, o->settings, err) : KV_OK;
-    for (size_t i = 0; i < o->setting.n && !st; i++)
-        st = sweep_add(list, "--setting", o->setting.v[i], err);
-    return st;
-}
-
-/* Find out now, not after an hour of work, whether the results can be written. */
-static kv_status check_writable(const options *o, kv_err *err) {
-    const char *const paths[] = {o->json, o->csv, o->html};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        atomic_file *f = NULL;
-        kv_status st = paths[i] ? atomic_file_open(paths[i], &f, err) : KV_OK;
-        if (st)
-            return st;
-        atomic_file_abort(f);
-    }
-    return KV_OK;
-}
-
 static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
     kv_status st = sweep_print(s, err);
     if (!st && o->json)
@@ -116,9 +96,9 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     sweep_list list = {0};
     eval_text text = {0};
     eval_result *results = NULL;
-    kv_status st =
-        o->text ? read_settings(o, &list, err) : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    if (st || (st = check_writable(o, err)) ||
+    kv_status st = o->text ? sweep_add_all(&list, o->settings, &o->setting, err)
+                           : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
+    if (st || (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||

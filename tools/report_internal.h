@@ -74,6 +74,26 @@ void rep_heat_map(FILE *f, const rep_grid *grids, size_t n, const char *unit, co
 /* One bar per layer. */
 void rep_bars(FILE *f, const float *v, uint32_t n_layer, const char *unit, const char *label);
 
+/* ---- shares (report_share.c) ---- */
+
+typedef struct rep_share {
+    uint32_t n, hits; /* n 0: an empty cell */
+    double lo, hi;    /* confidence interval, 0..1 */
+} rep_share;
+typedef struct rep_share_map {
+    const char *name;   /* escaped here */
+    const char *note;   /* on the right of it; trusted */
+    const rep_share *v; /* (n_row + 1, n_column + 1), the last of both being for all together */
+} rep_share_map;
+typedef struct rep_share_axes { /* labels are trusted */
+    const char *const *column, *const *row;
+    size_t n_column, n_row;
+} rep_share_axes;
+/* Maps below or beside each other, all from none found to all found. */
+void rep_share_maps(FILE *f, const rep_share_map *maps, size_t n, const rep_share_axes *a, const char *label);
+/* A small chart for a cell of a table: the share as a dot, its interval as a bar, between 0 and 100 %. */
+void rep_interval(FILE *f, rep_share s);
+
 /* ---- spectra (report_spectra.c) ---- */
 
 typedef struct rep_spectra {

@@ -23,7 +23,7 @@ kv_status sweep_write_json(const sweep *s, const char *path, kv_err *err);
 kv_status sweep_write_csv(const sweep *s, const char *path, kv_err *err);
 kv_status sweep_write_html(const sweep *s, const char *path, kv_err *err); /* sweep_page.c */
 
-/* "q4_0", "q8_0 / q4_0" (keys / values), "mixed". buf: 48 bytes; returns it. */
-char *sweep_codec_names(const sweep_setting *s, char buf[48]);
+/* What a setting is: name, options, codecs, window, sinks, profile_hash. NULL when out of memory. */
+json_t *sweep_setting_json(const sweep_setting *s);
 
 #endif

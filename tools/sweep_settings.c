@@ -83,7 +83,7 @@ static void free_setting(sweep_setting *s) {
 }
 
 kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *err) {
-    sweep_setting s = {.cache = CLI_CACHE_DEFAULT};
+    sweep_setting s = {.cache = l->base ? *l->base : CLI_CACHE_DEFAULT};
     const char *colon = strchr(line, ':');
     kv_status st = take_name(l, where, line, colon, &s.name, err);
     if (!st && l->n == SWEEP_MOST)
@@ -132,6 +132,20 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
     return st;
 }
 
+kv_status sweep_add_all(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err) {
+    kv_status st = path ? sweep_add_file(l, path, err) : KV_OK;
+    for (size_t i = 0; i < lines->n && !st; i++)
+        st = sweep_add(l, "--setting", lines->v[i], err);
+    return st;
+}
+
+kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err) {
+    kv_status st = sweep_add_all(l, path, lines, err);
+    if (!st && !l->n && !(st = sweep_add(l, "options", "as given:", err)))
+        l->v[0].unnamed = true;
+    return st;
+}
+
 /* An uncalibrated codec can store keys and values of heads of this width. */
 static bool suits(kv_codec_id id, uint32_t head_dim) {
     bool good = true;
@@ -173,6 +187,15 @@ static kv_status hash_profile(const prof *p, char hash[33], kv_err *err) {
     return KV_OK;
 }
 
+static kv_status name_by_codec(sweep_setting *s, kv_err *err) {
+    char codecs[48], name[SWEEP_NAME];
+    const uint32_t window = sweep_window(s);
+    snprintf(name, sizeof name, window ? "%s, window %u" : "%s", sweep_codec_names(s, codecs), window);
+    free(s->name);
+    s->name = strdup(name);
+    return s->name ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for the settings");
+}
+
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
     for (size_t i = 0; i < l->n; i++) {
@@ -187,6 +210,8 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
         if (st)
             return st;
         s->cfg = cli_cache_cfg(&s->cache, p);
+        if (s->unnamed && (st = name_by_codec(s, err)))
+            return st;
     }
     return KV_OK;
 }
@@ -221,4 +246,12 @@ uint32_t sweep_window(const sweep_setting *s) {
 
 uint32_t sweep_sinks(const sweep_setting *s) {
     return s->cfg.sinks >= 0 ? (uint32_t)s->cfg.sinks : s->cfg.profile ? s->cfg.profile->sinks : 0;
+}
+
+char *sweep_codec_names(const sweep_setting *s, char buf[48]) {
+    int k = sweep_codec(s, false), v = sweep_codec(s, true);
+    const char *kn = k == SWEEP_MIXED ? "mixed" : kv_codec_names[k].name;
+    const char *vn = v == SWEEP_MIXED ? "mixed" : kv_codec_names[v].name;
+    snprintf(buf, 48, k == v ? "%s" : "%s / %s", kn, vn);
+    return buf;
 }

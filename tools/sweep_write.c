@@ -2,6 +2,7 @@
 #include "sweep.h"
 
 #include "atomic_file.h"
+#include "eval_out.h"
 #include "report_internal.h"
 
 #include <math.h>
@@ -9,35 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <utf8proc.h>
-
-enum { DIGITS = 8 };
-
-char *sweep_codec_names(const sweep_setting *s, char buf[48]) {
-    int k = sweep_codec(s, false), v = sweep_codec(s, true);
-    const char *kn = k == SWEEP_MIXED ? "mixed" : kv_codec_names[k].name;
-    const char *vn = v == SWEEP_MIXED ? "mixed" : kv_codec_names[v].name;
-    snprintf(buf, 48, k == v ? "%s" : "%s / %s", kn, vn);
-    return buf;
-}
-
 /* ---- table ---- */
-
-/* Columns on a terminal that valid UTF-8 takes. */
-static size_t columns(const char *s) {
-    size_t n = 0;
-    utf8proc_int32_t c;
-    for (utf8proc_ssize_t len; *s && (len = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &c)) > 0; s += len) {
-        int w = utf8proc_charwidth(c);
-        n += w > 0 ? (size_t)w : 0;
-    }
-    return n;
-}
-
-static void cell(const char *s, size_t width, bool left) {
-    size_t n = columns(s), pad = n < width ? width - n : 0;
-    printf("%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
-}
 
 kv_status sweep_print(const sweep *s, kv_err *err) {
     enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10 };
@@ -46,17 +19,17 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     size_t name = strlen("setting");
     char buf[EVAL_PM], codecs[48];
     for (size_t i = 0; i < s->settings->n; i++) {
-        size_t n = columns(s->settings->v[i].name);
+        size_t n = eval_columns(s->settings->v[i].name);
         name = n > name ? n : name;
     }
-    cell("setting", name, true);
-    cell("codec K / V", CODEC, true);
+    eval_cell("setting", name, true);
+    eval_cell("codec K / V", CODEC, true);
     printf("window  sinks  ");
-    cell("bits K / V", BITS, false);
-    cell("KL divergence", KLD, false);
-    cell("99 % within", BITS, false);
+    eval_cell("bits K / V", BITS, false);
+    eval_cell("KL divergence", KLD, false);
+    eval_cell("99 % within", BITS, false);
     printf("same top  ");
-    cell("perplexity, %", DPPL, false);
+    eval_cell("perplexity, %", DPPL, false);
     printf("%*s", CACHE, "cache");
     for (size_t i = 0; i < s->settings->n; i++)
         evicts |= s->results[i].reads_percent < ALL;
@@ -64,16 +37,16 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     for (size_t i = 0; i < s->settings->n; i++) {
         const sweep_setting *x = &s->settings->v[i];
         const eval_result *r = &s->results[i];
-        cell(x->name, name, true);
-        cell(sweep_codec_names(x, codecs), CODEC, true);
+        eval_cell(x->name, name, true);
+        eval_cell(sweep_codec_names(x, codecs), CODEC, true);
         printf("%6u  %5u  ", sweep_window(x), sweep_sinks(x));
         snprintf(buf, sizeof buf, "%.2f / %.2f", r->bits_k, r->bits_v);
-        cell(buf, BITS, false);
-        cell(eval_plus_minus(r->kld, r->kld_se, false, buf), KLD, false);
+        eval_cell(buf, BITS, false);
+        eval_cell(eval_plus_minus(r->kld, r->kld_se, false, buf), KLD, false);
         snprintf(buf, sizeof buf, "%.4f", r->kld_p99);
-        cell(buf, BITS, false);
+        eval_cell(buf, BITS, false);
         printf("%6.2f %%  ", r->top1);
-        cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
+        eval_cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
         printf("%*s", CACHE, cli_bytes((double)r->kv_bytes, buf));
         if (r->reads_percent < ALL)
             printf("  %7.0f  %3.0f %%", r->held, r->reads_percent);
@@ -90,19 +63,15 @@ static const char *codec_name(int id) {
     return id == SWEEP_MIXED ? "mixed" : kv_codec_names[id].name;
 }
 
-/* A string of any bytes, or null. */
-static json_t *text(const char *s) {
-    char *clean = s ? eval_utf8(s) : NULL;
-    json_t *j = clean ? json_string(clean) : json_null();
-    free(clean);
-    return j;
+json_t *sweep_setting_json(const sweep_setting *x) {
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
+                     codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
+                     (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
+                     x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
 }
 
 static json_t *setting_json(const sweep_setting *x, const eval_result *r) {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
-                          codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
-                          (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
-                          x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
+    json_t *j = sweep_setting_json(x);
     if (j && eval_set_figures(j, r))
         return j;
     json_decref(j);
@@ -117,45 +86,24 @@ static json_t *document(const sweep *s) {
             return NULL;
         }
     const report_origin *o = &s->origin;
-    char *command = report_command(o), date[REPORT_DATE];
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}, s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "tool", o->tool,
-                          "version", KV_TOOL_VERSION, "date", report_date(date), "command", text(command), "model", "path",
-                          text(o->model_path), "name", text(o->model_name), "hash", text(o->model_hash), "text", "path",
-                          text(o->text), "hash", text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
-                          kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list);
-    free(command);
-    return j;
+    return eval_json_join(eval_origin_json(o),
+                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", eval_json_text(o->text), "hash",
+                                    eval_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
+                                    kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list));
 }
 
 kv_status sweep_write_json(const sweep *s, const char *path, kv_err *err) {
-    json_t *j = document(s);
-    atomic_file *f = NULL;
-    kv_status st = j ? atomic_file_open(path, &f, err) : kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
-    if (!st) {
-        /* What could not be written shows when the file is committed. */
-        json_dumpf(j, atomic_file_stream(f), JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS));
-        fputc('\n', atomic_file_stream(f));
-        st = atomic_file_commit(f, err);
-    }
-    json_decref(j);
-    return st;
+    return eval_write_json(document(s), path, err);
 }
 
 /* ---- CSV (RFC 4180) ---- */
 
-static void quoted(FILE *f, const char *s) {
-    fputc('"', f);
-    for (; *s; s++)
-        fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
-    fputc('"', f);
-}
-
 static void csv_row(FILE *f, const sweep_setting *x, const eval_result *r) {
     eval_figure figures[EVAL_FIGURES];
     eval_figures(r, figures);
-    quoted(f, x->name);
+    eval_csv_text(f, x->name);
     fputc(',', f);
-    quoted(f, x->options);
+    eval_csv_text(f, x->options);
     fprintf(f, ",%s,%s,%u,%u", codec_name(sweep_codec(x, false)), codec_name(sweep_codec(x, true)), sweep_window(x),
             sweep_sinks(x));
     for (size_t i = 0; i < EVAL_FIGURES; i++)
