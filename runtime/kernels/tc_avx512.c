@@ -8,11 +8,18 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- encoding ---- */
+/* ---- encoding: transform ---- */
 
-enum { TRIALS = 4 };
+#include "tc_project_avx512.h"
+#define p_add(sum, a, b) _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
+#include "tc_project.h"
+
+/* ---- encoding: search ---- */
+
+enum { VECTORS = 2 };
 typedef __m512i vec;
-typedef __mmask32 vmask;
+typedef __mmask32 vmask, path;
+typedef uint64_t apart;
 #define v_row(p)        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p)))
 #define v_store(p, x)   _mm512_storeu_si512(p, x)
 #define v_first(a)      _mm512_shuffle_epi8(a, each_state(0))
@@ -79,17 +86,14 @@ INLINE __m256i quantise16(const float *y, float inv) {
     return _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y), inv));
 }
 
-/* 16 dimensions, the trials of each side by side. */
-INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
+/* 16 dimensions, the slots of each side by side. */
+INLINE void quantise_slots(const float *one, const float *other, const float *inv, int16_t *out) {
     const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    __m512 y = _mm512_loadu_ps(from);
-    __m512i r[4], lo, hi;
-    for (int i = 0; i < 4; i++)
-        r[i] = quantise(y, inv[i]);
-    r[0] = _mm512_mask_mov_epi16(r[0], 0xaaaaaaaa, _mm512_slli_epi32(r[1], 16));
-    r[2] = _mm512_mask_mov_epi16(r[2], 0xaaaaaaaa, _mm512_slli_epi32(r[3], 16));
-    lo = _mm512_unpacklo_epi32(r[0], r[2]);
-    hi = _mm512_unpackhi_epi32(r[0], r[2]);
+    const __m512 x = _mm512_loadu_ps(one), y = _mm512_loadu_ps(other);
+    __m512i a = quantise(x, inv[0]), b = quantise(y, inv[2]);
+    a = _mm512_mask_mov_epi16(a, 0xaaaaaaaa, _mm512_slli_epi32(quantise(x, inv[1]), 16));
+    b = _mm512_mask_mov_epi16(b, 0xaaaaaaaa, _mm512_slli_epi32(quantise(y, inv[3]), 16));
+    const __m512i lo = _mm512_unpacklo_epi32(a, b), hi = _mm512_unpackhi_epi32(a, b);
     _mm512_storeu_si512(out, _mm512_permutex2var_epi64(lo, first, hi));
     _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(lo, last, hi));
 }
@@ -97,6 +101,12 @@ INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
 #define i_look_up(row, idx) _mm256_permutexvar_epi16(idx, _mm256_loadu_si256((const __m256i *)(row)))
 
 #include "tc_search.h"
+
+/* A vector by itself fills half a register. */
+static void search(const trellis_book *b, const float *z, size_t ldz, size_t n, const float *trial, uint8_t *gain,
+                   uint8_t *codes, size_t ldc) {
+    (n > 1 ? tc_search : rt_tc_search_avx2)(b, z, ldz, n, trial, gain, codes, ldc);
+}
 
 /* ---- decoding ---- */
 
@@ -129,20 +139,19 @@ static void levels(const trellis_book *b, const uint64_t *const *planes, size_t 
         levels_of_block(b, planes[i], out + i * ld);
 }
 
-/* A step of an octave, and the octave added to its exponent. */
+/* trellis_gain. */
 static void gains(const uint8_t *code, float *gain) {
-    const __m512 steps = _mm512_castps256_ps512(_mm256_loadu_ps(trellis_steps));
+    const __m512i first = _mm512_set1_epi32((127 << 5) - TRELLIS_UNIT);
     for (int t = 0; t < RT_ATTN_TILE; t += 16) {
         __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(code + t)));
-        __m512i octave = _mm512_sub_epi32(_mm512_srli_epi32(c, 3), _mm512_set1_epi32(TRELLIS_UNIT / 8));
-        __m512i step = _mm512_castps_si512(_mm512_permutexvar_ps(_mm512_and_si512(c, _mm512_set1_epi32(7)), steps));
-        __mmask16 some = _mm512_test_epi32_mask(c, c);
-        _mm512_storeu_si512(gain + t, _mm512_maskz_add_epi32(some, step, _mm512_slli_epi32(octave, 23)));
+        __m512i x = _mm512_maskz_add_epi32(_mm512_test_epi32_mask(c, c), c, first);
+        _mm512_storeu_si512(gain + t, _mm512_slli_epi32(x, 18));
     }
 }
 
 void rt_tc_avx512(rt_kernels *k) {
-    k->tc_search = tc_search;
+    k->tc_project = project;
+    k->tc_search = search;
     k->tc_levels = levels;
     k->tc_gains = gains;
 }
