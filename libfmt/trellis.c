@@ -41,29 +41,24 @@ static float within(float gain) {
     return gain > least ? gain < most ? gain : most : least;
 }
 
-void trellis_trials(size_t n, const float *z, const float *inv_sigma, float trial[TRELLIS_TRIALS]) {
-    float sum[LANES] = {0}, top[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++) {
-            float r = fabsf(z[i + j] * inv_sigma[i + j]);
-            sum[j] += r * r;
-            top[j] = r > top[j] ? r : top[j];
-        }
-    for (size_t j = 0; i + j < n; j++) {
-        float r = fabsf(z[i + j] * inv_sigma[i + j]);
-        sum[j] += r * r;
-        top[j] = r > top[j] ? r : top[j];
-    }
-    float most = 0, mean = fold(sum) / (float)(n ? n : 1), gain = mean;
-    for (size_t j = 0; j < LANES; j++)
-        most = top[j] > most ? top[j] : most;
+void trellis_trials_of(float mean, float most, float trial[TRELLIS_TRIALS]) {
+    float gain = mean;
     if (mean > 0x1p-40f && mean < 0x1p40f) { /* so that no quotient overflows; beyond, gains end anyway */
         const float rms = sqrtf(mean), root = sqrtf(sqrtf(most / rms));
         gain = rms * (root * sqrtf(root));
     }
     trial[0] = within(0.61f * gain);
     trial[1] = within(0.725f * gain);
+}
+
+void trellis_trials(size_t n, const float *z, const float *inv_sigma, float trial[TRELLIS_TRIALS]) {
+    float sum[LANES] = {0}, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float r = fabsf(z[i] * inv_sigma[i]);
+        sum[i % LANES] += r * r;
+        most = r > most ? r : most;
+    }
+    trellis_trials_of(fold(sum) / (float)(n ? n : 1), most, trial);
 }
 
 /* Steps of the levels, which reach to 127, that the nearest one is usually away. */

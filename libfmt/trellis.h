@@ -70,6 +70,8 @@ uint8_t trellis_gain_code(float gain);
  * is 2/3 (most / rms)^(3/8) rms, found on keys and values of three models to be right to an eighth of an octave (0.75 dB).
  * Tried is that much less and that much more. */
 void trellis_trials(size_t n, const float *z, const float *inv_sigma, float trial[TRELLIS_TRIALS]);
+/* The same of the mean square of |z| in units of sigma, summed in 16 partial sums (products rounded), and its most. */
+void trellis_trials_of(float mean, float most, float trial[TRELLIS_TRIALS]);
 
 /* The search counts in integers of 16 bits: fast, and the same on every machine. A coefficient r and the levels l are in units
  * of a step of the levels / 2^shift, finer where there are more levels. A distance costs

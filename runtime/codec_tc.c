@@ -249,8 +249,7 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
     tc_work w;
     work_layout(c, scratch, &w);
     k->tc_project(&s->forward, x, n, w.z);
-    for (uint32_t t = 0; t < n; t++)
-        trellis_trials(s->book.n, w.z + (size_t)t * c->cdim, s->inv_sigma, w.trial + (size_t)t * TRELLIS_TRIALS);
+    k->tc_trials(w.z, c->cdim, n, s->inv_sigma, s->book.n, w.trial);
     const size_t ldc = n == 1 ? 1 : TRELLIS_GROUP;
     k->tc_search(&s->book, w.z, c->cdim, n, w.trial, w.gain, w.codes, ldc);
     memcpy(gains, w.gain, n);

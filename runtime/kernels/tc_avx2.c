@@ -65,6 +65,7 @@ typedef __m256i vec, vmask;
 typedef uint16_t path;
 typedef uint32_t apart;
 #define v_row(p)        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p)))
+#define v_wide(p)       v_row(p) /* of no use here */
 #define v_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
 #define v_first(a)      _mm256_shuffle_epi8(a, each_state(0))
 #define v_last(a)       _mm256_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
@@ -152,12 +153,27 @@ INLINE __m256i i_look_up(const int16_t *row, __m256i idx) {
                            _mm256_shuffle_epi8(odd, _mm256_or_si256(_mm256_slli_epi16(idx, 8), _mm256_set1_epi16(0x80))));
 }
 
-#include "tc_search.h"
-
-void rt_tc_search_avx2(const trellis_book *b, const float *z, size_t ldz, size_t n, const float *trial, uint8_t *gain,
-                       uint8_t *codes, size_t ldc) {
-    tc_search(b, z, ldz, n, trial, gain, codes, ldc);
+/* All borders are counted; they are in the order of their tree, which counting does not mind, and that of rising levels is worked
+ * out. */
+enum { CODES_AT_ONCE = 16 };
+INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *border, const float *y, float inv,
+                      const uint8_t *window, uint8_t *code, int16_t *level) {
+    const unsigned width = 1u << (bits - 1);
+    const __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)window)), r = quantise16(y, inv);
+    __m256i which = _mm256_setzero_si256(), l = i_look_up(row, w);
+    for (unsigned p = 1; p < width; p++) {
+        const unsigned half = p & -p, node = (width + p) / (2 * half);
+        const __m256i above = _mm256_cmpgt_epi16(r, i_look_up(border + node * TRELLIS_WINDOWS, w));
+        which = _mm256_sub_epi16(which, above);
+        l = _mm256_blendv_epi8(l, i_look_up(row + p * TRELLIS_WINDOWS, w), above);
+    }
+    which = _mm256_or_si256(_mm256_add_epi16(which, which), _mm256_and_si256(w, _mm256_set1_epi16(1)));
+    _mm_storeu_si128((__m128i *)code,
+                     _mm_packus_epi16(_mm256_castsi256_si128(which), _mm256_extracti128_si256(which, 1)));
+    _mm256_storeu_si256((__m256i *)level, l);
 }
+
+#include "tc_search.h"
 
 /* ---- decoding ---- */
 
@@ -215,6 +231,7 @@ static void gains(const uint8_t *code, float *gain) {
 
 void rt_tc_avx2(rt_kernels *k) {
     k->tc_project = project;
+    k->tc_trials = trials;
     k->tc_search = tc_search;
     k->tc_levels = levels;
     k->tc_gains = gains;

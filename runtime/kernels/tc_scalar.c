@@ -45,7 +45,13 @@ static void gains(const uint8_t *code, float *gain) {
         gain[t] = trellis_gain(code[t]);
 }
 
+static void trials(const float *z, size_t ldz, size_t n, const float *inv_sigma, size_t coded, float *trial) {
+    for (size_t t = 0; t < n; t++)
+        trellis_trials(coded, z + t * ldz, inv_sigma, trial + t * TRELLIS_TRIALS);
+}
+
 void rt_tc_scalar(rt_kernels *k) {
+    k->tc_trials = trials;
     k->tc_project = project;
     k->tc_search = trellis_search;
     k->tc_levels = levels;

@@ -4,7 +4,7 @@
  *   VECTORS, vec     how many vectors go side by side, and a register: eight lanes of 16 bits for every trial of each (a slot)
  *   path             a bit for every state of every slot: a byte per slot
  *   apart            a number of 16 bits for every slot
- *   v_row(p)         the same eight numbers for every slot
+ *   v_row(p)         the same eight numbers for every slot;   v_wide(p)   the same sixteen for every two
  *   v_pair(p)        the same two numbers by turns in all lanes
  *   v_spread(p)      one number for every slot
  *   v_rows(row, at)  16 bytes for every slot, at[slot] bytes from row
@@ -14,9 +14,10 @@
  *   v_above(a, b), vmask, v_pick(m, a, b)   a > b with sign;   m ? b : a
  *   v_taken(low, x)  a path: where x is not low
  *   v_store
- *   quantise16(y, inv)   16 dimensions under one gain;   quantise_slots(y, inv, r)   the slots of each side by side
+ *   quantise_slots(one, other, inv, r)   16 dimensions of the vectors, the slots of each side by side
  *   find_rows(r, reach, far, at)   16 dimensions: whether any |r| is beyond reach, and bytes from row 0 to row r
- *   i_look_up(row, idx)   entries idx of a row of 16 numbers of 16 bits
+ *   find_some(bits, row, border, y, inv, window, code, level)   codes and levels of CODES_AT_ONCE dimensions; of rows of levels
+ *                    and of the search tree of borders between them (tc_tables.h)
  *
  * Windows 0 to 7 lead to states 0 to 7 and so do windows 8 to 15, so a vector of costs needs one shuffle to meet either half of
  * the windows, and nothing ever crosses from one slot to another. It is all integers, so any order gives the same answer.
@@ -30,18 +31,18 @@ enum {
     PATHS = GROUP / VECTORS, /* what these take */
 };
 
-/* Distance of r to the nearest level of eight windows. Going down the tree halves the levels of every lane until two are left:
+/* Distance of r to the nearest level of eight windows, or all sixteen (wide). Going down the tree halves the levels of every lane until two are left:
  * that is cheaper than to look at all. */
-INLINE vec nearest(const unsigned bits, const int16_t *level, const int16_t *border, vec r) {
+INLINE vec nearest(const bool wide, const unsigned bits, const int16_t *level, const int16_t *border, vec r) {
     enum { MOST = 1 << (TRELLIS_MAX_BITS - 1) };
     const unsigned width = 1u << (bits - 1);
     vec l[MOST], node[MOST], d;
 #pragma GCC unroll 32
     for (unsigned p = 0; p < width; p++)
-        l[p] = v_row(level + p * TRELLIS_WINDOWS);
+        l[p] = wide ? v_wide(level + p * TRELLIS_WINDOWS) : v_row(level + p * TRELLIS_WINDOWS);
 #pragma GCC unroll 32
     for (unsigned p = 1; p < width / 2; p++)
-        node[p] = v_row(border + p * TRELLIS_WINDOWS);
+        node[p] = wide ? v_wide(border + p * TRELLIS_WINDOWS) : v_row(border + p * TRELLIS_WINDOWS);
     unsigned left = width;
 #pragma GCC unroll 5
     for (; left > 2; left /= 2) {
@@ -105,7 +106,7 @@ INLINE path step_between(const unsigned bits, const tables *t, const int16_t *r,
 /* Distances by going through all levels. */
 INLINE path step_any(const unsigned bits, const tables *t, const int16_t *r, const trellis_weight *weight, vec *cost) {
     const int16_t *level = t->level + trellis_table(bits), *border = t->border + trellis_table(bits);
-    vec x = v_spread(r), low = nearest(bits, level, border, x), high = nearest(bits, level + 8, border + 8, x);
+    vec x = v_spread(r), low = nearest(false, bits, level, border, x), high = nearest(false, bits, level + 8, border + 8, x);
     return step(error(low, weight), error(high, weight), cost);
 }
 
@@ -192,10 +193,18 @@ static size_t place(size_t j) {
     return j / 2 + j % 2 * (GROUP / 2);
 }
 
+static const uint16_t origin[TRELLIS_STATES] = {0, 65535, 65535, 65535, 65535, 65535, 65535, 65535};
+
+/* The least cost, and its state. */
+INLINE void find_least(const uint16_t *costs, uint16_t *cost, uint16_t *state) {
+    const __m128i least = _mm_minpos_epu16(_mm_loadu_si128((const __m128i *)costs));
+    *cost = (uint16_t)_mm_extract_epi16(least, 0);
+    *state = (uint16_t)_mm_extract_epi16(least, 1);
+}
+
 /* Costs of the best paths in all slots, and where they end. */
 static void find_paths(const trellis_book *b, const trellis_weight *weight, const tables *t, const int16_t *r,
                        const look_ups *in, path *taken, uint16_t *cost, uint16_t *state) {
-    static const uint16_t origin[TRELLIS_STATES] = {0, 65535, 65535, 65535, 65535, 65535, 65535, 65535};
     uint16_t all[SLOTS * TRELLIS_STATES];
     vec c = v_row(origin);
     for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++]) {
@@ -203,11 +212,8 @@ static void find_paths(const trellis_book *b, const trellis_weight *weight, cons
         BY_BITS(b->bits[i], WALK)
     }
     v_store(all, c);
-    for (size_t j = 0; j < SLOTS; j++) {
-        __m128i least = _mm_minpos_epu16(_mm_loadu_si128((const __m128i *)(all + j * TRELLIS_STATES)));
-        cost[j] = (uint16_t)_mm_extract_epi16(least, 0);
-        state[j] = (uint16_t)_mm_extract_epi16(least, 1);
-    }
+    for (size_t j = 0; j < SLOTS; j++)
+        find_least(all + j * TRELLIS_STATES, cost + j, state + j);
 }
 
 _Static_assert(TRELLIS_TRIALS == 2, "the better of two");
@@ -315,36 +321,14 @@ static void retrace_one(size_t n, group *p) {
     }
 }
 
-/* Codes and levels of 16 dimensions of equal bits. Borders are in the order of their tree, which counting does not mind; that
- * of rising levels is worked out. */
-INLINE __m128i codes16(const unsigned bits, const tables *t, const uint8_t *window, __m256i r, __m256i *level) {
-    const unsigned width = 1u << (bits - 1);
-    const __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)window));
-    const int16_t *border = t->border + trellis_table(bits), *row = t->level + trellis_table(bits);
-    __m256i which = _mm256_setzero_si256(), l = i_look_up(row, w);
-    for (unsigned p = 1; p < width; p++) {
-        const unsigned half = p & -p, node = (width + p) / (2 * half);
-        const __m256i above = _mm256_cmpgt_epi16(r, i_look_up(border + node * TRELLIS_WINDOWS, w));
-        which = _mm256_sub_epi16(which, above);
-        l = _mm256_blendv_epi8(l, i_look_up(row + p * TRELLIS_WINDOWS, w), above);
-    }
-    *level = l;
-    which = _mm256_or_si256(_mm256_add_epi16(which, which), _mm256_and_si256(w, _mm256_set1_epi16(1)));
-    return _mm_packus_epi16(_mm256_castsi256_si128(which), _mm256_extracti128_si256(which, 1));
-}
-
-/* Windows become codes and levels. A run may write beyond its end: those that follow put that
- * right. */
+/* Windows become codes and levels. A run may write beyond its end: those that follow put that right. */
 static void find_codes(const trellis_book *b, const tables *t, const float *y, float inv, const uint8_t *window, uint8_t *code,
                        int16_t *level) {
     for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++])
-        for (size_t j = i; j < t->end[run]; j += 16) {
-            __m256i r = quantise16(y + j, inv), l;
-            __m128i c;
-#define CODES(n) c = codes16(n, t, window + j, r, &l)
+        for (size_t j = i; j < t->end[run]; j += CODES_AT_ONCE) {
+            const size_t at = trellis_table(b->bits[i]);
+#define CODES(n) find_some(n, t->level + at, t->border + at, y + j, inv, window + j, code + j, level + j)
             BY_BITS(b->bits[i], CODES)
-            _mm_storeu_si128((__m128i *)(code + j), c);
-            _mm256_storeu_si256((__m256i *)(level + j), l);
         }
 }
 
@@ -353,6 +337,23 @@ INLINE float fold(__m256 a) {
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+static void trials(const float *z, size_t ldz, size_t n, const float *inv_sigma, size_t coded, float *trial) {
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    for (size_t t = 0; t < n; t++, z += ldz, trial += TRELLIS_TRIALS) {
+        __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, most = sum[0];
+        for (size_t i = 0; i < coded; i += 16)
+            for (size_t h = 0; h < 2; h++) {
+                __m256 r = _mm256_mul_ps(_mm256_loadu_ps(z + i + 8 * h), _mm256_loadu_ps(inv_sigma + i + 8 * h));
+                sum[h] = _mm256_add_ps(sum[h], _mm256_mul_ps(r, r));
+                most = _mm256_max_ps(most, _mm256_and_ps(r, no_sign));
+            }
+        __m128 top = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+        top = _mm_max_ps(top, _mm_movehl_ps(top, top));
+        top = _mm_max_ss(top, _mm_shuffle_ps(top, top, 1));
+        trellis_trials_of(fold(_mm256_add_ps(sum[0], sum[1])) / (float)(coded ? coded : 1), _mm_cvtss_f32(top), trial);
+    }
 }
 
 /* The gain that suits levels best. */
@@ -387,16 +388,13 @@ static void transpose_bytes(const uint8_t *in, size_t ldi, uint8_t *out, size_t 
             _mm_storeu_si128((__m128i *)(out + i * ldo), a[i]);
 }
 
-/* One by itself, as answers bring them. */
-static void search_one(const trellis_book *b, const tables *t, const float *z, const float *trial, uint8_t *gain,
-                       uint8_t *codes) {
-    group p;
+/* One by itself, as answers bring them, whose path is found. */
+static void finish_one(const trellis_book *b, const tables *t, group *p, uint8_t *gain, uint8_t *codes) {
     int16_t level[TRELLIS_MAX_DIM + PAD];
-    search_few(b, t, false, z, 0, 1, trial, &p, 0);
-    retrace_one(b->n, &p);
-    find_codes(b, t, p.y[0], 1 / p.trial[0], p.own[0], p.code[0], level);
-    *gain = refit(b->n, t, p.y[0], level, p.trial[0]);
-    memcpy(codes, p.code[0], b->n);
+    retrace_one(b->n, p);
+    find_codes(b, t, p->y[0], 1 / p->trial[0], p->own[0], p->code[0], level);
+    *gain = refit(b->n, t, p->y[0], level, p->trial[0]);
+    memcpy(codes, p->code[0], b->n);
 }
 
 /* Up to 16, one below the other. */
@@ -429,12 +427,14 @@ static void tc_search(const trellis_book *b, const float *z, size_t ldz, size_t 
     tables t;
     const bool look_up = n >= GROUP;
     fill_tables(b, &t);
-    if (look_up)
-        fill_look_ups(b, &t);
     if (ldc == 1) {
-        search_one(b, &t, z, trial, gain, codes);
+        group p;
+        search_few(b, &t, false, z, ldz, 1, trial, &p, 0);
+        finish_one(b, &t, &p, gain, codes);
         return;
     }
+    if (look_up)
+        fill_look_ups(b, &t);
     if (n < TRELLIS_GROUP)
         memset(codes, 0, b->n * TRELLIS_GROUP);
     for (size_t at = 0; at < n; at += GROUP)

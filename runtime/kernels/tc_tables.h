@@ -8,7 +8,7 @@
  */
 
 enum {
-    PAD = 16,            /* numbers that may be read and written beyond the end */
+    PAD = 32,            /* numbers that may be read and written beyond the end */
     LEAST_NEAR_BITS = 2, /* with one bit there is nothing to gain, */
     MOST_NEAR_BITS = 4,  /* and with more this table would be long: then the others do better */
     MARGIN = 80,         /* units that distances are known beyond all levels */
