@@ -26,34 +26,34 @@ INLINE void p_finish(p_vec sum, const float *scale, float step, float *z) {
     _mm256_storeu_ps(z, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), s));
 }
 
-INLINE __m256 q_input(const float *x, const float *mean, const float *even) {
-    __m256 w = _mm256_sub_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(mean));
-    return _mm256_mul_ps(w, _mm256_loadu_ps(even));
-}
-
-static float q_most(const float *x, const float *mean, const float *even, size_t n) {
+INLINE float q_input(const float *x, const float *mean, const float *even, size_t n, float *w) {
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
     __m256 top = _mm256_setzero_ps();
     float lane[8], most = 0;
     size_t j = 0;
-    for (; j + 8 <= n; j += 8)
-        top = _mm256_max_ps(top, _mm256_and_ps(q_input(x + j, mean + j, even + j), no_sign));
+    for (; j + 8 <= n; j += 8) {
+        __m256 y = _mm256_sub_ps(_mm256_loadu_ps(x + j), _mm256_loadu_ps(mean + j));
+        y = _mm256_mul_ps(y, _mm256_loadu_ps(even + j));
+        top = _mm256_max_ps(top, _mm256_and_ps(y, no_sign));
+        _mm256_storeu_ps(w + j, y);
+    }
     _mm256_storeu_ps(lane, top);
     for (size_t i = 0; i < 8; i++)
         most = fmaxf(most, lane[i]);
-    for (; j < n; j++)
-        most = fmaxf(most, fabsf((x[j] - mean[j]) * even[j]));
+    for (; j < n; j++) {
+        w[j] = (x[j] - mean[j]) * even[j];
+        most = fmaxf(most, fabsf(w[j]));
+    }
+    for (; j % 16; j++)
+        w[j] = 0;
     return most;
 }
 
-static void q_round(const float *x, const float *mean, const float *even, size_t n, float inv, int16_t *q) {
-    size_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-        __m256i r = _mm256_cvtps_epi32(_mm256_mul_ps(q_input(x + j, mean + j, even + j), _mm256_set1_ps(inv)));
+INLINE void q_round(const float *w, size_t n, float inv, int16_t *q) {
+    for (size_t j = 0; j < n; j += 8) {
+        const __m256i r = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(w + j), _mm256_set1_ps(inv)));
         _mm_storeu_si128((__m128i *)(q + j), _mm_packs_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
     }
-    for (; j < n; j++)
-        q[j] = (int16_t)rintf((x[j] - mean[j]) * even[j] * inv);
 }
 
 #include "tc_project.h"

@@ -7,8 +7,8 @@
  *   p_pair(p)              the pair at p in all lanes
  *   p_add(sum, a, b)       sum + a.low * b.low + a.high * b.high
  *   p_finish(sum, scale, step, z)   z = (float)sum * (scale * step)
- *   q_round(x, mean, even, n, inv, q)   n numbers (x - mean) * even * inv, to the nearest integers of 16 bits
- *   q_most(x, mean, even, n)        greatest magnitude of n numbers (x - mean) * even
+ *   q_input(x, mean, even, n, w)    w = (x - mean) * even of n numbers, and zeros up to a multiple of 16; their greatest magnitude
+ *   q_round(w, n, inv, q)           w * inv to the nearest integers of 16 bits, and zeros, likewise
  *
  * and INLINE. Sums are exact, so tokens and coordinates may be taken in any order: several tokens side by side, so that what is
  * loaded of the transform serves all of them, and a token by itself meets four tiles of 16 coordinates at once, which hides the
@@ -39,31 +39,35 @@ INLINE void project_tiles(const int tokens, const int tiles, const rt_tc_matrix 
         }
 }
 
-/* Codes of one token, zeros up to a multiple of 16. Returns a step of them. */
-static float round_token(const rt_tc_matrix *m, const float *x, int16_t *q) {
-    const float most = q_most(x, m->mean, m->even, m->dim);
-    const bool none = most < 0x1p-100f;
-    memset(q + m->dim, 0, 16 * sizeof *q);
-    q_round(x, m->mean, m->even, m->dim, none ? 0 : RT_TC_INPUT / most, q);
-    return none ? 0 : most / RT_TC_INPUT;
+enum { P_WIDE = TRELLIS_MAX_DIM + 16 };
+
+/* Codes of `tokens` tokens and steps of them. */
+INLINE void round_tokens(const int tokens, const rt_tc_matrix *m, const float *x, int16_t (*q)[P_WIDE], float *step) {
+    float w[P_TOKENS][P_WIDE], most[P_TOKENS];
+    for (int t = 0; t < tokens; t++)
+        most[t] = q_input(x + (size_t)t * m->dim, m->mean, m->even, m->dim, w[t]);
+    for (int t = 0; t < tokens; t++) {
+        const bool none = most[t] < 0x1p-100f;
+        q_round(w[t], m->dim, none ? 0 : RT_TC_INPUT / most[t], q[t]);
+        step[t] = none ? 0 : most[t] / RT_TC_INPUT;
+    }
 }
 
 static void project(const rt_tc_matrix *m, const float *x, size_t n, float *z) {
-    int16_t q[P_TOKENS][TRELLIS_MAX_DIM + 16];
+    int16_t q[P_TOKENS][P_WIDE];
     float step[P_TOKENS];
-    const size_t tiles = m->cdim / RT_TC_TILE, ldq = TRELLIS_MAX_DIM + 16;
+    const size_t tiles = m->cdim / RT_TC_TILE;
     for (; n >= P_TOKENS; n -= P_TOKENS, x += P_TOKENS * m->dim, z += P_TOKENS * m->cdim) {
-        for (size_t t = 0; t < P_TOKENS; t++)
-            step[t] = round_token(m, x + t * m->dim, q[t]);
+        round_tokens(P_TOKENS, m, x, q, step);
         for (size_t tile = 0; tile < tiles; tile++)
-            project_tiles(P_TOKENS, 1, m, tile, q[0], ldq, step, z);
+            project_tiles(P_TOKENS, 1, m, tile, q[0], P_WIDE, step, z);
     }
     for (; n; n--, x += m->dim, z += m->cdim) {
         size_t tile = 0;
-        step[0] = round_token(m, x, q[0]);
+        round_tokens(1, m, x, q, step);
         for (; tile + P_TILES <= tiles; tile += P_TILES)
-            project_tiles(1, P_TILES, m, tile, q[0], ldq, step, z);
+            project_tiles(1, P_TILES, m, tile, q[0], P_WIDE, step, z);
         for (; tile < tiles; tile++)
-            project_tiles(1, 1, m, tile, q[0], ldq, step, z);
+            project_tiles(1, 1, m, tile, q[0], P_WIDE, step, z);
     }
 }

@@ -15,25 +15,21 @@ INLINE void p_finish(p_vec sum, const float *scale, float step, float *z) {
     _mm512_storeu_ps(z, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), s));
 }
 
-INLINE __m512 q_input(const float *x, const float *mean, const float *even, __mmask16 m) {
-    __m512 w = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x), _mm512_maskz_loadu_ps(m, mean));
-    return _mm512_mul_ps(w, _mm512_maskz_loadu_ps(m, even));
-}
-
-INLINE __mmask16 q_lanes(size_t n) {
-    return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xffff);
-}
-
-static float q_most(const float *x, const float *mean, const float *even, size_t n) {
+INLINE float q_input(const float *x, const float *mean, const float *even, size_t n, float *w) {
     __m512 most = _mm512_setzero_ps();
-    for (size_t j = 0; j < n; j += 16)
-        most = _mm512_max_ps(most, _mm512_abs_ps(q_input(x + j, mean + j, even + j, q_lanes(n - j))));
+    for (size_t j = 0; j < n; j += 16) {
+        const __mmask16 m = (__mmask16)(n - j < 16 ? (1u << (n - j)) - 1 : 0xffff);
+        __m512 y = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + j), _mm512_maskz_loadu_ps(m, mean + j));
+        y = _mm512_mul_ps(y, _mm512_maskz_loadu_ps(m, even + j));
+        most = _mm512_max_ps(most, _mm512_abs_ps(y));
+        _mm512_storeu_ps(w + j, y);
+    }
     return _mm512_reduce_max_ps(most);
 }
 
-static void q_round(const float *x, const float *mean, const float *even, size_t n, float inv, int16_t *q) {
+INLINE void q_round(const float *w, size_t n, float inv, int16_t *q) {
     for (size_t j = 0; j < n; j += 16) {
-        __m512 w = _mm512_mul_ps(q_input(x + j, mean + j, even + j, q_lanes(n - j)), _mm512_set1_ps(inv));
-        _mm256_storeu_si256((__m256i *)(q + j), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(w)));
+        const __m512i r = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(w + j), _mm512_set1_ps(inv)));
+        _mm256_storeu_si256((__m256i *)(q + j), _mm512_cvtepi32_epi16(r));
     }
 }
