@@ -1,8 +1,10 @@
 /* Levels of the trellis quantiser (libfmt/trellis.h). docs/codec.md, section 4.
  *
  * Fitting is Lloyd's iteration in the loop of the encoder: search gains and codes of all samples, move every level to the mean
- * of what it stands for, repeat. It starts from levels fitted in the same way to normally distributed numbers, and those start
- * from the labels of a convolutional code, which keep the levels that a state leaves open far apart (Ungerboeck 1982).
+ * of what it stands for, repeat. Gains are those that the encoder tries, not those that it refits: else levels and gains, of
+ * which only the products count, would drift apart from what its trials expect. It starts from levels fitted in the same way to
+ * normally distributed numbers, and those start from the labels of a convolutional code, which keep the levels that a state
+ * leaves open far apart (Ungerboeck 1982).
  */
 #include "calib_internal.h"
 #include "fp16.h"
@@ -31,12 +33,13 @@ typedef struct fit {
     float level[TRELLIS_LEVELS]; /* in units of sigma */
     float step[PROF_MAX_BITS + 1];
     int8_t stored[TRELLIS_LEVELS]; /* level / step */
-    float scale[PROF_MAX_DIM], inverse[PROF_MAX_DIM];
+    float inv_sigma[PROF_MAX_DIM], scale[PROF_MAX_DIM], inverse[PROF_MAX_DIM], square[PROF_MAX_DIM];
     trellis_weight weight_of[PROF_MAX_DIM];
     double sum[TRELLIS_LEVELS], weight[TRELLIS_LEVELS];
     uint32_t count[TRELLIS_LEVELS];
-    double error; /* squared, of the last round */
-    uint8_t trial[TRELLIS_GROUP * TRELLIS_TRIALS], gain[TRELLIS_GROUP], codes[PROF_MAX_DIM * TRELLIS_GROUP];
+    double error;                                                                      /* squared, of the last round */
+    float trial[TRELLIS_GROUP * TRELLIS_TRIALS], same[TRELLIS_GROUP * TRELLIS_TRIALS]; /* (group, trials) */
+    uint8_t refit[TRELLIS_GROUP], codes[TRELLIS_TRIALS][PROF_MAX_DIM * TRELLIS_GROUP];
 } fit;
 
 /* Levels as they will be stored: eight bits, so that the outermost is 127 steps away. */
@@ -50,30 +53,39 @@ static void store(fit *f) {
         for (size_t i = from; i < to; i++)
             f->stored[i] = (int8_t)fmaxf(-127, fminf(127, rintf(f->level[i] / f->step[b])));
     }
-    for (uint32_t i = 0; i < f->coded; i++)
+    for (uint32_t i = 0; i < f->coded; i++) {
+        f->inv_sigma[i] = 1 / f->sigma[i];
         f->scale[i] = f->sigma[i] * f->step[f->bits[i]];
-    trellis_weigh(f->coded, f->bits, f->scale, f->inverse, f->weight_of);
+    }
+    trellis_weigh(f->coded, f->bits, f->scale, f->inverse, f->square, f->weight_of);
 }
 
-static double rms(const fit *f, const float *z) {
+/* Where the level of a code is in the table; window moves on. */
+static size_t level_at(const fit *f, uint32_t i, unsigned code, unsigned *window) {
+    *window = (*window * 2 + (code & 1)) % TRELLIS_WINDOWS;
+    return trellis_table(f->bits[i]) + (code >> 1) * TRELLIS_WINDOWS + *window;
+}
+
+static double error_of(const fit *f, const float *z, float gain, const uint8_t *codes) {
+    unsigned window = 0;
     double sum = 0;
-    for (uint32_t i = 0; i < f->coded; i++)
-        sum += (double)(z[i] / f->sigma[i]) * (double)(z[i] / f->sigma[i]);
-    return sqrt(sum / f->coded);
+    for (uint32_t i = 0; i < f->coded; i++) {
+        const float level = f->stored[level_at(f, i, codes[(size_t)i * TRELLIS_GROUP], &window)];
+        double e = z[i] - (double)gain * f->scale[i] * level;
+        sum += e * e;
+    }
+    return sum;
 }
 
 /* Note what the codes of one sample stand for. */
 static void take(fit *f, const float *z, float gain, const uint8_t *codes) {
     unsigned window = 0;
     for (uint32_t i = 0; i < f->coded; i++) {
-        unsigned code = codes[(size_t)i * TRELLIS_GROUP];
-        window = (window * 2 + (code & 1)) % TRELLIS_WINDOWS;
-        size_t at = trellis_table(f->bits[i]) + (code >> 1) * TRELLIS_WINDOWS + window;
-        double w = (double)f->sigma[i] * f->sigma[i], e = z[i] - (double)gain * f->scale[i] * f->stored[at];
+        const size_t at = level_at(f, i, codes[(size_t)i * TRELLIS_GROUP], &window);
+        const double w = (double)f->sigma[i] * f->sigma[i];
         f->sum[at] += w * (z[i] / ((double)gain * f->sigma[i]));
         f->weight[at] += w;
         f->count[at]++;
-        f->error += e * e;
     }
 }
 
@@ -90,8 +102,27 @@ static void sort_levels(float *level) {
             }
 }
 
+/* Search up to a group of samples under each of their trials by itself, and take the better. */
+static void take_group(fit *f, const trellis_book *book, const float *z, uint32_t n) {
+    for (size_t j = 0; j < TRELLIS_TRIALS; j++) {
+        for (size_t i = 0; i < n * TRELLIS_TRIALS; i++)
+            f->same[i] = f->trial[i / TRELLIS_TRIALS * TRELLIS_TRIALS + j];
+        f->search(book, z, f->dim, n, f->same, f->refit, f->codes[j], TRELLIS_GROUP);
+    }
+    for (uint32_t t = 0; t < n; t++, z += f->dim) {
+        const float *trial = f->trial + t * TRELLIS_TRIALS;
+        const double first = error_of(f, z, trial[0], f->codes[0] + t), second = error_of(f, z, trial[1], f->codes[1] + t);
+        const size_t best = second < first;
+        f->error += best ? second : first;
+        take(f, z, trial[best], f->codes[best] + t);
+    }
+}
+
+_Static_assert(TRELLIS_TRIALS == 2, "the better of two");
+
+/* gains: try some; else all are 1. */
 static void one_round(fit *f, bool gains) {
-    const trellis_book book = {f->coded, f->bits, f->scale, f->stored, f->inverse, f->weight_of};
+    const trellis_book book = {f->coded, f->bits, f->scale, f->stored, f->inverse, f->square, f->weight_of};
     store(f);
     memset(f->sum, 0, sizeof f->sum);
     memset(f->weight, 0, sizeof f->weight);
@@ -101,19 +132,15 @@ static void one_round(fit *f, bool gains) {
         const uint32_t n = f->n - s < TRELLIS_GROUP ? f->n - s : TRELLIS_GROUP;
         const float *z = f->z + (size_t)s * f->dim;
         for (uint32_t t = 0; t < n; t++) {
-            uint8_t *trial = f->trial + t * TRELLIS_TRIALS;
-            if (gains)
-                trellis_trials(rms(f, z + (size_t)t * f->dim), trial);
-            else
-                memset(trial, TRELLIS_UNIT, TRELLIS_TRIALS);
+            float *trial = f->trial + t * TRELLIS_TRIALS;
+            trellis_trials(f->coded, z + (size_t)t * f->dim, f->inv_sigma, trial);
+            for (int i = 0; i < TRELLIS_TRIALS && !gains; i++)
+                trial[i] = 1;
         }
-        f->search(&book, z, f->dim, n, f->trial, f->gain, f->codes);
-        for (uint32_t t = 0; t < n; t++)
-            if (f->gain[t])
-                take(f, z + (size_t)t * f->dim, trellis_gain(f->gain[t]), f->codes + t);
+        take_group(f, &book, z, n);
     }
     for (size_t i = 0; i < TRELLIS_LEVELS; i++)
-        if (f->count[i] >= LEAST_SAMPLES)
+        if (f->count[i] >= LEAST_SAMPLES && f->weight[i] > 0)
             f->level[i] = (float)(f->sum[i] / f->weight[i]);
     sort_levels(f->level);
 }

@@ -5,14 +5,10 @@
 #include <string.h>
 
 enum {
-    STEPS = 8,          /* an octave */
     USUAL_ROOT = 4,     /* root of what a dimension usually costs */
     MOST_FACTOR = 4095, /* of a distance */
+    LANES = 16,         /* partial sums */
 };
-
-/* 2^(i/8) as the nearest float: powers are not rounded alike on every machine. */
-const float trellis_steps[STEPS] = {0x1p0f,        0x1.172b84p0f, 0x1.306fep0f,  0x1.4bfdaep0f,
-                                    0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f};
 
 unsigned trellis_falling(const int8_t *levels) {
     for (unsigned b = 2; b <= TRELLIS_MAX_BITS; b++)
@@ -22,35 +18,47 @@ unsigned trellis_falling(const int8_t *levels) {
     return 0;
 }
 
-float trellis_gain(uint8_t code) {
-    static const float octave[256 / STEPS] = {0x1p-16f, 0x1p-15f, 0x1p-14f, 0x1p-13f, 0x1p-12f, 0x1p-11f, 0x1p-10f, 0x1p-9f,
-                                              0x1p-8f,  0x1p-7f,  0x1p-6f,  0x1p-5f,  0x1p-4f,  0x1p-3f,  0x1p-2f,  0x1p-1f,
-                                              0x1p0f,   0x1p1f,   0x1p2f,   0x1p3f,   0x1p4f,   0x1p5f,   0x1p6f,   0x1p7f,
-                                              0x1p8f,   0x1p9f,   0x1p10f,  0x1p11f,  0x1p12f,  0x1p13f,  0x1p14f,  0x1p15f};
-    return code ? trellis_steps[code % STEPS] * octave[code / STEPS] : 0;
+uint8_t trellis_gain_code(float gain) {
+    const float least = trellis_gain(1), most = trellis_gain(255);
+    uint32_t bits;
+    if (!(gain >= least))
+        return 2 * gain >= least;
+    if (gain >= most)
+        return 255;
+    memcpy(&bits, &gain, sizeof bits);
+    return (uint8_t)(((bits + (1u << 17)) >> 18) - (127u << 5) + TRELLIS_UNIT);
 }
 
-/* Nearest code on the logarithmic scale; 0 only for what is far below it. */
-static int nearest_gain(double rms) {
-    if (!(rms >= (double)trellis_gain(1)))
-        return rms > (double)trellis_gain(1) / 2 ? 1 : 0;
-    int e;
-    double m = 2 * frexp(rms < 0x1p40 ? rms : 0x1p40, &e); /* rms = m 2^(e-1), 1 <= m < 2 */
-    int step = 0;
-    for (int i = 0; i < STEPS; i++)
-        step += m * m > (double)trellis_steps[i] * (double)trellis_steps[i] *
-                            (double)trellis_steps[1]; /* m > trellis_steps[i] 2^(1/16) */
-    int code = TRELLIS_UNIT + STEPS * (e - 1) + step;
-    return code > 255 ? 255 : code;
+static float fold(float sum[LANES]) {
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
 }
 
-void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]) {
-    static const int offset[TRELLIS_TRIALS] = {-1, 1, -3, 3};
-    int base = nearest_gain(rms);
-    for (int i = 0; i < TRELLIS_TRIALS; i++) {
-        int code = base + offset[i];
-        trial[i] = (uint8_t)(!base ? 0 : code < 1 ? 1 : code > 255 ? 255 : code);
+static float within(float gain) {
+    const float least = trellis_gain(1), most = trellis_gain(255);
+    return gain > least ? gain < most ? gain : most : least;
+}
+
+void trellis_trials_of(float mean, float most, float trial[TRELLIS_TRIALS]) {
+    float gain = mean;
+    if (mean > 0x1p-40f && mean < 0x1p40f) { /* so that no quotient overflows; beyond, gains end anyway */
+        const float rms = sqrtf(mean), root = sqrtf(sqrtf(most / rms));
+        gain = rms * (root * sqrtf(root));
     }
+    trial[0] = within(0.61f * gain);
+    trial[1] = within(0.725f * gain);
+}
+
+void trellis_trials(size_t n, const float *z, const float *inv_sigma, float trial[TRELLIS_TRIALS]) {
+    float sum[LANES] = {0}, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float r = fabsf(z[i] * inv_sigma[i]);
+        sum[i % LANES] += r * r;
+        most = r > most ? r : most;
+    }
+    trellis_trials_of(fold(sum) / (float)(n ? n : 1), most, trial);
 }
 
 /* Steps of the levels, which reach to 127, that the nearest one is usually away. */
@@ -63,7 +71,7 @@ static trellis_weight weigh(unsigned factor) {
     return (trellis_weight){{f, f}, {limit, limit}};
 }
 
-void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, trellis_weight *weight) {
+void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, float *square, trellis_weight *weight) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         double e = (double)scale[i] * usual(bits[i]);
@@ -72,8 +80,9 @@ void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inv
     const double unit = sqrt(sum / (double)(n ? n : 1));
     for (size_t i = 0; i < n; i++) {
         const float fine = (float)(1 << trellis_shift(bits[i]));
-        double f = rint(256 * USUAL_ROOT * ((double)scale[i] / (unit * (double)fine)));
+        const double length = (double)scale[i] / (unit * (double)fine), f = rint(256 * USUAL_ROOT * length);
         inverse[i] = fine / scale[i];
+        square[i] = (float)(length * length);
         weight[i] = weigh(f > 1 ? f < MOST_FACTOR ? (unsigned)f : MOST_FACTOR : 1);
     }
 }
@@ -83,16 +92,14 @@ void trellis_coarsen(size_t n, const trellis_weight *from, trellis_weight *out) 
         out[i] = weigh(from[i].factor[0] > 4 ? from[i].factor[0] / 4 : 1);
 }
 
-static float reciprocal(uint8_t gain) {
-    return gain ? 1 / trellis_gain(gain) : 0;
+static float cut(float x, float most) {
+    x = x < most ? x : most;
+    return x > -most ? x : -most;
 }
 
 /* A coefficient in units of its levels. */
 static int quantise(float y, float inv) {
-    float r = y * inv;
-    r = r < TRELLIS_REACH ? r : TRELLIS_REACH;
-    r = r > -TRELLIS_REACH ? r : -TRELLIS_REACH;
-    return (int)rintf(r);
+    return (int)rintf(cut(y * inv, TRELLIS_REACH));
 }
 
 /* Which of the levels of a window is nearest: as many as there are borders, halfway between two levels, below r. */
@@ -140,25 +147,40 @@ static unsigned walk(const trellis_book *b, const trellis_weight *weight, const 
     return cost[*last];
 }
 
-/* Back along the best path. codes: one every TRELLIS_GROUP. */
-static void trace(const trellis_book *b, const float *y, float inv, const uint8_t *taken, unsigned state, uint8_t *codes) {
+/* Back along the best path: codes, one every ldc, and their levels in units. */
+static void trace(const trellis_book *b, const float *y, float inv, const uint8_t *taken, unsigned state, uint8_t *codes,
+                  size_t ldc, int16_t *level) {
     for (size_t i = b->n; i-- > 0;) {
+        const int8_t *table = b->levels + trellis_table(b->bits[i]);
         unsigned window = state | (taken[i] >> state & 1u) * TRELLIS_STATES;
-        unsigned which = nearest(b->levels + trellis_table(b->bits[i]), b->bits[i], window, quantise(y[i], inv));
-        codes[i * TRELLIS_GROUP] = (uint8_t)(which << 1 | (window & 1));
+        unsigned which = nearest(table, b->bits[i], window, quantise(y[i], inv));
+        codes[i * ldc] = (uint8_t)(which << 1 | (window & 1));
+        level[i] = (int16_t)(table[which * TRELLIS_WINDOWS + window] * (1 << trellis_shift(b->bits[i])));
         state = window / 2;
     }
 }
 
+/* The gain that suits levels best. */
+static float refit(const trellis_book *b, const float *y, const int16_t *level, float trial) {
+    float above[LANES] = {0}, below[LANES] = {0};
+    for (size_t i = 0; i < b->n; i++) {
+        const float l = level[i], t = b->square[i] * l;
+        above[i % LANES] = fmaf(t, y[i], above[i % LANES]);
+        below[i % LANES] = fmaf(t, l, below[i % LANES]);
+    }
+    const float a = fold(above), d = fold(below);
+    return d > 0 ? a / d : trial;
+}
+
 /* The best of the trials of one vector; taken and *state as walk leaves them. *cost: what it cost. */
-static int try_gains(const trellis_book *b, const trellis_weight *weight, const float *y, const uint8_t *trial, uint8_t *taken,
+static int try_gains(const trellis_book *b, const trellis_weight *weight, const float *y, const float *trial, uint8_t *taken,
                      unsigned *state, unsigned *cost) {
     uint8_t took[TRELLIS_MAX_DIM];
     float least = INFINITY;
     int best = 0;
     for (int i = 0; i < TRELLIS_TRIALS; i++) {
-        unsigned last, c = walk(b, weight, y, reciprocal(trial[i]), took, &last);
-        float g = trellis_gain(trial[i]), err = (float)c * (g * g);
+        unsigned last, c = walk(b, weight, y, 1 / trial[i], took, &last);
+        float err = (float)c * (trial[i] * trial[i]);
         if (!(err < least))
             continue;
         memcpy(taken, took, b->n);
@@ -170,24 +192,28 @@ static int try_gains(const trellis_book *b, const trellis_weight *weight, const 
     return best;
 }
 
-void trellis_search(const trellis_book *b, const float *z, size_t ldz, size_t n, const uint8_t *trial, uint8_t *gain,
-                    uint8_t *codes) {
+void trellis_search(const trellis_book *b, const float *z, size_t ldz, size_t n, const float *trial, uint8_t *gain,
+                    uint8_t *codes, size_t ldc) {
     uint8_t taken[TRELLIS_MAX_DIM];
     float y[TRELLIS_MAX_DIM];
+    int16_t level[TRELLIS_MAX_DIM];
     trellis_weight coarse[TRELLIS_MAX_DIM];
-    memset(codes, 0, b->n * TRELLIS_GROUP);
+    if (ldc > 1)
+        memset(codes, 0, b->n * ldc);
     for (size_t t = 0; t < n; t++, z += ldz, trial += TRELLIS_TRIALS) {
         const trellis_weight *weight = b->weight;
         unsigned state = 0, cost = 0;
+        int best = 0;
         for (size_t i = 0; i < b->n; i++)
-            y[i] = z[i] * b->inverse[i];
+            y[i] = cut(z[i] * b->inverse[i], 0x1p100f);
         for (int coarser = 0; coarser <= TRELLIS_COARSEST; coarser++) {
-            gain[t] = trial[try_gains(b, weight, y, trial, taken, &state, &cost)];
-            if (cost < TRELLIS_DEAR || !gain[t])
+            best = try_gains(b, weight, y, trial, taken, &state, &cost);
+            if (cost < TRELLIS_DEAR)
                 break;
             trellis_coarsen(b->n, weight, coarse);
             weight = coarse;
         }
-        trace(b, y, reciprocal(gain[t]), taken, state, codes + t);
+        trace(b, y, 1 / trial[best], taken, state, codes + t, ldc, level);
+        gain[t] = trellis_gain_code(refit(b, y, level, trial[best]));
     }
 }

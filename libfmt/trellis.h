@@ -16,15 +16,16 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     TRELLIS_STATES = 8,
     TRELLIS_WINDOWS = 2 * TRELLIS_STATES,
     TRELLIS_MAX_BITS = 6,
     TRELLIS_LEVELS = (TRELLIS_STATES << (TRELLIS_MAX_BITS + 1)) - 2 * TRELLIS_STATES, /* of all tables together */
-    TRELLIS_TRIALS = 4,                                                               /* gains tried for every vector */
+    TRELLIS_TRIALS = 2,                                                               /* gains tried for every vector */
     TRELLIS_GAIN_BITS = 8,                                                            /* a gain is stored in */
-    TRELLIS_UNIT = 128,                                                               /* code of gain 1 */
+    TRELLIS_UNIT = 96,                                                                /* code of gain 1 */
     TRELLIS_GROUP = 64,                                                               /* most vectors in one search */
     TRELLIS_MAX_DIM = 512,
 };
@@ -45,20 +46,32 @@ typedef struct trellis_book {
     const uint8_t *bits;          /* (n) 1..TRELLIS_MAX_BITS */
     const float *scale;           /* (n) of a level, > 0 */
     const int8_t *levels;         /* (TRELLIS_LEVELS), those of a window never falling with the code */
-    const float *inverse;         /* (n) and */
+    const float *inverse;         /* (n), */
+    const float *square;          /* (n) and */
     const trellis_weight *weight; /* (n): trellis_weigh; decoders do without */
 } trellis_book;
 
 /* Bits of the first table whose levels fall within a window, 0: none. levels (TRELLIS_LEVELS). */
 unsigned trellis_falling(const int8_t *levels);
 
-/* Gains are stored on a logarithmic scale of eight steps an octave: code 0 is no gain (all coefficients 0), TRELLIS_UNIT is 1.
- */
-float trellis_gain(uint8_t code);
-extern const float trellis_steps[8]; /* of an octave: trellis_gain(TRELLIS_UNIT + i), i = 0 .. 7 */
-/* The gains to try for a vector whose coefficients have this root mean square in units of their sigmas: one and three steps
- * (0.75 and 2.3 dB) below and above the nearest on the scale. All 0 where it is far below the scale. */
-void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);
+/* Gains are stored as small floats, three bits of exponent and five of mantissa: code 0 is no gain (all coefficients 0),
+ * TRELLIS_UNIT is 1, the least and the greatest gain are near 1/8 and 32. */
+static inline float trellis_gain(uint8_t code) {
+    const uint32_t bits = code ? ((127u << 5) - TRELLIS_UNIT + code) << 18 : 0;
+    float gain;
+    memcpy(&gain, &bits, sizeof gain);
+    return gain;
+}
+/* The code of the nearest gain; 0 for what is not positive. */
+uint8_t trellis_gain_code(float gain);
+
+/* Two gains to try for a vector z (n), inv_sigma (n) the inverse of its coefficients' deviations. The best gain falls with the
+ * vector's size and rises with its largest coefficient, which levels must reach: with rms and most of |z| in units of sigma it
+ * is 2/3 (most / rms)^(3/8) rms, found on keys and values of three models to be right to an eighth of an octave (0.75 dB).
+ * Tried is that much less and that much more. */
+void trellis_trials(size_t n, const float *z, const float *inv_sigma, float trial[TRELLIS_TRIALS]);
+/* The same of the mean square of |z| in units of sigma, summed in 16 partial sums (products rounded), and its most. */
+void trellis_trials_of(float mean, float most, float trial[TRELLIS_TRIALS]);
 
 /* The search counts in integers of 16 bits: fast, and the same on every machine. A coefficient r and the levels l are in units
  * of a step of the levels / 2^shift, finer where there are more levels. A distance costs
@@ -67,26 +80,33 @@ void trellis_trials(double rms, uint8_t trial[TRELLIS_TRIALS]);
  *
  * such that what fitted levels usually miss by, 64 / 2^b steps, costs 16 in the mean over the dimensions. Sums stop at 65535.
  * Nearest of the levels of a window is the one that has as many levels below it as there are borders below r; a border lies
- * halfway between two levels, rounded down. A vector that costs TRELLIS_DEAR or more under its best gain (distances may have
+ * halfway between two levels, rounded down. A vector that costs TRELLIS_DEAR or more under its best trial (distances may have
  * been cut at limits) is searched again with factors a quarter as large, TRELLIS_COARSEST times at most. */
 enum {
-    TRELLIS_REACH = 30000, /* r is cut at */
+    TRELLIS_REACH = 30000, /* r is cut at, and y (below) at 2^100 */
     TRELLIS_DEAR = 57600,
     TRELLIS_COARSEST = 6,
 };
 static inline unsigned trellis_shift(unsigned b) {
     return b > 3 ? b - 3 : 0;
 }
-/* Fill inverse (n), units in a coefficient of 1, and weight (n) of a book from the rest of it. */
-void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, trellis_weight *weight);
+/* Fill from the rest of a book: inverse (n), units in a coefficient of 1; weight (n); and square (n), the square of a unit
+ * against that of others. */
+void trellis_weigh(size_t n, const uint8_t *bits, const float *scale, float *inverse, float *square, trellis_weight *weight);
 /* A quarter of all factors. out may be `from`. */
 void trellis_coarsen(size_t n, const trellis_weight *from, trellis_weight *out);
 
-/* Best gains and codes of n <= TRELLIS_GROUP vectors by squared error: z (n, ldz), trial (n, TRELLIS_TRIALS) gains to try;
- * gain (n) the best of them (the first of equals), codes[i * TRELLIS_GROUP + t] for vector t and dimension i, 0 for t >= n. z
- * is finite. This one defines the answer; rt_kernels has faster ones with the same bits. */
-typedef void trellis_search_fn(const trellis_book *b, const float *z, size_t ldz, size_t n, const uint8_t *trial, uint8_t *gain,
-                               uint8_t *codes);
+/* Codes and gains of n <= TRELLIS_GROUP vectors by squared error: z (n, ldz), finite; trial (n, TRELLIS_TRIALS) gains to try,
+ * positive and finite. Codes are those under the better of the trials (the first of equals). The gain that is stored is the one
+ * that suits these codes best: with y = z * inverse and l the levels in units,
+ *
+ *     gain = sum of square * l * y / sum of square * l * l      its nearest code; where the sum below is 0 that of the trial
+ *
+ * both sums in 16 partial fma chains (lane = i mod 16), folded 8+8, 4+4, 2+2, 1+1.
+ * gain (n); codes[i * ldc + t] for vector t and dimension i, 0 for n <= t < TRELLIS_GROUP; or ldc = 1, only for n = 1, and
+ * nothing else is written. This one defines the answer; rt_kernels has faster ones with the same bits. */
+typedef void trellis_search_fn(const trellis_book *b, const float *z, size_t ldz, size_t n, const float *trial, uint8_t *gain,
+                               uint8_t *codes, size_t ldc);
 trellis_search_fn trellis_search;
 
 #endif

@@ -1,9 +1,9 @@
 /* The calibrated transform codec (libfmt/profile.h, prof_tc).
  *
- * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per lane; then a gain and one code per coded
- * dimension, found by the trellis search (libfmt/trellis.h) as the ones of least squared error in z, where that error is the
- * one that costs.
- * Attention stays in z: a query turns into basis . q with the bias q . mean, and a sum of values is turned back once.
+ * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per lane and rounded to 16 bits; then a gain
+ * and one code per coded dimension, found by the trellis search (libfmt/trellis.h) as the ones of least squared error in z,
+ * where that error is the one that costs. Attention stays in z: a query turns into basis . q with the bias q . mean, and a sum
+ * of values is turned back once.
  *
  * Block: for each coded dimension, bits[i] words of 64 bits (bit t = slot t, lowest bit of the code first); then 64 bytes of
  * gains. A gain of 0 (z = 0, or far too small) decodes to the mean exactly.
@@ -19,24 +19,27 @@
 typedef struct tc_state {
     const prof_tc *p;
     trellis_book book;
-    size_t words;     /* of planes per block */
-    float *forward;   /* (dim, cdim): z = y . forward */
-    float *synth;     /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim); times scale */
-    float *inv_sigma; /* (cdim) 0 beyond the coded ones */
-    float *scale;     /* (book.n) of a level: sigma times the step of its table */
-    float *inverse;   /* (book.n) and */
-    trellis_weight *weight; /* (book.n) of the search */
+    size_t words;         /* of planes per block */
+    rt_tc_matrix forward; /* z of x; owns even, a and scale */
+    float *synth;         /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim); times scale */
+    float *inv_sigma;     /* (cdim) 0 beyond the coded ones */
+    float *scale;         /* (book.n) of a level: sigma times the step of its table */
+    float *inverse, *square; /* (book.n) and */
+    trellis_weight *weight;  /* (book.n) of the search */
 } tc_state;
 
 static void tc_free(kv_coder *c) {
     tc_state *s = c->state;
     if (!s)
         return;
-    free(s->forward);
+    free((void *)s->forward.even);
+    free((void *)s->forward.a);
+    free((void *)s->forward.scale);
     free(s->synth);
     free(s->inv_sigma);
     free(s->scale);
     free(s->inverse);
+    free(s->square);
     free(s->weight);
     free(s);
 }
@@ -101,9 +104,42 @@ static bool invert(double *m, double *inv, size_t n) {
     return true;
 }
 
-/* forward = the coded columns of the inverse of basis (rows = synthesis vectors: x = z . basis, so z = x . basis^-1). Rows are
- * brought to unit size first: their scale says nothing about whether the basis is singular. */
-static kv_status fill_forward(const kv_coder *c, tc_state *s, kv_err *err) {
+/* The coded rows of F (dim columns) in 16 bits. Columns come to unit length first: a rounded dimension of x is then as far off
+ * as any other, whatever it is measured in, and 12 bits of x are some 60 dB below its coefficients. A row's codes are as large
+ * as they may be, those of 16 bits with few dimensions, about ten with 512: as many dB again. */
+static kv_status fill_forward(const kv_coder *c, tc_state *s, const double *f, kv_err *err) {
+    const size_t dim = c->dim, n = s->book.n;
+    float *even = calloc(dim + 1, sizeof *even), *scale = calloc(c->cdim + 1, sizeof *scale);
+    int16_t *a = calloc(c->cdim * rt_tc_pairs(dim) * 2 + 1, sizeof *a);
+    s->forward = (rt_tc_matrix){dim, c->cdim, s->p->mean, even, a, scale};
+    if (!even || !scale || !a)
+        return kv_fail(err, KV_ENOMEM, "no memory for a transform of %zu dimensions", dim);
+    for (size_t j = 0; j < dim; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += f[i * dim + j] * f[i * dim + j];
+        even[j] = sum > 0 ? (float)sqrt(sum) : 1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const double most_sum = (double)INT32_MAX / RT_TC_INPUT - (double)dim; /* rounding may add to each */
+        double most = 0, sum = 0;
+        for (size_t j = 0; j < dim; j++) {
+            const double x = fabs(f[i * dim + j] / (double)even[j]);
+            most = fmax(most, x);
+            sum += x;
+        }
+        scale[i] = (float)fmax(most / INT16_MAX, sum / most_sum);
+        int16_t *row = a + i / RT_TC_TILE * rt_tc_pairs(dim) * 2 * RT_TC_TILE + i % RT_TC_TILE * 2;
+        for (size_t j = 0; j < dim; j++)
+            row[j / 2 * 2 * RT_TC_TILE + j % 2] =
+                (int16_t)fmax(-INT16_MAX, fmin(INT16_MAX, rint(f[i * dim + j] / (double)even[j] / (double)scale[i])));
+    }
+    return KV_OK;
+}
+
+/* F: the coded columns of the inverse of basis (rows = synthesis vectors: x = z . basis, so z = x . basis^-1), as rows. Rows of
+ * the basis are brought to unit size first: their scale says nothing about whether the basis is singular. */
+static kv_status invert_basis(const kv_coder *c, tc_state *s, kv_err *err) {
     size_t dim = c->dim;
     kv_status st = KV_OK;
     double *m = malloc(dim * dim * sizeof *m), *inv = malloc(dim * dim * sizeof *inv), *size = malloc(dim * sizeof *size);
@@ -124,9 +160,10 @@ static kv_status fill_forward(const kv_coder *c, tc_state *s, kv_err *err) {
         st = kv_fail(err, KV_ERANGE, "the basis is singular: calibrate again");
         goto done;
     }
-    for (size_t j = 0; j < dim; j++)
-        for (size_t i = 0; i < s->book.n; i++)
-            s->forward[j * c->cdim + i] = (float)(inv[j * dim + i] / size[i]);
+    for (size_t i = 0; i < s->book.n; i++)
+        for (size_t j = 0; j < dim; j++)
+            m[i * dim + j] = inv[j * dim + i] / size[i];
+    st = fill_forward(c, s, m, err);
 done:
     free(m);
     free(inv);
@@ -139,11 +176,12 @@ static void fill_book(tc_state *s) {
         s->inv_sigma[i] = 1 / s->p->sigma[i];
         s->scale[i] = s->p->sigma[i] * s->p->step[s->p->bits[i]];
     }
-    trellis_weigh(s->book.n, s->p->bits, s->scale, s->inverse, s->weight);
+    trellis_weigh(s->book.n, s->p->bits, s->scale, s->inverse, s->square, s->weight);
     s->book.bits = s->p->bits;
     s->book.levels = s->p->levels;
     s->book.scale = s->scale;
     s->book.inverse = s->inverse;
+    s->book.square = s->square;
     s->book.weight = s->weight;
 }
 
@@ -157,20 +195,19 @@ static void fill_synth(const kv_coder *c, tc_state *s) {
 
 /* What encode works on, in the cache's scratch memory. */
 typedef struct tc_work {
-    float *y, *z;                  /* (64, dim), (64, cdim) */
-    uint8_t *codes, *trial, *gain; /* (n, 64), (64, trials), (64) */
+    float *z, *trial;      /* (64, cdim), (64, trials) */
+    uint8_t *codes, *gain; /* (n, 64), (64) */
 } tc_work;
 
 static size_t work_layout(const kv_coder *c, void *scratch, tc_work *w) {
-    size_t y = (size_t)c->dim * KV_BLOCK, z = (size_t)c->cdim * KV_BLOCK, trial = TRELLIS_TRIALS * KV_BLOCK;
+    size_t z = (size_t)c->cdim * KV_BLOCK, trial = TRELLIS_TRIALS * KV_BLOCK;
     if (w) {
-        w->y = scratch;
-        w->z = w->y + y;
-        w->codes = (uint8_t *)(w->z + z);
-        w->trial = w->codes + z;
-        w->gain = w->trial + trial;
+        w->z = scratch;
+        w->trial = w->z + z;
+        w->codes = (uint8_t *)(w->trial + trial);
+        w->gain = w->codes + z;
     }
-    return (y + z) * sizeof(float) + z + trial + KV_BLOCK;
+    return (z + trial) * sizeof(float) + z + KV_BLOCK;
 }
 
 static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
@@ -185,15 +222,15 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
         s->words += p->bits[s->book.n++];
     c->cdim = (uint32_t)((s->book.n + 15) / 16 * 16);
     size_t matrix = (size_t)c->dim * c->cdim;
-    s->forward = calloc(matrix + 1, sizeof(float));
     s->synth = calloc(matrix + 1, sizeof(float));
     s->inv_sigma = calloc((size_t)c->cdim + 1, sizeof(float));
     s->scale = calloc(s->book.n + 1, sizeof(float));
     s->inverse = calloc(s->book.n + 1, sizeof(float));
+    s->square = calloc(s->book.n + 1, sizeof(float));
     s->weight = calloc(s->book.n + 1, sizeof *s->weight);
-    if (!s->forward || !s->synth || !s->inv_sigma || !s->scale || !s->inverse || !s->weight)
+    if (!s->synth || !s->inv_sigma || !s->scale || !s->inverse || !s->square || !s->weight)
         return kv_fail(err, KV_ENOMEM, "no memory for a transform of %u dimensions", c->dim);
-    st = fill_forward(c, s, err);
+    st = invert_basis(c, s, err);
     if (st)
         return st;
     fill_book(s);
@@ -205,18 +242,6 @@ static kv_status tc_init(kv_coder *c, const prof_tc *p, kv_err *err) {
     return KV_OK;
 }
 
-/* Root mean square of one token's coefficients in units of sigma; z and inv_sigma have zeros up to a multiple of 16. Four
- * partial sums in double: the same everywhere. */
-static double rms(const tc_state *s, const float *z) {
-    double sum[4] = {0};
-    for (size_t i = 0; i < s->book.n; i += 4)
-        for (size_t j = 0; j < 4; j++) {
-            double r = (double)z[i + j] * (double)s->inv_sigma[i + j];
-            sum[j] += r * r;
-        }
-    return s->book.n ? sqrt((sum[0] + sum[1] + (sum[2] + sum[3])) / (double)s->book.n) : 0;
-}
-
 static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,
                       void *scratch) {
     const tc_state *s = c->state;
@@ -224,17 +249,13 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
     uint8_t *gains = (uint8_t *)(planes + s->words) + slot;
     tc_work w;
     work_layout(c, scratch, &w);
-    for (uint32_t t = 0; t < n; t++)
-        for (uint32_t i = 0; i < c->dim; i++)
-            w.y[(size_t)t * c->dim + i] = x[(size_t)t * c->dim + i] - s->p->mean[i];
-    memset(w.z, 0, (size_t)n * c->cdim * sizeof(float));
-    k->attn_values(w.y, c->dim, n, c->dim, s->forward, c->cdim, w.z);
-    for (uint32_t t = 0; t < n; t++)
-        trellis_trials(rms(s, w.z + (size_t)t * c->cdim), w.trial + (size_t)t * TRELLIS_TRIALS);
-    k->tc_search(&s->book, w.z, c->cdim, n, w.trial, w.gain, w.codes);
+    k->tc_project(&s->forward, x, n, w.z);
+    k->tc_trials(w.z, c->cdim, n, s->inv_sigma, s->book.n, w.trial);
+    const size_t ldc = n == 1 ? 1 : TRELLIS_GROUP;
+    k->tc_search(&s->book, w.z, c->cdim, n, w.trial, w.gain, w.codes, ldc);
     memcpy(gains, w.gain, n);
     for (size_t i = 0; i < s->book.n; planes += s->p->bits[i], i++)
-        kv_planes_put(planes, s->p->bits[i], slot, n, w.codes + i * KV_BLOCK);
+        kv_planes_put(planes, s->p->bits[i], slot, n, w.codes + i * ldc);
 }
 
 static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels,

@@ -89,9 +89,9 @@ static inline void tc_drop(prof_tc *t) {
 
 /* ---- plain reconstructions ---- */
 
-/* A gain is stored in eighths of an octave, 128 being 1, and 0 none. */
+/* A gain is stored with three bits of exponent and five of mantissa, 96 being 1, and 0 none. */
 static inline double tc_gain(unsigned code) {
-    return code ? exp2((code - 128.0) / 8) : 0;
+    return code ? ldexp(1 + code % 32 / 32.0, (int)(code / 32) - 3) : 0;
 }
 
 /* Token `slot` of a block of transform codes, in double. */

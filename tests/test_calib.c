@@ -329,21 +329,20 @@ static void coefficients(const cal_transform *t, const float *x, float *z) {
 
 /* Encode x as the runtime does; out = what it decodes to. */
 static void code(const prof_tc *tc, const cal_transform *t, const float *x, double *out) {
-    float z[DIM], scale[DIM], inverse[DIM];
+    float z[DIM], scale[DIM], inverse[DIM], square[DIM], inv_sigma[DIM], trial[TRELLIS_TRIALS];
     trellis_weight weight[DIM];
-    double rms = 0;
     size_t n = 0;
     for (uint32_t i = 0; i < DIM; i++)
         out[i] = tc->mean[i];
     for (coefficients(t, x, z); n < DIM && tc->bits[n]; n++) {
         scale[n] = tc->sigma[n] * tc->step[tc->bits[n]];
-        rms += pow(z[n] / tc->sigma[n], 2);
+        inv_sigma[n] = 1 / tc->sigma[n];
     }
-    const trellis_book book = {n, tc->bits, scale, tc->levels, inverse, weight};
-    trellis_weigh(n, tc->bits, scale, inverse, weight);
-    uint8_t trial[TRELLIS_TRIALS], gain, codes[DIM * TRELLIS_GROUP];
-    trellis_trials(n ? sqrt(rms / (double)n) : 0, trial);
-    rt_kernels_for(rt_cpu_detect())->tc_search(&book, z, DIM, 1, trial, &gain, codes);
+    const trellis_book book = {n, tc->bits, scale, tc->levels, inverse, square, weight};
+    trellis_weigh(n, tc->bits, scale, inverse, square, weight);
+    uint8_t gain, codes[DIM * TRELLIS_GROUP];
+    trellis_trials(n, z, inv_sigma, trial);
+    rt_kernels_for(rt_cpu_detect())->tc_search(&book, z, DIM, 1, trial, &gain, codes, TRELLIS_GROUP);
     unsigned path = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned c = codes[i * TRELLIS_GROUP];

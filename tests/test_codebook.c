@@ -60,21 +60,20 @@ static void assert_stored(const prof_tc *t) {
 
 /* Mean squared error of samples z (n, DIM) as the runtime would code them. */
 static double error_of(const prof_tc *t, const float *z, uint32_t n) {
-    float scale[DIM], inverse[DIM];
+    float scale[DIM], inverse[DIM], square[DIM], inv_sigma[DIM], trial[TRELLIS_TRIALS];
     trellis_weight weight[DIM];
-    uint8_t trial[TRELLIS_TRIALS], gain, codes[DIM * TRELLIS_GROUP];
-    const trellis_book book = {DIM, t->bits, scale, t->levels, inverse, weight};
+    uint8_t gain, codes[DIM * TRELLIS_GROUP];
+    const trellis_book book = {DIM, t->bits, scale, t->levels, inverse, square, weight};
     double sum = 0;
-    for (uint32_t i = 0; i < DIM; i++)
+    for (uint32_t i = 0; i < DIM; i++) {
         scale[i] = t->sigma[i] * t->step[t->bits[i]];
-    trellis_weigh(DIM, t->bits, scale, inverse, weight);
+        inv_sigma[i] = 1 / t->sigma[i];
+    }
+    trellis_weigh(DIM, t->bits, scale, inverse, square, weight);
     for (uint32_t s = 0; s < n; s++, z += DIM) {
-        double rms = 0;
         unsigned path = 0;
-        for (uint32_t i = 0; i < DIM; i++)
-            rms += pow(z[i] / t->sigma[i], 2) / DIM;
-        trellis_trials(sqrt(rms), trial);
-        fast()(&book, z, DIM, 1, trial, &gain, codes);
+        trellis_trials(DIM, z, inv_sigma, trial);
+        fast()(&book, z, DIM, 1, trial, &gain, codes, TRELLIS_GROUP);
         for (uint32_t i = 0; i < DIM; i++) {
             unsigned code = codes[i * TRELLIS_GROUP];
             path = (path << 1 | (code & 1)) & 15;
@@ -189,7 +188,7 @@ static void codebook_fit_ignores_token_size(void **state) {
     (void)state;
     float *z = rnd_fill(N * DIM, 2), *big = malloc(N * DIM * sizeof *z);
     for (uint32_t i = 0; i < N * DIM; i++)
-        big[i] = z[i] * (float)(1 << i / DIM % 8);
+        big[i] = z[i] * (float)(1 << i / DIM % 4);
     prof_tc a = codec(3, 1), b = codec(3, 1), normal = codec(3, 1);
     fit(z, N, &a);
     fit(big, N, &b);

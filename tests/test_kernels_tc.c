@@ -29,7 +29,7 @@ enum { FALLING = TRELLIS_MAX_BITS + 1, MIXED, N_WIDTHS = MIXED };
 typedef struct book {
     trellis_book b;
     uint8_t bits[MAX_N];
-    float scale[MAX_N], inverse[MAX_N];
+    float scale[MAX_N], inverse[MAX_N], square[MAX_N];
     trellis_weight weight[MAX_N];
     int8_t levels[TRELLIS_LEVELS];
 } book;
@@ -37,13 +37,13 @@ typedef struct book {
 static book *book_make(size_t n, int widths) {
     uint64_t seed = n * 16 + (uint64_t)widths;
     book *k = calloc(1, sizeof *k);
-    k->b = (trellis_book){n, k->bits, k->scale, k->levels, k->inverse, k->weight};
+    k->b = (trellis_book){n, k->bits, k->scale, k->levels, k->inverse, k->square, k->weight};
     for (size_t i = 0; i < n; i++) {
         double any = rnd(&seed);
         k->bits[i] = (uint8_t)(widths == FALLING ? 6 - i * 6 / n : widths == MIXED ? 1 + 6 * any : widths);
         k->scale[i] = (float)exp2(-6 - (widths % 2 ? floor(3 * rnd(&seed)) : 2 * rnd(&seed)));
     }
-    trellis_weigh(n, k->bits, k->scale, k->inverse, k->weight);
+    trellis_weigh(n, k->bits, k->scale, k->inverse, k->square, k->weight);
     for (int i = 0; i < TRELLIS_LEVELS; i++)
         k->levels[i] = (int8_t)(rnd(&seed) * 255 - 127);
     fixture_sort_levels(k->levels);
@@ -59,7 +59,7 @@ enum { N_CODED = sizeof coded / sizeof *coded };
  * them or any, with repeats. */
 typedef struct input {
     float *z; /* (GROUP, LDZ) */
-    uint8_t trial[GROUP * TRELLIS_TRIALS];
+    float trial[GROUP * TRELLIS_TRIALS];
 } input;
 
 static input input_make(uint64_t seed) {
@@ -70,16 +70,15 @@ static input input_make(uint64_t seed) {
             in.z[t * LDZ + i] *= size[t % 10];
         if (t % 10 == 9)
             in.z[t * LDZ] *= 1e10f;
-        uint8_t *trial = in.trial + t * TRELLIS_TRIALS;
-        trellis_trials((double)size[t % 10], trial);
-        for (size_t i = 0; t % 4 == 1 && i < TRELLIS_TRIALS; i++)
-            trial[i] = (uint8_t)(rnd(&seed) * 256);
+        float *trial = in.trial + t * TRELLIS_TRIALS;
+        for (size_t i = 0; i < TRELLIS_TRIALS; i++)
+            trial[i] = trellis_gain((uint8_t)(t % 4 == 1 ? 1 + rnd(&seed) * 254 : TRELLIS_UNIT + i * 7));
         if (t % 10 != 4)
             continue;
         for (size_t i = 0; i < LDZ; i++) /* halfway between levels where scales are powers of two */
             in.z[t * LDZ + i] = rintf(64 * in.z[t * LDZ + i]) / 512;
         for (size_t i = 0; i < TRELLIS_TRIALS; i++)
-            trial[i] = (uint8_t)(TRELLIS_UNIT + 8 * (i % 3));
+            trial[i] = (float)(1 + i);
     }
     return in;
 }
@@ -91,10 +90,18 @@ static void check_search(const rt_kernels *k, const rt_kernels *ref, const book 
     memset(b, 9, bk->b.n * GROUP);
     memset(gain_a, 9, GROUP);
     memset(gain_b, 9, GROUP);
-    ref->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_a, a);
-    k->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_b, b);
+    ref->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_a, a, GROUP);
+    k->tc_search(&bk->b, in->z, LDZ, n, in->trial, gain_b, b, GROUP);
     same(gain_a, gain_b, GROUP, k, "tc_search's gains", bk->b.n, n); /* and nothing beyond the last vector */
     same(a, b, bk->b.n * GROUP, k, "tc_search's codes", bk->b.n, n);
+    memset(b, 9, bk->b.n + 1);
+    if (!n)
+        return;
+    k->tc_search(&bk->b, in->z, LDZ, 1, in->trial, gain_b, b, 1); /* one by itself is coded as among others, */
+    same(gain_a, gain_b, 1, k, "tc_search's gain of one", bk->b.n, n);
+    for (size_t i = 0; i < bk->b.n; i++)
+        assert_int_equal(a[i * GROUP], b[i]);
+    assert_int_equal(b[bk->b.n], 9); /* and nothing else is written */
 }
 
 static void kernels_tc_search_of_all_widths(void **state) {
@@ -125,6 +132,33 @@ static void kernels_tc_search_of_any_number_of_vectors(void **state) {
     free(most);
     free(none);
     free(in.z);
+}
+
+/* ---- transform ---- */
+
+/* Any numbers, and sums that just stay within 32 bits: sides of 512 codes that are as large as they may be. */
+static void kernels_tc_project_of_any_shape(void **state) {
+    (void)state;
+    enum { MOST = MAX_N, TOKENS = 21 };
+    static const size_t dims[] = {1, 2, 15, 16, 17, 64, 80, 255, MOST}, cdims[] = {0, 16, 48, 64, 80, 128};
+    uint64_t seed = 3;
+    float *x = rnd_fill(TOKENS * MOST, 4), *mean = rnd_fill(MOST, 5), *even = rnd_fill(MOST, 6), *scale = rnd_fill(128, 7);
+    int16_t *a = calloc(128 * MOST, sizeof *a);
+    float *want = calloc(TOKENS * 128 + 1, sizeof *want), *got = calloc(TOKENS * 128 + 1, sizeof *got);
+    for (size_t i = 0; i < 128 * MOST; i++) /* the first tile in full */
+        a[i] = (int16_t)(i < 16 * MOST ? (i & 1 ? 1 : -1) * (INT32_MAX / RT_TC_INPUT / MOST) : 2000 * rnd(&seed) - 1000);
+    memcpy(x + MOST, mean, MOST * sizeof *x); /* some are exactly the mean */
+    EACH_LEVEL(k, ref)
+    for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
+        for (size_t c = 0; c < sizeof cdims / sizeof *cdims; c++)
+            for (size_t n = 1; n <= TOKENS; n += 4) {
+                const rt_tc_matrix m = {dims[d], cdims[c], mean, even, a, scale};
+                got[n * cdims[c]] = want[n * cdims[c]] = 77;
+                ref->tc_project(&m, x, n, want);
+                k->tc_project(&m, x, n, got);
+                same(want, got, (n * cdims[c] + 1) * sizeof *want, k, "tc_project", dims[d], cdims[c]);
+            }
+    free(x), free(mean), free(even), free(scale), free(a), free(want), free(got);
 }
 
 /* ---- decoding ---- */
@@ -207,6 +241,7 @@ static void kernels_tc_gains(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_tc_project_of_any_shape),
         cmocka_unit_test(kernels_tc_search_of_all_widths),
         cmocka_unit_test(kernels_tc_search_of_any_number_of_vectors),
         cmocka_unit_test(kernels_tc_scalar_decodes_by_the_book),

@@ -22,6 +22,8 @@ enum {
     RT_MAT_FORMATS = 11, /* packed formats: rows of mat_internal.h */
     RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
     RT_CODE_SPAN = 512,  /* tokens that attention in codes takes at once */
+    RT_TC_TILE = 16,     /* coordinates in a tile of a transform */
+    RT_TC_INPUT = 4095,  /* largest code of what is transformed */
     /* Largest codes: with levels of 8 bits and 512 coordinates or tokens, sums stay within 31 bits and a sign, and both bytes
      * of a query's code are signed. */
     RT_CODE_QUERY = 127 * 256,
@@ -34,6 +36,20 @@ static inline size_t rt_code_tile(size_t cdim) {
 }
 static inline size_t rt_code_row(size_t cdim) {
     return (cdim + 63) / 64 * 128;
+}
+
+/* The transform of a head, to be multiplied with in integers; all borrowed. Sums stay within 32 bits: that of the magnitudes of
+ * a coordinate's codes is at most INT32_MAX / RT_TC_INPUT. */
+typedef struct rt_tc_matrix {
+    size_t dim, cdim;   /* of vectors; of what becomes of them, a multiple of RT_TC_TILE */
+    const float *mean;  /* (dim) to take off */
+    const float *even;  /* (dim) to multiply with then: makes dimensions equally important */
+    const int16_t *a;   /* (cdim / 16, pairs of dimensions, 16, 2); where dim is odd the last pair has a zero */
+    const float *scale; /* (cdim) of a coordinate's codes */
+} rt_tc_matrix;
+
+static inline size_t rt_tc_pairs(size_t dim) {
+    return (dim + 1) / 2;
 }
 
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
@@ -88,6 +104,11 @@ typedef struct rt_kernels {
     void (*q4_runs)(const uint8_t *q, const float *d, size_t runs, float *out);
 
     /* ---- tc_*.c: the transform codec, libfmt/trellis.h ---- */
+    /* x (n, dim) -> z (n, cdim). Of each token w = (x - mean) * even is rounded to codes q = rint(w * (RT_TC_INPUT / most)),
+     * most the greatest |w|, or to 0 where that is below 2^-100; z = (float)(sum of q * a) * (scale * (most / RT_TC_INPUT)). */
+    void (*tc_project)(const rt_tc_matrix *m, const float *x, size_t n, float *z);
+    /* trellis_trials of n vectors z (n, ldz) of coded dimensions; inv_sigma and z, then 0, can be read up to a multiple of 16. */
+    void (*tc_trials)(const float *z, size_t ldz, size_t n, const float *inv_sigma, size_t coded, float *trial);
     trellis_search_fn *tc_search;
     /* levels (b->n, 64) of each of n blocks, ld apart; planes of each: bits[i] words of 64 tokens per dimension, lowest bit
      * first, and 64 bytes behind them that may be read. */

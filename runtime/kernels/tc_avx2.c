@@ -7,11 +7,65 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- encoding ---- */
+/* ---- encoding: transform ---- */
 
-enum { TRIALS = 2 };
+enum { P_LANES = 8 };
+typedef __m256i p_vec;
+#define p_zero()         _mm256_setzero_si256()
+#define p_load(p)        _mm256_loadu_si256((const __m256i *)(p))
+#define p_add(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+
+INLINE p_vec p_pair(const int16_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm256_set1_epi32(x);
+}
+
+INLINE void p_finish(p_vec sum, const float *scale, float step, float *z) {
+    __m256 s = _mm256_mul_ps(_mm256_loadu_ps(scale), _mm256_set1_ps(step));
+    _mm256_storeu_ps(z, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), s));
+}
+
+INLINE float q_input(const float *x, const float *mean, const float *even, size_t n, float *w) {
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    __m256 top = _mm256_setzero_ps();
+    float lane[8], most = 0;
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        __m256 y = _mm256_sub_ps(_mm256_loadu_ps(x + j), _mm256_loadu_ps(mean + j));
+        y = _mm256_mul_ps(y, _mm256_loadu_ps(even + j));
+        top = _mm256_max_ps(top, _mm256_and_ps(y, no_sign));
+        _mm256_storeu_ps(w + j, y);
+    }
+    _mm256_storeu_ps(lane, top);
+    for (size_t i = 0; i < 8; i++)
+        most = fmaxf(most, lane[i]);
+    for (; j < n; j++) {
+        w[j] = (x[j] - mean[j]) * even[j];
+        most = fmaxf(most, fabsf(w[j]));
+    }
+    for (; j % 16; j++)
+        w[j] = 0;
+    return most;
+}
+
+INLINE void q_round(const float *w, size_t n, float inv, int16_t *q) {
+    for (size_t j = 0; j < n; j += 8) {
+        const __m256i r = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(w + j), _mm256_set1_ps(inv)));
+        _mm_storeu_si128((__m128i *)(q + j), _mm_packs_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
+    }
+}
+
+#include "tc_project.h"
+
+/* ---- encoding: search ---- */
+
+enum { VECTORS = 1 };
 typedef __m256i vec, vmask;
+typedef uint16_t path;
+typedef uint32_t apart;
 #define v_row(p)        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p)))
+#define v_wide(p)       v_row(p) /* of no use here */
 #define v_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
 #define v_first(a)      _mm256_shuffle_epi8(a, each_state(0))
 #define v_last(a)       _mm256_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
@@ -43,9 +97,9 @@ INLINE vec v_spread(const int16_t *p) {
     return _mm256_shuffle_epi8(_mm256_set1_epi32(x), twice);
 }
 
-INLINE uint32_t v_taken(vec low, vec least) {
+INLINE path v_taken(vec low, vec least) {
     __m256i same = _mm256_cmpeq_epi16(low, least);
-    return ~(uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(same, same)) & 0x00ff00ff;
+    return (path)~_mm_movemask_epi8(_mm_packs_epi16(_mm256_castsi256_si128(same), _mm256_extracti128_si256(same, 1)));
 }
 
 #define v_none()      _mm256_setzero_si256()
@@ -60,11 +114,11 @@ INLINE vec v_rows(const uint8_t *row, const int16_t *at) {
 }
 
 /* 16 dimensions: where |r| is beyond reach, and where its row is. */
-INLINE void find_rows(const int16_t *r, const int16_t *reach, uint64_t *far, int16_t *at) {
-    for (int i = 0; i < 4; i++) {
+INLINE void find_rows(const int16_t *r, const int16_t *reach, apart *far, int16_t *at) {
+    for (int i = 0; i < 2; i++) {
         __m256i x = _mm256_loadu_si256((const __m256i *)(r + 16 * i)),
                 to = _mm256_loadu_si256((const __m256i *)(reach + 16 * i));
-        _mm256_storeu_si256((__m256i *)(far + 4 * i), _mm256_cmpgt_epi16(_mm256_abs_epi16(x), to));
+        _mm256_storeu_si256((__m256i *)(far + 8 * i), _mm256_cmpgt_epi16(_mm256_abs_epi16(x), to));
         _mm256_storeu_si256((__m256i *)(at + 16 * i), _mm256_slli_epi16(x, 4));
     }
 }
@@ -79,19 +133,13 @@ INLINE __m256i quantise16(const float *y, float inv) {
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
 }
 
-/* 16 dimensions, the trials of each side by side. */
-INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
-    for (int half = 0; half < 2; half++, from += 8, out += 32) {
-        __m256 y = _mm256_loadu_ps(from);
-        __m256i r[4], lo, hi;
-        for (int i = 0; i < 4; i++)
-            r[i] = quantise(y, inv[i]);
-        r[0] = _mm256_blend_epi16(r[0], _mm256_slli_epi32(r[1], 16), 0xaa);
-        r[2] = _mm256_blend_epi16(r[2], _mm256_slli_epi32(r[3], 16), 0xaa);
-        lo = _mm256_unpacklo_epi32(r[0], r[2]);
-        hi = _mm256_unpackhi_epi32(r[0], r[2]);
-        _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(lo, hi, 0x20));
-        _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(lo, hi, 0x31));
+/* 16 dimensions, the slots of each side by side. */
+INLINE void quantise_slots(const float *y, const float *same, const float *inv, int16_t *out) {
+    (void)same;
+    for (int half = 0; half < 2; half++, y += 8, out += 16) {
+        __m256 x = _mm256_loadu_ps(y);
+        __m256i a = quantise(x, inv[0]), b = _mm256_slli_epi32(quantise(x, inv[1]), 16);
+        _mm256_storeu_si256((__m256i *)out, _mm256_blend_epi16(a, b, 0xaa));
     }
 }
 
@@ -103,6 +151,26 @@ INLINE __m256i i_look_up(const int16_t *row, __m256i idx) {
     __m256i odd = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_srli_epi16(x, 8), _mm_srli_epi16(y, 8)));
     return _mm256_or_si256(_mm256_shuffle_epi8(even, _mm256_or_si256(idx, _mm256_set1_epi16((short)0x8000))),
                            _mm256_shuffle_epi8(odd, _mm256_or_si256(_mm256_slli_epi16(idx, 8), _mm256_set1_epi16(0x80))));
+}
+
+/* All borders are counted; they are in the order of their tree, which counting does not mind, and that of rising levels is worked
+ * out. */
+enum { CODES_AT_ONCE = 16 };
+INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *border, const float *y, float inv,
+                      const uint8_t *window, uint8_t *code, int16_t *level) {
+    const unsigned width = 1u << (bits - 1);
+    const __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)window)), r = quantise16(y, inv);
+    __m256i which = _mm256_setzero_si256(), l = i_look_up(row, w);
+    for (unsigned p = 1; p < width; p++) {
+        const unsigned half = p & -p, node = (width + p) / (2 * half);
+        const __m256i above = _mm256_cmpgt_epi16(r, i_look_up(border + node * TRELLIS_WINDOWS, w));
+        which = _mm256_sub_epi16(which, above);
+        l = _mm256_blendv_epi8(l, i_look_up(row + p * TRELLIS_WINDOWS, w), above);
+    }
+    which = _mm256_or_si256(_mm256_add_epi16(which, which), _mm256_and_si256(w, _mm256_set1_epi16(1)));
+    _mm_storeu_si128((__m128i *)code,
+                     _mm_packus_epi16(_mm256_castsi256_si128(which), _mm256_extracti128_si256(which, 1)));
+    _mm256_storeu_si256((__m256i *)level, l);
 }
 
 #include "tc_search.h"
@@ -150,20 +218,20 @@ static void levels(const trellis_book *b, const uint64_t *const *planes, size_t 
         levels_of_block(b, planes[i], out + i * ld);
 }
 
-/* A step of an octave, and the octave added to its exponent. */
+/* trellis_gain. */
 static void gains(const uint8_t *code, float *gain) {
-    const __m256 steps = _mm256_loadu_ps(trellis_steps);
+    const __m256i first = _mm256_set1_epi32((127 << 5) - TRELLIS_UNIT);
     for (int t = 0; t < RT_ATTN_TILE; t += 8) {
         __m256i c = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(code + t)));
-        __m256i octave = _mm256_sub_epi32(_mm256_srli_epi32(c, 3), _mm256_set1_epi32(TRELLIS_UNIT / 8));
-        __m256i step = _mm256_castps_si256(_mm256_permutevar8x32_ps(steps, c)); /* by the low three bits */
         __m256i none = _mm256_cmpeq_epi32(c, _mm256_setzero_si256());
-        _mm256_storeu_ps(gain + t,
-                         _mm256_castsi256_ps(_mm256_andnot_si256(none, _mm256_add_epi32(step, _mm256_slli_epi32(octave, 23)))));
+        __m256i x = _mm256_slli_epi32(_mm256_add_epi32(c, first), 18);
+        _mm256_storeu_si256((__m256i *)(gain + t), _mm256_andnot_si256(none, x));
     }
 }
 
 void rt_tc_avx2(rt_kernels *k) {
+    k->tc_project = project;
+    k->tc_trials = trials;
     k->tc_search = tc_search;
     k->tc_levels = levels;
     k->tc_gains = gains;

@@ -8,12 +8,20 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- encoding ---- */
+/* ---- encoding: transform ---- */
 
-enum { TRIALS = 4 };
+#include "tc_project_avx512.h"
+#define p_add(sum, a, b) _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
+#include "tc_project.h"
+
+/* ---- encoding: search ---- */
+
+enum { VECTORS = 2 };
 typedef __m512i vec;
-typedef __mmask32 vmask;
+typedef __mmask32 vmask, path;
+typedef uint64_t apart;
 #define v_row(p)        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p)))
+#define v_wide(p)       _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(p)))
 #define v_store(p, x)   _mm512_storeu_si512(p, x)
 #define v_first(a)      _mm512_shuffle_epi8(a, each_state(0))
 #define v_last(a)       _mm512_shuffle_epi8(a, each_state(TRELLIS_STATES / 2))
@@ -75,28 +83,116 @@ INLINE __m512i quantise(__m512 y, float inv) {
     return _mm512_cvtps_epi32(_mm512_max_ps(r, _mm512_set1_ps(-TRELLIS_REACH)));
 }
 
-INLINE __m256i quantise16(const float *y, float inv) {
-    return _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y), inv));
-}
-
-/* 16 dimensions, the trials of each side by side. */
-INLINE void quantise_trials(const float *from, const float *inv, int16_t *out) {
+/* 16 dimensions, the slots of each side by side. */
+INLINE void quantise_slots(const float *one, const float *other, const float *inv, int16_t *out) {
     const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    __m512 y = _mm512_loadu_ps(from);
-    __m512i r[4], lo, hi;
-    for (int i = 0; i < 4; i++)
-        r[i] = quantise(y, inv[i]);
-    r[0] = _mm512_mask_mov_epi16(r[0], 0xaaaaaaaa, _mm512_slli_epi32(r[1], 16));
-    r[2] = _mm512_mask_mov_epi16(r[2], 0xaaaaaaaa, _mm512_slli_epi32(r[3], 16));
-    lo = _mm512_unpacklo_epi32(r[0], r[2]);
-    hi = _mm512_unpackhi_epi32(r[0], r[2]);
+    const __m512 x = _mm512_loadu_ps(one), y = _mm512_loadu_ps(other);
+    __m512i a = quantise(x, inv[0]), b = quantise(y, inv[2]);
+    a = _mm512_mask_mov_epi16(a, 0xaaaaaaaa, _mm512_slli_epi32(quantise(x, inv[1]), 16));
+    b = _mm512_mask_mov_epi16(b, 0xaaaaaaaa, _mm512_slli_epi32(quantise(y, inv[3]), 16));
+    const __m512i lo = _mm512_unpacklo_epi32(a, b), hi = _mm512_unpackhi_epi32(a, b);
     _mm512_storeu_si512(out, _mm512_permutex2var_epi64(lo, first, hi));
     _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(lo, last, hi));
 }
 
-#define i_look_up(row, idx) _mm256_permutexvar_epi16(idx, _mm256_loadu_si256((const __m256i *)(row)))
+/* Entries idx of n numbers, n a power of two; bits of idx above do no harm. */
+INLINE __m512i look_up(const unsigned n, const int16_t *from, __m512i idx) {
+    __m512i x[1 << (TRELLIS_MAX_BITS - 1)];
+    if (n <= 32)
+        return _mm512_permutexvar_epi16(idx, _mm512_loadu_si512(from));
+    for (unsigned i = 0; i < n / 64; i++)
+        x[i] = _mm512_permutex2var_epi16(_mm512_loadu_si512(from + 64 * i), idx, _mm512_loadu_si512(from + 64 * i + 32));
+    for (unsigned left = n / 64, bit = 64; left > 1; left /= 2, bit *= 2) {
+        const __mmask32 odd = _mm512_test_epi16_mask(idx, _mm512_set1_epi16((short)bit));
+        for (unsigned i = 0; i < left / 2; i++)
+            x[i] = _mm512_mask_mov_epi16(x[2 * i], odd, x[2 * i + 1]);
+    }
+    return x[0];
+}
+
+/* Down the tree: a row of it is looked up as a whole, by node and window. */
+enum { CODES_AT_ONCE = 32 };
+INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *border, const float *y, float inv,
+                      const uint8_t *window, uint8_t *code, int16_t *level) {
+    const __m512i w = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)window)), one = _mm512_set1_epi16(1);
+    const __m256i low = _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y), inv));
+    const __m512i r = _mm512_inserti64x4(_mm512_castsi256_si512(low),
+                                         _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y + 16), inv)), 1);
+    __m512i which = _mm512_setzero_si512(), at = w;
+    for (unsigned left = 1; left < 1u << (bits - 1); left *= 2) {
+        const __m512i b = look_up(left * TRELLIS_WINDOWS, border + left * TRELLIS_WINDOWS, at);
+        which = _mm512_add_epi16(which, which);
+        which = _mm512_mask_add_epi16(which, _mm512_cmpgt_epi16_mask(r, b), which, one);
+        at = _mm512_or_si512(_mm512_slli_epi16(which, 4), w);
+    }
+    _mm512_storeu_si512(level, look_up(TRELLIS_WINDOWS << (bits - 1), row, at));
+    which = _mm512_or_si512(_mm512_add_epi16(which, which), _mm512_and_si512(w, one));
+    _mm256_storeu_si256((__m256i *)code, _mm512_cvtepi16_epi8(which));
+}
 
 #include "tc_search.h"
+
+/* ---- encoding: one vector by itself, as answers bring them ----
+ * A register holds all 16 windows of both trials: those that lead into states by one way, then those by the other. The states
+ * that they lead into lie there twice. */
+
+INLINE uint32_t step_one(vec d, vec *cost) {
+    const __m512i twice = _mm512_set_epi64(0x0f0e0f0e0d0c0d0c, 0x0b0a0b0a09080908, 0x0706070605040504, 0x0302030201000100,
+                                           0x0f0e0f0e0d0c0d0c, 0x0b0a0b0a09080908, 0x0706070605040504, 0x0302030201000100);
+    const __m512i sum = v_add(_mm512_shuffle_epi8(*cost, twice), d);
+    *cost = v_min(sum, _mm512_permutex_epi64(sum, 0x4e));
+    return v_taken(sum, *cost);
+}
+
+INLINE void walk_one(const unsigned bits, const trellis_weight *weight, const tables *t, const int16_t *r, size_t i, size_t end,
+                     vec *cost, path *taken) {
+    const int16_t *level = t->level + trellis_table(bits), *border = t->border + trellis_table(bits);
+    const __m512i each = _mm512_set_epi64(0x0302030203020302, 0x0302030203020302, 0x0302030203020302, 0x0302030203020302,
+                                          0x0100010001000100, 0x0100010001000100, 0x0100010001000100, 0x0100010001000100);
+    for (; i < end; i++) {
+        int32_t both;
+        memcpy(&both, r + i * SLOTS, sizeof both);
+        const vec x = _mm512_shuffle_epi8(_mm512_set1_epi32(both), each);
+        taken[i * PATHS] = step_one(error(nearest(true, bits, level, border, x), weight + i), cost);
+    }
+}
+
+/* False: sums were stopped, so it takes coarser weights. */
+static bool find_path_of_one(const trellis_book *b, const tables *t, const float *z, const float *trial, group *p) {
+    const float inv[SLOTS] = {1 / trial[0], 1 / trial[1], 1 / trial[0], 1 / trial[1]};
+    int16_t r[(TRELLIS_MAX_DIM + PAD) * SLOTS];
+    uint16_t all[SLOTS * TRELLIS_STATES], cost[TRELLIS_TRIALS], state[TRELLIS_TRIALS];
+    vec c = v_row(origin);
+    scale(b->n, z, b->inverse, p->y[0]);
+    for (size_t i = 0; i < b->n; i += 16)
+        quantise_slots(p->y[0] + i, p->y[0] + i, inv, r + i * SLOTS);
+    for (size_t run = 0, i = 0; run < t->runs; i = t->end[run++]) {
+#define WALK_ONE(n) walk_one(n, b->weight, t, r, i, t->end[run], &c, p->taken)
+        BY_BITS(b->bits[i], WALK_ONE)
+    }
+    v_store(all, c);
+    for (size_t j = 0; j < TRELLIS_TRIALS; j++)
+        find_least(all + 2 * j * TRELLIS_STATES, cost + j, state + j);
+    const size_t best = better(cost, trial);
+    p->state[0] = state[best];
+    p->shift[0] = (uint32_t)best * 16;
+    p->trial[0] = trial[best];
+    return cost[best] < TRELLIS_DEAR;
+}
+
+static void search(const trellis_book *b, const float *z, size_t ldz, size_t n, const float *trial, uint8_t *gain,
+                   uint8_t *codes, size_t ldc) {
+    if (ldc > 1) {
+        tc_search(b, z, ldz, n, trial, gain, codes, ldc);
+        return;
+    }
+    tables t;
+    group p;
+    fill_tables(b, &t);
+    if (!find_path_of_one(b, &t, z, trial, &p))
+        search_few(b, &t, false, z, ldz, 1, trial, &p, 0);
+    finish_one(b, &t, &p, gain, codes);
+}
 
 /* ---- decoding ---- */
 
@@ -129,20 +225,20 @@ static void levels(const trellis_book *b, const uint64_t *const *planes, size_t 
         levels_of_block(b, planes[i], out + i * ld);
 }
 
-/* A step of an octave, and the octave added to its exponent. */
+/* trellis_gain. */
 static void gains(const uint8_t *code, float *gain) {
-    const __m512 steps = _mm512_castps256_ps512(_mm256_loadu_ps(trellis_steps));
+    const __m512i first = _mm512_set1_epi32((127 << 5) - TRELLIS_UNIT);
     for (int t = 0; t < RT_ATTN_TILE; t += 16) {
         __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(code + t)));
-        __m512i octave = _mm512_sub_epi32(_mm512_srli_epi32(c, 3), _mm512_set1_epi32(TRELLIS_UNIT / 8));
-        __m512i step = _mm512_castps_si512(_mm512_permutexvar_ps(_mm512_and_si512(c, _mm512_set1_epi32(7)), steps));
-        __mmask16 some = _mm512_test_epi32_mask(c, c);
-        _mm512_storeu_si512(gain + t, _mm512_maskz_add_epi32(some, step, _mm512_slli_epi32(octave, 23)));
+        __m512i x = _mm512_maskz_add_epi32(_mm512_test_epi32_mask(c, c), c, first);
+        _mm512_storeu_si512(gain + t, _mm512_slli_epi32(x, 18));
     }
 }
 
 void rt_tc_avx512(rt_kernels *k) {
-    k->tc_search = tc_search;
+    k->tc_project = project;
+    k->tc_trials = trials;
+    k->tc_search = search;
     k->tc_levels = levels;
     k->tc_gains = gains;
 }

@@ -1,13 +1,18 @@
-/* Decoding of codec tc for AVX-512 with VBMI and GFNI. A plane is 64 bits, one per token. One byte permutation brings the bytes
- * of a dimension's planes that belong to 8 tokens together; by a product of bit matrices these 8x8 bits are transposed: a byte
- * per token, with the path bit at bit 0 and planes 1 to 4 from bit 4 on, which is where the index into the table of levels has
- * them.
+/* Codec tc for AVX-512 with VNNI, which the transform is multiplied with, and, where there are VBMI and GFNI, decoding. A plane
+ * is 64 bits, one per token. One byte permutation brings the bytes of a dimension's planes that belong to 8 tokens together; by
+ * a product of bit matrices these 8x8 bits are transposed: a byte per token, with the path bit at bit 0 and planes 1 to 4 from
+ * bit 4 on, which is where the index into the table of levels has them.
  */
 #include "kernels.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+
+#include "tc_project_avx512.h"
+#define p_add(sum, a, b) _mm512_dpwssd_epi32(sum, a, b)
+#include "tc_project.h"
 
 /* Bits of the codes of 64 tokens. Byte 7 - i of a matrix becomes bit i. Where there are fewer planes, bits of other things come
  * in their place, which no look-up heeds. */
@@ -105,6 +110,7 @@ static void levels(const trellis_book *b, const uint64_t *const *planes, size_t 
 }
 
 void rt_tc_avx512vnni(rt_kernels *k) {
+    k->tc_project = project;
     if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni"))
         k->tc_levels = levels;
 }

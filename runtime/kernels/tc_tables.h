@@ -8,7 +8,7 @@
  */
 
 enum {
-    PAD = 16,            /* numbers that may be read and written beyond the end */
+    PAD = 32,            /* numbers that may be read and written beyond the end */
     LEAST_NEAR_BITS = 2, /* with one bit there is nothing to gain, */
     MOST_NEAR_BITS = 4,  /* and with more this table would be long: then the others do better */
     MARGIN = 80,         /* units that distances are known beyond all levels */
@@ -21,11 +21,11 @@ typedef struct tables {
     size_t runs;                                           /* of dimensions with as many bits, */
     uint16_t end[TRELLIS_MAX_DIM];                         /* and where they end */
     uint8_t near[NEAR_ROWS][TRELLIS_WINDOWS];
-    const uint8_t *zero[MOST_NEAR_BITS + 1]; /* row of r = 0 */
-    int16_t
-        reach[(TRELLIS_MAX_DIM + PAD) * TRELLIS_TRIALS]; /* up to which |r| a dimension can use near, or -1; for each trial */
-    int8_t below[FINE_RATES][256][TRELLIS_WINDOWS];      /* greatest level up to step i - 128 */
-    int8_t above[FINE_RATES][256][TRELLIS_WINDOWS];      /* least level beyond it */
+    const uint8_t *zero[MOST_NEAR_BITS + 1];        /* row of r = 0 */
+    int16_t reach[(TRELLIS_MAX_DIM + PAD) * SLOTS]; /* up to which |r| a dimension can use near, or -1; for each slot */
+    int8_t below[FINE_RATES][256][TRELLIS_WINDOWS]; /* greatest level up to step i - 128 */
+    int8_t above[FINE_RATES][256][TRELLIS_WINDOWS]; /* least level beyond it */
+    float square[TRELLIS_MAX_DIM + PAD];            /* of the book, and zeros */
 } tables;
 
 /* The tree: a border below the level in the middle, then those in the middle of either half, and so on. */
@@ -59,6 +59,8 @@ static void fill_tables(const trellis_book *b, tables *t) {
             fill_levels(bits, b->levels + from, t->level + from, t->border + from);
         done[bits] = true;
     }
+    memcpy(t->square, b->square, b->n * sizeof *t->square);
+    memset(t->square + b->n, 0, PAD * sizeof *t->square);
 }
 
 /* Distances from -half to half - 1: 0 at the levels, and one more for every step away from the nearest of them, to either side.
@@ -146,7 +148,7 @@ static void fill_look_ups(const trellis_book *b, tables *t) {
             filled[fine] = true;
         }
         const int r = reach(g[bits], b->weight[i].limit[0]);
-        const uint64_t each = (uint16_t)r * 0x0001000100010001u;
-        memcpy(t->reach + i * TRELLIS_TRIALS, &each, sizeof each);
+        for (size_t j = 0; j < SLOTS; j++)
+            t->reach[i * SLOTS + j] = (int16_t)r;
     }
 }
