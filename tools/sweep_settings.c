@@ -201,10 +201,11 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
     for (size_t i = 0; i < l->n; i++) {
         sweep_setting *s = &l->v[i];
         const char *path = s->cache.profile;
-        kv_status st = path && !s->own ? prof_load(path, &s->own, err) : KV_OK;
+        const bool none = path && !strcmp(path, "none");
+        kv_status st = path && !none && !s->own ? prof_load(path, &s->own, err) : KV_OK;
         if (!st && s->own)
             st = prof_matches(s->own, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, path, err);
-        const prof *p = s->own ? s->own : models_own;
+        const prof *p = s->own || none ? s->own : models_own;
         if (!st && p)
             st = hash_profile(p, s->profile_hash, err);
         if (st)
