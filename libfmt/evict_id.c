@@ -25,11 +25,10 @@ int kv_evict_by_name(const char *name) {
 
 bool kv_budget_parse(const char *text, kv_budget *out) {
     char *end;
-    if (*text < '0' || *text > '9')
-        return false;
+    const size_t digits = strspn(text, "0123456789."); /* no signs, exponents or hexadecimals */
     errno = 0;
     const double x = strtod(text, &end);
-    if (errno || !(x > 0))
+    if (errno || end != text + digits || !(x > 0))
         return false;
     if (!strcmp(end, "%")) {
         *out = (kv_budget){.share = (float)(x / 100)};
