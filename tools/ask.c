@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 512 };
+enum { BATCH = 512, LONGEST_CHARACTER = 4 };
 
 /* Where the user's text goes in a rendered turn: a control character that no template holds. */
 static const char place[] = "\x1a";
@@ -177,15 +177,31 @@ static int32_t likeliest(const float *x, size_t n) {
     return (int32_t)best;
 }
 
-/* Add a token's text. False: the answer ends here, at its line's end or because it is full. */
-static bool add(char *answer, size_t *len, const char *piece, size_t n) {
+typedef struct reply {
+    char *text; /* ASK_ANSWER bytes */
+    size_t len;
+    tok_stream stream;
+} reply;
+
+/* Add the bytes of a token, as whole characters; n 0: those that are still held back. False: the answer ends here, at its
+ * line's end or because it is full. */
+static bool add(reply *r, const char *piece, size_t n) {
     static const char blank[] = " \t\r\n";
+    char whole[3 * ASK_ANSWER + 4];
+    if (n > ASK_ANSWER)
+        return false;
+    n = tok_stream_push(&r->stream, piece, n, whole);
     for (size_t i = 0; i < n; i++) {
-        if (!*len && strchr(blank, piece[i]))
+        if (!r->len && strchr(blank, whole[i]))
             continue;
-        if (piece[i] == '\n' || *len + 1 == ASK_ANSWER)
+        if (whole[i] == '\n')
             return false;
-        answer[(*len)++] = piece[i] ? piece[i] : ' ';
+        const unsigned char b = (unsigned char)whole[i];
+        const bool begins = (b & 0xC0) != 0x80, c1 = b == 0xC2 && (unsigned char)whole[i + 1] < 0xA0;
+        if (r->len + (begins ? LONGEST_CHARACTER : 1) >= ASK_ANSWER)
+            return false;
+        r->text[r->len++] = b < ' ' || b == 0x7f || c1 ? ' ' : whole[i];
+        i += c1; /* control characters of two bytes */
     }
     return true;
 }
@@ -193,7 +209,8 @@ static bool add(char *answer, size_t *len, const char *piece, size_t n) {
 kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], kv_err *err) {
     const tok *t = rt_model_tok(a->m);
     const uint32_t n_vocab = rt_model_hparams(a->m)->n_vocab;
-    size_t len = 0;
+    reply r = {.text = answer};
+    bool open = true;
     kv_status st = kv_cache_copy(rt_ctx_cache(a->asked), rt_ctx_cache(a->seen), err);
     if (!st)
         st = feed(a, a->asked, ids, n, true, err);
@@ -201,13 +218,15 @@ kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSW
         const int32_t id = likeliest(a->logits, n_vocab);
         size_t piece_len;
         const char *piece = tok_piece(t, id, false, &piece_len);
-        if (tok_is_eog(t, id) || !add(answer, &len, piece, piece_len))
+        if (tok_is_eog(t, id) || !(open = add(&r, piece, piece_len)))
             break;
         if (i + 1 < a->cfg.answer_tokens)
             st = feed(a, a->asked, &id, 1, true, err);
     }
-    while (len && answer[len - 1] == ' ')
-        len--;
-    answer[len] = '\0';
+    if (open)
+        add(&r, "", 0);
+    while (r.len && answer[r.len - 1] == ' ')
+        r.len--;
+    answer[r.len] = '\0';
     return st;
 }

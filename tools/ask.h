@@ -61,7 +61,8 @@ kv_cache_info asker_cache_info(const asker *a); /* of one of the two caches */
 /* Forget everything and read n > 0 tokens: head and document. KV_ECANCEL when told to stop. */
 kv_status asker_read(asker *a, const int32_t *ids, size_t n, kv_err *err);
 /* Ask n > 0 tokens: a tail, of what was read. The answer is the likeliest token at every step, until the model ends its turn, a
- * line ends or answer_tokens are there; without white space around it. As often as one likes, in any order. */
+ * line ends or answer_tokens are there; valid UTF-8 without control characters and without white space around it. As often as
+ * one likes, in any order. */
 kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], kv_err *err);
 
 /* ---- scoring ---- */

@@ -70,18 +70,9 @@ static bool holds(const char *text, const char *words) {
     return false;
 }
 
-/* Answers may end in the middle of a character. */
-static size_t whole_characters(const char *s) {
-    size_t at = 0;
-    utf8proc_int32_t c;
-    for (utf8proc_ssize_t n; s[at] && (n = utf8proc_iterate((const utf8proc_uint8_t *)s + at, -1, &c)) > 0;)
-        at += (size_t)n;
-    return at;
-}
-
 kv_status ask_is_right(const char *answer, const char *wanted, bool *right, kv_err *err) {
-    char *clean = strndup(answer, whole_characters(answer)), *said = clean ? ask_normalise(clean) : NULL;
-    kv_status st = said ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for an answer");
+    char *said = ask_normalise(answer);
+    kv_status st = said ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for an answer, or it is not UTF-8");
     *right = false;
     for (const char *one = wanted, *end; !st && *one && !*right; one = *end ? end + 1 : end) {
         end = one + strcspn(one, "|");
@@ -93,7 +84,6 @@ kv_status ask_is_right(const char *answer, const char *wanted, bool *right, kv_e
         free(raw);
         free(words);
     }
-    free(clean);
     free(said);
     return st;
 }

@@ -3,6 +3,7 @@
 
 #include "cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,14 +16,15 @@ typedef struct run {
     const niah_setting *setting;
     ask_frame frame;
     niah_result *out;
-    double done, all; /* tokens */
+    double done, all; /* tokens, roughly */
+    double upto;      /* what is done when the setting is */
     bool (*progress)(void *, double);
     void *user;
 } run;
 
 static bool advance(void *user, size_t tokens) {
     run *r = user;
-    r->done += (double)tokens;
+    r->done = fmin(r->done + (double)tokens, r->upto);
     return !r->progress || r->progress(r->user, r->done / r->all);
 }
 
@@ -141,6 +143,7 @@ kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const niah_setting *s
         r.setting = &settings[i];
         r.out = &out[i];
         r.done = work(cfg) * (double)i;
+        r.upto = work(cfg) * (double)(i + 1);
         st = run_setting(&r, err);
     }
     for (size_t i = 0; i < n && st; i++)

@@ -203,7 +203,7 @@ kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, b
     asker *a = NULL;
     *out = (qa_result){0};
     for (size_t i = 0; i < t->questions->n; i++)
-        r.all += (double)t->tails[i].n + QA_ANSWER_TOKENS / 2.0;
+        r.all += (double)t->tails[i].n + QA_ANSWER_TOKENS;
     cfg.ctx.n_ctx = t->n_ctx;
     cfg.ctx.n_batch = 0;
     kv_status st = asker_new(m, &cfg, &a, err);
