@@ -20,7 +20,7 @@ typedef struct tc_state {
     const prof_tc *p;
     trellis_book book;
     size_t words;         /* of planes per block */
-    rt_tc_matrix forward; /* z of x; owns even, a and scale */
+    rt_tc_matrix forward; /* z of x - mean; owns even, a and scale */
     float *synth;         /* K: (dim, cdim) basis transposed, columns beyond the coded ones zero; V: (cdim, dim); times scale */
     float *inv_sigma;     /* (cdim) 0 beyond the coded ones */
     float *scale;         /* (book.n) of a level: sigma times the step of its table */

@@ -107,7 +107,8 @@ typedef struct rt_kernels {
     /* x (n, dim) -> z (n, cdim). Of each token w = (x - mean) * even is rounded to codes q = rint(w * (RT_TC_INPUT / most)),
      * most the greatest |w|, or to 0 where that is below 2^-100; z = (float)(sum of q * a) * (scale * (most / RT_TC_INPUT)). */
     void (*tc_project)(const rt_tc_matrix *m, const float *x, size_t n, float *z);
-    /* trellis_trials of n vectors z (n, ldz) of coded dimensions; inv_sigma and z, then 0, can be read up to a multiple of 16. */
+    /* trellis_trials of n vectors z (n, ldz) of coded dimensions; inv_sigma and z, then 0, can be read up to a multiple of 16.
+     */
     void (*tc_trials)(const float *z, size_t ldz, size_t n, const float *inv_sigma, size_t coded, float *trial);
     trellis_search_fn *tc_search;
     /* levels (b->n, 64) of each of n blocks, ld apart; planes of each: bits[i] words of 64 tokens per dimension, lowest bit

@@ -153,8 +153,8 @@ INLINE __m256i i_look_up(const int16_t *row, __m256i idx) {
                            _mm256_shuffle_epi8(odd, _mm256_or_si256(_mm256_slli_epi16(idx, 8), _mm256_set1_epi16(0x80))));
 }
 
-/* All borders are counted; they are in the order of their tree, which counting does not mind, and that of rising levels is worked
- * out. */
+/* All borders are counted; they are in the order of their tree, which counting does not mind, and that of rising levels is
+ * worked out. */
 enum { CODES_AT_ONCE = 16 };
 INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *border, const float *y, float inv,
                       const uint8_t *window, uint8_t *code, int16_t *level) {
@@ -168,8 +168,7 @@ INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *bo
         l = _mm256_blendv_epi8(l, i_look_up(row + p * TRELLIS_WINDOWS, w), above);
     }
     which = _mm256_or_si256(_mm256_add_epi16(which, which), _mm256_and_si256(w, _mm256_set1_epi16(1)));
-    _mm_storeu_si128((__m128i *)code,
-                     _mm_packus_epi16(_mm256_castsi256_si128(which), _mm256_extracti128_si256(which, 1)));
+    _mm_storeu_si128((__m128i *)code, _mm_packus_epi16(_mm256_castsi256_si128(which), _mm256_extracti128_si256(which, 1)));
     _mm256_storeu_si256((__m256i *)level, l);
 }
 

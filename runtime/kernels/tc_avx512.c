@@ -116,8 +116,8 @@ INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *bo
                       const uint8_t *window, uint8_t *code, int16_t *level) {
     const __m512i w = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)window)), one = _mm512_set1_epi16(1);
     const __m256i low = _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y), inv));
-    const __m512i r = _mm512_inserti64x4(_mm512_castsi256_si512(low),
-                                         _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y + 16), inv)), 1);
+    const __m512i r =
+        _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm512_cvtepi32_epi16(quantise(_mm512_loadu_ps(y + 16), inv)), 1);
     __m512i which = _mm512_setzero_si512(), at = w;
     for (unsigned left = 1; left < 1u << (bits - 1); left *= 2) {
         const __m512i b = look_up(left * TRELLIS_WINDOWS, border + left * TRELLIS_WINDOWS, at);

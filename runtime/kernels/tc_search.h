@@ -31,8 +31,8 @@ enum {
     PATHS = GROUP / VECTORS, /* what these take */
 };
 
-/* Distance of r to the nearest level of eight windows, or all sixteen (wide). Going down the tree halves the levels of every lane until two are left:
- * that is cheaper than to look at all. */
+/* Distance of r to the nearest level of eight windows, or all sixteen (wide). Going down the tree halves the levels of every
+ * lane until two are left: that is cheaper than to look at all. */
 INLINE vec nearest(const bool wide, const unsigned bits, const int16_t *level, const int16_t *border, vec r) {
     enum { MOST = 1 << (TRELLIS_MAX_BITS - 1) };
     const unsigned width = 1u << (bits - 1);
