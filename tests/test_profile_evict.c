@@ -12,7 +12,6 @@
 #include <cmocka.h>
 #include <zstd.h>
 
-#define ROOT KV_TEST_DATA "/../../"
 
 enum { LAYERS = 3, KV_HEADS = 2, DIM = 8, PER_HEAD = PROF_QUERIES * DIM };
 
@@ -417,21 +416,18 @@ static void evict_refuses_every_truncation(void **state) {
     prof_free(p);
 }
 
-/* Profiles of the models, made by an earlier version. */
+/* A profile as version 2 had it. */
 static void evict_reads_older_profiles(void **state) {
     (void)state;
-    static const char *const files[] = {"SmolLM2-135M-Instruct.Q4_1", "Gemma-3-270M.Q4_K_M"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char path[256];
-        prof *p;
-        kv_err err = {0};
-        snprintf(path, sizeof path, ROOT "profiles/models/%s.yaml", files[i]);
-        if (prof_load(path, &p, &err) != KV_OK)
-            fail_msg("%s", err.msg);
-        assert_true(p->evict.policy != KV_EVICT_NONE || (p->evict.recent == 32 && p->evict.pool == 7));
-        assert_true(prof_has_budgets(p) && prof_head_budget(p, 0, 0) > 0);
-        prof_free(p);
-    }
+    prof *p;
+    kv_err err = {0};
+    if (prof_load(KV_TEST_DATA "/profile/full.yaml", &p, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    assert_int_equal(p->evict.policy, KV_EVICT_NONE);
+    assert_true(p->evict.recent == 32 && p->evict.pool == 7);
+    assert_true(prof_has_budgets(p) && !prof_has_queries(p));
+    assert_int_equal(prof_head_budget(p, 0, 0), 1000);
+    prof_free(p);
 }
 
 int main(void) {
