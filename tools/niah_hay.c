@@ -188,13 +188,14 @@ static kv_status write_text(const builder *b, niah_hay *h, kv_err *err) {
     return count_tokens(b->f, text, h->len, &h->n_tokens, err);
 }
 
-/* What head, tail and answer leave of the context, by the longest question there is. */
-static kv_status room(const niah_cfg *cfg, const ask_frame *f, uint32_t ctx, const niah_hay *h, size_t *tokens, kv_err *err) {
+/* What head, tail and answer leave of the context, by the longest question there is. The same whether it is known or not, so
+ * that the texts are, too. */
+static kv_status room(const ask_frame *f, uint32_t ctx, const niah_hay *h, size_t *tokens, kv_err *err) {
     size_t most = 0;
     for (size_t i = 0; i < h->n; i++) {
         ask_ids ids = {0};
         const niah_fact *x = &h->needles[i].fact;
-        kv_status st = ask_head(f, cfg->known ? x->question : NULL, &ids, err);
+        kv_status st = ask_head(f, x->question, &ids, err);
         if (!st)
             st = ask_tail(f, x->question, x->prime, &ids, err);
         most = ids.n > most ? ids.n : most;
@@ -223,7 +224,7 @@ kv_status niah_hay_new(const niah_cfg *cfg, const ask_frame *f, size_t i_ctx, si
     b->rng = cfg->seed ^ ((uint64_t)ctx << 32 | index);
     splitmix64(&b->rng);
     draw_facts(b, cfg, index, &h);
-    if ((st = room(cfg, f, ctx, &h, &tokens, err)))
+    if ((st = room(f, ctx, &h, &tokens, err)))
         goto done;
     for (size_t i = 0, n; i < b->n_facts && !st; i++, of_facts += n)
         st = count_tokens(f, b->facts[i].f.text, strlen(b->facts[i].f.text), &n, err);
