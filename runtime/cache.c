@@ -137,8 +137,7 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
     c->cdim = c->dim;
     c->passing_bytes = c->stage_bytes = 0;
     for (uint32_t i = 0; !st && i < c->n_layer * c->n_kv_head; i++)
-        c->heads[i] = (kv_head){.budget = budget[i],
-                                .recent = max_u32(cfg->evict.recent, (uint32_t)(cfg->evict.near * (float)budget[i]))};
+        c->heads[i] = (kv_head){.budget = budget[i], .recent = kv_recent(cfg, budget[i])};
     for (uint32_t i = 0; !st && i < c->n_layer; i++) {
         lay_out_layer(c, cfg, i);
         st = check_eviction(c, i, err);

@@ -9,7 +9,7 @@ static uint32_t least_budget(const kv_cache *c, const kv_cache_cfg *cfg, uint32_
     bool lossy = false;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
         lossy |= kv_lossy(&c->lanes[(size_t)layer * c->n_kv_head * 2 + i]);
-    return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + 2 * KV_STEP;
+    return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + KV_STEP;
 }
 
 static bool slides(const kv_cache_cfg *cfg, uint32_t layer) {
@@ -68,7 +68,7 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
         return kv_fail(err, KV_EINVAL,
                        "cache: a budget of %.0f tokens is too small: %u sinks, the newest %u tokens (window and recent) and %d "
                        "more take %.0f; allow more, or a smaller window",
-                       mean, cfg->sinks, (uint32_t)least - cfg->sinks - 2 * KV_STEP, 2 * KV_STEP, least);
+                       mean, cfg->sinks, (uint32_t)least - cfg->sinks - KV_STEP, KV_STEP, least);
     const double price = find_price(c, cfg, mean * n);
     for (uint32_t l = 0; l < c->n_layer; l++) {
         uint32_t *b = budget + (size_t)l * c->n_kv_head;

@@ -26,11 +26,6 @@ typedef struct plan {
 
 /* ---- when ---- */
 
-/* How many tokens an eviction makes room for. */
-static uint32_t slack(uint32_t budget) {
-    return max_u32(KV_STEP, budget / 8 / KV_STEP * KV_STEP);
-}
-
 /* The last multiple of KV_STEP at which `held` tokens have not grown beyond the budget. */
 static uint32_t next_eviction(uint32_t budget, uint32_t held, uint32_t now) {
     const uint32_t free = budget > KV_STEP + held ? budget - KV_STEP - held : 0;
@@ -51,7 +46,7 @@ static void plan_next(const kv_cache *c, kv_layer *l, uint32_t now) {
     const uint32_t n = c->n_kv_head, mean = (uint32_t)(budget / n);
     uint32_t next = next_eviction(mean, (uint32_t)((held + n - 1) / n), now);
     if (now)
-        next = min_u32(next, now + slack(mean));
+        next = min_u32(next, now + kv_slack(mean));
     for (uint32_t i = 0; i < n; i++)
         l->heads[i].next = next;
 }
@@ -259,7 +254,7 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
     p->total = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]) ? p->end : in_slots;
     p->hi = min_u32(p->end, in_slots > h->recent ? in_slots - h->recent : 0);
     p->lo = min_u32(guard, p->hi);
-    const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - slack(h->budget);
+    const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - kv_slack(h->budget);
     p->most = min_u32(may > stay ? may - stay : 0, p->hi - p->lo);
     memset(p->keep, 0, (p->total + KV_BLOCK - 1) / KV_BLOCK * sizeof *p->keep);
 }
@@ -316,7 +311,7 @@ static void place(const kv_job *j, plan *p, uint32_t n) {
         if (!c->evict.ada)
             continue;
         p[i].at = at;
-        p[i].cap = (p[i].total - p[i].down + slack(p[i].h->budget) + KV_BLOCK - 1) / KV_BLOCK;
+        p[i].cap = (p[i].total - p[i].down + kv_slack(p[i].h->budget) + KV_BLOCK - 1) / KV_BLOCK;
         at += p[i].cap * kv_head_block_bytes(c, l, p[i].head);
     }
 }

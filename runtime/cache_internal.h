@@ -224,6 +224,15 @@ static inline bool kv_scored(const kv_cache *c) {
 static inline bool kv_merges(const kv_cache *c) {
     return c->evict.policy == KV_EVICT_MERGE;
 }
+/* How many tokens an eviction makes room for. */
+static inline uint32_t kv_slack(uint32_t budget) {
+    return max_u32(KV_STEP, budget / 8 / KV_STEP * KV_STEP);
+}
+/* Newest tokens that a head keeps, never more than an eviction may leave. */
+static inline uint32_t kv_recent(const kv_cache_cfg *cfg, uint32_t budget) {
+    const uint32_t stays = kv_slack(budget) + cfg->sinks, most = budget > stays ? budget - stays : 0;
+    return max_u32(cfg->evict.recent, min_u32((uint32_t)(cfg->evict.near * (float)budget), most));
+}
 /* Bytes of a block of slots of a head: both lanes, scores and masses. */
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
 /* Where a head's blocks, `cap` of them, lie in the body, from byte `at` on. */
