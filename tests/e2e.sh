@@ -77,8 +77,8 @@ fails 1 other.yaml "$bin/kvpack" "$model" other.yaml --out bad.gguf
 [ ! -e bad.gguf ] || die "a refused profile was packed"
 head -c 5000 one.yaml >cut.yaml
 fails 1 cut.yaml "$bin/kvpack" "$model" cut.yaml --out bad.gguf
-fails 2 "give a number of tokens" "$bin/kvcalib" "$model" --out never.yaml --budget 120%
-fails 2 "no such policy" "$bin/kvcalib" "$model" --out never.yaml --evict lru
+fails 2 "neither a number of tokens" "$bin/kvcalib" "$model" --out never.yaml --budget 120%
+fails 2 "not a policy" "$bin/kvcalib" "$model" --out never.yaml --evict lru
 fails 2 "give one" "$bin/kvcalib" "$model" --out never.yaml --budget-by loss
 fails 2 "ctz" "$bin/kvrun" "$model" -ctz f16 -p hi
 fails 1 "ctx" "$bin/kvrun" "$model" -c 16 -p "a prompt of far more than sixteen tokens, which cannot fit into a context as small as this one is"
