@@ -19,7 +19,7 @@ typedef struct fixture {
     bool json;
     int64_t ctx;
     double bits;
-    const char *out;
+    const char *out, *report;
     cli_strs text;
     int ctk;
     const char *positional[2];
@@ -38,6 +38,7 @@ static void run(fixture *f, int fd, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to make of it"},
         {"--bits", NULL, CLI_REAL, "B", &f->bits, 1, 16, "bits per element"},
         {"--out", "-o", CLI_STR, "FILE", &f->out, 0, 0, "where to write"},
+        {"--report", NULL, CLI_FILE, "[FILE]", &f->report, 0, 0, "a report, or on stdout"},
         {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE", &f->ctk, 0, 0, "type of the keys"},
         {"--json", NULL, CLI_FLAG, NULL, &f->json, 0, 0,
          "a help text that is so long that it cannot possibly fit on the line where it began but has to go on below"},
@@ -158,6 +159,26 @@ static void cli_refuses_unknown_cache_types(void **state) {
               "m", "-ctk", "q5");
 }
 
+static const char *report_of(int argc, char **argv) {
+    fixture f = {0};
+    run(&f, STDERR_FILENO, argc, argv);
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.positional[0], "m");
+    free(f.text.v);
+    return f.report;
+}
+
+static void cli_file_may_be_left_out(void **state) {
+    (void)state;
+    assert_null(report_of(ARGS("m")));
+    assert_string_equal(report_of(ARGS("m", "--report", "r.json")), "r.json");
+    assert_string_equal(report_of(ARGS("m", "--report=r.json")), "r.json");
+    assert_string_equal(report_of(ARGS("m", "--report", "-")), "-");
+    assert_string_equal(report_of(ARGS("m", "--report")), "-");
+    assert_string_equal(report_of(ARGS("--report", "--json", "m")), "-");
+    assert_string_equal(report_of(ARGS("--report", "-c", "5", "m")), "-");
+}
+
 static void cli_suggests_the_nearest_option(void **state) {
     (void)state;
     COMPLAINS("probe: error: unknown option --ctz; did you mean --ctx? ('probe --help' lists all)\n", "m", "--ctz", "5");
@@ -268,6 +289,7 @@ static void cli_second_interrupt_ends_the_process(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cli_fills_every_kind),
+        cmocka_unit_test(cli_file_may_be_left_out),
         cmocka_unit_test(cli_keeps_defaults),
         cmocka_unit_test(cli_double_dash_ends_options),
         cmocka_unit_test(cli_text_may_begin_with_a_dash),

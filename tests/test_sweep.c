@@ -135,6 +135,34 @@ static void sweep_defaults_are_all_plain_codecs_and_the_profile(void **state) {
     rt_model_free(m);
 }
 
+static void sweep_lines_go_on_from_the_base(void **state) {
+    (void)state;
+    cli_cache base = CLI_CACHE_DEFAULT;
+    base.ctk = KV_Q8_0;
+    base.sinks = 3;
+    sweep_list l = {.base = &base};
+    const char *lines[] = {"a: --window 5", "b: --sinks 1 -ctk f16"};
+    kv_err err = {0};
+    rt_model *m = open_tiny();
+    assert_int_equal(sweep_add_given(&l, NULL, &(cli_strs){lines, 2}, &err), KV_OK);
+    assert_int_equal(sweep_resolve(&l, m, NULL, &err), KV_OK);
+    assert_int_equal(l.n, 2);
+    assert_true(l.v[0].cfg.ctk == KV_Q8_0 && l.v[0].cfg.sinks == 3 && l.v[0].cfg.window == 5);
+    assert_true(l.v[1].cfg.ctk == KV_F16 && l.v[1].cfg.sinks == 1 && l.v[1].cfg.window == -1);
+    assert_string_equal(l.v[0].name, "a");
+    sweep_free(&l);
+    /* Without any, the base is the setting, named by what it comes to. */
+    base.window = 64;
+    l.base = &base;
+    assert_int_equal(sweep_add_given(&l, NULL, &(cli_strs){0}, &err), KV_OK);
+    assert_int_equal(sweep_resolve(&l, m, NULL, &err), KV_OK);
+    assert_int_equal(l.n, 1);
+    assert_string_equal(l.v[0].name, "q8_0 / f16, window 64");
+    assert_string_equal(l.v[0].options, "");
+    sweep_free(&l);
+    rt_model_free(m);
+}
+
 static void sweep_refuses_foreign_profiles(void **state) {
     (void)state;
     sweep_list l = {0};
@@ -314,6 +342,7 @@ int main(void) {
         cmocka_unit_test(sweep_refuses_lines),
         cmocka_unit_test(sweep_reads_files_by_line),
         cmocka_unit_test(sweep_defaults_are_all_plain_codecs_and_the_profile),
+        cmocka_unit_test(sweep_lines_go_on_from_the_base),
         cmocka_unit_test(sweep_refuses_foreign_profiles),
         cmocka_unit_test(sweep_figures_have_as_many_digits_as_they_deserve),
     };

@@ -67,7 +67,7 @@ kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSW
 
 /* ---- scoring ---- */
 
-/* Lower case, compatibility forms and accents as Unicode folds them, punctuation to single spaces, without "a", "an", "the" and
+/* Case-folded (Unicode NFKC), everything but letters, digits and marks to single spaces, without "a", "an", "the" and
  * without commas that group digits. NULL when out of memory or not UTF-8; caller frees. */
 char *ask_normalise(const char *text);
 /* Whether one of the wanted answers, separated by '|', stands in the answer as whole words after both are normalised. */
