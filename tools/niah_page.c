@@ -209,12 +209,11 @@ kv_status niah_write_html(const niah_test *t, const char *path, kv_err *err) {
         return st;
     FILE *f = atomic_file_stream(af);
     snprintf(title, sizeof title, "Needles in haystacks: %s", t->origin.model_name);
-    snprintf(
-        lead, sizeof lead,
-        "Facts hidden in long texts and asked for: %zu questions at %zu context lengths and %zu depths, the same ones for each "
-        "of "
-        "%zu cache settings (seed %llu). Greedy answers of at most %d tokens; right where they hold the answer as whole words.",
-        t->results[0].n, t->cfg.n_ctx, t->cfg.n_depth, t->settings->n, (unsigned long long)t->cfg.seed, NIAH_ANSWER_TOKENS);
+    snprintf(lead, sizeof lead,
+             "Facts hidden in long texts and asked for: %zu questions, the same for each cache setting (seed %llu). Greedy "
+             "answers of "
+             "at most %d tokens; right where they hold the answer as whole words.",
+             t->results[0].n, (unsigned long long)t->cfg.seed, NIAH_ANSWER_TOKENS);
     rep_page_begin(f, title, lead);
     if ((st = way_section(f, t, 0, err)) || (st = way_section(f, t, 1, err))) {
         atomic_file_abort(af);

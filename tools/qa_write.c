@@ -198,9 +198,9 @@ kv_status qa_write_html(const qa_report *r, const char *path, kv_err *err) {
     snprintf(title, sizeof title, "Questions about a document: %s", r->origin.model_name);
     snprintf(
         lead, sizeof lead,
-        "%zu questions about a document of %zu tokens. Each of %zu cache settings reads it once, before any question is known, "
-        "and answers every question from that state.",
-        r->test->questions->n, r->test->n_document, r->settings->n);
+        "%zu questions about a document of %zu tokens. It is read once with each cache setting, before any question is known, "
+        "and every question is answered from that state.",
+        r->test->questions->n, r->test->n_document);
     rep_page_begin(f, title, lead);
     summary(f, r);
     questions(f, r);
