@@ -1,7 +1,7 @@
 /* What encoding a token costs, as a share of its forward pass: bench_encode MODEL PROFILE.yaml [THREADS].
  * Encoding: keys and values of every head, 512 tokens in turn as a prompt has them, and one by one as answers do. The forward
- * pass is measured with an f16 cache, from an empty context. Best of several rounds, both in turns. The aim is less than a tenth;
- * on a machine with other work to do the share means little.
+ * pass is measured with an f16 cache, from an empty context. Best of several rounds, both in turns. The aim is less than a
+ * tenth; on a machine with other work to do the share means little.
  */
 #include "codec.h"
 #include "kernels/kernels.h"

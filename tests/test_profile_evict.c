@@ -12,7 +12,6 @@
 #include <cmocka.h>
 #include <zstd.h>
 
-
 enum { LAYERS = 3, KV_HEADS = 2, DIM = 8, PER_HEAD = PROF_QUERIES * DIM };
 
 /* Queries for layers 0 and 2, budgets of heads in layer 0, of the layer in layer 1, none in layer 2. Not rounded. */
