@@ -1,6 +1,8 @@
 /* Lines to cache settings. Options are read by cli_parse against the rows that all tools share. */
 #include "sweep_settings.h"
 
+#include "cli_profile.h"
+
 #include "atomic_file.h"
 #include "codec.h"
 #include "eval_io.h"
@@ -202,7 +204,7 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
         sweep_setting *s = &l->v[i];
         const char *path = s->cache.profile;
         const bool none = path && !strcmp(path, "none");
-        kv_status st = path && !none && !s->own ? prof_load(path, &s->own, err) : KV_OK;
+        kv_status st = path && !none && !s->own ? cli_find_profile(path, &s->own, NULL, err) : KV_OK;
         if (!st && s->own)
             st = prof_matches(s->own, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, path, err);
         const prof *p = s->own || none ? s->own : models_own;
