@@ -413,7 +413,7 @@ static void attend(const rt_exec *e, kv_job *j) {
         else
             attend_tiles(j, n_tok);
         kv_settle(j);
-        if (j->layer->evicts && kv_scored(c)) {
+        if (j->layer->evicts && kv_observes(c)) {
 #pragma omp barrier
             kv_observe(j);
         }

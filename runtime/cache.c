@@ -8,10 +8,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-static uint32_t blocks(uint64_t tokens) {
-    return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
-}
-
 /* ---- creation ---- */
 
 static size_t n_lanes(const kv_cache *c) {
@@ -102,14 +98,14 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
             l->sink_elems += (size_t)l->sinks * c->dim;
         }
     }
-    uint32_t all = blocks(c->n_ctx), held = l->window + l->group - 1;
-    l->body_cap = l->evicts ? UINT32_MAX : l->swa ? min_u32(all, blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
+    uint32_t all = kv_blocks(c->n_ctx), held = l->window + l->group - 1;
+    l->body_cap = l->evicts ? UINT32_MAX : l->swa ? min_u32(all, kv_blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
     kv_lay_out_heads(c, l);
     if (l->evicts)
         c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
-    l->ring_cap = held ? min_u32(all, blocks(held) + 1) : 0;
+    l->ring_cap = held ? min_u32(all, kv_blocks(held) + 1) : 0;
     if (l->ring_cap && l->ring_cap < all) {
-        size_t need = (size_t)(min_u32(all, blocks(c->n_batch) + 1)) * l->ring_row;
+        size_t need = (size_t)(min_u32(all, kv_blocks(c->n_batch) + 1)) * l->ring_row;
         c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
     }
 }
@@ -262,7 +258,7 @@ static void grab_eviction(kv_cache *c, bool *bad) {
     c->stage = grab(1, c->stage_bytes, bad);
     c->keys = grab(most * KV_BLOCK, sizeof *c->keys, bad);
     c->keep = grab(most, sizeof *c->keep, bad);
-    c->lse = grab(most && kv_scored(c) ? c->n_batch : 0, c->n_head * sizeof *c->lse, bad);
+    c->lse = grab(most && kv_observes(c) ? c->n_batch : 0, c->n_head * sizeof *c->lse, bad);
     c->frames = grab(most ? (size_t)c->n_layer * c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->frames, bad);
     c->fresh = grab(most ? c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->fresh, bad);
     for (size_t i = 0; c->frames && i < (size_t)c->n_layer * c->n_kv_head; i++)
@@ -439,7 +435,7 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
         n_full += l->swa ? 0 : c->n_kv_head;
         info.body_bytes += l->body_bytes;
         info.fp_bytes += l->ring_cap * l->ring_row + l->sink_elems * sizeof *l->sink;
-        info.bytes_f16 += min_u32(l->body_cap, blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
+        info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
         for (uint32_t h = 0; h < c->n_kv_head; h++) {
             info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
             info.most += l->swa ? 0 : l->heads[h].budget ? l->heads[h].budget : c->n_ctx;
@@ -498,7 +494,7 @@ static void digest_lane(const kv_cache *c, const kv_layer *l, uint32_t lane_inde
     uint32_t end = kv_lossy(lane) ? kv_encoded(l, c->len) : c->len;
     uint32_t seen = l->swa && c->len >= l->swa ? c->len + 1 - l->swa : 0;
     XXH3_64bits_update(state, &head->shift, sizeof head->shift);
-    for (uint32_t b = seen / KV_BLOCK; b < blocks(end - head->shift); b++)
+    for (uint32_t b = seen / KV_BLOCK; b < kv_blocks(end - head->shift); b++)
         if (end > l->sinks || !kv_lossy(lane)) /* nothing but sinks: never encoded */
             XXH3_64bits_update(state, kv_body_block(l, lane, b), lane->coder.block_bytes);
     if (!kv_lossy(lane))

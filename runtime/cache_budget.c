@@ -84,19 +84,15 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
 
 /* ---- layout ---- */
 
-static uint32_t blocks(uint64_t tokens) {
-    return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
-}
-
 /* Slots that are in use at most: of the tokens that are held those in the window have none, where no lane stores them at once;
  * packing leaves up to KV_BLOCK - 1 empty. Where heads share a budget, each may need a block more for rounding up. */
 static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head) {
-    const uint32_t budget = l->heads[head].budget, all = blocks(c->n_ctx);
+    const uint32_t budget = l->heads[head].budget, all = kv_blocks(c->n_ctx);
     const bool lossy = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]);
     if (!l->evicts || (!budget && !c->evict.ada))
         return min_u32(all, l->body_cap);
     const uint64_t held = budget ? budget : c->n_ctx;
-    return blocks(held + KV_BLOCK - 1 - (lossy ? min_u32(l->window, budget) : 0)) + c->evict.ada;
+    return kv_blocks(held + KV_BLOCK - 1 - (lossy ? min_u32(l->window, budget) : 0)) + c->evict.ada;
 }
 
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head) {

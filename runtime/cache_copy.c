@@ -26,7 +26,7 @@ static void copy_head(const kv_cache *c, kv_layer *dst, const kv_layer *src, uin
     *to = *from;
     to->frames = frames;
     kv_place_head(c, dst, head, src->lanes[2 * head].cap, src->lanes[2 * head].body_off);
-    const uint32_t reached = min_u32((len - from->shift + KV_BLOCK - 1) / KV_BLOCK, src->lanes[2 * head].cap);
+    const uint32_t reached = min_u32(kv_blocks(len - from->shift), src->lanes[2 * head].cap);
     for (uint32_t i = 2 * head; i < 2 * head + 2; i++)
         memcpy(dst->body + dst->lanes[i].body_off, src->body + src->lanes[i].body_off,
                reached * src->lanes[i].coder.block_bytes);

@@ -256,7 +256,7 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
     p->lo = min_u32(guard, p->hi);
     const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - kv_slack(h->budget);
     p->most = min_u32(may > stay ? may - stay : 0, p->hi - p->lo);
-    memset(p->keep, 0, (p->total + KV_BLOCK - 1) / KV_BLOCK * sizeof *p->keep);
+    memset(p->keep, 0, kv_blocks(p->total) * sizeof *p->keep);
 }
 
 /* The rest of what stays, and where it goes. */
@@ -272,7 +272,7 @@ static void finish(const kv_job *j, const plan *p) {
     const kv_cache *c = j->c;
     kv_layer *l = j->layer;
     kv_head *h = p->h;
-    const uint32_t blocks = (p->total - p->down + KV_BLOCK - 1) / KV_BLOCK;
+    const uint32_t blocks = kv_blocks(p->total - p->down);
     size_t at = p->at;
     kv_place_head(c, l, p->head, p->cap, at);
     for (uint32_t i = 2 * p->head; i < 2 * p->head + 2; i++) {
@@ -311,7 +311,7 @@ static void place(const kv_job *j, plan *p, uint32_t n) {
         if (!c->evict.ada)
             continue;
         p[i].at = at;
-        p[i].cap = (p[i].total - p[i].down + kv_slack(p[i].h->budget) + KV_BLOCK - 1) / KV_BLOCK;
+        p[i].cap = kv_blocks(p[i].total - p[i].down + kv_slack(p[i].h->budget));
         at += p[i].cap * kv_head_block_bytes(c, l, p[i].head);
     }
 }

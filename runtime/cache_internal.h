@@ -38,6 +38,11 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+/* Blocks that so many tokens or slots take. */
+static inline uint32_t kv_blocks(uint64_t tokens) {
+    return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
+}
+
 typedef struct kv_lane {
     kv_coder coder;
     size_t body_off; /* of its first block in the body */
@@ -223,6 +228,10 @@ static inline bool kv_scored(const kv_cache *c) {
 }
 static inline bool kv_merges(const kv_cache *c) {
     return c->evict.policy == KV_EVICT_MERGE;
+}
+/* Scores come from the queries that are read, rather than from the keys or the profile. */
+static inline bool kv_observes(const kv_cache *c) {
+    return kv_scored(c) && c->evict.policy != KV_EVICT_KNORM && c->evict.policy != KV_EVICT_EXPECTED;
 }
 /* How many tokens an eviction makes room for. */
 static inline uint32_t kv_slack(uint32_t budget) {
