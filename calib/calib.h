@@ -4,6 +4,7 @@
 #ifndef CAL_CALIB_H
 #define CAL_CALIB_H
 
+#include "loss_curve.h"
 #include "profile.h"
 #include "status.h"
 #include "trellis.h"
@@ -63,17 +64,15 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*prog
 void cal_budget_by_entropy(const bool *windowed, double share, prof *p);
 
 /* What every KV head loses that reads only some of its context: the first tokens, and the newest. */
-enum { CAL_CUTS = 6 };
-extern const float cal_cuts[CAL_CUTS]; /* shares of the context, rising */
 typedef struct cal_losses cal_losses;
 /* Of shape: the numbers of layers and heads, and windowed. Caller frees with cal_losses_free. */
 kv_status cal_losses_new(const cal_shape *shape, cal_losses **out, kv_err *err);
 void cal_losses_free(cal_losses *s); /* NULL is fine */
-/* n queries of a layer, those from `from` on count. cut (n, n_head, CAL_CUTS): gradient of the log-probability of what the
+/* n queries of a layer, those from `from` on count. cut (n, n_head, KV_CUTS): gradient of the log-probability of what the
  * model itself would say with respect to a head's output, times the change of this output. */
 void cal_losses_add(cal_losses *s, uint32_t layer, uint32_t n, uint32_t from, const float *cut);
 /* Budgets of heads for which the sum of losses is least: share * ctx tokens on average, ctx being the context that losses were
- * measured at. Sets p's budgets and where they come from; p is rounded. */
+ * measured at. Sets p's losses and budgets and where they come from; p is rounded. */
 kv_status cal_budget_by_loss(const cal_losses *s, double share, uint32_t ctx, prof *p, kv_err *err);
 
 #endif

@@ -90,11 +90,7 @@ void cal_choose_queries(const float *asked, uint32_t dim, float *out);
 
 /* --- budget_loss.c --- */
 
-/* Mean loss of a head that reads cal_cuts[cut] of its context, nats. */
+/* Mean loss of a head that reads kv_cuts[cut] of its context, nats. */
 double cal_loss(const cal_losses *s, uint32_t layer, uint32_t head, uint32_t cut);
-/* n heads lose loss (n, points) with at[0] < at[1] < .. tokens: shares of `total` for which the sum is least, losses between
- * two points being linear; tokens (n). Every head gets at[0] at least; a total that is too small for that is shared evenly. */
-kv_status cal_share_out(const double *at, const double *loss, size_t points, size_t n, double total, double *tokens,
-                        kv_err *err);
 
 #endif

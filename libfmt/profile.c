@@ -65,6 +65,7 @@ void prof_free(prof *p) {
         free(l->entropy);
         free(l->importance);
         free(l->budgets);
+        free(l->losses);
         free(l->queries);
         kv_free(&l->k, p->n_kv_head);
         kv_free(&l->v, p->n_kv_head);

@@ -10,6 +10,7 @@
 #include "codec_id.h"
 #include "evict_id.h"
 #include "gguf.h"
+#include "loss_curve.h"
 #include "status.h"
 #include "trellis.h"
 
@@ -61,6 +62,9 @@ typedef struct prof_layer {
     /* Tokens that the layer's heads keep, as a share of all: only the ratios count, --budget says how much it is on average. */
     uint32_t budget;   /* of every KV head, or the mean of budgets; 0: no advice, as much as the average */
     uint32_t *budgets; /* (n_kv_head) of each, > 0, or NULL: `budget` */
+    /* (n_kv_head, KV_CUTS) nats that a head loses which reads kv_cuts of its context; or NULL. Where all layers with budgets have
+     * them, they and not the budgets say how another budget is shared out. */
+    float *losses;
     /* (n_kv_head, PROF_QUERIES, head_dim) queries as the head's group asks: before RoPE, after the query norm where the model
      * has one, not multiplied by the attention scale; or NULL. A vector is integers of 8 bits times one number (prof_round). */
     float *queries;
@@ -155,6 +159,7 @@ kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
 /* Allocate what a layer need not have, zeroed, unless it has it. p's shape is known. */
 kv_status prof_budgets_alloc(const prof *p, prof_layer *l, kv_err *err);
+kv_status prof_losses_alloc(const prof *p, prof_layer *l, kv_err *err);
 kv_status prof_queries_alloc(const prof *p, prof_layer *l, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 

@@ -30,6 +30,12 @@ kv_status prof_budgets_alloc(const prof *p, prof_layer *l, kv_err *err) {
     return KV_OK;
 }
 
+kv_status prof_losses_alloc(const prof *p, prof_layer *l, kv_err *err) {
+    if (!l->losses && !(l->losses = calloc((size_t)p->n_kv_head * KV_CUTS, sizeof *l->losses)))
+        return kv_fail(err, KV_ENOMEM, "profile: out of memory");
+    return KV_OK;
+}
+
 bool prof_has_budgets(const prof *p) {
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
         if (p->layers[l].budget || p->layers[l].budgets)

@@ -19,7 +19,7 @@ typedef enum prof_kind {
     PK_HASH,     /* char[33], 32 lower-case hex digits */
     PK_CODEC,    /* kv_codec_id */
     PK_CODECS,   /* prof_kv: one codec, or a list of one per KV head */
-    PK_F32S,     /* float *, as many as the uint32_t at `count` of struct prof says */
+    PK_F32S,     /* float *, prof_floats of them */
     PK_MAP,      /* keys of `sub`, destinations relative to offset */
     PK_LIST,     /* list of maps: array of `size`-byte elements at offset, uint32_t at `count` of them, at most `max` */
     PK_HEADS,    /* prof_kv: list of maps, one prof_head per KV head */
@@ -50,6 +50,7 @@ typedef struct prof_field {
     prof_kind kind;
     unsigned flags;
     size_t offset, size, count;
+    uint32_t per; /* PK_F32S: numbers for each of `count`; 0: one */
     double min, max; /* inclusive */
     int digits;      /* significant ones, of floats */
     const struct prof_field *sub;
@@ -57,6 +58,8 @@ typedef struct prof_field {
 } prof_field;
 
 extern const prof_field prof_schema[];
+/* How many numbers a PK_F32S has: the uint32_t at `count` of p, times `per`. */
+uint32_t prof_floats(const prof *p, const prof_field *f);
 extern const char *const prof_kind_names[PK_COUNT]; /* "integer", ...: for messages and docs */
 
 enum { PROF_PATH = 128 }; /* longest "layers[3].k.bits", with room to spare */

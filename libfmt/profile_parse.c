@@ -98,18 +98,22 @@ static kv_status read_codec(const reader *r, const prof_field *f, const yaml_nod
 }
 
 static kv_status read_floats(const reader *r, const prof_field *f, const yaml_node *n, const char *path, float **out) {
-    uint32_t want = *(const uint32_t *)((const char *)r->p + f->count);
+    const uint32_t want = prof_floats(r->p, f);
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
+    char each[32] = "";
+    if (f->per)
+        snprintf(each, sizeof each, " with %u each", f->per);
     if (n->count != want)
-        return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads)", n->count, want);
+        return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads)%s", n->count,
+                   want / (f->per ? f->per : 1), each);
     if (want && !(*out = calloc(want, sizeof **out)))
         return kv_fail(r->err, KV_ENOMEM, "%s: out of memory", r->where);
     uint32_t i = 0;
     for (const yaml_node *e = n->first; e; e = e->next, i++) {
         char sub[PROF_PATH];
         prof_path_index(sub, path, i);
-        double v;
+        double v = 0;
         const prof_field number = {.kind = PK_F32, .min = f->min, .max = f->max};
         kv_status st = read_float(r, &number, e, sub, &v);
         if (st != KV_OK)

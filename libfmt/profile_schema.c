@@ -118,6 +118,8 @@ static const prof_field layer_fields[] = {
     {"entropy", PK_F32S, PF_FLOW, AT(prof_layer, entropy), .count = offsetof(prof, n_head), RANGE(0, 32), .digits = 4},
     {"importance", PK_F32S, PF_FLOW, AT(prof_layer, importance), .count = offsetof(prof, n_kv_head), RANGE(0, 1), .digits = 4},
     {"budget", PK_BUDGETS, PF_FLOW, .offset = 0, .size = sizeof(prof_layer), RANGE(0, UINT32_MAX)},
+    {"losses", PK_F32S, PF_FLOW, AT(prof_layer, losses), .count = offsetof(prof, n_kv_head), .per = KV_CUTS, RANGE(0, 1e6),
+     .digits = 4},
     {0},
 };
 
@@ -237,6 +239,10 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
     }
 }
 
+uint32_t prof_floats(const prof *p, const prof_field *f) {
+    return *(const uint32_t *)((const char *)p + f->count) * (f->per ? f->per : 1);
+}
+
 typedef struct walk {
     const prof *p;
     prof_visit visit;
@@ -301,7 +307,7 @@ static kv_status walk_map(const walk *w, const prof_field *fields, const void *b
             if ((st = step(w, PROF_BEGIN, f, value, n, sub)) == KV_OK && (st = walk_map(w, f->sub, value, index, sub)) == KV_OK)
                 st = step(w, PROF_END, f, value, 0, sub);
         } else if (f->kind == PK_F32S) {
-            st = step(w, PROF_VALUE, f, *(float *const *)value, *(const uint32_t *)((const char *)w->p + f->count), sub);
+            st = step(w, PROF_VALUE, f, *(float *const *)value, prof_floats(w->p, f), sub);
         } else {
             st = step(w, PROF_VALUE, f, value, index, sub);
         }

@@ -2,6 +2,7 @@
 #include "cache_internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Tokens that stay whatever happens, and room for the next eviction to find some that do not. */
@@ -52,6 +53,40 @@ static void level(const kv_cache *c, uint32_t *budget) {
         budget[h] = sum / c->n_kv_head < c->n_ctx ? (uint32_t)(sum / c->n_kv_head) : 0;
 }
 
+/* tokens: of the heads of layers with full attention, one after the other. */
+static void by_weight(const kv_cache *c, const kv_cache_cfg *cfg, double total, double *tokens) {
+    const double price = find_price(c, cfg, total);
+    for (uint32_t l = 0; l < c->n_layer; l++)
+        for (uint32_t h = 0; h < c->n_kv_head && !slides(cfg, l); h++)
+            *tokens++ = at_price(c, cfg, l, h, price);
+}
+
+static kv_status by_loss(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t least, double total, double *tokens, kv_err *err) {
+    const size_t row = (size_t)c->n_kv_head * KV_CUTS;
+    float *loss = malloc(c->n_layer * row * sizeof *loss);
+    uint32_t n = 0;
+    if (!loss)
+        return kv_fail(err, KV_ENOMEM, "cache: out of memory for budgets");
+    for (uint32_t l = 0; l < c->n_layer; l++)
+        if (!slides(cfg, l))
+            memcpy(loss + n++ * row, cfg->evict.loss + l * row, row * sizeof *loss);
+    kv_status st = kv_share_out(loss, (size_t)n * c->n_kv_head, c->n_ctx, least, total, tokens, err);
+    free(loss);
+    return st;
+}
+
+static void set_budgets(const kv_cache *c, const kv_cache_cfg *cfg, const double *tokens, uint32_t *budget) {
+    for (uint32_t l = 0; l < c->n_layer; l++) {
+        uint32_t *b = budget + (size_t)l * c->n_kv_head;
+        if (slides(cfg, l))
+            continue;
+        for (uint32_t h = 0; h < c->n_kv_head; h++, tokens++)
+            b[h] = *tokens < c->n_ctx ? (uint32_t)*tokens : 0;
+        if (cfg->evict.ada)
+            level(c, b);
+    }
+}
+
 kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budget, kv_err *err) {
     const kv_evict_cfg *e = &cfg->evict;
     const double mean = e->budget.tokens ? e->budget.tokens : (double)e->budget.share * c->n_ctx;
@@ -69,17 +104,14 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
                        "cache: a budget of %.0f tokens is too small: %u sinks, the newest %u tokens (window and recent) and %d "
                        "more take %.0f; allow more, or a smaller window",
                        mean, cfg->sinks, (uint32_t)least - cfg->sinks - KV_STEP, KV_STEP, least);
-    const double price = find_price(c, cfg, mean * n);
-    for (uint32_t l = 0; l < c->n_layer; l++) {
-        uint32_t *b = budget + (size_t)l * c->n_kv_head;
-        for (uint32_t h = 0; h < c->n_kv_head && !slides(cfg, l); h++) {
-            b[h] = (uint32_t)at_price(c, cfg, l, h, price);
-            b[h] = b[h] < c->n_ctx ? b[h] : 0;
-        }
-        if (e->ada && !slides(cfg, l))
-            level(c, b);
-    }
-    return KV_OK;
+    double *tokens = malloc(n * sizeof *tokens);
+    kv_status st = !tokens   ? kv_fail(err, KV_ENOMEM, "cache: out of memory for budgets")
+                   : e->loss ? by_loss(c, cfg, (uint32_t)least, mean * n, tokens, err)
+                             : (by_weight(c, cfg, mean * n, tokens), KV_OK);
+    if (!st)
+        set_budgets(c, cfg, tokens, budget);
+    free(tokens);
+    return st;
 }
 
 /* ---- layout ---- */
@@ -87,8 +119,9 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
 /* Slots that are in use at most: of the tokens that are held those in the window have none, where no lane stores them at once;
  * packing leaves up to KV_BLOCK - 1 empty. Where heads share a budget, each may need a block more for rounding up. */
 static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head) {
-    const uint32_t budget = l->heads[head].budget, all = kv_blocks(c->n_ctx);
+    const uint32_t budget = l->heads[head].budget;
     const bool lossy = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]);
+    const uint32_t all = kv_blocks(c->n_ctx - (lossy ? min_u32(l->window, c->n_ctx) : 0));
     if (!l->evicts || (!budget && !c->evict.ada))
         return min_u32(all, l->body_cap);
     const uint64_t held = budget ? budget : c->n_ctx;

@@ -3,6 +3,7 @@
 #include "model_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The codec of K or V of every head: the override, else the profile's, else f16. */
 static kv_status select_codecs(const rt_hparams *hp, const rt_ctx_cfg *cfg, bool is_k, kv_codec_sel *sel, kv_err *err) {
@@ -43,6 +44,22 @@ static kv_status head_weights(const rt_hparams *hp, const prof *p, const float *
     return KV_OK;
 }
 
+/* What heads lose, as a profile by loss has it. Nothing where a layer of full attention does not say. */
+static kv_status head_losses(const rt_hparams *hp, const prof *p, const float **out, kv_err *err) {
+    const size_t row = (size_t)hp->n_kv_head * KV_CUTS;
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        if (p->budget_by != PROF_BY_LOSS || (!p->layers[l].losses && !rt_layer_swa(hp, l)))
+            return KV_OK;
+    float *loss = calloc(hp->n_layer * row, sizeof *loss);
+    if (!loss)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the losses of %u layers", hp->n_layer);
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        if (p->layers[l].losses)
+            memcpy(loss + l * row, p->layers[l].losses, row * sizeof *loss);
+    *out = loss;
+    return KV_OK;
+}
+
 static kv_status head_queries(const rt_hparams *hp, const prof *p, kv_evict_cfg *out, kv_err *err) {
     const float **q = calloc(hp->n_layer, sizeof *q);
     if (!q)
@@ -77,6 +94,8 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
                        "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
                        kv_evict_names[out->policy].name);
     if (p && !cfg->level && shares_heads(p))
+        st = head_losses(hp, p, &out->loss, err);
+    if (p && !cfg->level && shares_heads(p) && !st && !out->loss)
         st = head_weights(hp, p, &out->weight, err);
     if (!st && kv_evict_names[out->policy].calibrated)
         st = head_queries(hp, p, out, err);
@@ -126,6 +145,7 @@ void rt_cache_cfg_free(kv_cache_cfg *cfg) {
     free((void *)cfg->v);
     free((void *)cfg->swa);
     free((void *)cfg->evict.weight);
+    free((void *)cfg->evict.loss);
     free((void *)cfg->evict.queries);
     *cfg = (kv_cache_cfg){0};
 }

@@ -33,8 +33,8 @@ static void losses_are_of_groups_and_bounded(void **state) {
     (void)state;
     enum { N = 3 };
     cal_losses *s = new_losses();
-    float cut[N * HEADS * CAL_CUTS] = {0};
-#define AT(t, h, c) cut[((t)*HEADS + (h)) * CAL_CUTS + (c)]
+    float cut[N * HEADS * KV_CUTS] = {0};
+#define AT(t, h, c) cut[((t)*HEADS + (h)) * KV_CUTS + (c)]
     AT(0, 0, 0) = 50;                      /* before `from`: does not count */
     AT(1, 0, 0) = 0.5f;                    /* both heads of group 0 lose together: (0.5 + 0.25)^2 / 2 */
     AT(1, 1, 0) = 0.25f;                   /* */
@@ -56,100 +56,103 @@ static void losses_are_of_groups_and_bounded(void **state) {
 
 /* ---- sharing out ---- */
 
-enum { N_HEADS = 3, POINTS = 4 };
-static const double at[POINTS] = {1, 2, 4, 8};
+enum { N_HEADS = 3, SMALL = 32, POINTS = KV_CUTS + 1 };
+static const double at[POINTS] = {1, 2, 4, 8, 16, 24, 32}; /* kv_cuts of 32 tokens, and all */
 
-static double loss_at(const double *loss, double tokens) {
+static double point(const float *loss, size_t i) {
+    return i < KV_CUTS ? (double)loss[i] : 0;
+}
+
+static double loss_at(const float *loss, double tokens) {
     size_t i = 1;
     while (i + 1 < POINTS && at[i] < tokens)
         i++;
     const double w = (tokens - at[i - 1]) / (at[i] - at[i - 1]);
-    return loss[i - 1] + w * (loss[i] - loss[i - 1]);
+    return point(loss, i - 1) + w * (point(loss, i) - point(loss, i - 1));
 }
 
-static double sum_at(const double *loss, const double *tokens) {
+static double sum_at(const float *loss, const double *tokens) {
     double sum = 0;
     for (size_t h = 0; h < N_HEADS; h++)
-        sum += loss_at(loss + h * POINTS, tokens[h]);
+        sum += loss_at(loss + h * KV_CUTS, tokens[h]);
     return sum;
 }
 
 /* The least sum of losses for whole numbers of tokens, by trying all. */
-static double try_all(const double *loss, double total) {
+static double try_all(const float *loss, double least, double total) {
     double best = INFINITY, t[N_HEADS];
-    for (t[0] = 1; t[0] <= 8; t[0]++)
-        for (t[1] = 1; t[1] <= 8; t[1]++) {
+    for (t[0] = least; t[0] <= SMALL; t[0]++)
+        for (t[1] = least; t[1] <= SMALL; t[1]++) {
             t[2] = total - t[0] - t[1];
-            if (t[2] >= 1 && t[2] <= 8)
+            if (t[2] >= least && t[2] <= SMALL)
                 best = fmin(best, sum_at(loss, t));
         }
     return best;
 }
 
-static void random_losses(bool convex, uint32_t *seed, double *loss) {
+static void random_losses(bool convex, uint32_t *seed, float *loss) {
     for (size_t h = 0; h < N_HEADS; h++) {
-        double slope = 0, *l = loss + h * POINTS;
-        l[POINTS - 1] = 0;
-        for (size_t i = POINTS - 1; i-- > 0;) {
+        double slope = 0, l = 0;
+        for (size_t i = KV_CUTS; i-- > 0;) {
             slope = convex ? slope + uniform(seed) : uniform(seed) * 2;
-            l[i] = l[i + 1] + slope * (at[i + 1] - at[i]);
+            loss[h * KV_CUTS + i] = (float)(l += slope * (at[i + 1] - at[i]));
         }
     }
 }
 
-/* Whether a head that keeps so many tokens is at a point that no two others make needless. */
-static bool is_corner(const double *loss, double tokens) {
-    for (size_t k = 0; k < POINTS; k++) {
-        bool below = at[k] == tokens;
-        for (size_t i = 0; i < k; i++)
-            for (size_t j = k + 1; j < POINTS; j++)
-                below &= loss[k] <= loss[i] + (loss[j] - loss[i]) * (at[k] - at[i]) / (at[j] - at[i]);
-        if (below)
-            return true;
-    }
-    return false;
+/* Whether a head that keeps so many tokens, `least` or more, is at a point that no two others make needless. */
+static bool is_corner(const float *loss, double least, double tokens) {
+    bool corner = tokens == least;
+    for (size_t k = 0; k < POINTS; k++)
+        corner |= at[k] == tokens;
+    for (double i = least; i < tokens; i++)
+        for (double j = tokens + 1; j <= SMALL; j++)
+            corner &= loss_at(loss, tokens) <=
+                      1e-9 + loss_at(loss, i) + (loss_at(loss, j) - loss_at(loss, i)) * (tokens - i) / (j - i);
+    return corner;
 }
 
 /* With convex curves, for every total; with any, where every head ends at a corner. */
 static void shares_are_the_best_there_are(void **state) {
     (void)state;
     uint32_t seed = 1, at_points = 0, uneven = 0;
-    for (int round = 0; round < 200; round++) {
-        double loss[N_HEADS * POINTS], tokens[N_HEADS];
+    for (int round = 0; round < 60; round++) {
+        const uint32_t least = round % 3 ? 1 : 3; /* one of the points, or between two */
+        float loss[N_HEADS * KV_CUTS];
+        double tokens[N_HEADS];
         const bool convex = round % 2;
         random_losses(convex, &seed, loss);
-        for (int total = N_HEADS; total <= 8 * N_HEADS; total++) {
-            assert_int_equal(cal_share_out(at, loss, POINTS, N_HEADS, total, tokens, NULL), KV_OK);
+        for (uint32_t total = N_HEADS * least; total <= SMALL * N_HEADS; total++) {
+            assert_int_equal(kv_share_out(loss, N_HEADS, SMALL, least, total, tokens, NULL), KV_OK);
             double sum = 0;
             bool points = true;
             for (size_t h = 0; h < N_HEADS; h++) {
-                assert_true(tokens[h] >= 1 && tokens[h] <= 8);
+                assert_true(tokens[h] >= least && tokens[h] <= SMALL);
                 sum += tokens[h];
-                points &= is_corner(loss + h * POINTS, tokens[h]);
+                points &= is_corner(loss + h * KV_CUTS, least, tokens[h]);
             }
             assert_float_equal(sum, total, 1e-9);
-            const double got = sum_at(loss, tokens), best = try_all(loss, total);
             if (convex || points)
-                assert_true(got <= best + 1e-9);
+                assert_true(sum_at(loss, tokens) <= try_all(loss, least, total) + 1e-6);
             at_points += !convex && points;
             uneven += tokens[0] != tokens[1];
         }
     }
-    assert_true(at_points > 200 && uneven > 2000); /* the comparison did take place */
+    assert_true(at_points > 100 && uneven > 2000); /* the comparison did take place */
 }
 
 static void shares_at_the_ends(void **state) {
     (void)state;
     double tokens[N_HEADS];
-    const double zero[N_HEADS * POINTS] = {0};
-    assert_int_equal(cal_share_out(at, zero, POINTS, N_HEADS, 1.5, tokens, NULL), KV_OK); /* too little for the least */
+    const float zero[N_HEADS * KV_CUTS] = {0};
+    assert_int_equal(kv_share_out(zero, N_HEADS, SMALL, 0, 1.5, tokens, NULL), KV_OK); /* too little for the least */
     for (int h = 0; h < N_HEADS; h++)
         assert_float_equal(tokens[h], 0.5, 0);
-    assert_int_equal(cal_share_out(at, zero, POINTS, N_HEADS, 24, tokens, NULL), KV_OK);
+    assert_int_equal(kv_share_out(zero, N_HEADS, SMALL, 1, 3 * SMALL, tokens, NULL), KV_OK);
     for (int h = 0; h < N_HEADS; h++)
-        assert_float_equal(tokens[h], 8, 0);
-    assert_int_equal(cal_share_out(at, zero, 1, N_HEADS, 12, tokens, NULL), KV_OK); /* no curve at all */
-    assert_float_equal(tokens[0], 1, 0);
+        assert_float_equal(tokens[h], SMALL, 0);
+    assert_int_equal(kv_share_out(zero, N_HEADS, SMALL, 100, 3 * SMALL, tokens, NULL), KV_OK); /* more than there is */
+    assert_float_equal(tokens[2], SMALL, 0);
 }
 
 /* ---- in a profile ---- */
@@ -158,12 +161,12 @@ static void shares_at_the_ends(void **state) {
 static cal_losses *one_that_fetches(void) {
     enum { N = 8 };
     cal_losses *s = new_losses();
-    float cut[N * HEADS * CAL_CUTS];
+    float cut[N * HEADS * KV_CUTS];
     for (uint32_t l = 0; l < LAYERS; l += 2) {
         for (size_t t = 0; t < N; t++)
             for (size_t h = 0; h < HEADS; h++)
-                for (size_t c = 0; c < CAL_CUTS; c++)
-                    AT(t, h, c) = l == 2 && h / GROUP == 1 ? 0.5f * (1 - cal_cuts[c]) : c == 0 ? 0.01f : 0;
+                for (size_t c = 0; c < KV_CUTS; c++)
+                    AT(t, h, c) = l == 2 && h / GROUP == 1 ? 0.5f * (1 - kv_cuts[c]) : c == 0 ? 0.01f : 0;
         cal_losses_add(s, l, N, 0, cut);
     }
     return s;
@@ -200,6 +203,9 @@ static void budget_by_loss_goes_where_it_counts(void **state) {
     assert_int_equal(p->budget_rule.mean, (uint32_t)rint(0.29 * CTX));
     assert_int_equal(p->budget_rule.tokens, 8);
     assert_int_equal(p->layers[2].budget, (uint32_t)rint((p->layers[2].budgets[0] + p->layers[2].budgets[1]) / 2.0));
+    assert_null(p->layers[1].losses); /* the curves are there, too */
+    assert_float_equal(p->layers[2].losses[KV_CUTS + 4], 0.5 * 0.5 / 2, 1e-4);
+    assert_float_equal(p->layers[0].losses[0], 2e-4, 1e-7);
     prof_free(p);
     cal_losses_free(s);
 }
@@ -209,7 +215,7 @@ static void budget_by_loss_leaves_enough(void **state) {
     (void)state;
     static const struct {
         uint32_t ctx, least;
-    } cases[] = {{4096, 128}, {2048, 64}, {1024, 64}, {384, 96}, {200, 60}, {64, 19}};
+    } cases[] = {{4096, 128}, {2048, 64}, {1024, 64}, {384, 64}, {200, 60}, {64, 19}};
     cal_losses *s = one_that_fetches();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint32_t least = UINT32_MAX;

@@ -115,6 +115,31 @@ static void evict_picks_a_policy(void **state) {
     prof_free(p);
 }
 
+/* Curves of loss go before budgets, where the profile says that it is by loss and all layers have them. */
+static void evict_takes_the_curves(void **state) {
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+        prof *p = profile(false, way == 1 ? PROF_BY_ENTROPY : PROF_BY_LOSS);
+        for (uint32_t l = 0; l < hp.n_layer - (way == 2); l++) {
+            assert_int_equal(prof_losses_alloc(p, &p->layers[l], NULL), KV_OK);
+            for (uint32_t i = 0; i < hp.n_kv_head * KV_CUTS; i++)
+                p->layers[l].losses[i] = (float)(100 * l + i);
+        }
+        cfg.profile = p;
+        cfg.budget.share = 0.25f;
+        cfg.level = way == 3;
+        p->evict.policy = KV_EVICT_STREAMING;
+        kv_cache_cfg c = get(&cfg, NULL);
+        assert_int_equal(c.evict.loss != NULL, way == 0);
+        assert_int_equal(c.evict.weight != NULL, way == 1 || way == 2);
+        for (uint32_t i = 0; c.evict.loss && i < 2 * hp.n_kv_head * KV_CUTS; i++)
+            assert_true(c.evict.loss[i] == (float)(i / (hp.n_kv_head * KV_CUTS) * 100 + i % (hp.n_kv_head * KV_CUTS)));
+        rt_cache_cfg_free(&c);
+        prof_free(p);
+    }
+}
+
 /* By loss always, by entropy only where the profile was made to evict, and never with --level. */
 static void evict_shares_as_the_profile_says(void **state) {
     (void)state;
@@ -139,7 +164,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budget_reads_tokens_and_shares), cmocka_unit_test(budget_writes_what_it_reads),
         cmocka_unit_test(evict_names_are_in_order),       cmocka_unit_test(evict_needs_a_budget),
-        cmocka_unit_test(evict_picks_a_policy),           cmocka_unit_test(evict_shares_as_the_profile_says),
+        cmocka_unit_test(evict_picks_a_policy),           cmocka_unit_test(evict_takes_the_curves), cmocka_unit_test(evict_shares_as_the_profile_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,9 @@ static prof *evicting(void) {
     p->layers[0].budgets[1] = 1;
     p->layers[1].budget = 700;
     p->layers[2].budget = 0;
+    assert_int_equal(prof_losses_alloc(p, &p->layers[1], NULL), KV_OK);
+    for (uint32_t i = 0; i < KV_HEADS * KV_CUTS; i++)
+        p->layers[1].losses[i] = 1.0f / (float)(1 + i);
     p->budget_by = PROF_BY_LOSS;
     p->budget_rule = (prof_budget_rule){"sum of losses least", 512, 32, 4096, 4096, 8192};
     p->evict = (prof_evict){KV_EVICT_EXPECTED, {.share = 1.0f / 3}, true, 64, 0.25, 16, 5};
@@ -68,7 +71,8 @@ static void evict_reads_what_it_writes(void **state) {
         text, "\n  evict: {policy: expected, budget: \"33.3333%\", ada: true, recent: 64, near: 0.25, observe: 16, pool: 5}\n");
     assert_contains(text, "\n  budget_by: loss\n  budget_rule:\n    formula: \"sum of losses least\"\n    mean: 512\n");
     assert_contains(text, "\n  budget: [4000000000, 1]\n");
-    assert_contains(text, "\n  budget: 700\n");
+    assert_contains(text, "\n  budget: 700\n  losses: [1, 0.5, 0.3333, 0.25, 0.2, 0.1667, 0.1429, 0.125, 0.1111, 0.1, 0.09091, "
+                          "0.08333]\n");
     prof *q = must_parse(text, len);
     assert_int_equal(q->evict.policy, KV_EVICT_EXPECTED);
     assert_true(q->evict.budget.share == p->evict.budget.share && !q->evict.budget.tokens && q->evict.ada);
@@ -83,6 +87,8 @@ static void evict_reads_what_it_writes(void **state) {
     assert_int_equal(q->layers[0].budget, 2000000000u); /* their mean, rounded */
     assert_int_equal(prof_head_budget(q, 1, 1), 700);
     assert_int_equal(prof_head_budget(q, 2, 0), 0);
+    assert_null(q->layers[0].losses);
+    assert_memory_equal(q->layers[1].losses, p->layers[1].losses, KV_HEADS * KV_CUTS * sizeof(float));
     assert_null(q->layers[1].queries);
     for (uint32_t l = 0; l < LAYERS; l += 2)
         assert_memory_equal(q->layers[l].queries, p->layers[l].queries, KV_HEADS * PER_HEAD * sizeof(float));
@@ -255,6 +261,8 @@ static const struct {
     {B("50%"), "t.yaml:8: layers[0].budget: expected integer or list of integers, not '50%'"},
     {"version: 3\npolicy: {sinks: 0, window: 0}\nlayers: [{layer: 0, k: {codec: f16}, v: {codec: f16}, budget: [1]}]\n",
      "layers[0].budget: a list needs to know how many KV heads there are (model.kv_heads)"},
+    {B("3\n  losses: [1, 2, 3]"), "t.yaml:9: layers[0].losses: has 3 values, but the model has 2 such heads (model.heads, model.kv_heads) with 6 each"},
+    {B("3\n  losses: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1]"), "t.yaml:9: layers[0].losses[11]: -1 is outside 0..1000000"},
     {"version: 3\npolicy: {sinks: 0, window: 0, k: f16, v: f16, budget_by: magic}\n",
      "policy.budget_by: 'magic' is none of entropy, loss"},
     {"version: 3\npolicy: {sinks: 0, window: 0, k: f16, v: f16, budget_rule: {least: x}}\n",

@@ -140,8 +140,8 @@ kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const ca
     for (uint32_t i = 0; i < texts->n && !st; i++) {
         calibrate_part part = {progress, (double)i / texts->n, (i + 1.0) / texts->n};
         const rt_backward_cfg how = {.seed = ~cfg->seed - i, /* not those of the chunks */
-                                     .cuts = cal_cuts,
-                                     .n_cut = CAL_CUTS,
+                                     .cuts = kv_cuts,
+                                     .n_cut = KV_CUTS,
                                      .cut_sinks = cfg->sinks,
                                      .tap = take,
                                      .tap_user = &t,
