@@ -13,7 +13,11 @@
 /* Formats and token counts are constants after inlining: one loop nest for each. */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 8, TOKS = 4 };
+enum {
+    LANES = 8,
+    TOKS = 4,
+    AHEAD = 4096, /* bytes to prefetch ahead, at least */
+};
 
 INLINE int sum_lanes(__m256i v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -133,18 +137,29 @@ INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, const int8_t *q) {
     return _mm256_maddubs_epi16(quad, x);
 }
 
+/* Half a block of eight rows: its quads where several tokens share them, else NULL, and they are decoded as they are used,
+ * which saves registers. */
+typedef struct half {
+    const __m256i *quads;
+    const uint8_t *codes;
+} half;
+
+INLINE __m256i quad_of(rt_fmt f, half h, int k) {
+    return h.quads ? h.quads[k] : load_quad(f, h.codes, k);
+}
+
 /* M + the sum of (code - offset) * q over quads first..last-1, whose sum of q is s. */
-INLINE __m256 dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, int last, float s) {
+INLINE __m256 dot(rt_fmt f, half h, const int8_t *q, int first, int last, float s) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
     const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
     __m256i sum = _mm256_castps_si256(_mm256_set1_ps(RT_MAT_MAGIC));
 #pragma GCC unroll 8
     for (int k = first; k < last; k += run) {
         const int end = k + run < last ? k + run : last;
-        __m256i pairs = quad_pairs(f, quads[k], q + 4 * k);
+        __m256i pairs = quad_pairs(f, quad_of(f, h, k), q + 4 * k);
 #pragma GCC unroll 8
         for (int i = k + 1; i < end; i++)
-            pairs = _mm256_add_epi16(pairs, quad_pairs(f, quads[i], q + 4 * i));
+            pairs = _mm256_add_epi16(pairs, quad_pairs(f, quad_of(f, h, i), q + 4 * i));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     if (f.min || is_signed(f))
@@ -153,15 +168,15 @@ INLINE __m256 dot(rt_fmt f, const __m256i *quads, const int8_t *q, int first, in
 }
 
 /* One block and one token: the new accumulator. */
-INLINE __m256 step(rt_fmt f, const __m256i *quads, const scales *g, const rt_act_block *x, __m256 acc) {
+INLINE __m256 step(rt_fmt f, half h, const scales *g, const rt_act_block *x, __m256 acc) {
     __m256 u;
     if (f.group == 32) {
-        u = _mm256_fmadd_ps(g[0].w, dot(f, quads, x->q, 0, 8, x->sum), g[0].c);
+        u = _mm256_fmadd_ps(g[0].w, dot(f, h, x->q, 0, 8, x->sum), g[0].c);
         if (f.min)
             u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum), u);
     } else {
-        u = _mm256_fmadd_ps(g[0].w, dot(f, quads, x->q, 0, 4, x->sum2[0]), g[0].c);
-        __m256 f1 = _mm256_sub_ps(dot(f, quads, x->q, 4, 8, x->sum2[1]), _mm256_set1_ps(RT_MAT_MAGIC));
+        u = _mm256_fmadd_ps(g[0].w, dot(f, h, x->q, 0, 4, x->sum2[0]), g[0].c);
+        __m256 f1 = _mm256_sub_ps(dot(f, h, x->q, 4, 8, x->sum2[1]), _mm256_set1_ps(RT_MAT_MAGIC));
         u = _mm256_fmadd_ps(g[1].w, f1, u);
         if (f.min) {
             u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum2[0]), u);
@@ -178,35 +193,57 @@ INLINE void store_rows(float *y, __m256 v, size_t n) {
         _mm256_maskstore_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), v);
 }
 
-/* Rows row..row+7 of a tile and `toks` tokens of a group of n. */
-INLINE void half_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, const rt_act_block *x, size_t n, int toks,
-                      float *y, size_t ldy) {
+/* How far ahead to ask for weights where a single token makes memory the limit: whole tiles, since codes and scales are read
+ * side by side but lie one behind the other; unless a tile is larger than what the second cache would hold for us. */
+INLINE size_t prefetch_distance(const rt_mat_tiles *m) {
+    return m->tile_bytes > 8 * AHEAD ? AHEAD : (AHEAD + m->tile_bytes - 1) / m->tile_bytes * m->tile_bytes;
+}
+
+INLINE void prefetch(const uint8_t *p, size_t bytes) {
+    for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)p + line, _MM_HINT_T0);
+}
+
+/* `halves` times eight rows of a tile, from `row` on, and `toks` tokens of a group of n. */
+INLINE void rows_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, int halves, const rt_act_block *x, size_t n,
+                      int toks, float *y, size_t ldy) {
     const uint8_t *codes = rt_tile_codes(m, tile) + 4 * row, *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
-    __m256 acc[TOKS];
+    const size_t groups = 32 / (size_t)f.group, ahead = prefetch_distance(m);
+    __m256 acc[2][TOKS];
 #pragma GCC unroll 4
     for (int t = 0; t < toks; t++)
-        acc[t] = _mm256_setzero_ps();
+        acc[0][t] = acc[1][t] = _mm256_setzero_ps();
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
-        __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
+        if (toks == 1)
+            prefetch(rec + ahead, rt_fmt_scale_bytes(f));
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
-            __m256i quads[8];
+            if (toks == 1)
+                prefetch(codes + ahead, rt_fmt_code_bytes(f));
+#pragma GCC unroll 2
+            for (int h = 0; h < halves; h++) {
+                const size_t at = row + (size_t)h * LANES;
+                const __m256 d = load_half(rec + 2 * at), min = f.min ? load_half(rec + 32 + 2 * at) : d;
+                const uint8_t *half_codes = codes + (size_t)h * 4 * LANES;
+                __m256i quads[8];
 #pragma GCC unroll 8
-            for (int k = 0; k < 8; k++)
-                quads[k] = load_quad(f, codes, k);
-            const size_t groups = 32 / (size_t)f.group;
-            scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
-            if (groups == 2)
-                g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
+                for (int k = 0; k < 8 && toks > 1; k++)
+                    quads[k] = load_quad(f, half_codes, k);
+                scales g[2] = {load_scales(f, rec, at, groups * b, d, min)};
+                if (groups == 2)
+                    g[1] = load_scales(f, rec, at, 2 * b + 1, d, min);
 #pragma GCC unroll 4
-            for (int t = 0; t < toks; t++)
-                acc[t] = step(f, quads, g, x + t, acc[t]);
+                for (int t = 0; t < toks; t++)
+                    acc[h][t] = step(f, (half){toks > 1 ? quads : NULL, half_codes}, g, x + t, acc[h][t]);
+            }
         }
     }
-    size_t n_rows = rt_tile_n_rows(m, tile);
+    const size_t n_rows = rt_tile_n_rows(m, tile);
+#pragma GCC unroll 2
+    for (int h = 0; h < halves && row < n_rows; h++, row += LANES)
 #pragma GCC unroll 4
-    for (int t = 0; t < toks; t++)
-        store_rows(y + (size_t)t * ldy + row, acc[t], n_rows - row);
+        for (int t = 0; t < toks; t++)
+            store_rows(y + (size_t)t * ldy + row, acc[h][t], n_rows - row);
 }
 
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
@@ -214,12 +251,11 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
         float *out = y + t * ldy;
-        for (size_t row = 0; row < n_rows; row += LANES) {
-            for (i = 0; n - i >= TOKS; i += TOKS)
-                half_toks(f, m, tile, row, x + i, n, TOKS, out + i * ldy, ldy);
-            for (; i < n; i++)
-                half_toks(f, m, tile, row, x + i, n, 1, out + i * ldy, ldy);
-        }
+        for (; n - i >= TOKS; i += TOKS)
+            for (size_t row = 0; row < n_rows; row += LANES)
+                rows_toks(f, m, tile, row, 1, x + i, n, TOKS, out + i * ldy, ldy);
+        for (; i < n; i++)
+            rows_toks(f, m, tile, 0, 2, x + i, n, 1, out + i * ldy, ldy);
     }
 }
 
