@@ -1,4 +1,5 @@
 /* kveval niah: whether a model still finds facts that are hidden in a long text, with one cache setting or several. */
+#include "eval_ask.h"
 #include "eval_cmd.h"
 #include "eval_out.h"
 #include "niah_write.h"
@@ -11,12 +12,9 @@
 static const char tool[] = "kveval niah";
 
 typedef struct options {
-    const char *model, *ctx, *depths, *templates, *question, *settings, *json, *csv, *html;
+    const char *model, *ctx, *depths, *templates, *question;
     int64_t needles, repeats, seed;
-    cli_strs setting;
-    cli_cache cache;
-    cli_machine machine;
-    bool exact, quiet;
+    ask_options ask;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
@@ -35,20 +33,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--question", NULL, CLI_STR, "WHEN", &o->question, 0, 0,
          "unknown: asked after reading; known: before it, too; both [unknown]"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "same seed, same texts"},
-        {.kind = CLI_HEADING, .help = "Cache setting"},
-        CLI_CACHE_ROWS(&o->cache),
-        {"--settings", NULL, CLI_STR, "FILE", &o->settings, 0, 0,
-         "several settings, one a line, \"name: options\", the options being those above; what a line leaves out is as given "
-         "here"},
-        {"--setting", NULL, CLI_STRS, "\"NAME: OPTIONS\"...", &o->setting, 0, 0, "one more such setting"},
-        {.kind = CLI_HEADING, .help = "Machine and output"},
-        CLI_MACHINE_ROWS(&o->machine),
-        {"--exact", NULL, CLI_FLAG, NULL, &o->exact, 0, 0, "f32 matrix products instead of int8 ones: slower"},
-        {"--json", NULL, CLI_FILE, "[FILE]", &o->json, 0, 0,
-         "all figures and answers as JSON; without a file on stdout, in place of the table"},
-        {"--csv", NULL, CLI_STR, "FILE", &o->csv, 0, 0, "the grid as CSV, a cell a line"},
-        {"--html", NULL, CLI_STR, "FILE", &o->html, 0, 0, "a report with heat-maps: one file that needs nothing else"},
-        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
+        ASK_SETTING_ROWS(&o->ask),
+        ASK_OUTPUT_ROWS(&o->ask, "the grid as CSV, a cell a line", "a report with heat-maps: one file that needs nothing else"),
         {0},
     };
     return cli_parse(
@@ -164,28 +150,29 @@ static kv_status measure(const niah_test *t, bool quiet, niah_result *results, k
 }
 
 static kv_status write_results(const options *o, const niah_test *t, kv_err *err) {
-    kv_status st = o->json && !strcmp(o->json, "-") ? KV_OK : niah_print(t, err);
-    if (!st && o->csv)
-        st = niah_write_csv(t, o->csv, err);
-    if (!st && o->json)
-        st = niah_write_json(t, o->json, err);
-    if (!st && o->html)
-        st = niah_write_html(t, o->html, err);
+    kv_status st = o->ask.json && !strcmp(o->ask.json, "-") ? KV_OK : niah_print(t, err);
+    if (!st && o->ask.csv)
+        st = niah_write_csv(t, o->ask.csv, err);
+    if (!st && o->ask.json)
+        st = niah_write_json(t, o->ask.json, err);
+    if (!st && o->ask.html)
+        st = niah_write_html(t, o->ask.html, err);
     return st;
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     cli_model m = {0};
-    cli_cache base = o->cache;
+    cli_cache base = o->ask.cache;
     base.profile = NULL; /* it is loaded with the model */
     sweep_list list = {.base = &base};
     niah_cfg cfg;
     niah_result *results = NULL;
     ask_frame frame = {0};
     kv_status st = parse_cfg(o, &cfg, err);
-    if (st || (st = sweep_add_given(&list, o->settings, &o->setting, err)) ||
-        (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
-        (st = cli_model_open(tool, o->model, o->cache.profile, &o->machine, o->exact, o->json != NULL, &m, err)) ||
+    if (st || (st = sweep_add_given(&list, o->ask.settings, &o->ask.setting, err)) ||
+        (st = eval_check_writable((const char *[]){o->ask.json, o->ask.csv, o->ask.html}, 3, err)) ||
+        (st = cli_model_open(tool, o->model, o->ask.cache.profile, &o->ask.machine, o->ask.exact, o->ask.json != NULL, &m,
+                             err)) ||
         (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = ask_frame_new(m.model, &frame, err)))
         goto done;
     const uint32_t trained = rt_model_hparams(m.model)->n_ctx_train;
@@ -207,7 +194,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                                     .model_path = o->model,
                                     .model_name = rt_model_hparams(m.model)->name,
                                     .model_hash = rt_model_hash(m.model)}};
-    if (!(st = measure(&t, o->quiet, results, err)))
+    if (!(st = measure(&t, o->ask.quiet, results, err)))
         st = write_results(o, &t, err);
 done:
     for (size_t i = 0; results && i < list.n; i++)
@@ -221,12 +208,12 @@ done:
 
 int eval_cmd_niah(int argc, char **argv) {
     options o = {
-        .ctx = "1024,2048,4096", .depths = "0,25,50,75,100", .question = "unknown", .seed = 1, .cache = CLI_CACHE_DEFAULT};
+        .ctx = "1024,2048,4096", .depths = "0,25,50,75,100", .question = "unknown", .seed = 1, .ask.cache = CLI_CACHE_DEFAULT};
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
     kv_err err = {0};
     kv_status st = run(&o, argc, argv, &err);
-    free(o.setting.v);
+    free(o.ask.setting.v);
     return st ? cli_report(tool, &err) : CLI_OK;
 }

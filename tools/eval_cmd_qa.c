@@ -1,4 +1,5 @@
 /* kveval qa: questions about a whole document, with one cache setting or several. */
+#include "eval_ask.h"
 #include "eval_cmd.h"
 #include "eval_out.h"
 #include "qa_write.h"
@@ -10,29 +11,13 @@ static const char tool[] = "kveval qa";
 
 typedef struct options {
     const char *files[3]; /* model, document, questions */
-    const char *settings, *json, *csv, *html;
-    cli_strs setting;
-    cli_cache cache;
-    cli_machine machine;
-    bool exact, quiet;
+    ask_options ask;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
-        {.kind = CLI_HEADING, .help = "Cache setting"},
-        CLI_CACHE_ROWS(&o->cache),
-        {"--settings", NULL, CLI_STR, "FILE", &o->settings, 0, 0,
-         "several settings, one a line, \"name: options\", the options being those above; what a line leaves out is as given "
-         "here"},
-        {"--setting", NULL, CLI_STRS, "\"NAME: OPTIONS\"...", &o->setting, 0, 0, "one more such setting"},
-        {.kind = CLI_HEADING, .help = "Machine and output"},
-        CLI_MACHINE_ROWS(&o->machine),
-        {"--exact", NULL, CLI_FLAG, NULL, &o->exact, 0, 0, "f32 matrix products instead of int8 ones: slower"},
-        {"--json", NULL, CLI_FILE, "[FILE]", &o->json, 0, 0,
-         "all figures and answers as JSON; without a file on stdout, in place of the table"},
-        {"--csv", NULL, CLI_STR, "FILE", &o->csv, 0, 0, "all answers as CSV, one a line"},
-        {"--html", NULL, CLI_STR, "FILE", &o->html, 0, 0, "a report: one file that needs nothing else"},
-        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
+        ASK_SETTING_ROWS(&o->ask),
+        ASK_OUTPUT_ROWS(&o->ask, "all answers as CSV, one a line", "a report: one file that needs nothing else"),
         {0},
     };
     return cli_parse(
@@ -80,19 +65,19 @@ static kv_status measure(const qa_report *r, bool quiet, qa_result *results, kv_
 }
 
 static kv_status write_results(const options *o, const qa_report *r, kv_err *err) {
-    kv_status st = o->json && !strcmp(o->json, "-") ? KV_OK : qa_print(r, err);
-    if (!st && o->csv)
-        st = qa_write_csv(r, o->csv, err);
-    if (!st && o->json)
-        st = qa_write_json(r, o->json, err);
-    if (!st && o->html)
-        st = qa_write_html(r, o->html, err);
+    kv_status st = o->ask.json && !strcmp(o->ask.json, "-") ? KV_OK : qa_print(r, err);
+    if (!st && o->ask.csv)
+        st = qa_write_csv(r, o->ask.csv, err);
+    if (!st && o->ask.json)
+        st = qa_write_json(r, o->ask.json, err);
+    if (!st && o->ask.html)
+        st = qa_write_html(r, o->ask.html, err);
     return st;
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     cli_model m = {0};
-    cli_cache base = o->cache;
+    cli_cache base = o->ask.cache;
     base.profile = NULL; /* it is loaded with the model */
     sweep_list list = {.base = &base};
     qa_list questions = {0};
@@ -100,9 +85,10 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     qa_result *results = NULL;
     ask_frame frame = {0};
     kv_status st = qa_list_load(o->files[2], &questions, err);
-    if (st || (st = sweep_add_given(&list, o->settings, &o->setting, err)) ||
-        (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
-        (st = cli_model_open(tool, o->files[0], o->cache.profile, &o->machine, o->exact, o->json != NULL, &m, err)) ||
+    if (st || (st = sweep_add_given(&list, o->ask.settings, &o->ask.setting, err)) ||
+        (st = eval_check_writable((const char *[]){o->ask.json, o->ask.csv, o->ask.html}, 3, err)) ||
+        (st = cli_model_open(tool, o->files[0], o->ask.cache.profile, &o->ask.machine, o->ask.exact, o->ask.json != NULL, &m,
+                             err)) ||
         (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = ask_frame_new(m.model, &frame, err)) ||
         (st = qa_test_new(&frame, o->files[1], &questions, &test, err)))
         goto done;
@@ -128,7 +114,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                                     .model_hash = rt_model_hash(m.model),
                                     .text = o->files[1],
                                     .text_hash = test.hash}};
-    if (!(st = measure(&r, o->quiet, results, err)))
+    if (!(st = measure(&r, o->ask.quiet, results, err)))
         st = write_results(o, &r, err);
 done:
     for (size_t i = 0; results && i < list.n; i++)
@@ -143,12 +129,12 @@ done:
 }
 
 int eval_cmd_qa(int argc, char **argv) {
-    options o = {.cache = CLI_CACHE_DEFAULT};
+    options o = {.ask.cache = CLI_CACHE_DEFAULT};
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
     kv_err err = {0};
     kv_status st = run(&o, argc, argv, &err);
-    free(o.setting.v);
+    free(o.ask.setting.v);
     return st ? cli_report(tool, &err) : CLI_OK;
 }

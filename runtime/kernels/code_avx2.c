@@ -11,7 +11,20 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { SPAN = RT_CODE_SPAN };
+enum { SPAN = RT_CODE_SPAN, ROWS = 4 };
+
+/* Call f, inlined, for as many rows as there are, ROWS at most: a group of heads often has 3 or 7. */
+#define BY_ROWS(n, f, ...)                                                                                                     \
+    do {                                                                                                                       \
+        if ((n) >= ROWS)                                                                                                       \
+            f(ROWS, __VA_ARGS__);                                                                                              \
+        else if ((n) == 3)                                                                                                     \
+            f(3, __VA_ARGS__);                                                                                                 \
+        else if ((n) == 2)                                                                                                     \
+            f(2, __VA_ARGS__);                                                                                                 \
+        else                                                                                                                   \
+            f(1, __VA_ARGS__);                                                                                                 \
+    } while (0)
 
 INLINE __m256i pair(const int16_t *p) {
     int32_t x;
@@ -96,7 +109,7 @@ static float query(const float *w, size_t cdim, void *code) {
 INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const int16_t *tile, const float *scale,
                          const float *bias, const float *gain, float *s) {
     const size_t row = rt_code_row(cdim) / sizeof *code;
-    __m256i sum[4][2];
+    __m256i sum[ROWS][2];
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t i = 0; i < cdim; i += 2, tile += 128) {
@@ -119,15 +132,9 @@ static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles,
                    const float *bias, const float *gain, float *s) {
     for (size_t t = 0; t < 64 * n_tile; t += 16) {
         const int16_t *tile = (const int16_t *)((const char *)tiles + t / 64 * rt_code_tile(cdim)) + t % 64 * 2;
-        for (size_t r = 0; r < n_q;) {
+        for (size_t r = 0; r < n_q; r += ROWS) {
             const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
-            if (n_q - r >= 4) {
-                scores_block(4, c, cdim, tile, scale + r, bias + r, gain + t, s + r * SPAN + t);
-                r += 4;
-            } else {
-                scores_block(1, c, cdim, tile, scale + r, bias + r, gain + t, s + r * SPAN + t);
-                r++;
-            }
+            BY_ROWS(n_q - r, scores_block, c, cdim, tile, scale + r, bias + r, gain + t, s + r * SPAN + t);
         }
     }
 }
@@ -184,7 +191,7 @@ static float weights(float *s, size_t from, size_t to, const float *gain, void *
 /* 16 coordinates from `tiles` on. */
 INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const char *tiles, size_t first, size_t last,
                          const float *scale, float *o) {
-    __m256i sum[4][2];
+    __m256i sum[ROWS][2];
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t n = first; n < last; n++) {
@@ -209,11 +216,8 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     const int16_t *p = weight;
     for (size_t i = 0; i < cdim; i += 16) {
         const char *at = (const char *)tiles + 4 * i;
-        size_t r = 0;
-        for (; r + 4 <= n_q; r += 4)
-            values_block(4, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
-        for (; r < n_q; r++)
-            values_block(1, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
+        for (size_t r = 0; r < n_q; r += ROWS)
+            BY_ROWS(n_q - r, values_block, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
     }
 }
 

@@ -1,0 +1,43 @@
+/* The options that kveval niah and kveval qa share: questions asked of one cache setting or several. Rows for a cli_spec's
+ * table. */
+#ifndef EVAL_ASK_H
+#define EVAL_ASK_H
+
+#include "cli_cache.h"
+
+typedef struct ask_options {
+    const char *settings, *json, *csv, *html;
+    cli_strs setting;
+    cli_cache cache;
+    cli_machine machine;
+    bool exact, quiet;
+} ask_options;
+
+/* o: ask_options * */
+#define ASK_SETTING_ROWS(o)                                                                                                    \
+    {.kind = CLI_HEADING, .help = "Cache setting"}, CLI_CACHE_ROWS(&(o)->cache),                                               \
+        {"--settings",                                                                                                         \
+         NULL,                                                                                                                 \
+         CLI_STR,                                                                                                              \
+         "FILE",                                                                                                               \
+         &(o)->settings,                                                                                                       \
+         0,                                                                                                                    \
+         0,                                                                                                                    \
+         "several settings, one a line, \"name: options\", the options being those above; what a line leaves out is as given " \
+         "here"},                                                                                                              \
+    {                                                                                                                          \
+        "--setting", NULL, CLI_STRS, "\"NAME: OPTIONS\"...", &(o)->setting, 0, 0, "one more such setting"                      \
+    }
+
+/* csv, html: what these files are */
+#define ASK_OUTPUT_ROWS(o, what_csv, what_html)                                                                                \
+    {.kind = CLI_HEADING, .help = "Machine and output"}, CLI_MACHINE_ROWS(&(o)->machine),                                      \
+        {"--exact", NULL, CLI_FLAG, NULL, &(o)->exact, 0, 0, "f32 matrix products instead of int8 ones: slower"},              \
+        {"--json",   NULL, CLI_FILE, "[FILE]",                                                                                 \
+         &(o)->json, 0,    0,        "all figures and answers as JSON; without a file on stdout, in place of the table"},      \
+        {"--csv", NULL, CLI_STR, "FILE", &(o)->csv, 0, 0, what_csv},                                                           \
+        {"--html", NULL, CLI_STR, "FILE", &(o)->html, 0, 0, what_html}, {                                                      \
+        "--quiet", "-q", CLI_FLAG, NULL, &(o)->quiet, 0, 0, "no progress bar"                                                  \
+    }
+
+#endif
