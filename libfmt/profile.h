@@ -179,6 +179,7 @@ prof_head prof_kv_head(const prof_kv *kv, uint32_t head);  /* of a layer's entry
 bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have different codecs */
 
 bool prof_has_budgets(const prof *p); /* any layer has */
+bool prof_has_losses(const prof *p);
 bool prof_has_queries(const prof *p);
 /* Tokens of one KV head, of which only the ratios count; 0: as much as the average. */
 uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head);

@@ -43,6 +43,13 @@ bool prof_has_budgets(const prof *p) {
     return false;
 }
 
+bool prof_has_losses(const prof *p) {
+    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
+        if (p->layers[l].losses)
+            return true;
+    return false;
+}
+
 uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head) {
     const prof_layer *l = p->layers ? &p->layers[layer] : NULL;
     return !l ? 0 : l->budgets ? l->budgets[head] : l->budget;

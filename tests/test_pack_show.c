@@ -200,16 +200,21 @@ static void pack_show_tells_of_budgets(void **state) {
     assert_int_equal(prof_budgets_alloc(p, &p->layers[1], NULL), KV_OK);
     p->layers[1].budgets[0] = 128;
     p->layers[1].budgets[1] = 4096;
+    assert_int_equal(prof_losses_alloc(p, &p->layers[1], NULL), KV_OK);
+    p->layers[1].losses[KV_CUTS] = 0.25f;
     prof_round(p);
     char *text = shown(pack_show_text, p, &shape);
     has(text,
         (const char *const[]){"\neviction  keeps 25% of a long context: tokens (and neighbours) that the last queries attend "
                               "to; the heads of a layer compete (AdaKV)\n",
-                              "1000\n", "2112 (128..4096)\n", "budget: tokens of a KV head by loss, mean (least..most)", NULL});
+                              "1000\n", "2112 (128..4096)\n", "budget: tokens of a KV head by loss, mean (least..most); any other is shared", NULL});
     free(text);
     text = shown(pack_show_json, p, NULL);
     json_t *all = json_loads(text, 0, NULL), *policy = json_object_get(all, "policy"), *layers = json_object_get(all, "layers");
     assert_string_equal(json_string_value(json_object_get(policy, "budget_by")), "loss");
+    json_t *losses = json_object_get(json_array_get(layers, 1), "losses");
+    assert_int_equal(json_array_size(losses), 2 * KV_CUTS);
+    assert_float_equal(json_real_value(json_array_get(losses, KV_CUTS)), 0.25, 0);
     policy = json_object_get(policy, "evict");
     assert_string_equal(json_string_value(json_object_get(policy, "policy")), "snapkv");
     assert_string_equal(json_string_value(json_object_get(policy, "budget")), "25%");

@@ -174,7 +174,8 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
     if (has_entropy)
         printf("; entropy: mean over heads (least..most)");
     if (prof_has_budgets(p))
-        printf("; budget: tokens of a KV head by %s, mean (least..most); only ratios count", prof_budget_by_name(p->budget_by));
+        printf("; budget: tokens of a KV head by %s, mean (least..most); %s", prof_budget_by_name(p->budget_by),
+               prof_has_losses(p) ? "any other is shared out anew" : "only ratios count");
     putchar('\n');
 }
 

@@ -70,10 +70,11 @@ static json_t *json_layers(const prof *p, const rt_hparams *hp) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pack_n_layers(p, hp); i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "k", json_lane(p, hp, false, i), "v",
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_lane(p, hp, false, i), "v",
                                               json_lane(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, p->n_head),
                                               "importance", floats(l ? l->importance : NULL, p->n_kv_head), "budget",
-                                              l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, l)));
+                                              l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, l), "losses",
+                                              floats(l ? l->losses : NULL, p->n_kv_head * KV_CUTS)));
     }
     return list;
 }
