@@ -1,5 +1,6 @@
 /* Eviction against a plain model in double that keeps a list of tokens per head, scores them by the definition of each policy,
  * and attends to those that are left. Then: what must not depend on batch, threads or instruction set, and what is refused. */
+#include "cache_internal.h"
 #include "held_fixture.h"
 
 enum { STEP = 64, N = 700, MAX_HEADS = 4 };
@@ -601,6 +602,38 @@ static void refuses(const fixture *f, kv_status want, const char *words) {
     assert_non_null(strstr(err.msg, words));
 }
 
+/* Every budget is shared out anew by the curves of loss: a head that is the last to gain gets nothing but what must stay until
+ * the others have all. */
+static void evict_shares_any_budget_by_loss(void **state) {
+    (void)state;
+    enum { LEAST = 4 + 20 + STEP, HEADS = FIX_LAYERS * 2 };
+    fixture f;
+    fix_evict(&f, 4, 2);
+    float loss[HEADS * KV_CUTS];
+    uint32_t budget[HEADS];
+    for (uint32_t h = 0; h < HEADS; h++)
+        for (uint32_t c = 0; c < KV_CUTS; c++)
+            loss[h * KV_CUTS + c] = (float)(h == 3 ? 0 : 10 - h) * (1 - kv_cuts[c]);
+    f.cfg.sinks = 4;
+    f.cfg.evict.policy = KV_EVICT_TOVA;
+    f.cfg.evict.loss = loss;
+    rt_exec e = fix_exec(rt_cpu_detect(), 1);
+    kv_cache *c = NULL;
+    for (uint32_t mean = LEAST; mean < N; mean += 50) {
+        f.cfg.evict.budget.tokens = mean;
+        assert_int_equal(kv_cache_new(&f.cfg, &e, &c, NULL), KV_OK);
+        assert_int_equal(kv_budgets(c, &f.cfg, budget, NULL), KV_OK);
+        double left = (double)HEADS * mean;
+        for (uint32_t h = 0; h < HEADS; h++) { /* 0: all */
+            const double most = left - (HEADS - 1 - h) * (double)LEAST, want = fmin(fmax(most, LEAST), N);
+            assert_float_equal(budget[h] ? budget[h] : N, floor(want + 1e-9), 1);
+            left -= want;
+        }
+        kv_cache_free(c);
+    }
+    drop_evict(&f);
+}
+
 static void evict_refuses_what_cannot_be(void **state) {
     (void)state;
     fixture f;
@@ -626,7 +659,7 @@ int main(void) {
         cmocka_unit_test(evict_folds_what_is_alike),         cmocka_unit_test(evict_knows_frames),
         cmocka_unit_test(evict_is_the_same_in_any_batch),    cmocka_unit_test(evict_stays_within_the_budget),
         cmocka_unit_test(evict_places_heads_that_differ),    cmocka_unit_test(evict_copies_and_goes_back),
-        cmocka_unit_test(evict_refuses_what_cannot_be),
+        cmocka_unit_test(evict_shares_any_budget_by_loss),   cmocka_unit_test(evict_refuses_what_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
