@@ -9,6 +9,8 @@ import os, random, subprocess, sys, tempfile
 kvrun, model = sys.argv[1:]
 words = "the keeper of the old gate has a dog who sleeps by day and barks at night".split()
 draw = random.Random(1)
+# The sanitizer otherwise holds on to memory that was freed.
+environ = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1")
 SHORT, LONG = 3000, 10000  # words, of some three tokens each
 
 def stream(n, policy):
@@ -18,7 +20,7 @@ def stream(n, policy):
         text.flush()
         child = subprocess.Popen([kvrun, model, "--raw", "-f", text.name, "-c", "32768", "--budget", "512", "--evict", policy, "-ctk", "q8_0",
                                   "-ctv", "q4_0", "--window", "64", "--sinks", "4", "-n", "4", "-t", "1", "--temp", "0"],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ)
         said = child.stderr.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
