@@ -1,5 +1,5 @@
-/* Of every head's curve the lower convex hull; pieces of all hulls in order of loss per token, until the tokens are used up. For
- * convex curves that is the least sum there is (one Lagrangian). */
+/* Of every head's curve the lower convex hull; pieces of all hulls in order of loss per token, until the tokens are used up.
+ * For convex curves that is the least sum there is (one Lagrangian). */
 #include "loss_curve.h"
 
 #include <math.h>

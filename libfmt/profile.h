@@ -62,8 +62,8 @@ typedef struct prof_layer {
     /* Tokens that the layer's heads keep, as a share of all: only the ratios count, --budget says how much it is on average. */
     uint32_t budget;   /* of every KV head, or the mean of budgets; 0: no advice, as much as the average */
     uint32_t *budgets; /* (n_kv_head) of each, > 0, or NULL: `budget` */
-    /* (n_kv_head, KV_CUTS) nats that a head loses which reads kv_cuts of its context; or NULL. Where all layers with budgets have
-     * them, they and not the budgets say how another budget is shared out. */
+    /* (n_kv_head, KV_CUTS) nats that a head loses which reads kv_cuts of its context; or NULL. Where all layers with budgets
+     * have them, they and not the budgets say how another budget is shared out. */
     float *losses;
     /* (n_kv_head, PROF_QUERIES, head_dim) queries as the head's group asks: before RoPE, after the query norm where the model
      * has one, not multiplied by the attention scale; or NULL. A vector is integers of 8 bits times one number (prof_round). */

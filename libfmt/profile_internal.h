@@ -50,7 +50,7 @@ typedef struct prof_field {
     prof_kind kind;
     unsigned flags;
     size_t offset, size, count;
-    uint32_t per; /* PK_F32S: numbers for each of `count`; 0: one */
+    uint32_t per;    /* PK_F32S: numbers for each of `count`; 0: one */
     double min, max; /* inclusive */
     int digits;      /* significant ones, of floats */
     const struct prof_field *sub;

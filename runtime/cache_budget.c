@@ -61,7 +61,8 @@ static void by_weight(const kv_cache *c, const kv_cache_cfg *cfg, double total, 
             *tokens++ = at_price(c, cfg, l, h, price);
 }
 
-static kv_status by_loss(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t least, double total, double *tokens, kv_err *err) {
+static kv_status by_loss(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t least, double total, double *tokens,
+                         kv_err *err) {
     const size_t row = (size_t)c->n_kv_head * KV_CUTS;
     float *loss = malloc(c->n_layer * row * sizeof *loss);
     uint32_t n = 0;

@@ -162,9 +162,13 @@ static void evict_shares_as_the_profile_says(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(budget_reads_tokens_and_shares), cmocka_unit_test(budget_writes_what_it_reads),
-        cmocka_unit_test(evict_names_are_in_order),       cmocka_unit_test(evict_needs_a_budget),
-        cmocka_unit_test(evict_picks_a_policy),           cmocka_unit_test(evict_takes_the_curves), cmocka_unit_test(evict_shares_as_the_profile_says),
+        cmocka_unit_test(budget_reads_tokens_and_shares),
+        cmocka_unit_test(budget_writes_what_it_reads),
+        cmocka_unit_test(evict_names_are_in_order),
+        cmocka_unit_test(evict_needs_a_budget),
+        cmocka_unit_test(evict_picks_a_policy),
+        cmocka_unit_test(evict_takes_the_curves),
+        cmocka_unit_test(evict_shares_as_the_profile_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

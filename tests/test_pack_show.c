@@ -207,7 +207,8 @@ static void pack_show_tells_of_budgets(void **state) {
     has(text,
         (const char *const[]){"\neviction  keeps 25% of a long context: tokens (and neighbours) that the last queries attend "
                               "to; the heads of a layer compete (AdaKV)\n",
-                              "1000\n", "2112 (128..4096)\n", "budget: tokens of a KV head by loss, mean (least..most); any other is shared", NULL});
+                              "1000\n", "2112 (128..4096)\n",
+                              "budget: tokens of a KV head by loss, mean (least..most); any other is shared", NULL});
     free(text);
     text = shown(pack_show_json, p, NULL);
     json_t *all = json_loads(text, 0, NULL), *policy = json_object_get(all, "policy"), *layers = json_object_get(all, "layers");
