@@ -101,12 +101,11 @@ static kv_status read_floats(const reader *r, const prof_field *f, const yaml_no
     const uint32_t want = prof_floats(r->p, f);
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
-    char each[32] = "";
-    if (f->per)
-        snprintf(each, sizeof each, " with %u each", f->per);
+    if (n->count != want && f->per)
+        return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads) with %u each",
+                   n->count, want / f->per, f->per);
     if (n->count != want)
-        return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads)%s", n->count,
-                   want / (f->per ? f->per : 1), each);
+        return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads)", n->count, want);
     if (want && !(*out = calloc(want, sizeof **out)))
         return kv_fail(r->err, KV_ENOMEM, "%s: out of memory", r->where);
     uint32_t i = 0;

@@ -40,10 +40,9 @@ typedef struct kv_rope {
 
 /* What to let go of where a context is longer than the budget: docs/budgets.md. */
 typedef struct kv_evict_cfg {
-    kv_evict_id policy; /* KV_EVICT_NONE: keep everything; the rest means nothing then */
-    kv_budget budget;   /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
-    const float *loss; /* (n_layer, n_kv_head, KV_CUTS) of heads that read less (loss_curve.h): budgets are such that the sum is
-                          least; or NULL: then */
+    kv_evict_id policy;  /* KV_EVICT_NONE: keep everything; the rest means nothing then */
+    kv_budget budget;    /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
+    const float *loss;   /* (n_layer, n_kv_head, KV_CUTS): budgets are those with the least sum (loss_curve.h); or NULL: by */
     const float *weight; /* (n_layer, n_kv_head) ratios of the budgets of heads, > 0; or NULL: all alike. Both are read by
                             kv_cache_new and kv_cache_size only */
     bool ada;            /* heads of a layer share its budget: tokens of all of them compete (AdaKV) */
