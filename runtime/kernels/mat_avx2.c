@@ -1,9 +1,10 @@
 /* Matrix kernels for AVX2 (no VNNI). Layouts and the order of sums: mat_internal.h.
  *
- * Half a tile (8 rows) x 32 columns is decoded into eight registers and multiplied with up to 4 tokens. VPMADDUBSW adds pairs
- * of products in 16 bits: codes of up to 6 bits can add several quads there before they must be widened, as many as stay below
- * 2^15. Full bytes would saturate; they are multiplied as signed numbers, |code - 128| times q with the sign moved over, which
- * stays below 2 * 128 * 127. All of it is exact.
+ * Half a tile (8 rows) x 32 columns is decoded into eight registers and multiplied with up to 16 tokens, two of them side by
+ * side: a product waits for the one before it, and older processors keep too few of them in flight to find other work by
+ * themselves. VPMADDUBSW adds pairs of products in 16 bits: codes of up to 6 bits can add several quads there before they must
+ * be widened, as many as stay below 2^15. Full bytes would saturate; they are multiplied as signed numbers, |code - 128| times
+ * q with the sign moved over, which stays below 2 * 128 * 127. All of it is exact.
  */
 #include "../mat_internal.h"
 
@@ -15,7 +16,7 @@
 
 enum {
     LANES = 8,
-    TOKS = 4,
+    SIDE = 2,     /* tokens side by side */
     AHEAD = 4096, /* bytes to prefetch ahead, at least */
 };
 
@@ -148,42 +149,70 @@ INLINE __m256i quad_of(rt_fmt f, half h, int k) {
     return h.quads ? h.quads[k] : load_quad(f, h.codes, k);
 }
 
-/* M + the sum of (code - offset) * q over quads first..last-1, whose sum of q is s. */
-INLINE __m256 dot(rt_fmt f, half h, const int8_t *q, int first, int last, float s) {
+/* Of n tokens, side by side: M + the sum of (code - offset) * q over quads first..last-1, whose sum of q is s. */
+INLINE void dots(rt_fmt f, half h, const rt_act_block *x, int n, int first, int last, const float *s, __m256 *out) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
     const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
-    __m256i sum = _mm256_castps_si256(_mm256_set1_ps(RT_MAT_MAGIC));
+    const __m256 magic = _mm256_set1_ps(RT_MAT_MAGIC);
+    __m256i sum[SIDE], pairs[SIDE];
+#pragma GCC unroll 2
+    for (int t = 0; t < n; t++)
+        sum[t] = _mm256_castps_si256(
+            f.min || is_signed(f) ? magic : _mm256_fmadd_ps(_mm256_set1_ps((float)-f.offset), _mm256_set1_ps(s[t]), magic));
 #pragma GCC unroll 8
     for (int k = first; k < last; k += run) {
         const int end = k + run < last ? k + run : last;
-        __m256i pairs = quad_pairs(f, quad_of(f, h, k), q + 4 * k);
 #pragma GCC unroll 8
-        for (int i = k + 1; i < end; i++)
-            pairs = _mm256_add_epi16(pairs, quad_pairs(f, quad_of(f, h, i), q + 4 * i));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        for (int i = k; i < end; i++) {
+            const __m256i quad = quad_of(f, h, i);
+#pragma GCC unroll 2
+            for (int t = 0; t < n; t++) {
+                const __m256i p = quad_pairs(f, quad, x[t].q + 4 * i);
+                pairs[t] = i > k ? _mm256_add_epi16(pairs[t], p) : p;
+            }
+        }
+#pragma GCC unroll 2
+        for (int t = 0; t < n; t++)
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1)));
     }
-    if (f.min || is_signed(f))
-        return _mm256_castsi256_ps(sum);
-    return _mm256_fmadd_ps(_mm256_set1_ps((float)-f.offset), _mm256_set1_ps(s), _mm256_castsi256_ps(sum));
+#pragma GCC unroll 2
+    for (int t = 0; t < n; t++)
+        out[t] = _mm256_castsi256_ps(sum[t]);
 }
 
-/* One block and one token: the new accumulator. */
-INLINE __m256 step(rt_fmt f, half h, const scales *g, const rt_act_block *x, __m256 acc) {
-    __m256 u;
-    if (f.group == 32) {
-        u = _mm256_fmadd_ps(g[0].w, dot(f, h, x->q, 0, 8, x->sum), g[0].c);
-        if (f.min)
-            u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum), u);
-    } else {
-        u = _mm256_fmadd_ps(g[0].w, dot(f, h, x->q, 0, 4, x->sum2[0]), g[0].c);
-        __m256 f1 = _mm256_sub_ps(dot(f, h, x->q, 4, 8, x->sum2[1]), _mm256_set1_ps(RT_MAT_MAGIC));
-        u = _mm256_fmadd_ps(g[1].w, f1, u);
-        if (f.min) {
-            u = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(x->sum2[0]), u);
-            u = _mm256_fmadd_ps(g[1].o, _mm256_set1_ps(x->sum2[1]), u);
-        }
+/* One block and n tokens: what it adds to the accumulators. */
+INLINE void steps(rt_fmt f, half h, const scales *g, const rt_act_block *x, int n, __m256 *acc) {
+    float s[2][SIDE];
+    __m256 u[SIDE], d[2][SIDE];
+#pragma GCC unroll 2
+    for (int t = 0; t < n; t++) {
+        s[0][t] = f.group == 32 ? x[t].sum : x[t].sum2[0];
+        s[1][t] = x[t].sum2[1];
     }
-    return _mm256_fmadd_ps(u, _mm256_set1_ps(x->d), acc);
+    if (f.group == 32) {
+        dots(f, h, x, n, 0, 8, s[0], d[0]);
+    } else {
+        dots(f, h, x, n, 0, 4, s[0], d[0]);
+        dots(f, h, x, n, 4, 8, s[1], d[1]);
+    }
+#pragma GCC unroll 2
+    for (int t = 0; t < n; t++)
+        u[t] = _mm256_fmadd_ps(g[0].w, d[0][t], g[0].c);
+    if (f.group == 16)
+#pragma GCC unroll 2
+        for (int t = 0; t < n; t++)
+            u[t] = _mm256_fmadd_ps(g[1].w, _mm256_sub_ps(d[1][t], _mm256_set1_ps(RT_MAT_MAGIC)), u[t]);
+    if (f.min)
+#pragma GCC unroll 2
+        for (int t = 0; t < n; t++)
+            u[t] = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(s[0][t]), u[t]);
+    if (f.min && f.group == 16)
+#pragma GCC unroll 2
+        for (int t = 0; t < n; t++)
+            u[t] = _mm256_fmadd_ps(g[1].o, _mm256_set1_ps(s[1][t]), u[t]);
+#pragma GCC unroll 2
+    for (int t = 0; t < n; t++)
+        acc[t] = _mm256_fmadd_ps(u[t], _mm256_set1_ps(x[t].d), acc[t]);
 }
 
 INLINE void store_rows(float *y, __m256 v, size_t n) {
@@ -204,58 +233,73 @@ INLINE void prefetch(const uint8_t *p, size_t bytes) {
         _mm_prefetch((const char *)p + line, _MM_HINT_T0);
 }
 
-/* `halves` times eight rows of a tile, from `row` on, and `toks` tokens of a group of n. */
-INLINE void rows_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, int halves, const rt_act_block *x, size_t n,
-                      int toks, float *y, size_t ldy) {
+/* Eight rows of a tile, from `row` on, and the n tokens of a group: a block is decoded once for all of them. */
+INLINE void rows_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, const rt_act_block *x, size_t n, float *y,
+                      size_t ldy) {
     const uint8_t *codes = rt_tile_codes(m, tile) + 4 * row, *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
-    const size_t groups = 32 / (size_t)f.group, ahead = prefetch_distance(m);
-    __m256 acc[2][TOKS];
-#pragma GCC unroll 4
-    for (int t = 0; t < toks; t++)
-        acc[0][t] = acc[1][t] = _mm256_setzero_ps();
+    const size_t groups = 32 / (size_t)f.group;
+    __m256 acc[RT_TOK_GROUP];
+    for (size_t t = 0; t < n; t++)
+        acc[t] = _mm256_setzero_ps();
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
-        if (toks == 1)
-            prefetch(rec + ahead, rt_fmt_scale_bytes(f));
+        const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
-            if (toks == 1)
-                prefetch(codes + ahead, rt_fmt_code_bytes(f));
-#pragma GCC unroll 2
-            for (int h = 0; h < halves; h++) {
-                const size_t at = row + (size_t)h * LANES;
-                const __m256 d = load_half(rec + 2 * at), min = f.min ? load_half(rec + 32 + 2 * at) : d;
-                const uint8_t *half_codes = codes + (size_t)h * 4 * LANES;
-                __m256i quads[8];
+            __m256i quads[8];
 #pragma GCC unroll 8
-                for (int k = 0; k < 8 && toks > 1; k++)
-                    quads[k] = load_quad(f, half_codes, k);
-                scales g[2] = {load_scales(f, rec, at, groups * b, d, min)};
+            for (int k = 0; k < 8; k++)
+                quads[k] = load_quad(f, codes, k);
+            scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
+            if (groups == 2)
+                g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
+            size_t t = 0;
+            for (; t + SIDE <= n; t += SIDE)
+                steps(f, (half){quads, NULL}, g, x + t, SIDE, acc + t);
+            for (; t < n; t++)
+                steps(f, (half){quads, NULL}, g, x + t, 1, acc + t);
+        }
+    }
+    const size_t n_rows = rt_tile_n_rows(m, tile) - row;
+    for (size_t t = 0; t < n; t++)
+        store_rows(y + t * ldy + row, acc[t], n_rows);
+}
+
+/* All rows of a tile and one token. */
+INLINE void tile_tok(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, float *y) {
+    const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
+    const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    const size_t groups = 32 / (size_t)f.group, ahead = prefetch_distance(m);
+    __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
+        prefetch(rec + ahead, rt_fmt_scale_bytes(f));
+        for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
+            prefetch(codes + ahead, rt_fmt_code_bytes(f));
+#pragma GCC unroll 2
+            for (size_t h = 0; h < 2; h++) {
+                const size_t row = h * LANES;
+                const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
+                scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
                 if (groups == 2)
-                    g[1] = load_scales(f, rec, at, 2 * b + 1, d, min);
-#pragma GCC unroll 4
-                for (int t = 0; t < toks; t++)
-                    acc[h][t] = step(f, (half){toks > 1 ? quads : NULL, half_codes}, g, x + t, acc[h][t]);
+                    g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
+                steps(f, (half){NULL, codes + 4 * row}, g, x, 1, acc + h);
             }
         }
     }
     const size_t n_rows = rt_tile_n_rows(m, tile);
-#pragma GCC unroll 2
-    for (int h = 0; h < halves && row < n_rows; h++, row += LANES)
-#pragma GCC unroll 4
-        for (int t = 0; t < toks; t++)
-            store_rows(y + (size_t)t * ldy + row, acc[h][t], n_rows - row);
+    store_rows(y, acc[0], n_rows);
+    if (n_rows > LANES)
+        store_rows(y + LANES, acc[1], n_rows - LANES);
 }
 
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
     size_t n_rows = rt_tile_n_rows(m, tile);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
-        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
-        float *out = y + t * ldy;
-        for (; n - i >= TOKS; i += TOKS)
+        const size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
+        if (n == 1)
+            tile_tok(f, m, tile, x, n, y + t * ldy);
+        else
             for (size_t row = 0; row < n_rows; row += LANES)
-                rows_toks(f, m, tile, row, 1, x + i, n, TOKS, out + i * ldy, ldy);
-        for (; i < n; i++)
-            rows_toks(f, m, tile, 0, 2, x + i, n, 1, out + i * ldy, ldy);
+                rows_toks(f, m, tile, row, x, n, y + t * ldy, ldy);
     }
 }
 
