@@ -30,8 +30,8 @@ eight: -ctk q8_0 -ctv q8_0 --sinks 2
 S
 
 "$bin/kveval" sweep "$model" --text text --ctx 64 --chunks 3 --settings settings --setting "same: -ctk f32 -ctv f32" \
-    --json r.json --csv r.csv --html r.html >table 2>log || { cat log; die "kveval sweep"; }
-grep -q "KL divergence" table || die "no table on stdout"
+    --decode 20 --json r.json --csv r.csv --html r.html >table 2>log || { cat log; die "kveval sweep"; }
+grep -q "KL divergence.*answers, tokens/s" table || die "no table on stdout"
 "$bin/kveval" kld "$model" --text text --ctx 64 --chunks 3 -ctk q4_0 -ctv q4_0 --window 8 --json >one.json 2>log
 python3 - <<'P' || die "what kveval sweep wrote"
 import csv, html.parser, json, re, xml.etree.ElementTree as tree
@@ -42,9 +42,10 @@ assert names == ['four "bits" & <less>', "eight", "same"], names
 four, eight, same = result["settings"]
 alone = json.load(open("one.json"))
 for key, value in alone.items():
-    if key in four and key != "seconds":
+    if key in four and key not in ("seconds", "decode_tps"):  # timing tokens changes no other figure
         assert four[key] == value, (key, four[key], value)
 assert four["kld"] > eight["kld"] > same["kld"] == 0 and four["kld_p50"] <= four["kld_p90"] <= four["kld_p99"] <= four["kld_max"]
+assert alone["decode_tps"] is None and all(s["decode_tps"] > 0 for s in result["settings"])
 assert (four["window"], eight["sinks"], eight["bits_k"], four["tokens"]) == (8, 2, 8.5, 3 * 31), result
 
 rows = list(csv.DictReader(open("r.csv", newline="")))
@@ -70,6 +71,7 @@ fails 2 "settings.bad:2: unknown option --windw; did you mean --window?" sh -c "
 fails 1 "no-such.yaml" "$bin/kveval" sweep "$model" --text text --setting "a: --profile no-such.yaml"
 fails 2 "setting 'a': .*calibrated" "$bin/kveval" sweep "$model" --text text --ctx 64 --setting "a: -ctk tc"
 fails 2 "--text" "$bin/kveval" sweep "$model"
+fails 2 "32 tokens to time .* 31" "$bin/kveval" sweep "$model" --text text --ctx 64 --decode 32
 fails 1 "tokens" "$bin/kveval" sweep "$model" --text settings --ctx 4096 --html never.html
 [ -z "$(find . -name '*never*')" ] || die "something is left of a failed sweep"
 echo "all passed"

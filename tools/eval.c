@@ -35,6 +35,7 @@ typedef struct lane {
     rt_ctx *c;
     score *scores; /* (chunks * scored tokens of a chunk) */
     double reads;  /* kv_cache_info.reads of all chunks */
+    double timed;  /* seconds of the tokens that are timed */
 } lane;
 
 typedef struct run {
@@ -118,18 +119,42 @@ static kv_status step(const run *r, const lane *l, uint32_t at, uint32_t n, bool
     return KV_OK;
 }
 
+/* Tokens [at, at + n) of the last chunk one by one, the lanes in turn, timed and scored. */
+static kv_status step_timed(run *r, uint32_t at, uint32_t n, kv_err *err) {
+    const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
+    for (uint32_t t = 0; t < n; t++) {
+        kv_status st = report(r, (r->chunks - 1 + (double)(at + t) / r->cfg->ctx) / r->chunks, err);
+        if (st)
+            return st;
+        for (size_t i = 0; i < r->n_lanes; i++) {
+            lane *l = &r->lanes[i];
+            const double started = cli_now();
+            if ((st = rt_forward(l->c, r->chunk + at + t, 1, 1, r->logits, err)))
+                return st;
+            l->timed += cli_now() - started;
+            l->scores[r->n_scores + t] =
+                score_row(r->logits, r->base ? r->logits_base + t * n_vocab : NULL, n_vocab, r->chunk[at + t + 1]);
+        }
+    }
+    return KV_OK;
+}
+
 /* The last token of a chunk predicts nothing that is known; so positions first .. ctx-2 are scored. */
 static kv_status run_chunk(run *r, uint32_t index, kv_err *err) {
-    const uint32_t ctx = r->cfg->ctx, first = ctx / 2, end = ctx - 1;
+    const uint32_t ctx = r->cfg->ctx, first = ctx / 2, end = ctx - 1,
+                   timed = index + 1 == r->chunks ? end - r->cfg->decode : end;
     if (r->base)
         rt_ctx_clear(r->base);
     for (size_t i = 0; i < r->n_lanes; i++)
         rt_ctx_clear(r->lanes[i].c);
     for (uint32_t at = 0; at < end;) {
         bool scored = at >= first;
-        uint32_t left = (scored ? end : first) - at, most = scored ? r->slice : FEED, n = left < most ? left : most;
+        uint32_t left = (at >= timed ? end : scored ? timed : first) - at, most = scored ? r->slice : FEED;
+        uint32_t n = left < most ? left : most;
         kv_status st = r->base ? rt_forward(r->base, r->chunk + at, n, scored ? n : 0, r->logits_base, err) : KV_OK;
-        for (size_t i = 0; i < r->n_lanes && !st; i++)
+        if (!st && at >= timed)
+            st = step_timed(r, at, n, err);
+        for (size_t i = 0; i < r->n_lanes && !st && at < timed; i++)
             if (!(st = step(r, &r->lanes[i], at, n, scored, err))) {
                 double here = at + n * (double)(i + 1) / (double)r->n_lanes;
                 st = report(r, (index + here / end) / r->chunks, err);
@@ -224,6 +249,7 @@ static void summarise(const run *r, const lane *l, eval_result *out) {
         .kv_bytes_f16 = info.bytes_f16,
         .held = info.held,
         .reads_percent = 100 * l->reads / (r->chunks * (n_read * (n_read + 1) / 2)),
+        .decode_tps = r->cfg->decode ? r->cfg->decode / l->timed : NAN,
         .chunks = r->chunks,
         .tokens = r->n_scores,
     };
@@ -337,6 +363,9 @@ static kv_status count_chunks(run *r, size_t n_tokens, kv_err *err) {
     if (ctx < SHORTEST)
         return kv_fail(err, KV_EINVAL, "a context of %u tokens is too short to measure anything; take at least %d", ctx,
                        SHORTEST);
+    if (r->cfg->decode > scores_of_chunk(r->cfg))
+        return kv_fail(err, KV_EINVAL, "%u tokens to time are more than the %zu that are scored of a context of %u",
+                       r->cfg->decode, scores_of_chunk(r->cfg), ctx);
     if (n_tokens < ctx)
         return kv_fail(err, KV_ERANGE, "the text has %zu tokens, fewer than one chunk of %u; give more text or a smaller --ctx",
                        n_tokens, ctx);

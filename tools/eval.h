@@ -3,7 +3,9 @@
  * Protocol of llama.cpp's perplexity tool: the text is cut into chunks of ctx tokens (BOS replaces the first token of a chunk
  * where the model adds one), each chunk starts with an empty cache, and the tokens of its second half are scored. One context
  * per setting and one for the baseline run in lock-step, and every attended token is read from the cache as a streaming decoder
- * would see it. Matrix products should be exact (f32), so that the figures show the cache and nothing else.
+ * would see it. Matrix products should be exact (f32), so that the figures show the cache and nothing else; where tokens are
+ * timed, those of real use. Timed tokens are read by one setting after the other, token by token, so that a machine that is
+ * disturbed disturbs them all alike.
  */
 #ifndef EVAL_H
 #define EVAL_H
@@ -19,8 +21,9 @@ typedef struct eval_setting {
 
 typedef struct eval_cfg {
     uint32_t ctx, chunks; /* chunks 0: all whole ones */
-    int baseline;         /* kv_codec_id of the cache to compare with; EVAL_NO_BASELINE: what needs it is NaN */
-    size_t cache_bytes;   /* of caches at once; 0: EVAL_CACHE_BYTES */
+    uint32_t decode; /* so many tokens at the end of the last chunk are read one by one and timed; they must be scored ones */
+    int baseline;    /* kv_codec_id of the cache to compare with; EVAL_NO_BASELINE: what needs it is NaN */
+    size_t cache_bytes; /* of caches at once; 0: EVAL_CACHE_BYTES */
 } eval_cfg;
 
 typedef struct eval_result {
@@ -33,6 +36,7 @@ typedef struct eval_result {
     size_t kv_bytes, kv_bytes_f16;
     double held;          /* tokens that a KV head of full attention holds at the end of a chunk, mean */
     double reads_percent; /* tokens that queries have read, of those that they would have read without eviction */
+    double decode_tps;    /* tokens a second of those that were timed; NaN without */
     uint32_t chunks;
     size_t tokens; /* scored */
 } eval_result;

@@ -11,7 +11,7 @@ static const char tool[] = "kveval sweep";
 typedef struct options {
     const char *model, *text, *profile, *settings, *json, *csv, *html;
     cli_strs setting;
-    int64_t ctx, chunks;
+    int64_t ctx, chunks, decode;
     int baseline;
     cli_machine machine;
     bool fast, quiet;
@@ -23,6 +23,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--text", "-f", CLI_STR, "FILE", &o->text, 0, 0, "text to read"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
+        {"--decode", NULL, CLI_INT, "N", &o->decode, 0, 1 << 24,
+         "read the last N tokens one by one, the settings in turn, and say how fast (with --fast, on a machine that is idle)"},
         {.kind = CLI_HEADING, .help = "Which cache settings"},
         {"--settings", NULL, CLI_STR, "FILE", &o->settings, 0, 0,
          "a setting a line, \"name: options\", the options being those of kveval kld (-ctk, -ctv, --window, --sinks, "
@@ -109,20 +111,21 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);
         goto done;
     }
-    const sweep s = {.model = m.model,
-                     .profile = m.profile,
-                     .cfg = {.ctx = (uint32_t)o->ctx, .chunks = (uint32_t)o->chunks, .baseline = o->baseline},
-                     .exact = !o->fast,
-                     .settings = &list,
-                     .results = results,
-                     .origin = {.tool = tool,
-                                .argc = argc,
-                                .argv = argv,
-                                .model_path = o->model,
-                                .model_name = rt_model_hparams(m.model)->name,
-                                .model_hash = rt_model_hash(m.model),
-                                .text = o->text,
-                                .text_hash = text.hash}};
+    const sweep s = {
+        .model = m.model,
+        .profile = m.profile,
+        .cfg = {.ctx = (uint32_t)o->ctx, .chunks = (uint32_t)o->chunks, .decode = (uint32_t)o->decode, .baseline = o->baseline},
+        .exact = !o->fast,
+        .settings = &list,
+        .results = results,
+        .origin = {.tool = tool,
+                   .argc = argc,
+                   .argv = argv,
+                   .model_path = o->model,
+                   .model_name = rt_model_hparams(m.model)->name,
+                   .model_hash = rt_model_hash(m.model),
+                   .text = o->text,
+                   .text_hash = text.hash}};
     if (!(st = measure(&s, &text, o->quiet, results, err)))
         st = write_results(o, &s, err);
 done:

@@ -61,6 +61,7 @@ void eval_figures(const eval_result *r, eval_figure out[EVAL_FIGURES]) {
         {"kv_bytes_f16", (double)r->kv_bytes_f16, true},
         {"held", r->held, false},
         {"reads_percent", r->reads_percent, false},
+        {"decode_tps", r->decode_tps, false},
         {"tokens", (double)r->tokens, true},
         {"chunks", (double)r->chunks, true},
         {"seconds", r->seconds, false},

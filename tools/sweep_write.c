@@ -13,7 +13,7 @@
 /* ---- table ---- */
 
 kv_status sweep_print(const sweep *s, kv_err *err) {
-    enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10 };
+    enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10, ANSWERS = 19 };
     static const double ALL = 99.5;
     bool evicts = false;
     size_t name = strlen("setting");
@@ -33,6 +33,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     printf("%*s", CACHE, "cache");
     for (size_t i = 0; i < s->settings->n; i++)
         evicts |= s->results[i].reads_percent < ALL;
+    fputs(s->cfg.decode ? "  answers, tokens/s" : "", stdout);
     puts(evicts ? "  keeps tokens, reads" : "");
     for (size_t i = 0; i < s->settings->n; i++) {
         const sweep_setting *x = &s->settings->v[i];
@@ -48,6 +49,8 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
         printf("%6.2f %%  ", r->top1);
         eval_cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
         printf("%*s", CACHE, cli_bytes((double)r->kv_bytes, buf));
+        if (s->cfg.decode)
+            printf("%*.1f", ANSWERS, r->decode_tps);
         if (r->reads_percent < ALL)
             printf("  %7.0f  %3.0f %%", r->held, r->reads_percent);
         putchar('\n');
