@@ -1,6 +1,7 @@
 /* Attention in codes for AVX2: VPMADDWD sums two products of 16 bits in each of 8 lanes.
  *   keys     (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits
- *   values   (32 pairs of tokens, cdim, 2 tokens) the same
+ *   values   (cdim/4, 4 spans of 16 tokens, 4, 2 lanes, 4 coordinates, 2 tokens) the same: pair of tokens p of a span is in
+ *            lane p/4 of vector p%4, so that a span's weights, as they lie, need but a shuffle within lanes to meet it
  *   queries, weights: codes of 16 bits in order
  */
 #include "kernels.h"
@@ -48,35 +49,23 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
         }
 }
 
-/* 8x8 dwords. */
-INLINE void transpose(__m256i *a) {
-    __m256i b[8];
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            a[i + 2 * j] = _mm256_unpacklo_epi64(b[i + j], b[i + j + 2]);
-            a[i + 2 * j + 1] = _mm256_unpackhi_epi64(b[i + j], b[i + j + 2]);
-        }
-    for (int i = 0; i < 4; i++) {
-        b[i] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x20);
-        b[i + 4] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x31);
-    }
-    memcpy(a, b, sizeof b);
-}
-
 static void vals(const int8_t *levels, size_t cdim, void *tile) {
-    int16_t *out = tile;
-    for (size_t i = 0; i < cdim; i += 8, levels += 8 * 64, out += 16)
+    __m256i *out = tile;
+    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64)
         for (size_t t = 0; t < 64; t += 16) {
-            __m256i a[8];
-            for (int j = 0; j < 8; j++)
-                a[j] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(levels + 64 * j + t)));
-            transpose(a);
-            for (size_t j = 0; j < 8; j++)
-                _mm256_storeu_si256((__m256i *)(out + (t / 2 + j) * 2 * cdim), a[j]);
+            __m128i a[4], low[2], high[2];
+            for (int j = 0; j < 4; j++)
+                a[j] = _mm_loadu_si128((const __m128i *)(levels + 64 * j + t));
+            for (int j = 0; j < 2; j++) { /* pairs of tokens of two coordinates: 0..3, 4..7 */
+                low[j] = _mm_unpacklo_epi16(a[2 * j], a[2 * j + 1]);
+                high[j] = _mm_unpackhi_epi16(a[2 * j], a[2 * j + 1]);
+            }
+            __m128i p01 = _mm_unpacklo_epi32(low[0], low[1]), p23 = _mm_unpackhi_epi32(low[0], low[1]);
+            __m128i p45 = _mm_unpacklo_epi32(high[0], high[1]), p67 = _mm_unpackhi_epi32(high[0], high[1]);
+            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(p01, p45)));
+            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(p01, p45)));
+            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(p23, p67)));
+            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(p23, p67)));
         }
 }
 
@@ -188,36 +177,50 @@ static float weights(float *s, size_t from, size_t to, const float *gain, void *
 
 /* ---- values ---- */
 
-/* 16 coordinates from `tiles` on. */
+/* Shuffles that repeat pair j of either lane. */
+static const uint32_t each_pair[4][8] = {
+#define EACH(x)                                                                                                                \
+    { x, x, x, x, x, x, x, x }
+    EACH(0x03020100), EACH(0x07060504), EACH(0x0b0a0908), EACH(0x0f0e0d0c)
+#undef EACH
+};
+
+/* 16 coordinates from `tiles` on, one row or two. */
 INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const char *tiles, size_t first, size_t last,
                          const float *scale, float *o) {
-    __m256i sum[ROWS][2];
+    __m256i sum[2][4];
     for (int r = 0; r < rows; r++)
-        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        for (int i = 0; i < 4; i++)
+            sum[r][i] = _mm256_setzero_si256();
     for (size_t n = first; n < last; n++) {
-        const int16_t *v = (const int16_t *)(tiles + n * rt_code_tile(cdim));
-        for (size_t t = 0; t < 64; t += 2, v += 2 * cdim) {
-            __m256i v0 = load(v), v1 = load(v + 16);
-            for (int r = 0; r < rows; r++) {
-                __m256i w = pair(p + (size_t)r * SPAN + 64 * n + t);
-                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w, v0));
-                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w, v1));
-            }
-        }
+        const int16_t *v = (const int16_t *)(tiles + n * rt_code_tile(cdim)), *w = p + 64 * n;
+        for (size_t t = 0; t < 64; t += 16, v += 64, w += 16)
+#pragma GCC unroll 1
+            for (int j = 0; j < 4;
+                 j++) /* unrolled, gcc adds products up in an order that needs more registers than there are */
+                for (int r = 0; r < rows; r++) {
+                    const __m256i x = _mm256_shuffle_epi8(load(w + (size_t)r * SPAN), load(each_pair[j]));
+                    for (int i = 0; i < 4; i++)
+                        sum[r][i] = _mm256_add_epi32(sum[r][i], _mm256_madd_epi16(x, load(v + 256 * i + 16 * j)));
+                }
     }
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 2; j++)
-            _mm256_storeu_ps(o + (size_t)r * cdim + 8 * j,
-                             _mm256_mul_ps(_mm256_set1_ps(scale[r]), _mm256_cvtepi32_ps(sum[r][j])));
+        for (int i = 0; i < 4; i++) {
+            __m128i both = _mm_add_epi32(_mm256_castsi256_si128(sum[r][i]), _mm256_extracti128_si256(sum[r][i], 1));
+            _mm_storeu_ps(o + (size_t)r * cdim + 4 * i, _mm_mul_ps(_mm_set1_ps(scale[r]), _mm_cvtepi32_ps(both)));
+        }
 }
 
 static void values(const void *weight, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
                    const float *scale, float *o) {
     const int16_t *p = weight;
     for (size_t i = 0; i < cdim; i += 16) {
-        const char *at = (const char *)tiles + 4 * i;
-        for (size_t r = 0; r < n_q; r += ROWS)
-            BY_ROWS(n_q - r, values_block, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
+        const char *at = (const char *)tiles + 128 * i;
+        size_t r = 0;
+        for (; r + 2 <= n_q; r += 2)
+            values_block(2, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
+        if (r < n_q)
+            values_block(1, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
     }
 }
 

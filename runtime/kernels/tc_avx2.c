@@ -176,39 +176,48 @@ INLINE void find_some(const unsigned bits, const int16_t *row, const int16_t *bo
 
 /* ---- decoding ---- */
 
-/* 32 bits of a plane -> 32 bytes, `bit` where set. */
-INLINE __m256i spread(uint32_t plane, char bit) {
+enum { HALVES = 2 }; /* of a block: 32 tokens each */
+
+/* One half of a plane -> bytes of all ones where its bits are set. */
+INLINE __m256i spread(const uint64_t *plane, int half) {
     const __m256i from = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i select = _mm256_set1_epi64x((long long)0x8040201008040201);
-    __m256i x = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)plane), from), select);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(x, select), _mm256_set1_epi8(bit));
+    int32_t bits;
+    memcpy(&bits, (const char *)plane + 4 * half, sizeof bits);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), from), select), select);
 }
 
-/* Levels of one dimension for half of the tokens, as bytes; window moves on. */
+/* Levels of one dimension for half of the tokens; window moves on. */
 INLINE __m256i decode_levels(const unsigned bits, const int8_t *table, const uint64_t *planes, int half, __m256i *window) {
-    __m256i row[1 << (TRELLIS_MAX_BITS - 1)], w = _mm256_add_epi8(*window, *window);
-    w = _mm256_or_si256(w, spread((uint32_t)(planes[0] >> 32 * half), 1));
+    __m256i row[1 << (TRELLIS_MAX_BITS - 1)], w = _mm256_sub_epi8(_mm256_add_epi8(*window, *window), spread(planes, half));
     w = *window = _mm256_and_si256(w, _mm256_set1_epi8(TRELLIS_WINDOWS - 1));
     for (int p = 0; p < 1 << (bits - 1); p++) {
         __m128i levels = _mm_loadu_si128((const __m128i *)(table + p * TRELLIS_WINDOWS));
         row[p] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), w);
     }
     for (unsigned p = 1; p < bits; p++) { /* halve the rows by the next bit of every token's code */
-        __m256i mask = spread((uint32_t)(planes[p] >> 32 * half), (char)-1);
+        const __m256i mask = spread(planes + p, half);
         for (int j = 0; j < 1 << (bits - 1 - p); j++)
             row[j] = _mm256_blendv_epi8(row[2 * j], row[2 * j + 1], mask);
     }
     return row[0];
 }
 
+/* The dimensions from i on that have as many bits: no jumps among them. Returns where they end. */
+INLINE size_t decode_run(const unsigned bits, const trellis_book *b, size_t i, const uint64_t **planes, __m256i *window,
+                         int8_t *out) {
+    const int8_t *table = b->levels + trellis_table(bits);
+    for (; i < b->n && b->bits[i] == bits; i++, *planes += bits)
+        for (int half = 0; half < HALVES; half++)
+            v_store(out + i * RT_ATTN_TILE + 32 * half, decode_levels(bits, table, *planes, half, &window[half]));
+    return i;
+}
+
 static void levels_of_block(const trellis_book *b, const uint64_t *planes, int8_t *out) {
-    __m256i window[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (size_t i = 0; i < b->n; planes += b->bits[i], i++, out += RT_ATTN_TILE) {
-        const int8_t *table = b->levels + trellis_table(b->bits[i]);
-        for (int half = 0; half < 2; half++) {
-#define DECODE(n) v_store(out + 32 * half, decode_levels(n, table, planes, half, &window[half]))
-            BY_BITS(b->bits[i], DECODE)
-        }
+    __m256i window[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t i = 0; i < b->n;) {
+#define DECODE(n) i = decode_run(n, b, i, &planes, window, out)
+        BY_BITS(b->bits[i], DECODE)
     }
 }
 
