@@ -1,9 +1,12 @@
-/* The options that kveval niah and kveval qa share: questions asked of one cache setting or several. Rows for a cli_spec's
+/* What kveval niah and kveval qa share: questions asked of one cache setting or several. Options are rows for a cli_spec's
  * table. */
 #ifndef EVAL_ASK_H
 #define EVAL_ASK_H
 
+#include "ask.h"
 #include "cli_cache.h"
+#include "report.h"
+#include "sweep_settings.h"
 
 typedef struct ask_options {
     const char *settings, *json, *csv, *html;
@@ -39,5 +42,23 @@ typedef struct ask_options {
         {"--html", NULL, CLI_STR, "FILE", &(o)->html, 0, 0, what_html}, {                                                      \
         "--quiet", "-q", CLI_FLAG, NULL, &(o)->quiet, 0, 0, "no progress bar"                                                  \
     }
+
+/* A model, and the settings to ask it with. */
+typedef struct ask_session {
+    cli_model m;
+    cli_cache base; /* what a setting leaves out */
+    sweep_list list;
+    ask_frame frame;
+} ask_session;
+
+/* Load what the options name, and see that the output can be written. Close it, whether it was opened or not. */
+kv_status ask_session_open(ask_session *s, const char *tool, const char *path, const ask_options *o, kv_err *err);
+void ask_session_close(ask_session *s);
+
+/* How a report came about; borrows all. */
+report_origin ask_session_origin(const ask_session *s, const char *tool, const char *path, int argc, char **argv);
+
+/* Say so if a context is longer than what the model was trained for. */
+void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx);
 
 #endif

@@ -161,48 +161,31 @@ static kv_status write_results(const options *o, const niah_test *t, kv_err *err
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
-    cli_model m = {0};
-    cli_cache base = o->ask.cache;
-    base.profile = NULL; /* it is loaded with the model */
-    sweep_list list = {.base = &base};
+    ask_session s = {0};
     niah_cfg cfg;
     niah_result *results = NULL;
-    ask_frame frame = {0};
     kv_status st = parse_cfg(o, &cfg, err);
-    if (st || (st = sweep_add_given(&list, o->ask.settings, &o->ask.setting, err)) ||
-        (st = eval_check_writable((const char *[]){o->ask.json, o->ask.csv, o->ask.html}, 3, err)) ||
-        (st = cli_model_open(tool, o->model, o->ask.cache.profile, &o->ask.machine, o->ask.exact, o->ask.json != NULL, &m,
-                             err)) ||
-        (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = ask_frame_new(m.model, &frame, err)))
+    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)))
         goto done;
-    const uint32_t trained = rt_model_hparams(m.model)->n_ctx_train;
-    if (cfg.ctx[cfg.n_ctx - 1] > trained)
-        cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", cfg.ctx[cfg.n_ctx - 1], trained);
-    results = calloc(list.n, sizeof *results);
+    ask_session_warn(&s, tool, cfg.ctx[cfg.n_ctx - 1]);
+    results = calloc(s.list.n, sizeof *results);
     if (!results) {
-        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);
+        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", s.list.n);
         goto done;
     }
-    const niah_test t = {.m = m.model,
+    const niah_test t = {.m = s.m.model,
                          .cfg = cfg,
-                         .settings = &list,
+                         .settings = &s.list,
                          .results = results,
-                         .chat = frame.name,
-                         .origin = {.tool = tool,
-                                    .argc = argc,
-                                    .argv = argv,
-                                    .model_path = o->model,
-                                    .model_name = rt_model_hparams(m.model)->name,
-                                    .model_hash = rt_model_hash(m.model)}};
+                         .chat = s.frame.name,
+                         .origin = ask_session_origin(&s, tool, o->model, argc, argv)};
     if (!(st = measure(&t, o->ask.quiet, results, err)))
         st = write_results(o, &t, err);
 done:
-    for (size_t i = 0; results && i < list.n; i++)
+    for (size_t i = 0; results && i < s.list.n; i++)
         niah_result_free(&results[i]);
     free(results);
-    ask_frame_free(&frame);
-    sweep_free(&list);
-    cli_model_close(&m);
+    ask_session_close(&s);
     return st;
 }
 

@@ -76,55 +76,38 @@ static kv_status write_results(const options *o, const qa_report *r, kv_err *err
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
-    cli_model m = {0};
-    cli_cache base = o->ask.cache;
-    base.profile = NULL; /* it is loaded with the model */
-    sweep_list list = {.base = &base};
+    ask_session s = {0};
     qa_list questions = {0};
     qa_test test = {0};
     qa_result *results = NULL;
-    ask_frame frame = {0};
     kv_status st = qa_list_load(o->files[2], &questions, err);
-    if (st || (st = sweep_add_given(&list, o->ask.settings, &o->ask.setting, err)) ||
-        (st = eval_check_writable((const char *[]){o->ask.json, o->ask.csv, o->ask.html}, 3, err)) ||
-        (st = cli_model_open(tool, o->files[0], o->ask.cache.profile, &o->ask.machine, o->ask.exact, o->ask.json != NULL, &m,
-                             err)) ||
-        (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = ask_frame_new(m.model, &frame, err)) ||
-        (st = qa_test_new(&frame, o->files[1], &questions, &test, err)))
+    if (st || (st = ask_session_open(&s, tool, o->files[0], &o->ask, err)) ||
+        (st = qa_test_new(&s.frame, o->files[1], &questions, &test, err)))
         goto done;
-    const uint32_t trained = rt_model_hparams(m.model)->n_ctx_train;
-    if (test.n_ctx > trained)
-        cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", test.n_ctx, trained);
-    results = calloc(list.n, sizeof *results);
+    ask_session_warn(&s, tool, test.n_ctx);
+    results = calloc(s.list.n, sizeof *results);
     if (!results) {
-        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);
+        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", s.list.n);
         goto done;
     }
-    const qa_report r = {.m = m.model,
-                         .test = &test,
-                         .settings = &list,
-                         .results = results,
-                         .chat = frame.name,
-                         .questions_path = o->files[2],
-                         .origin = {.tool = tool,
-                                    .argc = argc,
-                                    .argv = argv,
-                                    .model_path = o->files[0],
-                                    .model_name = rt_model_hparams(m.model)->name,
-                                    .model_hash = rt_model_hash(m.model),
-                                    .text = o->files[1],
-                                    .text_hash = test.hash}};
+    qa_report r = {.m = s.m.model,
+                   .test = &test,
+                   .settings = &s.list,
+                   .results = results,
+                   .chat = s.frame.name,
+                   .questions_path = o->files[2],
+                   .origin = ask_session_origin(&s, tool, o->files[0], argc, argv)};
+    r.origin.text = o->files[1];
+    r.origin.text_hash = test.hash;
     if (!(st = measure(&r, o->ask.quiet, results, err)))
         st = write_results(o, &r, err);
 done:
-    for (size_t i = 0; results && i < list.n; i++)
+    for (size_t i = 0; results && i < s.list.n; i++)
         qa_result_free(&results[i]);
     free(results);
     qa_test_free(&test);
     qa_list_free(&questions);
-    ask_frame_free(&frame);
-    sweep_free(&list);
-    cli_model_close(&m);
+    ask_session_close(&s);
     return st;
 }
 
