@@ -5,21 +5,9 @@ set -eu
 bin=$1
 model=${KV_MODEL_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kvcalib/models}/SmolLM2-135M-Instruct.Q4_1.gguf
 [ -r "$model" ] || { echo "skipped: no $model"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+. "$(dirname "$0")/lib.sh"
 
-die() { echo "FAILED: $*" >&2; exit 1; }
 step() { echo "== $*"; }
-# fails CODE TEXT COMMAND...: the command must exit with CODE and say TEXT on stderr
-fails() {
-    want=$1 text=$2
-    shift 2
-    code=0
-    "$@" >out 2>err || code=$?
-    [ "$code" = "$want" ] || { cat err; die "exit code $code instead of $want: $*"; }
-    grep -qi -- "$text" err || { cat err; die "no '$text' on stderr: $*"; }
-}
 
 step "the same profile for any number of threads"
 "$bin/kvcalib" "$model" --out one.yaml --ctx 256 --chunks 4 --threads 1 >calib.out 2>calib.err || { cat calib.err; die kvcalib; }

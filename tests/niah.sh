@@ -3,20 +3,7 @@
 # usage: niah.sh BIN_DIR DATA_DIR
 set -eu
 bin=$1 model=$2/tiny/qwen2.gguf
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-die() { echo "FAILED: $*" >&2; exit 1; }
-# fails CODE TEXT COMMAND...: the command must exit with CODE and say TEXT on stderr
-fails() {
-    want=$1 text=$2
-    shift 2
-    code=0
-    "$@" >out 2>err || code=$?
-    [ "$code" = "$want" ] || { cat err; die "exit code $code instead of $want: $*"; }
-    grep -q -- "$text" err || { cat err; die "no '$text' on stderr: $*"; }
-}
+. "$(dirname "$0")/lib.sh"
 
 cat >settings <<'S'
 four "bits" & <less>: -ctk q4_0 -ctv q4_0 --window 8
