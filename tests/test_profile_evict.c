@@ -1,7 +1,7 @@
 /* What a profile says of eviction: policy, budgets of layers and heads, queries. Written, read, refused. */
 #include "blob.h"
+#include "profile_check.h"
 #include "profile_fixture.h"
-#include "profile_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,27 +37,6 @@ static prof *evicting(void) {
     p->budget_rule = (prof_budget_rule){"sum of losses least", 512, 32, 4096, 4096, 8192};
     p->evict = (prof_evict){KV_EVICT_EXPECTED, {.share = 1.0f / 3}, true, 64, 0.25, 16, 5};
     return p;
-}
-
-static prof *must_parse(const char *text, size_t len) {
-    prof *p;
-    kv_err err = {0};
-    if (prof_parse(text, len, "t.yaml", &p, &err) != KV_OK)
-        fail_msg("%s", err.msg);
-    return p;
-}
-
-__attribute__((noinline)) static char *must_format(const prof *p, size_t *len) {
-    char *text;
-    kv_err err = {0};
-    if (prof_format(p, &text, len, &err) != KV_OK)
-        fail_msg("%s", err.msg);
-    return text;
-}
-
-static void assert_contains(const char *text, const char *part) {
-    if (!strstr(text, part))
-        fail_msg("no '%s' in:\n%s", part, text);
 }
 
 static void evict_reads_what_it_writes(void **state) {
@@ -310,22 +289,9 @@ static void evict_checks_what_was_built(void **state) {
 /* ---- the binary part, with intact checksums but wrong contents ---- */
 
 static kv_status read_frame(const uint8_t *raw, size_t n, kv_err *err) {
-    prof *p = evicting(), *q = NULL;
-    char *text;
-    size_t len, room = ZSTD_compressBound(n);
+    prof *p = evicting();
     prof_round(p);
-    assert_int_equal(prof_format_parts(p, false, &text, &len, NULL), KV_OK);
-    uint8_t *frame = malloc(room);
-    assert_non_null(frame);
-    size_t frame_len = ZSTD_compress(frame, room, raw, n, 3);
-    assert_false(ZSTD_isError(frame_len));
-    kv_status st = prof_parse_parts(text, len, frame, frame_len, "t.gguf", &q, err);
-    assert_int_equal(st == KV_OK, q != NULL);
-    prof_free(q);
-    prof_free(p);
-    free(frame);
-    free(text);
-    return st;
+    return read_with_data(p, raw, n, 0, err);
 }
 
 static void evict_refuses_wrong_queries(void **state) {
