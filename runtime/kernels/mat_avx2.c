@@ -16,7 +16,7 @@
 
 enum {
     LANES = 8,
-    SIDE = 2,     /* tokens side by side */
+    SIDE = 2,     /* tokens, or halves of a tile, side by side */
     AHEAD = 4096, /* bytes to prefetch ahead, at least */
 };
 
@@ -60,10 +60,24 @@ INLINE __m256i load(const uint8_t *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-/* Shift the bytes' fields left (right where n < 0) and keep those under the mask: n and mask are such that no bit crosses. */
+/* v * 2^n, bytes. */
+INLINE __m256i doubled(__m256i v, int n) {
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++)
+        v = _mm256_add_epi8(v, v);
+    return v;
+}
+
+/* Shift the bytes' fields left (right where n < 0) and keep those under the mask: n and mask are such that no bit crosses.
+ * Shifts have fewer ports than additions and comparisons, which do where bits move left or are alone. */
 INLINE __m256i field(__m256i v, int n, int mask) {
-    __m256i shifted = n > 0 ? _mm256_slli_epi16(v, n) : n < 0 ? _mm256_srli_epi16(v, -n) : v;
-    return _mm256_and_si256(shifted, _mm256_set1_epi8((char)mask));
+    const __m256i keep = _mm256_set1_epi8((char)mask);
+    if (n >= 0)
+        return _mm256_and_si256(doubled(v, n), keep);
+    if (mask & (mask - 1))
+        return _mm256_and_si256(_mm256_srli_epi16(v, -n), keep);
+    const int bit = __builtin_ctz((unsigned)mask) - n;
+    return _mm256_and_si256(_mm256_cmpgt_epi8(_mm256_setzero_si256(), doubled(v, 7 - bit)), keep);
 }
 
 /* Signed formats: 8-bit codes less 128. */
@@ -149,70 +163,71 @@ INLINE __m256i quad_of(rt_fmt f, half h, int k) {
     return h.quads ? h.quads[k] : load_quad(f, h.codes, k);
 }
 
-/* Of n tokens, side by side: M + the sum of (code - offset) * q over quads first..last-1, whose sum of q is s. */
-INLINE void dots(rt_fmt f, half h, const rt_act_block *x, int n, int first, int last, const float *s, __m256 *out) {
+INLINE float sum_of(rt_fmt f, const rt_act_block *x, int g) {
+    return f.group == 32 ? x->sum : x->sum2[g];
+}
+
+/* What one accumulator adds up of a block: half of its rows, for one token. */
+typedef struct part {
+    half h;
+    const scales *g; /* of the groups */
+    const rt_act_block *x;
+} part;
+
+/* Of n parts, side by side: M + the sum of (code - offset) * q over group g. */
+INLINE void dots(rt_fmt f, const part *p, int n, int g, __m256 *out) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
     const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
-    const __m256 magic = _mm256_set1_ps(RT_MAT_MAGIC);
+    const int first = g * f.group / 4, last = first + f.group / 4;
+    const __m256 magic = _mm256_set1_ps(RT_MAT_MAGIC), offset = _mm256_set1_ps((float)-f.offset);
     __m256i sum[SIDE], pairs[SIDE];
 #pragma GCC unroll 2
-    for (int t = 0; t < n; t++)
-        sum[t] = _mm256_castps_si256(
-            f.min || is_signed(f) ? magic : _mm256_fmadd_ps(_mm256_set1_ps((float)-f.offset), _mm256_set1_ps(s[t]), magic));
+    for (int i = 0; i < n; i++)
+        sum[i] = _mm256_castps_si256(
+            f.min || is_signed(f) ? magic : _mm256_fmadd_ps(offset, _mm256_set1_ps(sum_of(f, p[i].x, g)), magic));
 #pragma GCC unroll 8
     for (int k = first; k < last; k += run) {
         const int end = k + run < last ? k + run : last;
 #pragma GCC unroll 8
-        for (int i = k; i < end; i++) {
-            const __m256i quad = quad_of(f, h, i);
+        for (int j = k; j < end; j++)
 #pragma GCC unroll 2
-            for (int t = 0; t < n; t++) {
-                const __m256i p = quad_pairs(f, quad, x[t].q + 4 * i);
-                pairs[t] = i > k ? _mm256_add_epi16(pairs[t], p) : p;
+            for (int i = 0; i < n; i++) {
+                const __m256i pair = quad_pairs(f, quad_of(f, p[i].h, j), p[i].x->q + 4 * j);
+                pairs[i] = j > k ? _mm256_add_epi16(pairs[i], pair) : pair;
             }
-        }
 #pragma GCC unroll 2
-        for (int t = 0; t < n; t++)
-            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1)));
+        for (int i = 0; i < n; i++)
+            sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1)));
     }
 #pragma GCC unroll 2
-    for (int t = 0; t < n; t++)
-        out[t] = _mm256_castsi256_ps(sum[t]);
+    for (int i = 0; i < n; i++)
+        out[i] = _mm256_castsi256_ps(sum[i]);
 }
 
-/* One block and n tokens: what it adds to the accumulators. */
-INLINE void steps(rt_fmt f, half h, const scales *g, const rt_act_block *x, int n, __m256 *acc) {
-    float s[2][SIDE];
-    __m256 u[SIDE], d[2][SIDE];
+/* Add n parts to their accumulators. */
+INLINE void steps(rt_fmt f, const part *p, int n, __m256 *acc) {
+    __m256 u[SIDE], d[SIDE];
+    dots(f, p, n, 0, d);
 #pragma GCC unroll 2
-    for (int t = 0; t < n; t++) {
-        s[0][t] = f.group == 32 ? x[t].sum : x[t].sum2[0];
-        s[1][t] = x[t].sum2[1];
+    for (int i = 0; i < n; i++)
+        u[i] = _mm256_fmadd_ps(p[i].g[0].w, d[i], p[i].g[0].c);
+    if (f.group == 16) {
+        dots(f, p, n, 1, d);
+#pragma GCC unroll 2
+        for (int i = 0; i < n; i++)
+            u[i] = _mm256_fmadd_ps(p[i].g[1].w, _mm256_sub_ps(d[i], _mm256_set1_ps(RT_MAT_MAGIC)), u[i]);
     }
-    if (f.group == 32) {
-        dots(f, h, x, n, 0, 8, s[0], d[0]);
-    } else {
-        dots(f, h, x, n, 0, 4, s[0], d[0]);
-        dots(f, h, x, n, 4, 8, s[1], d[1]);
-    }
-#pragma GCC unroll 2
-    for (int t = 0; t < n; t++)
-        u[t] = _mm256_fmadd_ps(g[0].w, d[0][t], g[0].c);
-    if (f.group == 16)
-#pragma GCC unroll 2
-        for (int t = 0; t < n; t++)
-            u[t] = _mm256_fmadd_ps(g[1].w, _mm256_sub_ps(d[1][t], _mm256_set1_ps(RT_MAT_MAGIC)), u[t]);
     if (f.min)
 #pragma GCC unroll 2
-        for (int t = 0; t < n; t++)
-            u[t] = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(s[0][t]), u[t]);
+        for (int i = 0; i < n; i++)
+            u[i] = _mm256_fmadd_ps(p[i].g[0].o, _mm256_set1_ps(sum_of(f, p[i].x, 0)), u[i]);
     if (f.min && f.group == 16)
 #pragma GCC unroll 2
-        for (int t = 0; t < n; t++)
-            u[t] = _mm256_fmadd_ps(g[1].o, _mm256_set1_ps(s[1][t]), u[t]);
+        for (int i = 0; i < n; i++)
+            u[i] = _mm256_fmadd_ps(p[i].g[1].o, _mm256_set1_ps(sum_of(f, p[i].x, 1)), u[i]);
 #pragma GCC unroll 2
-    for (int t = 0; t < n; t++)
-        acc[t] = _mm256_fmadd_ps(u[t], _mm256_set1_ps(x[t].d), acc[t]);
+    for (int i = 0; i < n; i++)
+        acc[i] = _mm256_fmadd_ps(u[i], _mm256_set1_ps(p[i].x->d), acc[i]);
 }
 
 INLINE void store_rows(float *y, __m256 v, size_t n) {
@@ -252,11 +267,12 @@ INLINE void rows_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, 
             scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
             if (groups == 2)
                 g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
+            const half h = {quads, NULL};
             size_t t = 0;
             for (; t + SIDE <= n; t += SIDE)
-                steps(f, (half){quads, NULL}, g, x + t, SIDE, acc + t);
-            for (; t < n; t++)
-                steps(f, (half){quads, NULL}, g, x + t, 1, acc + t);
+                steps(f, (part[]){{h, g, x + t}, {h, g, x + t + 1}}, SIDE, acc + t);
+            if (t < n)
+                steps(f, &(part){h, g, x + t}, 1, acc + t);
         }
     }
     const size_t n_rows = rt_tile_n_rows(m, tile) - row;
@@ -269,20 +285,21 @@ INLINE void tile_tok(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
     const size_t groups = 32 / (size_t)f.group, ahead = prefetch_distance(m);
-    __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 acc[SIDE] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
         prefetch(rec + ahead, rt_fmt_scale_bytes(f));
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             prefetch(codes + ahead, rt_fmt_code_bytes(f));
+            scales g[SIDE][2];
 #pragma GCC unroll 2
-            for (size_t h = 0; h < 2; h++) {
+            for (size_t h = 0; h < SIDE; h++) {
                 const size_t row = h * LANES;
                 const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
-                scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
+                g[h][0] = load_scales(f, rec, row, groups * b, d, min);
                 if (groups == 2)
-                    g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
-                steps(f, (half){NULL, codes + 4 * row}, g, x, 1, acc + h);
+                    g[h][1] = load_scales(f, rec, row, 2 * b + 1, d, min);
             }
+            steps(f, (part[]){{{NULL, codes}, g[0], x}, {{NULL, codes + 4 * LANES}, g[1], x}}, SIDE, acc);
         }
     }
     const size_t n_rows = rt_tile_n_rows(m, tile);
