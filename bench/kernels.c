@@ -12,6 +12,7 @@
 
 typedef struct problem {
     rt_exec e;
+    rt_arena weights;
     rt_mat *m;
     rt_act *a;
     float *x, *y;
@@ -57,7 +58,8 @@ static double measure(const rt_exec *e, const qtype_info *type, size_t rows, siz
     t.data = data;
     p.x = malloc(n_tok * cols * sizeof(float));
     p.y = malloc(n_tok * rows * sizeof(float));
-    if (!data || !p.x || !p.y || mat_new(&t, e, &p.m, NULL) != KV_OK || act_new(n_tok, cols, e, &p.a, NULL) != KV_OK)
+    if (!data || !p.x || !p.y || mat_new(&t, e, &p.weights, &p.m, NULL) != KV_OK ||
+        act_new(n_tok, cols, e, &p.a, NULL) != KV_OK)
         goto done;
     for (size_t i = 0; i < n_tok * cols; i++)
         p.x[i] = (float)(i * 7919 % 1000) / 500.0f - 1.0f;
@@ -66,6 +68,7 @@ static double measure(const rt_exec *e, const qtype_info *type, size_t rows, siz
 done:
     act_free(p.a);
     mat_free(p.m);
+    rt_arena_free(&p.weights);
     free(p.x);
     free(p.y);
     free(data);

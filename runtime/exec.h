@@ -50,4 +50,17 @@ kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, k
  * read from end to end. NULL where there is none; free() it. */
 void *rt_alloc(size_t bytes);
 
+/* Many allocations that end together, side by side in pieces of large pages: a matrix of its own is often smaller than one.
+ * Starts as zeros. */
+typedef struct rt_arena {
+    void **pieces;
+    size_t n;
+    char *next; /* free bytes of the last shared piece */
+    size_t left;
+} rt_arena;
+
+/* Aligned to 64 bytes; NULL where there is no memory. */
+void *rt_arena_take(rt_arena *a, size_t bytes);
+void rt_arena_free(rt_arena *a);
+
 #endif

@@ -31,7 +31,7 @@ struct rt_mat {
     const uint8_t *data; /* the tensor as it lies in the file, borrowed */
     size_t rows, cols, row_bytes;
     bool int8;
-    uint8_t *packed; /* owned; NULL: f32 path only, or packed tile by tile when multiplied */
+    uint8_t *packed; /* in the arena; NULL: f32 path only, or packed tile by tile when multiplied */
     rt_mat_tiles tiles;
 };
 
@@ -50,11 +50,11 @@ static void pack_tile(const rt_mat *m, size_t i, uint8_t *out) {
                  out);
 }
 
-static kv_status pack(rt_mat *m, const rt_exec *e, kv_err *err) {
+static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
     size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
     if (tile_bytes > SIZE_MAX / 2 / n_tiles)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
-    m->packed = rt_alloc(n_tiles * tile_bytes);
+    m->packed = rt_arena_take(arena, n_tiles * tile_bytes);
     if (!m->packed)
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
     m->tiles.data = m->packed;
@@ -65,7 +65,7 @@ static kv_status pack(rt_mat *m, const rt_exec *e, kv_err *err) {
     return KV_OK;
 }
 
-kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *err) {
+kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_arena *arena, rt_mat **out, kv_err *err) {
     int len = t->name.len < 100 ? (int)t->name.len : 100;
     if (t->n_dims > 2 || t->dims[0] == 0 || t->dims[1] == 0 || t->dims[0] % t->type->block_elems != 0)
         return kv_fail(err, KV_EFORMAT, "tensor '%.*s' cannot be a weight matrix: %u dimensions, %llu x %llu", len, t->name.s,
@@ -84,7 +84,7 @@ kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *
         m->int8 = true;
         m->tiles = (rt_mat_tiles){.fmt = *f, .rows = m->rows, .cols = m->cols, .tile_bytes = rt_tile_bytes(*f, m->cols)};
         if (!e->in_place)
-            st = pack(m, e, err);
+            st = pack(m, e, arena, err);
     }
     if (st)
         mat_free(m);
@@ -94,8 +94,6 @@ kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *
 }
 
 void mat_free(rt_mat *m) {
-    if (m)
-        free(m->packed);
     free(m);
 }
 

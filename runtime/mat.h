@@ -17,8 +17,9 @@
 typedef struct rt_mat rt_mat;
 
 /* Prepare a 2-D tensor (dims[0] = cols, dims[1] = rows). Any type of qtype.h, any number of rows; cols a multiple of the type's
- * block. The tensor's mapping is borrowed for the life of the matrix. Packs with all of e's threads, unless e->in_place. */
-kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_mat **out, kv_err *err);
+ * block. The tensor's mapping is borrowed for the life of the matrix. Packs with all of e's threads, unless e->in_place, into
+ * memory from the arena, which must live as long. */
+kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_arena *arena, rt_mat **out, kv_err *err);
 void mat_free(rt_mat *m);
 size_t mat_rows(const rt_mat *m);
 size_t mat_cols(const rt_mat *m);

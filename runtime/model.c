@@ -168,7 +168,7 @@ static kv_status load_vector(loader *l, const char *name, uint32_t n, bool requi
 static kv_status load_matrix(loader *l, const char *name, uint32_t cols, uint32_t rows, rt_mat **out) {
     const gguf_tensor *t = find(l, name);
     kv_status st = check_shape(l, t, name, cols, rows);
-    return st ? st : mat_new(t, &l->m->exec, out, l->err);
+    return st ? st : mat_new(t, &l->m->exec, &l->m->weights, out, l->err);
 }
 
 static kv_status load_layer(loader *l, uint32_t i) {
@@ -258,7 +258,7 @@ static kv_status load_weights(rt_model *m, kv_err *err) {
     if (gguf_tensor_find(m->file, "output.weight"))
         st = load_matrix(&l, "output.weight", hp->n_embd, hp->n_vocab, &m->output);
     else
-        st = mat_new(m->embd, &m->exec, &m->output, err);
+        st = mat_new(m->embd, &m->exec, &m->weights, &m->output, err);
     for (uint32_t i = 0; !st && i < hp->n_layer; i++)
         st = load_layer(&l, i);
     if (!st && l.n_used != gguf_n_tensors(m->file))
@@ -295,6 +295,7 @@ void rt_model_free(rt_model *m) {
             mat_free(all[j]);
     }
     mat_free(m->output);
+    rt_arena_free(&m->weights);
     free(m->layers);
     free(m->vectors);
     free(m->inv_freq);

@@ -29,6 +29,7 @@ struct rt_model {
     rt_hparams hp;
     const rt_arch *arch;
     rt_exec exec;
+    rt_arena weights; /* packed */
     gguf *file;
     tok *tok;
     char hash[33];

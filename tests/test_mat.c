@@ -16,11 +16,13 @@ static rt_exec exec_of(bool exact, int threads) {
     return e;
 }
 
+static rt_arena weights; /* of all matrices here */
+
 /* y (n_tok, rows) of a fresh matrix and batch. */
 static float *product(const gguf_tensor *t, const rt_exec *e, const float *x, size_t n_tok) {
     rt_mat *m;
     rt_act *a;
-    assert_int_equal(mat_new(t, e, &m, NULL), KV_OK);
+    assert_int_equal(mat_new(t, e, &weights, &m, NULL), KV_OK);
     assert_int_equal(act_new(n_tok, mat_cols(m), e, &a, NULL), KV_OK);
     size_t rows = mat_rows(m);
     float *y = malloc(n_tok * rows * sizeof *y);
@@ -141,7 +143,7 @@ static void mat_mul_in_place_is_the_same(void **state) {
                 float *got = product(&t, &e, x, tok);
                 assert_memory_equal(got, want, tok * ROWS * sizeof *got);
                 rt_mat *m;
-                assert_int_equal(mat_new(&t, &e, &m, NULL), KV_OK);
+                assert_int_equal(mat_new(&t, &e, &weights, &m, NULL), KV_OK);
                 assert_int_equal(mat_bytes(m), t.nbytes);
                 assert_true(mat_is_int8(m) == (i < N_QUANT_TYPES));
                 mat_free(m);
@@ -163,7 +165,7 @@ static void mat_mul_keeps_to_its_columns(void **state) {
             y[i] = -77.0f;
         rt_mat *m;
         rt_act *a;
-        assert_int_equal(mat_new(&t, &e, &m, NULL), KV_OK);
+        assert_int_equal(mat_new(&t, &e, &weights, &m, NULL), KV_OK);
         assert_int_equal(act_new(TOK, COLS, &e, &a, NULL), KV_OK);
         act_set(a, &e, x, TOK, COLS);
         mat_mul(m, &e, a, y, LDY);
@@ -182,7 +184,7 @@ static void check_transposed(const weight_type *type, size_t rows, size_t cols, 
     float *x = floats_random(n_tok * rows, 3), *y = floats_random(n_tok * cols, 4), *w = malloc(rows * cols * sizeof *w);
     float *want = malloc(n_tok * cols * sizeof *want);
     rt_mat *m;
-    assert_int_equal(mat_new(&t, e, &m, NULL), KV_OK);
+    assert_int_equal(mat_new(&t, e, &weights, &m, NULL), KV_OK);
     float *scratch = aligned_alloc(64, (mat_t_floats(m, n_tok) * sizeof(float) + 63) / 64 * 64);
     t.type->dequant(t.data, w, rows * cols);
     for (int add = 0; add < 2; add++) {
@@ -226,7 +228,7 @@ static void mat_row_is_the_dequantised_row(void **state) {
         float all[5 * 256], row[256];
         rt_mat *m;
         t.type->dequant(t.data, all, 5 * 256);
-        assert_int_equal(mat_new(&t, &e, &m, NULL), KV_OK);
+        assert_int_equal(mat_new(&t, &e, &weights, &m, NULL), KV_OK);
         mat_row(m, 3, row);
         assert_memory_equal(row, all + 3 * 256, sizeof row);
         mat_free(m);
@@ -255,11 +257,11 @@ static void mat_new_refuses_what_is_no_matrix(void **state) {
     rt_mat *m;
     gguf_tensor t = weights_random(&weight_types[0], 3, 64, 1);
     t.n_dims = 3;
-    assert_int_equal(mat_new(&t, &e, &m, &err), KV_EFORMAT);
+    assert_int_equal(mat_new(&t, &e, &weights, &m, &err), KV_EFORMAT);
     assert_non_null(strstr(err.msg, "random"));
     t.n_dims = 2;
     t.dims[0] = 48;
-    assert_int_equal(mat_new(&t, &e, &m, &err), KV_EFORMAT);
+    assert_int_equal(mat_new(&t, &e, &weights, &m, &err), KV_EFORMAT);
     free((void *)t.data);
 }
 
@@ -293,5 +295,7 @@ int main(void) {
         cmocka_unit_test(mat_new_refuses_what_is_no_matrix),
         cmocka_unit_test(exec_init_checks_its_arguments),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rt_arena_free(&weights);
+    return failed;
 }
