@@ -31,8 +31,7 @@ struct rt_mat {
     const uint8_t *data; /* the tensor as it lies in the file, borrowed */
     size_t rows, cols, row_bytes;
     bool int8;
-    uint8_t *packed; /* in the arena; NULL: f32 path only, or packed tile by tile when multiplied */
-    rt_mat_tiles tiles;
+    rt_mat_tiles tiles; /* data: in the arena; NULL: f32 path only, or packed tile by tile when multiplied */
 };
 
 struct rt_act {
@@ -54,13 +53,13 @@ static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err)
     size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
     if (tile_bytes > SIZE_MAX / 2 / n_tiles)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
-    m->packed = rt_arena_take(arena, n_tiles * tile_bytes);
-    if (!m->packed)
+    uint8_t *packed = rt_arena_take(arena, n_tiles * tile_bytes);
+    if (!packed)
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
-    m->tiles.data = m->packed;
+    m->tiles.data = packed;
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t i = 0; i < n_tiles; i++) {
-        pack_tile(m, i, m->packed + i * tile_bytes);
+        pack_tile(m, i, packed + i * tile_bytes);
     }
     return KV_OK;
 }
@@ -106,7 +105,7 @@ size_t mat_cols(const rt_mat *m) {
 }
 
 size_t mat_bytes(const rt_mat *m) {
-    if (m->packed)
+    if (m->tiles.data)
         return (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS * m->tiles.tile_bytes;
     return m->rows * m->row_bytes;
 }
@@ -182,7 +181,7 @@ void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t c
 static void mul_tiles(const rt_mat *m, const rt_exec *e, const rt_act *a, size_t first, size_t n_tiles,
                       const rt_act_block *blocks, size_t n, float *y, size_t ldy) {
     rt_mat_tiles own = m->tiles;
-    if (m->packed) {
+    if (m->tiles.data) {
         e->k->mat_i8[own.fmt.id](&m->tiles, first, n_tiles, blocks, n, y + first * RT_TILE_ROWS, ldy);
         return;
     }

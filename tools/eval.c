@@ -97,11 +97,18 @@ static score score_row(const float *set, const float *base, size_t n_vocab, int3
     return s;
 }
 
-/* Tell how far the group is; KV_ECANCEL when told to stop. */
-static kv_status report(const run *r, double done, kv_err *err) {
+/* Tell how far the group is, at a position of a chunk; KV_ECANCEL when told to stop. */
+static kv_status report(const run *r, uint32_t index, double at, kv_err *err) {
+    const double done = (index + at / (r->cfg->ctx - 1)) / r->chunks;
     if (r->progress && !r->progress(r->user, r->from + (r->to - r->from) * done))
         return kv_fail(err, KV_ECANCEL, "stopped while measuring");
     return KV_OK;
+}
+
+/* Of the token at position `at`, whose logits are those of a lane; the baseline's are row `row` of its own. */
+static score score_of(const run *r, const float *logits, size_t row, uint32_t at) {
+    const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
+    return score_row(logits, r->base ? r->logits_base + row * n_vocab : NULL, n_vocab, r->chunk[at + 1]);
 }
 
 /* Run tokens [at, at + n) of the chunk through one lane; with `scored`, score what they predict. */
@@ -114,16 +121,23 @@ static kv_status step(const run *r, const lane *l, uint32_t at, uint32_t n, bool
     score *out = l->scores + r->n_scores;
 #pragma omp parallel for schedule(static) num_threads(n_threads)
     for (uint32_t i = 0; i < n; i++)
-        out[i] =
-            score_row(r->logits + i * n_vocab, r->base ? r->logits_base + i * n_vocab : NULL, n_vocab, r->chunk[at + i + 1]);
+        out[i] = score_of(r, r->logits + i * n_vocab, i, at + i);
     return KV_OK;
 }
 
-/* Tokens [at, at + n) of the last chunk one by one, the lanes in turn, timed and scored. */
-static kv_status step_timed(run *r, uint32_t at, uint32_t n, kv_err *err) {
-    const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
+/* The same through all lanes, one after the other. */
+static kv_status step_all(const run *r, uint32_t index, uint32_t at, uint32_t n, bool scored, kv_err *err) {
+    kv_status st = KV_OK;
+    for (size_t i = 0; i < r->n_lanes && !st; i++)
+        if (!(st = step(r, &r->lanes[i], at, n, scored, err)))
+            st = report(r, index, at + n * (double)(i + 1) / (double)r->n_lanes, err);
+    return st;
+}
+
+/* Tokens [at, at + n) one by one, the lanes in turn, timed and scored. */
+static kv_status step_timed(const run *r, uint32_t index, uint32_t at, uint32_t n, kv_err *err) {
     for (uint32_t t = 0; t < n; t++) {
-        kv_status st = report(r, (r->chunks - 1 + (double)(at + t) / r->cfg->ctx) / r->chunks, err);
+        kv_status st = report(r, index, at + t, err);
         if (st)
             return st;
         for (size_t i = 0; i < r->n_lanes; i++) {
@@ -132,8 +146,7 @@ static kv_status step_timed(run *r, uint32_t at, uint32_t n, kv_err *err) {
             if ((st = rt_forward(l->c, r->chunk + at + t, 1, 1, r->logits, err)))
                 return st;
             l->timed += cli_now() - started;
-            l->scores[r->n_scores + t] =
-                score_row(r->logits, r->base ? r->logits_base + t * n_vocab : NULL, n_vocab, r->chunk[at + t + 1]);
+            l->scores[r->n_scores + t] = score_of(r, r->logits, t, at + t);
         }
     }
     return KV_OK;
@@ -152,13 +165,8 @@ static kv_status run_chunk(run *r, uint32_t index, kv_err *err) {
         uint32_t left = (at >= timed ? end : scored ? timed : first) - at, most = scored ? r->slice : FEED;
         uint32_t n = left < most ? left : most;
         kv_status st = r->base ? rt_forward(r->base, r->chunk + at, n, scored ? n : 0, r->logits_base, err) : KV_OK;
-        if (!st && at >= timed)
-            st = step_timed(r, at, n, err);
-        for (size_t i = 0; i < r->n_lanes && !st && at < timed; i++)
-            if (!(st = step(r, &r->lanes[i], at, n, scored, err))) {
-                double here = at + n * (double)(i + 1) / (double)r->n_lanes;
-                st = report(r, (index + here / end) / r->chunks, err);
-            }
+        if (!st)
+            st = at < timed ? step_all(r, index, at, n, scored, err) : step_timed(r, index, at, n, err);
         if (st)
             return st;
         at += n;

@@ -21,15 +21,6 @@ void ask_session_close(ask_session *s) {
     cli_model_close(&s->m);
 }
 
-report_origin ask_session_origin(const ask_session *s, const char *tool, const char *path, int argc, char **argv) {
-    return (report_origin){.tool = tool,
-                           .argc = argc,
-                           .argv = argv,
-                           .model_path = path,
-                           .model_name = rt_model_hparams(s->m.model)->name,
-                           .model_hash = rt_model_hash(s->m.model)};
-}
-
 void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx) {
     const uint32_t trained = rt_model_hparams(s->m.model)->n_ctx_train;
     if (n_ctx > trained)

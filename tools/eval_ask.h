@@ -5,7 +5,6 @@
 
 #include "ask.h"
 #include "cli_cache.h"
-#include "report.h"
 #include "sweep_settings.h"
 
 typedef struct ask_options {
@@ -54,9 +53,6 @@ typedef struct ask_session {
 /* Load what the options name, and see that the output can be written. Close it, whether it was opened or not. */
 kv_status ask_session_open(ask_session *s, const char *tool, const char *path, const ask_options *o, kv_err *err);
 void ask_session_close(ask_session *s);
-
-/* How a report came about; borrows all. */
-report_origin ask_session_origin(const ask_session *s, const char *tool, const char *path, int argc, char **argv);
 
 /* Say so if a context is longer than what the model was trained for. */
 void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx);

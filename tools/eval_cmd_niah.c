@@ -178,7 +178,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                          .settings = &s.list,
                          .results = results,
                          .chat = s.frame.name,
-                         .origin = ask_session_origin(&s, tool, o->model, argc, argv)};
+                         .origin = eval_origin(s.m.model, o->model, tool, argc, argv)};
     if (!(st = measure(&t, o->ask.quiet, results, err)))
         st = write_results(o, &t, err);
 done:

@@ -96,7 +96,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                    .results = results,
                    .chat = s.frame.name,
                    .questions_path = o->files[2],
-                   .origin = ask_session_origin(&s, tool, o->files[0], argc, argv)};
+                   .origin = eval_origin(s.m.model, o->files[0], tool, argc, argv)};
     r.origin.text = o->files[1];
     r.origin.text_hash = test.hash;
     if (!(st = measure(&r, o->ask.quiet, results, err)))

@@ -111,21 +111,16 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);
         goto done;
     }
-    const sweep s = {
+    sweep s = {
         .model = m.model,
         .profile = m.profile,
         .cfg = {.ctx = (uint32_t)o->ctx, .chunks = (uint32_t)o->chunks, .decode = (uint32_t)o->decode, .baseline = o->baseline},
         .exact = !o->fast,
         .settings = &list,
         .results = results,
-        .origin = {.tool = tool,
-                   .argc = argc,
-                   .argv = argv,
-                   .model_path = o->model,
-                   .model_name = rt_model_hparams(m.model)->name,
-                   .model_hash = rt_model_hash(m.model),
-                   .text = o->text,
-                   .text_hash = text.hash}};
+        .origin = eval_origin(m.model, o->model, tool, argc, argv)};
+    s.origin.text = o->text;
+    s.origin.text_hash = text.hash;
     if (!(st = measure(&s, &text, o->quiet, results, err)))
         st = write_results(o, &s, err);
 done:

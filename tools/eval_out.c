@@ -69,6 +69,15 @@ bool eval_json_add(json_t *list, json_t *item) {
     return !json_array_append_new(list, item);
 }
 
+report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv) {
+    return (report_origin){.tool = tool,
+                           .argc = argc,
+                           .argv = argv,
+                           .model_path = path,
+                           .model_name = rt_model_hparams(m)->name,
+                           .model_hash = rt_model_hash(m)};
+}
+
 json_t *eval_origin_json(const report_origin *o) {
     char *command = report_command(o), date[REPORT_DATE];
     json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",

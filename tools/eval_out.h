@@ -29,6 +29,8 @@ json_t *eval_json_join(json_t *a, json_t *b);
 json_t *eval_tally_json(json_t *j, ask_tally t);
 /* Append and take the reference; false: out of memory, or item was NULL. */
 bool eval_json_add(json_t *list, json_t *item);
+/* How results of the model at `path` come about; borrows all. */
+report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv);
 /* tool, version, date, command and model: path, name, hash. NULL when out of memory. */
 json_t *eval_origin_json(const report_origin *o);
 /* Write it to a file, which appears whole or not at all, or with "-" to standard output. Takes the reference; NULL: KV_ENOMEM.

@@ -195,9 +195,9 @@ INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const ch
     for (size_t n = first; n < last; n++) {
         const int16_t *v = (const int16_t *)(tiles + n * rt_code_tile(cdim)), *w = p + 64 * n;
         for (size_t t = 0; t < 64; t += 16, v += 64, w += 16)
+        /* Unrolled, gcc adds products up in an order that needs more registers than there are. */
 #pragma GCC unroll 1
-            for (int j = 0; j < 4;
-                 j++) /* unrolled, gcc adds products up in an order that needs more registers than there are */
+            for (int j = 0; j < 4; j++)
                 for (int r = 0; r < rows; r++) {
                     const __m256i x = _mm256_shuffle_epi8(load(w + (size_t)r * SPAN), load(each_pair[j]));
                     for (int i = 0; i < 4; i++)
