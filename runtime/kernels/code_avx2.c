@@ -1,7 +1,6 @@
 /* Attention in codes for AVX2: VPMADDWD sums two products of 16 bits in each of 8 lanes.
  *   keys     (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits
- *   values   (cdim/4, 4 spans of 16 tokens, 4, 2 lanes, 4 coordinates, 2 tokens) the same: pair of tokens p of a span is in
- *            lane p/4 of vector p%4, so that a span's weights, as they lie, need but a shuffle within lanes to meet it
+ *   values   (cdim, 64 tokens) levels as they come: lanes hold different tokens and are added up at the end
  *   queries, weights: codes of 16 bits in order
  */
 #include "kernels.h"
@@ -37,6 +36,11 @@ INLINE __m256i load(const void *p) {
     return _mm256_loadu_si256(p);
 }
 
+/* 16 levels, widened. */
+INLINE __m256i levels16(const int8_t *p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+
 /* ---- tiles ---- */
 
 static void keys(const int8_t *levels, size_t cdim, void *tile) {
@@ -50,23 +54,7 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
 }
 
 static void vals(const int8_t *levels, size_t cdim, void *tile) {
-    __m256i *out = tile;
-    for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64)
-        for (size_t t = 0; t < 64; t += 16) {
-            __m128i a[4], low[2], high[2];
-            for (int j = 0; j < 4; j++)
-                a[j] = _mm_loadu_si128((const __m128i *)(levels + 64 * j + t));
-            for (int j = 0; j < 2; j++) { /* pairs of tokens of two coordinates: 0..3, 4..7 */
-                low[j] = _mm_unpacklo_epi16(a[2 * j], a[2 * j + 1]);
-                high[j] = _mm_unpackhi_epi16(a[2 * j], a[2 * j + 1]);
-            }
-            __m128i p01 = _mm_unpacklo_epi32(low[0], low[1]), p23 = _mm_unpackhi_epi32(low[0], low[1]);
-            __m128i p45 = _mm_unpacklo_epi32(high[0], high[1]), p67 = _mm_unpackhi_epi32(high[0], high[1]);
-            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(p01, p45)));
-            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(p01, p45)));
-            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(p23, p67)));
-            _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(p23, p67)));
-        }
+    memcpy(tile, levels, cdim * 64);
 }
 
 /* ---- scores ---- */
@@ -163,64 +151,71 @@ static float weights(float *s, size_t from, size_t to, const float *gain, void *
     for (int i = 1; i < 8; i++)
         each[0] = each[i] > each[0] ? each[i] : each[0];
     *top = each[0];
-    for (size_t t = lo; t < hi; t += 16) {
-        __m256i c[2];
-        for (int j = 0; j < 2; j++) {
-            __m256 e = exp2_neg(_mm256_sub_ps(_mm256_loadu_ps(s + t + 8 * j), _mm256_set1_ps(*top)));
-            sum[j] = _mm256_add_ps(sum[j], e);
-            c[j] = _mm256_cvtps_epi32(_mm256_mul_ps(e, _mm256_loadu_ps(gain + t + 8 * j)));
+    for (size_t t = lo; t < hi; t += 32) { /* powers take long: four vectors side by side */
+        __m256 e[4];
+        __m256i c[4];
+        for (int j = 0; j < 4; j++)
+            e[j] = exp2_neg(_mm256_sub_ps(_mm256_loadu_ps(s + t + 8 * j), _mm256_set1_ps(*top)));
+        for (int j = 0; j < 4; j++) {
+            sum[j % 2] = _mm256_add_ps(sum[j % 2], e[j]);
+            c[j] = _mm256_cvtps_epi32(_mm256_mul_ps(e[j], _mm256_loadu_ps(gain + t + 8 * j)));
         }
-        _mm256_storeu_si256((__m256i *)((int16_t *)p + t), _mm256_permute4x64_epi64(_mm256_packs_epi32(c[0], c[1]), 0xd8));
+        for (int j = 0; j < 4; j += 2)
+            _mm256_storeu_si256((__m256i *)((int16_t *)p + t + 8 * j),
+                                _mm256_permute4x64_epi64(_mm256_packs_epi32(c[j], c[j + 1]), 0xd8));
     }
     return fold(_mm256_add_ps(sum[0], sum[1]));
 }
 
 /* ---- values ---- */
 
-/* Shuffles that repeat pair j of either lane. */
-static const uint32_t each_pair[4][8] = {
-#define EACH(x)                                                                                                                \
-    { x, x, x, x, x, x, x, x }
-    EACH(0x03020100), EACH(0x07060504), EACH(0x0b0a0908), EACH(0x0f0e0d0c)
-#undef EACH
-};
+enum { COORDS = 2 };
 
-/* 16 coordinates from `tiles` on, one row or two. */
-INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const char *tiles, size_t first, size_t last,
+/* The sums of four vectors' lanes. */
+INLINE __m128i folds(__m256i a, __m256i b, __m256i c, __m256i d) {
+    __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    __m256i all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+
+/* Two coordinates from `tiles` on. */
+INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const int8_t *tiles, size_t first, size_t last,
                          const float *scale, float *o) {
-    __m256i sum[2][4];
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < 4; i++)
-            sum[r][i] = _mm256_setzero_si256();
+    __m256i sum[ROWS][COORDS];
+    for (int r = 0; r < ROWS; r++)
+        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t n = first; n < last; n++) {
-        const int16_t *v = (const int16_t *)(tiles + n * rt_code_tile(cdim)), *w = p + 64 * n;
-        for (size_t t = 0; t < 64; t += 16, v += 64, w += 16)
-        /* Unrolled, gcc adds products up in an order that needs more registers than there are. */
+        const int8_t *v = tiles + n * rt_code_tile(cdim);
+        const int16_t *w = p + 64 * n;
+/* Unrolled, gcc adds products up in an order that needs more registers than there are. */
 #pragma GCC unroll 1
-            for (int j = 0; j < 4; j++)
-                for (int r = 0; r < rows; r++) {
-                    const __m256i x = _mm256_shuffle_epi8(load(w + (size_t)r * SPAN), load(each_pair[j]));
-                    for (int i = 0; i < 4; i++)
-                        sum[r][i] = _mm256_add_epi32(sum[r][i], _mm256_madd_epi16(x, load(v + 256 * i + 16 * j)));
-                }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < 4; i++) {
-            __m128i both = _mm_add_epi32(_mm256_castsi256_si128(sum[r][i]), _mm256_extracti128_si256(sum[r][i], 1));
-            _mm_storeu_ps(o + (size_t)r * cdim + 4 * i, _mm_mul_ps(_mm_set1_ps(scale[r]), _mm_cvtepi32_ps(both)));
+        for (size_t t = 0; t < 64; t += 16) {
+            __m256i v0 = levels16(v + t), v1 = levels16(v + 64 + t);
+            for (int r = 0; r < rows; r++) {
+                __m256i x = load(w + (size_t)r * SPAN + t);
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(x, v0));
+                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(x, v1));
+            }
         }
+    }
+    for (int r = 0; r < rows; r += 2) {
+        const float s0 = scale[r], s1 = r + 1 < rows ? scale[r + 1] : 0;
+        __m128 y =
+            _mm_mul_ps(_mm_setr_ps(s0, s0, s1, s1), _mm_cvtepi32_ps(folds(sum[r][0], sum[r][1], sum[r + 1][0], sum[r + 1][1])));
+        _mm_storel_pi((__m64 *)(o + (size_t)r * cdim), y);
+        if (r + 1 < rows)
+            _mm_storeh_pi((__m64 *)(o + (size_t)(r + 1) * cdim), y);
+    }
 }
 
 static void values(const void *weight, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
                    const float *scale, float *o) {
     const int16_t *p = weight;
-    for (size_t i = 0; i < cdim; i += 16) {
-        const char *at = (const char *)tiles + 128 * i;
-        size_t r = 0;
-        for (; r + 2 <= n_q; r += 2)
-            values_block(2, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
-        if (r < n_q)
-            values_block(1, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
+    for (size_t i = 0; i < cdim; i += COORDS) {
+        const int8_t *at = (const int8_t *)tiles + 64 * i;
+        for (size_t r = 0; r < n_q; r += ROWS)
+            BY_ROWS(n_q - r, values_block, p + r * SPAN, cdim, at, first, last, scale + r, o + r * cdim + i);
     }
 }
 

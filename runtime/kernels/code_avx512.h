@@ -25,7 +25,7 @@ enum { CODE_REGISTER = 1024 /* bytes of 16 dwords of 16 tokens or coordinates: w
 
 /* Bytes of 16 tokens of a tile of keys. */
 INLINE size_t code_key_group(size_t cdim) {
-    return rt_code_tile(cdim) / 8;
+    return (cdim + 63) / 64 * CODE_REGISTER;
 }
 
 /* levels (cdim, 64 tokens) ^ flip -> (4 groups of tokens, cdim/4, 16 tokens, 4 coordinates). */

@@ -30,9 +30,10 @@ enum {
     RT_CODE_WEIGHT = 32767,
 };
 
-/* Bytes of a tile of 64 tokens; of the codes of one query row. */
+/* Bytes from a tile of 64 tokens to the next, half a page more than 16 bits a level take: parts of eight tiles that are read
+ * side by side would else compete for the same lines of the first cache. Bytes of the codes of one query row. */
 static inline size_t rt_code_tile(size_t cdim) {
-    return (cdim + 63) / 64 * 64 * 128;
+    return (cdim + 63) / 64 * 64 * 128 + 2048;
 }
 static inline size_t rt_code_row(size_t cdim) {
     return (cdim + 63) / 64 * 128;
