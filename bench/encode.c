@@ -1,9 +1,10 @@
 /* What encoding a token costs, as a share of its forward pass: bench_encode MODEL PROFILE.yaml [THREADS].
- * Encoding: keys and values of every head, 512 tokens in turn as a prompt has them, and one by one as answers do. The forward
+ * Encoding: keys and values of every head, 512 tokens in turn as a prompt has them, as they leave the window in an answer, and
+ * one by one, as an answer has it without a window. The forward
  * pass is measured with an f16 cache, from an empty context. Best of several rounds, both in turns. The aim is less than a
  * tenth; on a machine with other work to do the share means little.
  */
-#include "codec.h"
+#include "cache_internal.h"
 #include "kernels/kernels.h"
 #include "model.h"
 
@@ -124,7 +125,8 @@ int main(int argc, char **argv) {
         (st = open_coders(&b, &err)) || (st = rt_ctx_new(b.m, &cfg, &b.ctx, &err)))
         goto done;
     compare(&b, "prompt", KV_BLOCK, TOKENS);
-    compare(&b, "answer", 1, 1);
+    compare(&b, "answer", KV_BATCH, 1);
+    compare(&b, "one by one", 1, 1);
 done:
     if (st)
         fprintf(stderr, "bench_encode: %s\n", err.msg);

@@ -98,6 +98,10 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
             l->sink_elems += (size_t)l->sinks * c->dim;
         }
     }
+    if (l->group == 1 && l->window >= 4 * KV_BATCH) {
+        l->group = KV_BATCH;
+        l->window -= KV_BATCH - 1;
+    }
     uint32_t all = kv_blocks(c->n_ctx), held = l->window + l->group - 1;
     l->body_cap = l->evicts ? UINT32_MAX : l->swa ? min_u32(all, kv_blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
     kv_lay_out_heads(c, l);

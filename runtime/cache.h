@@ -2,9 +2,10 @@
  *
  * Per layer and KV head a token is a sink (one of the first `sinks`, f16), in the window (newest `window`, f16) or in the body
  * (encoded, once, in blocks of KV_BLOCK tokens laid out for SIMD). There is no other copy of the body. Query i reads key j at
- * full precision exactly when i - j < window or j < sinks, in prefill and decode alike: the f16 ring holds the window, the
- * tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that must read
- * it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
+ * full precision exactly when j < sinks or j is in the window, in prefill and decode alike: i - j < window; but tokens leave a
+ * window of 64 or more sixteen at a time, positions 16n .. 16n+15, as soon as 16n is no longer in it. The f16 ring holds the
+ * window, the tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that
+ * must read it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
  * everything is body.
  * With a budget, layers of full attention let go of tokens of the body: every KV head holds no more than its budget, at any
  * time, and memory is allocated for that alone. Keys keep the positions that they were read at.

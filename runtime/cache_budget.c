@@ -122,11 +122,12 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
 static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head) {
     const uint32_t budget = l->heads[head].budget;
     const bool lossy = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]);
-    const uint32_t all = kv_blocks(c->n_ctx - (lossy ? min_u32(l->window, c->n_ctx) : 0));
+    const uint32_t all = kv_blocks(lossy ? kv_encoded(l, c->n_ctx) : c->n_ctx);
     if (!l->evicts || (!budget && !c->evict.ada))
         return min_u32(all, l->body_cap);
     const uint64_t held = budget ? budget : c->n_ctx;
-    return kv_blocks(held + KV_BLOCK - 1 - (lossy ? min_u32(l->window, budget) : 0)) + c->evict.ada;
+    const uint32_t full = (l->window + l->group - 1) & ~(l->group - 1); /* when a budget is reached, at a multiple of KV_STEP */
+    return kv_blocks(held + KV_BLOCK - 1 - (lossy ? min_u32(full, budget) : 0)) + c->evict.ada;
 }
 
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head) {

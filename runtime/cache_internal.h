@@ -25,6 +25,7 @@
 #include "codec.h"
 
 enum {
+    KV_BATCH = 16,  /* tokens that leave a window four times as large together: encoding them one by one takes twice as long */
     KV_STEP = 64,   /* evictions happen at multiples of so many positions */
     KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
     KV_ROWS = 256,  /* most query rows (tokens x heads of a group) that share a decoded tile */
@@ -67,9 +68,10 @@ typedef struct kv_layer {
     kv_lane *lanes; /* (2 * n_kv_head) */
     kv_head *heads; /* (n_kv_head) */
     bool evicts;
-    uint32_t swa;                  /* 0: full attention */
-    const float *turns;            /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
-    uint32_t window, sinks, group; /* all lanes exact: 0, 0, 1 */
+    uint32_t swa;          /* 0: full attention */
+    const float *turns;    /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
+    uint32_t window;       /* the least that is not encoded; up to group - 1 tokens more */
+    uint32_t sinks, group; /* all lanes exact: window and sinks 0, group 1 */
     uint8_t *body, *ring;
     uint16_t *sink;
     uint32_t body_cap, ring_cap; /* blocks; body_cap UINT32_MAX: as the heads have them */

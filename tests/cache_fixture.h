@@ -289,6 +289,15 @@ static inline uint32_t fix_group(const fixture *f, uint32_t layer) {
     return 1;
 }
 
+/* How many of len tokens a layer with a lossy lane has encoded. Single tokens leave a window of 64 or more in sixteens, as soon
+ * as that many are beyond its last 15 places; an incomplete group of KIVI's stays behind the window instead. */
+static inline uint32_t fix_encoded(const fixture *f, uint32_t layer, uint32_t len) {
+    const bool all_full = f->cfg.swa && f->cfg.swa[layer] && f->cfg.window >= f->cfg.swa[layer];
+    const bool sixteens = fix_group(f, layer) == 1 && f->cfg.window >= 64;
+    const uint32_t group = sixteens ? 16 : fix_group(f, layer), least = f->cfg.window - (sixteens ? 15 : 0);
+    return len > least && !all_full ? (len - least) / group * group : 0;
+}
+
 static inline rt_exec fix_exec(rt_cpu level, int n_threads) {
     return (rt_exec){.k = rt_kernels_for(level), .n_threads = n_threads};
 }

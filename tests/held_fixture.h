@@ -70,10 +70,8 @@ static inline void release(held h) {
     free(h.full);
 }
 
-/* Groups that reach into the window are not encoded yet. */
 static inline bool reads_full(const fixture *f, uint32_t layer, uint32_t i, uint32_t j) {
-    uint32_t group = fix_group(f, layer), left = i + 1 > f->cfg.window ? i + 1 - f->cfg.window : 0;
-    return j >= left - left % group || j < f->cfg.sinks;
+    return j >= fix_encoded(f, layer, i + 1) || j < f->cfg.sinks;
 }
 
 /* f32 rounding; but where K and V of a head are tc, queries and weights have codes of 16 bits. A weight is off by up to 2^-16

@@ -43,8 +43,7 @@ static uint32_t recent(const model *m, const head *h) {
 }
 
 static uint32_t encoded(const model *m, uint32_t len) {
-    const uint32_t window = m->exact ? 0 : m->f->cfg.window;
-    return len > window ? len - window : 0;
+    return m->exact ? len : fix_encoded(m->f, m->layer, len);
 }
 
 static uint32_t after(uint32_t budget, uint32_t n, uint32_t now) {

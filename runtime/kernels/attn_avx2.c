@@ -9,63 +9,88 @@
 
 /* ---- products ---- */
 
-/* Tokens 0..15 of kt. */
-INLINE void scores_block(const int rows, const float *q, size_t dim, const float *kt, float *s, size_t lds) {
-    __m256 a[6][2];
-    for (int r = 0; r < rows; r++)
-        a[r][0] = a[r][1] = _mm256_setzero_ps();
-    for (size_t c = 0; c < dim; c++, kt += 64) {
-        __m256 k0 = _mm256_loadu_ps(kt), k1 = _mm256_loadu_ps(kt + 8);
+enum { MOST_ROWS = 6, MOST_VECS = 8 };
+
+/* How many of n rows to take next, so that few are left alone: a row by itself waits for its own sums. */
+INLINE size_t next_rows(size_t n) {
+    return n >= 6 && n != 7 ? 6 : n >= 4 ? 4 : n;
+}
+
+/* Call f, inlined, with as many rows as next_rows says, and as many vectors of each as registers can add up. */
+#define BY_ROWS(rows, f, ...)                                                                                                  \
+    do {                                                                                                                       \
+        switch (rows) {                                                                                                        \
+        case 6:                                                                                                                \
+            f(6, 2, __VA_ARGS__);                                                                                              \
+            break;                                                                                                             \
+        case 4:                                                                                                                \
+            f(4, 2, __VA_ARGS__);                                                                                              \
+            break;                                                                                                             \
+        case 3:                                                                                                                \
+            f(3, 4, __VA_ARGS__);                                                                                              \
+            break;                                                                                                             \
+        case 2:                                                                                                                \
+            f(2, 4, __VA_ARGS__);                                                                                              \
+            break;                                                                                                             \
+        default:                                                                                                               \
+            f(1, 8, __VA_ARGS__);                                                                                              \
+            break;                                                                                                             \
+        }                                                                                                                      \
+    } while (0)
+
+/* a[r][j] += w[r * ldw + i] * x[i * ldx + 8j ..], i = 0 .. n-1 in order. */
+INLINE void sums(const int rows, const int vecs, const float *w, size_t ldw, size_t n, const float *x, size_t ldx,
+                 __m256 a[MOST_ROWS][MOST_VECS]) {
+    for (size_t i = 0; i < n; i++, x += ldx) {
+        __m256 xs[MOST_VECS];
+        for (int j = 0; j < vecs; j++)
+            xs[j] = _mm256_loadu_ps(x + 8 * j);
         for (int r = 0; r < rows; r++) {
-            __m256 x = _mm256_broadcast_ss(q + (size_t)r * dim + c);
-            a[r][0] = _mm256_fmadd_ps(x, k0, a[r][0]);
-            a[r][1] = _mm256_fmadd_ps(x, k1, a[r][1]);
+            __m256 wr = _mm256_broadcast_ss(w + (size_t)r * ldw + i);
+            for (int j = 0; j < vecs; j++)
+                a[r][j] = _mm256_fmadd_ps(wr, xs[j], a[r][j]);
         }
     }
-    for (int r = 0; r < rows; r++) {
-        _mm256_storeu_ps(s + (size_t)r * lds, a[r][0]);
-        _mm256_storeu_ps(s + (size_t)r * lds + 8, a[r][1]);
+}
+
+INLINE void scores_rows(const int rows, const int vecs, const float *q, size_t dim, const float *kt, float *s, size_t lds) {
+    for (int t = 0; t < 64; t += 8 * vecs) {
+        __m256 a[MOST_ROWS][MOST_VECS];
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < vecs; j++)
+                a[r][j] = _mm256_setzero_ps();
+        sums(rows, vecs, q, dim, dim, kt + t, 64, a);
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < vecs; j++)
+                _mm256_storeu_ps(s + (size_t)r * lds + t + 8 * j, a[r][j]);
     }
 }
 
 static void scores(const float *q, size_t n_q, size_t dim, const float *kt, float *s, size_t lds) {
-    for (; n_q >= 6; n_q -= 6, q += 6 * dim, s += 6 * lds)
-        for (int t = 0; t < 64; t += 16)
-            scores_block(6, q, dim, kt + t, s + t, lds);
-    for (; n_q >= 3; n_q -= 3, q += 3 * dim, s += 3 * lds)
-        for (int t = 0; t < 64; t += 16)
-            scores_block(3, q, dim, kt + t, s + t, lds);
-    for (; n_q; n_q--, q += dim, s += lds)
-        for (int t = 0; t < 64; t += 16)
-            scores_block(1, q, dim, kt + t, s + t, lds);
+    for (size_t rows; n_q; n_q -= rows, q += rows * dim, s += rows * lds) {
+        rows = next_rows(n_q);
+        BY_ROWS(rows, scores_rows, q, dim, kt, s, lds);
+    }
 }
 
 /* 8 * vecs columns. */
 INLINE void values_block(const int rows, const int vecs, const float *p, size_t ldp, size_t n, const float *v, size_t dim,
                          float *o) {
-    __m256 a[6][2];
+    __m256 a[MOST_ROWS][MOST_VECS];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++)
             a[r][j] = _mm256_loadu_ps(o + (size_t)r * dim + 8 * j);
-    for (size_t t = 0; t < n; t++, v += dim) {
-        __m256 x[2];
-        for (int j = 0; j < vecs; j++)
-            x[j] = _mm256_loadu_ps(v + 8 * j);
-        for (int r = 0; r < rows; r++) {
-            __m256 w = _mm256_broadcast_ss(p + (size_t)r * ldp + t);
-            for (int j = 0; j < vecs; j++)
-                a[r][j] = _mm256_fmadd_ps(w, x[j], a[r][j]);
-        }
-    }
+    sums(rows, vecs, p, ldp, n, v, dim, a);
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++)
             _mm256_storeu_ps(o + (size_t)r * dim + 8 * j, a[r][j]);
 }
 
-INLINE void values_cols(const int rows, const float *p, size_t ldp, size_t n, const float *v, size_t dim, float *o) {
+INLINE void values_rows(const int rows, const int vecs, const float *p, size_t ldp, size_t n, const float *v, size_t dim,
+                        float *o) {
     size_t c = 0;
-    for (; c + 16 <= dim; c += 16)
-        values_block(rows, 2, p, ldp, n, v + c, dim, o + c);
+    for (; c + 8 * (size_t)vecs <= dim; c += 8 * (size_t)vecs)
+        values_block(rows, vecs, p, ldp, n, v + c, dim, o + c);
     for (; c + 8 <= dim; c += 8)
         values_block(rows, 1, p, ldp, n, v + c, dim, o + c);
     for (; c < dim; c++)
@@ -75,12 +100,10 @@ INLINE void values_cols(const int rows, const float *p, size_t ldp, size_t n, co
 }
 
 static void values(const float *p, size_t ldp, size_t n_q, size_t n, const float *v, size_t dim, float *o) {
-    for (; n_q >= 6; n_q -= 6, p += 6 * ldp, o += 6 * dim)
-        values_cols(6, p, ldp, n, v, dim, o);
-    for (; n_q >= 3; n_q -= 3, p += 3 * ldp, o += 3 * dim)
-        values_cols(3, p, ldp, n, v, dim, o);
-    for (; n_q; n_q--, p += ldp, o += dim)
-        values_cols(1, p, ldp, n, v, dim, o);
+    for (size_t rows; n_q; n_q -= rows, p += rows * ldp, o += rows * dim) {
+        rows = next_rows(n_q);
+        BY_ROWS(rows, values_rows, p, ldp, n, v, dim, o);
+    }
 }
 
 /* ---- half precision ---- */
