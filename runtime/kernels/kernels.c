@@ -21,7 +21,7 @@ static const struct {
     [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni, NULL, NULL, rt_tc_avx512vnni, rt_code_avx512vnni}},
     [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, rt_code_amx}},
 #elif defined(__aarch64__)
-    [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, NULL, NULL}},
+    [RT_CPU_NEON] = {RT_CPU_SCALAR, {rt_mat_neon, rt_vec_neon, rt_attn_neon, rt_tc_neon, rt_code_neon}},
 #endif
 };
 

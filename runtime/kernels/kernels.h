@@ -160,11 +160,13 @@ void rt_attn_avx2(rt_kernels *k);
 void rt_attn_avx512(rt_kernels *k);
 void rt_attn_neon(rt_kernels *k);
 void rt_tc_scalar(rt_kernels *k);
-void rt_tc_avx2(rt_kernels *k);
+void rt_tc_avx2(rt_kernels *k); /* on processors with NEON, too, for rt_tc_neon */
+void rt_tc_neon(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
 void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
 void rt_code_scalar(rt_kernels *k);
 void rt_code_avx2(rt_kernels *k);
+void rt_code_neon(rt_kernels *k);
 void rt_code_avx512vnni(rt_kernels *k);
 void rt_code_amx(rt_kernels *k);
 

@@ -1,7 +1,7 @@
 /* Codec tc for AVX2: the plan of tc_avx512.c with half the lanes; masks are bytes of all ones. */
+#include "avx2.h"
 #include "kernels.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 

@@ -1,0 +1,198 @@
+/* Attention in codes for NEON: SMLAL adds products of 16 bits to sums of 32, four at a time. Tiles are the levels as they come,
+ * and codes of queries and weights are int16 in order: scores have a token in every lane, sums of values are added across lanes
+ * at the end, so that neither needs its levels transposed.
+ */
+#include "kernels.h"
+
+#include <arm_neon.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { SPAN = RT_CODE_SPAN, ROWS = 4, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
+
+/* Call f, inlined, for as many rows as there are, ROWS at most: a group of heads often has 3 or 7. */
+#define BY_ROWS(n, f, ...)                                                                                                     \
+    do {                                                                                                                       \
+        if ((n) >= ROWS)                                                                                                       \
+            f(ROWS, __VA_ARGS__);                                                                                              \
+        else if ((n) == 3)                                                                                                     \
+            f(3, __VA_ARGS__);                                                                                                 \
+        else if ((n) == 2)                                                                                                     \
+            f(2, __VA_ARGS__);                                                                                                 \
+        else                                                                                                                   \
+            f(1, __VA_ARGS__);                                                                                                 \
+    } while (0)
+
+static void tile(const int8_t *levels, size_t cdim, void *out) {
+    memcpy(out, levels, cdim * RT_ATTN_TILE);
+}
+
+/* 16 levels, widened. */
+typedef struct wide {
+    int16x8_t low, high;
+} wide;
+
+INLINE wide widen(const int8_t *p) {
+    int8x16_t l = vld1q_s8(p);
+    return (wide){vmovl_s8(vget_low_s8(l)), vmovl_high_s8(l)};
+}
+
+/* ---- scores ---- */
+
+static float query(const float *w, size_t cdim, void *code) {
+    uint32x4_t top = vdupq_n_u32(0);
+    int16_t *out = code;
+    float amax;
+    for (size_t i = 0; i < cdim; i += 4) /* as integers: NaN is above Inf */
+        top = vmaxq_u32(top, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(w + i))));
+    uint32_t bits = vmaxvq_u32(top);
+    memcpy(&amax, &bits, sizeof amax);
+    bool some = amax >= 0x1p-100f && amax < INFINITY;
+    float32x4_t inv = vdupq_n_f32(some ? RT_CODE_QUERY / amax : 0);
+    memset(out, 0, cdim * sizeof *out);
+    for (size_t i = 0; i < cdim && some; i += 4)
+        vst1_s16(out + i, vmovn_s32(vcvtnq_s32_f32(vmulq_f32(vld1q_f32(w + i), inv))));
+    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+}
+
+/* 16 tokens from `tile` on, four coordinates at a time. */
+INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const int8_t *tile, const float *scale,
+                         const float *bias, const float *gain, float *s) {
+    const size_t row = rt_code_row(cdim) / sizeof *code;
+    int32x4_t sum[ROWS][QUARTERS];
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < QUARTERS; j++)
+            sum[r][j] = vdupq_n_s32(0);
+    for (size_t i = 0; i < cdim; i += 4) {
+        int16x4_t c[ROWS];
+        for (int r = 0; r < rows; r++)
+            c[r] = vld1_s16(code + (size_t)r * row + i);
+#define COORDINATE(lane)                                                                                                       \
+    do {                                                                                                                       \
+        const wide k = widen(tile);                                                                                            \
+        tile += RT_ATTN_TILE;                                                                                                  \
+        for (int r = 0; r < rows; r++) {                                                                                       \
+            sum[r][0] = vmlal_lane_s16(sum[r][0], vget_low_s16(k.low), c[r], lane);                                            \
+            sum[r][1] = vmlal_high_lane_s16(sum[r][1], k.low, c[r], lane);                                                     \
+            sum[r][2] = vmlal_lane_s16(sum[r][2], vget_low_s16(k.high), c[r], lane);                                           \
+            sum[r][3] = vmlal_high_lane_s16(sum[r][3], k.high, c[r], lane);                                                    \
+        }                                                                                                                      \
+    } while (0)
+        COORDINATE(0);
+        COORDINATE(1);
+        COORDINATE(2);
+        COORDINATE(3);
+    }
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < QUARTERS; j++) {
+            float32x4_t by = vmulq_f32(vdupq_n_f32(scale[r]), vld1q_f32(gain + 4 * j));
+            vst1q_f32(s + (size_t)r * SPAN + 4 * j, vfmaq_f32(vdupq_n_f32(bias[r]), vcvtq_f32_s32(sum[r][j]), by));
+        }
+}
+
+static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
+                   const float *bias, const float *gain, float *s) {
+    for (size_t t = 0; t < RT_ATTN_TILE * n_tile; t += 16) {
+        const int8_t *from = (const int8_t *)tiles + t / RT_ATTN_TILE * rt_code_tile(cdim) + t % RT_ATTN_TILE;
+        for (size_t r = 0; r < n_q; r += ROWS) {
+            const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
+            BY_ROWS(n_q - r, scores_block, c, cdim, from, scale + r, bias + r, gain + t, s + r * SPAN + t);
+        }
+    }
+}
+
+/* ---- weights ---- */
+
+/* 2^x for x <= 0, 0 below 2^-100; NaN stays. */
+INLINE float32x4_t exp2_neg(float32x4_t x) {
+    const float32x4_t magic = vdupq_n_f32(0x1.8p23f);
+    float32x4_t t = vaddq_f32(x, magic), r = vsubq_f32(x, vsubq_f32(t, magic)), p = vdupq_n_f32(0x1.3a02d2p-7f);
+    p = vfmaq_f32(vdupq_n_f32(0x1.c9fc48p-5f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(0x1.ec0378p-3f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(0x1.62e12cp-1f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(1), p, r);
+    int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(t), 23);
+    uint32x4_t e = vreinterpretq_u32_s32(vaddq_s32(vreinterpretq_s32_f32(p), n));
+    return vreinterpretq_f32_u32(vbicq_u32(e, vcltq_f32(x, vdupq_n_f32(-100))));
+}
+
+static float weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top) {
+    const size_t lo = from / RT_ATTN_TILE * RT_ATTN_TILE, hi = (to + RT_ATTN_TILE - 1) / RT_ATTN_TILE * RT_ATTN_TILE;
+    float32x4_t most = vdupq_n_f32(-INFINITY), sum[QUARTERS];
+    for (size_t t = lo; t < from; t++)
+        s[t] = -INFINITY;
+    for (size_t t = to; t < hi; t++)
+        s[t] = -INFINITY;
+    for (size_t t = lo; t < hi; t += 4) {
+        float32x4_t x = vld1q_f32(s + t);
+        most = vbslq_f32(vcgtq_f32(x, most), x, most);
+    }
+    *top = vmaxvq_f32(most);
+    for (int j = 0; j < QUARTERS; j++)
+        sum[j] = vdupq_n_f32(0);
+    for (size_t t = lo; t < hi; t += 16)
+        for (int j = 0; j < QUARTERS; j++) {
+            float32x4_t e = exp2_neg(vsubq_f32(vld1q_f32(s + t + 4 * j), vdupq_n_f32(*top)));
+            sum[j] = vaddq_f32(sum[j], e);
+            int32x4_t c = vcvtnq_s32_f32(vmulq_f32(e, vld1q_f32(gain + t + 4 * j)));
+            vst1_s16((int16_t *)p + t + 4 * j, vmovn_s32(c));
+        }
+    float32x4_t half = vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
+    float32x2_t two = vadd_f32(vget_low_f32(half), vget_high_f32(half));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+/* ---- values ---- */
+
+enum { COORDS = 2 };
+
+INLINE int32x4_t products(int32x4_t sum, int16x8_t low, int16x8_t high, wide v) {
+    sum = vmlal_s16(sum, vget_low_s16(low), vget_low_s16(v.low));
+    sum = vmlal_high_s16(sum, low, v.low);
+    sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(v.high));
+    return vmlal_high_s16(sum, high, v.high);
+}
+
+/* Two coordinates from `tiles` on. */
+INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const int8_t *tiles, size_t first, size_t last,
+                         const float *scale, float *o) {
+    int32x4_t sum[ROWS][COORDS];
+    for (int r = 0; r < rows; r++)
+        sum[r][0] = sum[r][1] = vdupq_n_s32(0);
+    for (size_t n = first; n < last; n++) {
+        const int8_t *v = tiles + n * rt_code_tile(cdim);
+        const int16_t *w = p + RT_ATTN_TILE * n;
+        for (size_t t = 0; t < RT_ATTN_TILE; t += 16) {
+            const wide v0 = widen(v + t), v1 = widen(v + RT_ATTN_TILE + t);
+            for (int r = 0; r < rows; r++) {
+                const int16x8_t low = vld1q_s16(w + (size_t)r * SPAN + t), high = vld1q_s16(w + (size_t)r * SPAN + t + 8);
+                sum[r][0] = products(sum[r][0], low, high, v0);
+                sum[r][1] = products(sum[r][1], low, high, v1);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < COORDS; j++)
+            o[(size_t)r * cdim + j] = scale[r] * (float)vaddvq_s32(sum[r][j]);
+}
+
+static void values(const void *weight, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
+                   const float *scale, float *o) {
+    const int16_t *p = weight;
+    for (size_t i = 0; i < cdim; i += COORDS) {
+        const int8_t *from = (const int8_t *)tiles + RT_ATTN_TILE * i;
+        for (size_t r = 0; r < n_q; r += ROWS)
+            BY_ROWS(n_q - r, values_block, p + r * SPAN, cdim, from, first, last, scale + r, o + r * cdim + i);
+    }
+}
+
+void rt_code_neon(rt_kernels *k) {
+    k->code_keys = tile;
+    k->code_vals = tile;
+    k->code_query = query;
+    k->code_scores = scores;
+    k->code_weights = weights;
+    k->code_values = values;
+}
