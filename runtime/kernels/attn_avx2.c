@@ -17,7 +17,7 @@ INLINE size_t next_rows(size_t n) {
 }
 
 /* Call f, inlined, with as many rows as next_rows says, and as many vectors of each as registers can add up. */
-#define BY_ROWS(rows, f, ...)                                                                                                  \
+#define BY_SHAPE(rows, f, ...)                                                                                                 \
     do {                                                                                                                       \
         switch (rows) {                                                                                                        \
         case 6:                                                                                                                \
@@ -69,7 +69,7 @@ INLINE void scores_rows(const int rows, const int vecs, const float *q, size_t d
 static void scores(const float *q, size_t n_q, size_t dim, const float *kt, float *s, size_t lds) {
     for (size_t rows; n_q; n_q -= rows, q += rows * dim, s += rows * lds) {
         rows = next_rows(n_q);
-        BY_ROWS(rows, scores_rows, q, dim, kt, s, lds);
+        BY_SHAPE(rows, scores_rows, q, dim, kt, s, lds);
     }
 }
 
@@ -102,7 +102,7 @@ INLINE void values_rows(const int rows, const int vecs, const float *p, size_t l
 static void values(const float *p, size_t ldp, size_t n_q, size_t n, const float *v, size_t dim, float *o) {
     for (size_t rows; n_q; n_q -= rows, p += rows * ldp, o += rows * dim) {
         rows = next_rows(n_q);
-        BY_ROWS(rows, values_rows, p, ldp, n, v, dim, o);
+        BY_SHAPE(rows, values_rows, p, ldp, n, v, dim, o);
     }
 }
 

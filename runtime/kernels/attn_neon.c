@@ -1,5 +1,6 @@
 /* Attention and cache decoding for NEON: the plan of attn_avx512.c with 32 registers of 4 lanes. */
 #include "attn_plain.h"
+#include "by_rows.h"
 #include "fp16.h"
 
 #include <arm_neon.h>
@@ -11,7 +12,7 @@
 
 /* Tokens 0..15 of kt. */
 INLINE void scores_block(const int rows, const float *q, size_t dim, const float *kt, float *s, size_t lds) {
-    float32x4_t a[4][4];
+    float32x4_t a[ROWS][4];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < 4; j++)
             a[r][j] = vdupq_n_f32(0);
@@ -30,19 +31,20 @@ INLINE void scores_block(const int rows, const float *q, size_t dim, const float
             vst1q_f32(s + (size_t)r * lds + 4 * j, a[r][j]);
 }
 
+INLINE void scores_rows(const int rows, const float *q, size_t dim, const float *kt, float *s, size_t lds) {
+    for (int t = 0; t < 64; t += 16)
+        scores_block(rows, q, dim, kt + t, s + t, lds);
+}
+
 static void scores(const float *q, size_t n_q, size_t dim, const float *kt, float *s, size_t lds) {
-    for (; n_q >= 4; n_q -= 4, q += 4 * dim, s += 4 * lds)
-        for (int t = 0; t < 64; t += 16)
-            scores_block(4, q, dim, kt + t, s + t, lds);
-    for (; n_q; n_q--, q += dim, s += lds)
-        for (int t = 0; t < 64; t += 16)
-            scores_block(1, q, dim, kt + t, s + t, lds);
+    for (size_t r = 0; r < n_q; r += ROWS)
+        BY_ROWS(n_q - r, scores_rows, q + r * dim, dim, kt, s + r * lds, lds);
 }
 
 /* 4 * vecs columns. */
 INLINE void values_block(const int rows, const int vecs, const float *p, size_t ldp, size_t n, const float *v, size_t dim,
                          float *o) {
-    float32x4_t a[4][4];
+    float32x4_t a[ROWS][4];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++)
             a[r][j] = vld1q_f32(o + (size_t)r * dim + 4 * j);
@@ -74,10 +76,8 @@ INLINE void values_cols(const int rows, const float *p, size_t ldp, size_t n, co
 }
 
 static void values(const float *p, size_t ldp, size_t n_q, size_t n, const float *v, size_t dim, float *o) {
-    for (; n_q >= 4; n_q -= 4, p += 4 * ldp, o += 4 * dim)
-        values_cols(4, p, ldp, n, v, dim, o);
-    for (; n_q; n_q--, p += ldp, o += dim)
-        values_cols(1, p, ldp, n, v, dim, o);
+    for (size_t r = 0; r < n_q; r += ROWS)
+        BY_ROWS(n_q - r, values_cols, p + r * ldp, ldp, n, v, dim, o + r * dim);
 }
 
 /* ---- half precision ---- */

@@ -3,6 +3,7 @@
  *   values   (cdim, 64 tokens) levels as they come: lanes hold different tokens and are added up at the end
  *   queries, weights: codes of 16 bits in order
  */
+#include "by_rows.h"
 #include "kernels.h"
 
 #include <immintrin.h>
@@ -11,20 +12,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { SPAN = RT_CODE_SPAN, ROWS = 4 };
-
-/* Call f, inlined, for as many rows as there are, ROWS at most: a group of heads often has 3 or 7. */
-#define BY_ROWS(n, f, ...)                                                                                                     \
-    do {                                                                                                                       \
-        if ((n) >= ROWS)                                                                                                       \
-            f(ROWS, __VA_ARGS__);                                                                                              \
-        else if ((n) == 3)                                                                                                     \
-            f(3, __VA_ARGS__);                                                                                                 \
-        else if ((n) == 2)                                                                                                     \
-            f(2, __VA_ARGS__);                                                                                                 \
-        else                                                                                                                   \
-            f(1, __VA_ARGS__);                                                                                                 \
-    } while (0)
+enum { SPAN = RT_CODE_SPAN };
 
 INLINE __m256i pair(const int16_t *p) {
     int32_t x;

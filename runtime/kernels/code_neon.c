@@ -2,6 +2,7 @@
  * and codes of queries and weights are int16 in order: scores have a token in every lane, sums of values are added across lanes
  * at the end, so that neither needs its levels transposed.
  */
+#include "by_rows.h"
 #include "kernels.h"
 
 #include <arm_neon.h>
@@ -10,20 +11,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { SPAN = RT_CODE_SPAN, ROWS = 4, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
-
-/* Call f, inlined, for as many rows as there are, ROWS at most: a group of heads often has 3 or 7. */
-#define BY_ROWS(n, f, ...)                                                                                                     \
-    do {                                                                                                                       \
-        if ((n) >= ROWS)                                                                                                       \
-            f(ROWS, __VA_ARGS__);                                                                                              \
-        else if ((n) == 3)                                                                                                     \
-            f(3, __VA_ARGS__);                                                                                                 \
-        else if ((n) == 2)                                                                                                     \
-            f(2, __VA_ARGS__);                                                                                                 \
-        else                                                                                                                   \
-            f(1, __VA_ARGS__);                                                                                                 \
-    } while (0)
+enum { SPAN = RT_CODE_SPAN, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
 
 static void tile(const int8_t *levels, size_t cdim, void *out) {
     memcpy(out, levels, cdim * RT_ATTN_TILE);
