@@ -187,36 +187,68 @@ INLINE __m256i spread(const uint64_t *plane, int half) {
     return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), from), select), select);
 }
 
-/* Levels of one dimension for half of the tokens; window moves on. */
-INLINE __m256i decode_levels(const unsigned bits, const int8_t *table, const uint64_t *planes, int half, __m256i *window) {
-    __m256i row[1 << (TRELLIS_MAX_BITS - 1)], w = _mm256_sub_epi8(_mm256_add_epi8(*window, *window), spread(planes, half));
-    w = *window = _mm256_and_si256(w, _mm256_set1_epi8(TRELLIS_WINDOWS - 1));
-    for (int p = 0; p < 1 << (bits - 1); p++) {
-        __m128i levels = _mm_loadu_si128((const __m128i *)(table + p * TRELLIS_WINDOWS));
-        row[p] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), w);
+/* Something of both halves. */
+typedef struct halves {
+    __m256i of[HALVES];
+} halves;
+
+/* A row of levels, looked up by window. */
+INLINE halves select_0(const int8_t *table, halves w, const halves *mask) {
+    const __m256i row = v_row(table);
+    (void)mask;
+    return (halves){{_mm256_shuffle_epi8(row, w.of[0]), _mm256_shuffle_epi8(row, w.of[1])}};
+}
+
+/* Of 2^n rows, by n bits of every token's code: the highest one chooses between halves of the rows. One after the other, so
+ * that few are in registers at a time. */
+#define SELECT(n, below)                                                                                                       \
+    INLINE halves select_##n(const int8_t *table, halves w, const halves *mask) {                                              \
+        const halves x = select_##below(table, w, mask), y = select_##below(table + (TRELLIS_WINDOWS << below), w, mask);      \
+        return (halves){{_mm256_blendv_epi8(x.of[0], y.of[0], mask[below].of[0]),                                              \
+                         _mm256_blendv_epi8(x.of[1], y.of[1], mask[below].of[1])}};                                            \
     }
-    for (unsigned p = 1; p < bits; p++) { /* halve the rows by the next bit of every token's code */
-        const __m256i mask = spread(planes + p, half);
-        for (int j = 0; j < 1 << (bits - 1 - p); j++)
-            row[j] = _mm256_blendv_epi8(row[2 * j], row[2 * j + 1], mask);
+SELECT(1, 0)
+SELECT(2, 1)
+SELECT(3, 2)
+SELECT(4, 3)
+SELECT(5, 4)
+#undef SELECT
+
+/* Levels of one dimension; window moves on. */
+INLINE halves decode_levels(const unsigned bits, const int8_t *table, const uint64_t *planes, halves *window) {
+    halves mask[TRELLIS_MAX_BITS - 1];
+    for (int h = 0; h < HALVES; h++) {
+        const __m256i w = _mm256_sub_epi8(_mm256_add_epi8(window->of[h], window->of[h]), spread(planes, h));
+        window->of[h] = _mm256_and_si256(w, _mm256_set1_epi8(TRELLIS_WINDOWS - 1));
+        for (unsigned p = 1; p < bits; p++)
+            mask[p - 1].of[h] = spread(planes + p, h);
     }
-    return row[0];
+    return bits == 1   ? select_0(table, *window, mask)
+           : bits == 2 ? select_1(table, *window, mask)
+           : bits == 3 ? select_2(table, *window, mask)
+           : bits == 4 ? select_3(table, *window, mask)
+           : bits == 5 ? select_4(table, *window, mask)
+                       : select_5(table, *window, mask);
 }
 
 /* The dimensions from i on that have as many bits: no jumps among them. Returns where they end. */
-INLINE size_t decode_run(const unsigned bits, const trellis_book *b, size_t i, const uint64_t **planes, __m256i *window,
+INLINE size_t decode_run(const unsigned bits, const trellis_book *b, size_t i, const uint64_t **planes, halves *window,
                          int8_t *out) {
     const int8_t *table = b->levels + trellis_table(bits);
-    for (; i < b->n && b->bits[i] == bits; i++, *planes += bits)
-        for (int half = 0; half < HALVES; half++)
-            v_store(out + i * RT_ATTN_TILE + 32 * half, decode_levels(bits, table, *planes, half, &window[half]));
+    halves w = *window;
+    for (; i < b->n && b->bits[i] == bits; i++, *planes += bits) {
+        const halves level = decode_levels(bits, table, *planes, &w);
+        v_store(out + i * RT_ATTN_TILE, level.of[0]);
+        v_store(out + i * RT_ATTN_TILE + 32, level.of[1]);
+    }
+    *window = w;
     return i;
 }
 
 static void levels_of_block(const trellis_book *b, const uint64_t *planes, int8_t *out) {
-    __m256i window[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    halves window = {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
     for (size_t i = 0; i < b->n;) {
-#define DECODE(n) i = decode_run(n, b, i, &planes, window, out)
+#define DECODE(n) i = decode_run(n, b, i, &planes, &window, out)
         BY_BITS(b->bits[i], DECODE)
     }
 }
