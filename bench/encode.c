@@ -1,8 +1,7 @@
 /* What encoding a token costs, as a share of its forward pass: bench_encode MODEL PROFILE.yaml [THREADS].
  * Encoding: keys and values of every head, 512 tokens in turn as a prompt has them, as they leave the window in an answer, and
- * one by one, as an answer has it without a window. The forward
- * pass is measured with an f16 cache, from an empty context. Best of several rounds, both in turns. The aim is less than a
- * tenth; on a machine with other work to do the share means little.
+ * one by one, as an answer has it without a window. The forward pass is measured with an f16 cache, from an empty context. Best
+ * of several rounds, both in turns. The aim is less than a tenth; on a machine with other work to do the share means little.
  */
 #include "cache_internal.h"
 #include "kernels/kernels.h"

@@ -1,6 +1,6 @@
 /* Attention in codes for AVX2: VPMADDWD sums two products of 16 bits in each of 8 lanes.
  *   keys     (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits
- *   values   (cdim, 64 tokens) levels as they come: lanes hold different tokens and are added up at the end
+ *   values   (cdim, 64 tokens) levels as they come, by code_scalar.c: lanes hold different tokens and are added up at the end
  *   queries, weights: codes of 16 bits in order
  */
 #include "by_rows.h"
@@ -39,10 +39,6 @@ static void keys(const int8_t *levels, size_t cdim, void *tile) {
             _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b)));
             _mm256_storeu_si256(out++, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b)));
         }
-}
-
-static void vals(const int8_t *levels, size_t cdim, void *tile) {
-    memcpy(tile, levels, cdim * 64);
 }
 
 /* ---- scores ---- */
@@ -209,7 +205,6 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
 
 void rt_code_avx2(rt_kernels *k) {
     k->code_keys = keys;
-    k->code_vals = vals;
     k->code_query = query;
     k->code_scores = scores;
     k->code_weights = weights;

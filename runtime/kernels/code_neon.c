@@ -1,6 +1,6 @@
-/* Attention in codes for NEON: SMLAL adds products of 16 bits to sums of 32, four at a time. Tiles are the levels as they come,
- * and codes of queries and weights are int16 in order: scores have a token in every lane, sums of values are added across lanes
- * at the end, so that neither needs its levels transposed.
+/* Attention in codes for NEON: SMLAL adds products of 16 bits to sums of 32, four at a time. Tiles are those of code_scalar.c,
+ * levels as they come, and codes of queries and weights are int16 in order: scores have a token in every lane, sums of values
+ * are added across lanes at the end, so that neither needs its levels transposed.
  */
 #include "by_rows.h"
 #include "kernels.h"
@@ -12,10 +12,6 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { SPAN = RT_CODE_SPAN, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
-
-static void tile(const int8_t *levels, size_t cdim, void *out) {
-    memcpy(out, levels, cdim * RT_ATTN_TILE);
-}
 
 /* 16 levels, widened. */
 typedef struct wide {
@@ -177,8 +173,6 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
 }
 
 void rt_code_neon(rt_kernels *k) {
-    k->code_keys = tile;
-    k->code_vals = tile;
     k->code_query = query;
     k->code_scores = scores;
     k->code_weights = weights;

@@ -1,5 +1,6 @@
 /* Codec tc for NEON. Encoding is that of tc_avx2.c, whose intrinsics become NEON's (avx2.h); decoding, which is on the way of
  * every token, is made for TBL, which looks up among four registers at once. */
+#include "by_bits.h"
 #include "kernels.h"
 
 #include <arm_neon.h>
@@ -55,26 +56,10 @@ static void levels_of_block(const trellis_book *b, const uint64_t *planes, int8_
     uint8x16_t window[QUARTERS];
     for (int q = 0; q < QUARTERS; q++)
         window[q] = vdupq_n_u8(0);
-    for (size_t i = 0; i < b->n;)
-        switch (b->bits[i]) {
-        case 1:
-            i = decode_run(1, b, i, &planes, window, out);
-            break;
-        case 2:
-            i = decode_run(2, b, i, &planes, window, out);
-            break;
-        case 3:
-            i = decode_run(3, b, i, &planes, window, out);
-            break;
-        case 4:
-            i = decode_run(4, b, i, &planes, window, out);
-            break;
-        case 5:
-            i = decode_run(5, b, i, &planes, window, out);
-            break;
-        default:
-            i = decode_run(6, b, i, &planes, window, out);
-        }
+    for (size_t i = 0; i < b->n;) {
+#define DECODE(n) i = decode_run(n, b, i, &planes, window, out)
+        BY_BITS(b->bits[i], DECODE)
+    }
 }
 
 static void levels(const trellis_book *b, const uint64_t *const *planes, size_t n, int8_t *out, size_t ld) {

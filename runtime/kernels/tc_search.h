@@ -24,6 +24,7 @@
  */
 enum { SLOTS = VECTORS * TRELLIS_TRIALS };
 
+#include "by_bits.h"
 #include "tc_tables.h"
 
 enum {
@@ -157,27 +158,6 @@ INLINE void walk(const unsigned bits, const trellis_weight *weight, const tables
         *cost = c;
     }
 }
-
-#define BY_BITS(b, call)                                                                                                       \
-    switch (b) {                                                                                                               \
-    case 1:                                                                                                                    \
-        call(1);                                                                                                               \
-        break;                                                                                                                 \
-    case 2:                                                                                                                    \
-        call(2);                                                                                                               \
-        break;                                                                                                                 \
-    case 3:                                                                                                                    \
-        call(3);                                                                                                               \
-        break;                                                                                                                 \
-    case 4:                                                                                                                    \
-        call(4);                                                                                                               \
-        break;                                                                                                                 \
-    case 5:                                                                                                                    \
-        call(5);                                                                                                               \
-        break;                                                                                                                 \
-    default:                                                                                                                   \
-        call(6);                                                                                                               \
-    }
 
 /* A group of vectors on the way. Vector j has its shift and state in place(j). */
 typedef struct group {
