@@ -89,7 +89,7 @@ void kv_put(const kv_job *j) {
     const kv_layer *l = j->layer;
     const kv_scratch *s = &j->c->scratch[omp_get_thread_num()];
     uint32_t n_lane = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK, n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < n_lane * n_block; i++)
         store(j, i % n_lane, first + i / n_lane, s);
     uint32_t from = max_u32(kv_encoded(l, j->pos), l->sinks), end = kv_encoded(l, j->pos + j->n);
@@ -97,7 +97,7 @@ void kv_put(const kv_job *j) {
         return;
     first = from / KV_BLOCK;
     n_block = (end - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < n_lane * n_block; i++) {
         const kv_lane *lane = &l->lanes[i % n_lane];
         uint32_t b = first + i / n_lane, lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
@@ -115,7 +115,7 @@ void kv_settle(const kv_job *j) {
         return;
     uint32_t n_lane = 2 * c->n_kv_head, first = max_u32(kv_encoded(l, j->pos + j->n) / KV_BLOCK, j->passing);
     uint32_t n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < n_lane * n_block; i++) {
         const kv_lane *lane = &l->lanes[i % n_lane];
         uint32_t b = first + i / n_lane;

@@ -1,8 +1,8 @@
 /* Products of weight matrices with batches of activations: which path, how work is cut for threads and caches.
  *
- * int8 path: each thread has a range of tiles, and sweeps over them with as many tokens at a time as fit in the second cache;
- * the kernel keeps the codes of some tiles in the first one while these tokens pass. Weights that
- * stay in place are packed into a tile of the thread's own first, for every sweep: the same kernels, so the same bits.
+ * int8 path: a thread takes a range of tiles, and sweeps over it with as many tokens at a time as fit in the second cache;
+ * the kernel keeps the codes of some tiles in the first one while these tokens pass. Weights that stay in place are packed
+ * into a tile of the thread's own first, for every sweep: the same kernels, so the same bits.
  * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
  * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
  * simply that of the columns.
@@ -22,6 +22,7 @@ enum {
     CHUNK = 256,                 /* columns of the f32 path at a time: a multiple of every block */
     ACT_CHUNK_BYTES = 1 << 20,   /* activations swept at a time */
     ACT_PARALLEL_COLS = 1 << 14, /* quantise in parallel from this many numbers on */
+    BATCH_PARTS = 8,             /* of a batch's product, for each thread */
     T_ROWS = 256,                /* rows of the transposed product at a time: a panel of 32 KiB */
     T_TOKENS = 192,              /* tokens of one of its items */
 };
@@ -169,7 +170,7 @@ void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t c
     if (!a->quantised)
         return;
     size_t n_blocks = cols / RT_KBLOCK;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static) if (n_tok * cols >= ACT_PARALLEL_COLS)
+#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic, RT_TOK_GROUP) if (n_tok * cols >= ACT_PARALLEL_COLS)
     for (size_t t = 0; t < n_tok; t++) {
         size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, left = n_tok - start;
         size_t group = left < RT_TOK_GROUP ? left : RT_TOK_GROUP;
@@ -205,11 +206,26 @@ static bool in_int8(const rt_mat *m, const rt_act *a) {
     return m->int8 && a->quantised;
 }
 
+/* Enough tokens that multiplying takes longer than reading weights. */
+static bool is_batch(const rt_act *a) {
+    return a->n_tok >= RT_TOK_GROUP;
+}
+
+/* Where part p of `parts` begins, of n tiles. Even parts where weights are read from end to end and little else is done. Those
+ * of a batch become smaller and smaller, so that threads end together of which some are slower: kinds of cores differ, and
+ * other programs run. */
+static size_t part_start(size_t n, size_t p, size_t parts, bool batch) {
+    const size_t left = parts - p;
+    return batch ? n - n * left * left / (parts * parts) : n * p / parts;
+}
+
 /* Part p of `parts` of a product's rows. */
 static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, size_t p, size_t parts) {
     const rt_mat *m = o->m;
     const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
-    const size_t sweep = sweep_tokens(a->n_tok, m->cols), first = n_tiles * p / parts, end = n_tiles * (p + 1) / parts;
+    const bool batch = is_batch(a);
+    const size_t first = part_start(n_tiles, p, parts, batch), end = part_start(n_tiles, p + 1, parts, batch);
+    const size_t sweep = sweep_tokens(a->n_tok, m->cols);
     for (size_t t = 0; t < a->n_tok; t += sweep) {
         size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
         mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, o->y + t * o->ldy, o->ldy);
@@ -245,7 +261,7 @@ static void fill_panel(const rt_mat *m, const rt_kernels *k, size_t row, size_t 
 
 static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
     size_t n_panels = (m->rows + RT_PANEL_ROWS - 1) / RT_PANEL_ROWS;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static)
+#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic)
     for (size_t p = 0; p < n_panels; p++) {
         _Alignas(64) float panel[CHUNK * RT_PANEL_ROWS];
         size_t row = p * RT_PANEL_ROWS, n_rows = m->rows - row < RT_PANEL_ROWS ? m->rows - row : RT_PANEL_ROWS;
@@ -258,7 +274,7 @@ static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y
 }
 
 void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act *a) {
-    const size_t parts = (size_t)e->n_threads;
+    const size_t parts = (size_t)e->n_threads * (is_batch(a) ? BATCH_PARTS : 1);
     bool int8 = false;
     for (size_t i = 0; i < n; i++) {
         assert(a->cols == outs[i].m->cols && outs[i].ldy >= outs[i].m->rows);
@@ -269,7 +285,7 @@ void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act 
     }
     if (!int8)
         return;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static, 1)
+#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic)
     for (size_t p = 0; p < parts; p++)
         for (size_t i = 0; i < n; i++)
             if (in_int8(outs[i].m, a))

@@ -6,7 +6,7 @@
 #include <math.h>
 
 #define FOR_ROWS(n)                                                                                                            \
-    _Pragma("omp parallel for schedule(static) num_threads(n_threads) if (n > 1)") for (uint32_t t = 0; t < n; t++)
+    _Pragma("omp parallel for schedule(dynamic, 8) num_threads(n_threads) if (n > 1)") for (uint32_t t = 0; t < n; t++)
 
 void rows_embed(const rt_model *m, const int32_t *tokens, uint32_t n, float *x) {
     const gguf_tensor *w = m->embd;
