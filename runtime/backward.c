@@ -22,7 +22,7 @@
 
 enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16 };
 
-#define FOR_ROWS(n) _Pragma("omp parallel for schedule(static) num_threads(n_threads)") for (size_t t = 0; t < n; t++)
+#define FOR_ROWS(n) _Pragma("omp parallel for schedule(dynamic, 8) num_threads(n_threads)") for (size_t t = 0; t < n; t++)
 
 typedef struct pass {
     const rt_model *m;

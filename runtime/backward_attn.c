@@ -30,7 +30,7 @@ enum { TILE = RT_ATTN_TILE };
 /* x (n, heads, dim) times scale, into both layouts. */
 static void pack(const attn_seq *a, const float *x, uint32_t heads, float scale, const attn_pack *p) {
     const size_t dim = a->dim, tiles = a->n_pad / TILE;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(a->n_threads)
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(a->n_threads)
     for (size_t h = 0; h < heads; h++)
         for (size_t i = 0; i < tiles; i++) {
             float *rows = p->rows + (h * a->n_pad + i * TILE) * dim, *cols = p->cols + (h * tiles + i) * dim * TILE;
@@ -285,7 +285,7 @@ static void key_item(const attn_seq *a, size_t g, size_t j, uint32_t swa, uint32
 }
 
 static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
-#pragma omp parallel for collapse(2) schedule(static) num_threads(a->n_threads)
+#pragma omp parallel for collapse(2) schedule(dynamic, 64) num_threads(a->n_threads)
     for (size_t t = 0; t < a->n_pad; t++)
         for (size_t h = 0; h < a->n_head; h++) {
             const size_t at = (t * a->n_head + h) * a->dim;

@@ -328,13 +328,13 @@ void mat_mul_t(const rt_mat *m, const rt_exec *e, const float *x, size_t n_tok, 
 #pragma omp parallel num_threads(e->n_threads)
     for (size_t row = 0; row < m->rows; row += T_ROWS) {
         const size_t n = m->rows - row < T_ROWS ? m->rows - row : T_ROWS;
-#pragma omp for schedule(static) nowait
+#pragma omp for schedule(dynamic, 8) nowait
         for (size_t r = 0; r < n; r++)
             spread_row(m, e->k, row + r, r, scratch);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 8)
         for (size_t t = 0; t < n_tok; t++)
             memcpy(part + t * T_ROWS, x + t * m->rows + row, n * sizeof *part);
-#pragma omp for schedule(static) collapse(2)
+#pragma omp for schedule(dynamic) collapse(2)
         for (size_t s = 0; s < strips; s++)
             for (size_t b = 0; b < blocks; b++) {
                 size_t c = s * RT_PANEL_ROWS, cols = m->cols - c < RT_PANEL_ROWS ? m->cols - c : RT_PANEL_ROWS;
