@@ -93,16 +93,15 @@ static uint64_t visible(const tile *t, uint32_t pos, uint32_t t0, bool body) {
     return all & (body ? kv_span(t0, t->h->first, coded) : ~kv_span(t0, l->sinks, coded));
 }
 
-/* Decode f16 copies of the tile at t0 into model space. Tokens that are neither sinks nor in the ring come out as anything
- * finite: they are masked. */
+/* The tile at t0 from f16 copies, in model space. Tokens that are neither sinks nor in the ring come out as anything finite:
+ * they are masked. */
 static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, float *dst) {
     const kv_job *j = t->j;
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
     bool key = lane->coder.side == KV_SIDE_K;
     if (l->ring_cap) {
-        const kv_coder *f16 = &c->f16[lane->coder.side];
-        f16->ops->decode(f16, j->k, kv_full_block(c, l, lane, j->passing, (t0 + t->h->shift) / KV_BLOCK), n, dst);
+        kv_full_tile(j, lane, t0 + t->h->shift, n, dst);
     } else {
         memset(dst, 0, (size_t)c->dim * KV_BLOCK * sizeof *dst);
     }

@@ -92,8 +92,8 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
             l->window = cfg->window;
             l->sinks = cfg->sinks;
             l->group = max_u32(l->group, lane->coder.group);
-            lane->full_off = l->ring_row;
-            l->ring_row += c->f16[0].block_bytes;
+            lane->full_off = l->full_elems;
+            l->full_elems += c->dim;
             lane->sink_off = l->sink_elems;
             l->sink_elems += (size_t)l->sinks * c->dim;
         }
@@ -107,9 +107,9 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
     kv_lay_out_heads(c, l);
     if (l->evicts)
         c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
-    l->ring_cap = held ? min_u32(all, kv_blocks(held) + 1) : 0;
-    if (l->ring_cap && l->ring_cap < all) {
-        size_t need = (size_t)(min_u32(all, kv_blocks(c->n_batch) + 1)) * l->ring_row;
+    l->ring_cap = held ? min_u32(c->n_ctx, held + KV_BATCH) : 0;
+    if (l->ring_cap && l->ring_cap < c->n_ctx) {
+        size_t need = (size_t)c->passing_cap * l->full_elems * sizeof *c->passing;
         c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
     }
 }
@@ -135,6 +135,7 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
     kv_status st = budget ? kv_budgets(c, cfg, budget, err) : kv_fail(err, KV_ENOMEM, "no memory for a cache");
     c->n_batch = min_u32(cfg->n_batch, c->n_ctx);
     c->cdim = c->dim;
+    c->passing_cap = c->n_batch | KV_BATCH; /* not a power of two: rows of keys would share few lines of L1 */
     c->passing_bytes = c->stage_bytes = 0;
     for (uint32_t i = 0; !st && i < c->n_layer * c->n_kv_head; i++)
         c->heads[i] = (kv_head){.budget = budget[i], .recent = kv_recent(cfg, budget[i])};
@@ -148,7 +149,7 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
 
 static void grab_layer(kv_layer *l, bool *bad) {
     l->body = grab(1, l->body_bytes, bad);
-    l->ring = grab(l->ring_cap, l->ring_row, bad);
+    l->ring = grab(l->ring_cap, l->full_elems * sizeof *l->ring, bad);
     l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
 }
 
@@ -392,7 +393,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
     if (n > l->end)
         return kv_fail(err, KV_EINVAL, "cache: a layer holds %u tokens, not %u: it was left out of a batch", l->end, n);
     uint32_t encoded = kv_encoded(l, n), full = max_u32(encoded, l->sinks), seen = l->swa && n >= l->swa ? n + 1 - l->swa : 0;
-    if ((l->ring_cap && full < n && full / KV_BLOCK < l->ring_lo) || (n && min_u32(seen, n - 1) / KV_BLOCK < l->body_lo))
+    if ((l->ring_cap && full < n && full < l->ring_lo) || (n && min_u32(seen, n - 1) / KV_BLOCK < l->body_lo))
         return kv_fail(err, KV_EINVAL,
                        "cache: cannot go back from %u tokens to %u, the uncompressed copies of the last ones are gone: "
                        "clear the cache and feed them again",
@@ -438,7 +439,7 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
         const kv_layer *l = &c->layers[i];
         n_full += l->swa ? 0 : c->n_kv_head;
         info.body_bytes += l->body_bytes;
-        info.fp_bytes += l->ring_cap * l->ring_row + l->sink_elems * sizeof *l->sink;
+        info.fp_bytes += ((size_t)l->ring_cap * l->full_elems + l->sink_elems) * sizeof *l->ring;
         info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
         for (uint32_t h = 0; h < c->n_kv_head; h++) {
             info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
@@ -508,10 +509,9 @@ static void digest_lane(const kv_cache *c, const kv_layer *l, uint32_t lane_inde
     if (!l->ring_cap)
         return;
     for (uint32_t t = max_u32(end, l->sinks); t < c->len; t++) {
-        const uint16_t *block = (const uint16_t *)kv_full_block(c, l, lane, UINT32_MAX, t / KV_BLOCK);
-        bool key = lane->coder.side == KV_SIDE_K;
-        for (uint32_t i = 0; i < c->dim; i++)
-            XXH3_64bits_update(state, block + (key ? i * KV_BLOCK + t % KV_BLOCK : t % KV_BLOCK * c->dim + i), 2);
+        uint16_t row[PROF_MAX_DIM];
+        kv_full_row(c, l, lane, t, row);
+        XXH3_64bits_update(state, row, c->dim * sizeof *row);
     }
 }
 

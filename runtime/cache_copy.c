@@ -8,7 +8,8 @@ static bool same_shape(const kv_cache *a, const kv_cache *b) {
     for (uint32_t i = 0; same && i < a->n_layer; i++) {
         const kv_layer *x = &a->layers[i], *y = &b->layers[i];
         same = x->body_cap == y->body_cap && x->body_bytes == y->body_bytes && x->ring_cap == y->ring_cap &&
-               x->ring_row == y->ring_row && x->sink_elems == y->sink_elems && x->window == y->window && x->sinks == y->sinks;
+               x->full_elems == y->full_elems && x->sink_elems == y->sink_elems && x->window == y->window &&
+               x->sinks == y->sinks;
         for (uint32_t j = 0; same && j < 2 * a->n_kv_head; j++)
             same = x->lanes[j].coder.ops == y->lanes[j].coder.ops;
     }
@@ -47,7 +48,7 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
         for (uint32_t h = 0; h < from->n_kv_head; h++)
             copy_head(from, dst, src, h, from->len);
         if (src->ring)
-            memcpy(dst->ring, src->ring, src->ring_cap * src->ring_row);
+            memcpy(dst->ring, src->ring, (size_t)src->ring_cap * src->full_elems * sizeof *dst->ring);
         if (src->sink)
             memcpy(dst->sink, src->sink, src->sink_elems * sizeof *src->sink);
         dst->end = src->end;

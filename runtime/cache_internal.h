@@ -3,8 +3,9 @@
  * A lane is the K or the V of one KV head: lane 2h and lane 2h + 1 of head h. A layer keeps its tokens in blocks of KV_BLOCK
  * slots aligned to absolute positions; a block of a layer holds one coder block per lane, one after the other.
  *   body     encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones)
- *   ring     f16 copies of tokens that are not yet encoded (window, incomplete groups), for lanes whose codec is lossy; block b
- *            at b mod ring_cap. It outlives the call, so it is kept as small as the window allows.
+ *   ring     f16 copies of tokens that are not yet encoded (window, incomplete groups), for lanes whose codec is lossy; token t
+ *            at t mod ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as
+ *            the window allows.
  *   passing  the same layout for the tokens of one call, when they are more than the ring can take: one buffer for all layers
  *   sinks    f16 rows (sinks, dim) of lossy lanes
  * When len tokens are held, those below kv_encoded(layer, len) are encoded and those from there on are in the ring.
@@ -46,11 +47,11 @@ static inline uint32_t kv_blocks(uint64_t tokens) {
 
 typedef struct kv_lane {
     kv_coder coder;
-    size_t body_off; /* of its first block in the body */
-    uint32_t cap;    /* blocks of the body; block b is at b mod cap */
-    size_t full_off; /* the same in ring and passing; lossy lanes only */
-    size_t sink_off; /* of its sink rows, in elements */
-    bool framed;     /* keys that are stored in RoPE frames */
+    size_t body_off;   /* of its first block in the body */
+    uint32_t cap;      /* blocks of the body; block b is at b mod cap */
+    uint32_t full_off; /* elements of a token that come before its own in ring and passing; lossy lanes only */
+    size_t sink_off;   /* of its sink rows, in elements */
+    bool framed;       /* keys that are stored in RoPE frames */
 } kv_lane;
 
 /* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
@@ -72,15 +73,16 @@ typedef struct kv_layer {
     const float *turns;    /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
     uint32_t window;       /* the least that is not encoded; up to group - 1 tokens more */
     uint32_t sinks, group; /* all lanes exact: window and sinks 0, group 1 */
-    uint8_t *body, *ring;
-    uint16_t *sink;
-    uint32_t body_cap, ring_cap; /* blocks; body_cap UINT32_MAX: as the heads have them */
+    uint8_t *body;
+    uint16_t *ring, *sink;
+    uint32_t body_cap; /* blocks; UINT32_MAX: as the heads have them */
+    uint32_t ring_cap; /* tokens */
     size_t body_bytes;
-    size_t ring_row; /* bytes of a block of all lanes */
+    uint32_t full_elems; /* of a token, all lossy lanes */
     size_t sink_elems;
     uint32_t end;     /* tokens stored; ahead of the cache's len between kv_attend and kv_cache_commit */
     uint32_t body_lo; /* first block that is still whole */
-    uint32_t ring_lo;
+    uint32_t ring_lo; /* first token that is still in the ring */
 } kv_layer;
 
 /* Working memory of one thread. */
@@ -121,8 +123,9 @@ struct kv_cache {
     size_t stage_bytes;
     uint32_t *keys;  /* (slots of a layer) what eviction sorts by */
     uint64_t *keep;  /* (blocks of a layer) */
-    kv_coder f16[2]; /* of ring and passing, by side */
-    uint8_t *passing;
+    kv_coder f16[2]; /* of lanes that the window covers, by side */
+    uint16_t *passing;
+    uint32_t passing_cap; /* tokens */
     size_t passing_bytes;
     int n_threads;
     uint32_t rows;       /* most of a query tile */
@@ -168,13 +171,6 @@ static inline uint64_t kv_span(uint32_t t0, uint32_t from, uint32_t to) {
     return (to < KV_BLOCK ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
 }
 
-/* Block b of f16 copies. Blocks from `first` on are in the passing buffer. */
-static inline uint8_t *kv_full_block(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t first, uint32_t b) {
-    if (b >= first)
-        return c->passing + (size_t)(b - first) * l->ring_row + lane->full_off;
-    return l->ring + (size_t)(b % l->ring_cap) * l->ring_row + lane->full_off;
-}
-
 static inline uint32_t kv_n_frames(const kv_cache *c) {
     return c->frame ? (c->n_ctx - 1) / c->frame + 1 : 0;
 }
@@ -208,7 +204,7 @@ typedef struct kv_job {
     kv_layer *layer;
     const rt_kernels *k;
     uint32_t pos, n;
-    uint32_t passing; /* first block in the passing buffer; UINT32_MAX: none */
+    uint32_t passing; /* first token in the passing buffer; UINT32_MAX: none */
     const float *q, *key, *val;
     float scale, *out, *lse, *entropy;
 } kv_job;
@@ -273,8 +269,17 @@ void kv_expect(const kv_job *j, uint32_t head);
 
 /* Called by every thread of a parallel region; kv_put ends with a barrier, and there must be one before kv_settle. */
 void kv_put(const kv_job *j);    /* store and encode, before attention */
-void kv_settle(const kv_job *j); /* after attention: what the window still needs moves from passing to ring */
+void kv_settle(const kv_job *j); /* after attention: what the ring has room for moves there from passing */
 /* Decide where the tokens of this call go; before the region. */
 void kv_put_plan(kv_job *j);
+
+/* ---- cache_window.c: f16 copies of n tokens from position t on of a lossy lane with a ring ---- */
+
+void kv_full_put(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, const float *x); /* <- x (n, dim) */
+void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *x);      /* -> x (n, dim) */
+/* A tile as kv_codec.decode gives it. Tokens that there are no copies of come out as anything finite. */
+void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *tile);
+/* One token between calls, as it is stored: row (dim). */
+void kv_full_row(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t t, uint16_t *row);
 
 #endif

@@ -14,12 +14,10 @@ void kv_put_plan(kv_job *j) {
     kv_layer *l = j->layer;
     uint32_t end = j->pos + j->n, last = (end - 1) / KV_BLOCK;
     j->passing = UINT32_MAX;
-    if (l->ring_cap && last - kv_encoded(l, j->pos) / KV_BLOCK >= l->ring_cap) {
-        j->passing = j->pos / KV_BLOCK;
-        l->ring_lo = max_u32(l->ring_lo, kv_encoded(l, end) / KV_BLOCK);
-    } else if (last >= l->ring_cap) {
-        l->ring_lo = max_u32(l->ring_lo, last + 1 - l->ring_cap);
-    }
+    if (l->ring_cap && end - kv_encoded(l, j->pos) > l->ring_cap)
+        j->passing = j->pos;
+    if (end > l->ring_cap)
+        l->ring_lo = max_u32(l->ring_lo, end - l->ring_cap);
     if (last >= l->body_cap)
         l->body_lo = max_u32(l->body_lo, last + 1 - l->body_cap);
     l->end = end;
@@ -59,29 +57,10 @@ static void store(const kv_job *j, uint32_t lane_index, uint32_t b, const kv_scr
     for (uint32_t t = from; t < min_u32(end, l->sinks); t++)
         j->k->f16_store(s->x + (size_t)(t - from) * c->dim, c->dim, l->sink + lane->sink_off + (size_t)t * c->dim);
     if (l->ring_cap) {
-        const kv_coder *f16 = &c->f16[lane->coder.side];
-        uint8_t *block = kv_full_block(c, l, lane, j->passing, b);
-        if (b == j->passing && from > start) /* older tokens of this block are in the ring */
-            memcpy(block, kv_full_block(c, l, lane, UINT32_MAX, b), f16->block_bytes);
-        f16->ops->encode(f16, j->k, block, from - start, end - from, s->x, NULL);
+        kv_full_put(j, lane, from, end - from, s->x);
     } else if (end > l->sinks) {
         uint32_t skip = l->sinks > from ? l->sinks - from : 0;
         encode(j, lane_index, b, from + skip, end, s->x + (size_t)skip * c->dim, s->work);
-    }
-}
-
-/* The f16 copies of tokens from .. end-1 of block b, as rows. */
-static void load_full(const kv_job *j, const kv_lane *lane, uint32_t b, uint32_t from, uint32_t end, float *x) {
-    const uint16_t *block = (const uint16_t *)kv_full_block(j->c, j->layer, lane, j->passing, b);
-    uint32_t dim = j->c->dim;
-    for (uint32_t t = from % KV_BLOCK; from < end; from++, t++, x += dim) {
-        uint16_t row[PROF_MAX_DIM];
-        if (lane->coder.side == KV_SIDE_K)
-            for (uint32_t i = 0; i < dim; i++)
-                row[i] = block[(size_t)i * KV_BLOCK + t];
-        else
-            memcpy(row, block + (size_t)t * dim, dim * sizeof *row);
-        j->k->f16_load(row, dim, x);
     }
 }
 
@@ -103,23 +82,7 @@ void kv_put(const kv_job *j) {
         uint32_t b = first + i / n_lane, lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
         if (!kv_lossy(lane))
             continue;
-        load_full(j, lane, b, lo, hi, s->x);
+        kv_full_rows(j, lane, lo, hi - lo, s->x);
         encode(j, i % n_lane, b, lo, hi, s->x, s->work);
-    }
-}
-
-void kv_settle(const kv_job *j) {
-    const kv_cache *c = j->c;
-    const kv_layer *l = j->layer;
-    if (j->passing == UINT32_MAX)
-        return;
-    uint32_t n_lane = 2 * c->n_kv_head, first = max_u32(kv_encoded(l, j->pos + j->n) / KV_BLOCK, j->passing);
-    uint32_t n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_lane * n_block; i++) {
-        const kv_lane *lane = &l->lanes[i % n_lane];
-        uint32_t b = first + i / n_lane;
-        if (kv_lossy(lane))
-            memcpy(kv_full_block(c, l, lane, UINT32_MAX, b), kv_full_block(c, l, lane, j->passing, b), c->f16[0].block_bytes);
     }
 }

@@ -129,35 +129,35 @@ static void cache_truncates_while_f16_copies_last(void **state) {
     fixture f;
     fix_init(&f, 2, 1, 32, 420);
     f.cfg.n_batch = 40;
-    f.cfg.window = 100; /* the ring has 3 blocks: at 400 tokens those of positions 256 .. 399 are there */
+    f.cfg.window = 100; /* the ring has room for 16 more: at 400 tokens those of positions 284 .. 399 are there */
     f.cfg.sinks = 4;
     rt_exec e = fix_exec(rt_cpu_detect(), 1);
     fix_codecs(&f, KV_TC, KV_Q4_0);
     check_cut(&f, &e, 400, 399, 40, KV_OK);
-    check_cut(&f, &e, 400, 341, 40, KV_OK); /* 85 tokens are in the window, and up to 15 more */
-    check_cut(&f, &e, 400, 340, 40, KV_EINVAL);
+    check_cut(&f, &e, 400, 373, 40, KV_OK); /* 85 tokens are in the window, and up to 15 more */
+    check_cut(&f, &e, 400, 372, 40, KV_EINVAL);
     check_cut(&f, &e, 400, 200, 40, KV_EINVAL);
     check_cut(&f, &e, 400, 5, 40, KV_EINVAL);
     check_cut(&f, &e, 400, 4, 40, KV_OK); /* sinks alone */
     check_cut(&f, &e, 400, 0, 40, KV_OK);
     check_cut(&f, &e, 120, 60, 40, KV_OK);
-    f.cfg.n_batch = 200; /* too many for the ring: only the window is left of a batch */
-    check_cut(&f, &e, 400, 341, 200, KV_OK);
-    check_cut(&f, &e, 400, 340, 200, KV_EINVAL);
+    f.cfg.n_batch = 200; /* too many for the ring: the last ones are moved there */
+    check_cut(&f, &e, 400, 373, 200, KV_OK);
+    check_cut(&f, &e, 400, 372, 200, KV_EINVAL);
     f.cfg.n_batch = 40;
     fix_codecs(&f, KV_F16, KV_F32); /* all exact: the window means nothing */
     check_cut(&f, &e, 400, 5, 40, KV_OK);
     fix_drop(&f);
 }
 
-/* Groups of 32 keys: an incomplete one lives in the ring (2 blocks: at 200 tokens, those from 128 on). */
+/* Groups of 32 keys: an incomplete one lives in the ring (47 tokens: at 200, those from 153 on). */
 static void cache_truncates_groups(void **state) {
     (void)state;
     static const struct {
         uint32_t to, sinks;
         kv_status want;
-    } cuts[] = {{199, 0, KV_OK}, {193, 4, KV_OK}, {192, 0, KV_OK},     {150, 4, KV_OK},    {128, 0, KV_OK},
-                {96, 4, KV_OK},  {32, 33, KV_OK}, {100, 4, KV_EINVAL}, {65, 0, KV_EINVAL}, {10, 4, KV_EINVAL},
+    } cuts[] = {{199, 0, KV_OK}, {193, 4, KV_OK}, {192, 0, KV_OK},     {170, 4, KV_OK},    {128, 0, KV_OK},
+                {96, 4, KV_OK},  {32, 33, KV_OK}, {150, 4, KV_EINVAL}, {65, 0, KV_EINVAL}, {10, 4, KV_EINVAL},
                 {4, 4, KV_OK},   {70, 70, KV_OK}, {71, 70, KV_EINVAL}};
     fixture f;
     fix_init(&f, 2, 1, 32, 220);
@@ -283,8 +283,8 @@ static void cache_reports_what_it_costs(void **state) {
     i = kv_cache_get_info(c);
     assert_int_equal(i.bytes_f16, 2ul * 3 * 2 * 1024 * 64 * 2);
     assert_int_equal(i.body_bytes, 2 * 3 * 14 * 64 * (34 * 2 + 18 * 2)); /* 872 tokens, for 128 are in the window */
-    /* per layer: sinks and 3 blocks of ring; once: 3 blocks for a batch of 100 */
-    assert_int_equal(i.fp_bytes, 2 * 6 * (4 + 3 * 64) * 64 * 2 + 6 * 3 * 64 * 64 * 2);
+    /* per layer: sinks and a ring of 144; once: a batch of 100, or 116 */
+    assert_int_equal(i.fp_bytes, 2 * 6 * (4 + 144) * 64 * 2 + 6 * 116 * 64 * 2);
     assert_int_equal(i.bytes, i.body_bytes + i.fp_bytes);
     assert_float_equal(i.bits_k, 8.5, 0);
     assert_float_equal(i.bits_v, 4.5, 0);
