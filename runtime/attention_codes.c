@@ -33,15 +33,16 @@ static reads reads_of(const tile *t, uint32_t pos, uint32_t base) {
 static void decode(const tile *t, const kv_lane *lane, uint32_t base, uint32_t b0, uint32_t b1, uint8_t *tiles, float *gain) {
     const rt_kernels *k = t->j->k;
     const kv_coder *c = &lane->coder;
-    const size_t one = (size_t)c->cdim * KV_BLOCK;
+    void (*const pack)(const int8_t *, size_t, void *) = c->side == KV_SIDE_K ? k->code_keys : k->code_vals;
+    const size_t size = rt_code_tile(c->cdim), ld = pack ? (size_t)c->cdim * KV_BLOCK : size;
     for (uint32_t b = b0, n; b < b1; b += n) {
         const uint8_t *blocks[KV_LEVEL_BLOCKS];
         for (n = 0; n < KV_LEVEL_BLOCKS && b + n < b1; n++)
             blocks[n] = kv_body_block(t->j->layer, lane, base / KV_BLOCK + b + n);
-        c->ops->levels(c, k, blocks, n, t->s->levels, gain + b * KV_BLOCK);
-        for (uint32_t i = 0; i < n; i++)
-            (c->side == KV_SIDE_K ? k->code_keys : k->code_vals)(t->s->levels + i * one, c->cdim,
-                                                                 tiles + (b + i) * rt_code_tile(c->cdim));
+        int8_t *levels = pack ? t->s->levels : (int8_t *)tiles + b * size;
+        c->ops->levels(c, k, blocks, n, levels, ld, gain + b * KV_BLOCK);
+        for (uint32_t i = 0; pack && i < n; i++)
+            pack(levels + i * ld, c->cdim, tiles + (b + i) * size);
     }
 }
 

@@ -68,8 +68,8 @@ typedef struct kv_codec {
      * n on hold anything finite; V: only n rows are there. */
     const float *(*decode)(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile);
     /* For codecs whose tiles are a gain per token times int8 levels, else NULL: of n <= KV_LEVEL_BLOCKS whole blocks,
-     * levels (n, cdim, 64) and gains (n, 64). Attention then works on these, in integers. */
-    void (*levels)(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels,
+     * levels (cdim, 64) of each, ld apart, and gains (n, 64). Attention then works on these, in integers. */
+    void (*levels)(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels, size_t ld,
                    float *gain);
     /* q (n, dim) -> qc (n, cdim), bias (n). */
     void (*query)(const kv_coder *c, const rt_kernels *k, const float *q, uint32_t n, float *qc, float *bias);

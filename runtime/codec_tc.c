@@ -259,15 +259,15 @@ static void tc_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, ui
 }
 
 static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels,
-                      float *gain) {
+                      size_t ld, float *gain) {
     const tc_state *s = c->state;
     const uint64_t *planes[KV_LEVEL_BLOCKS] = {NULL};
     const size_t coded = s->book.n * KV_BLOCK, all = (size_t)c->cdim * KV_BLOCK;
     for (uint32_t i = 0; i < n; i++)
         planes[i] = (const uint64_t *)blocks[i];
-    k->tc_levels(&s->book, planes, n, levels, all);
+    k->tc_levels(&s->book, planes, n, levels, ld);
     for (uint32_t i = 0; i < n; i++) {
-        memset(levels + i * all + coded, 0, all - coded);
+        memset(levels + i * ld + coded, 0, all - coded);
         k->tc_gains((const uint8_t *)(planes[i] + s->words), gain + (size_t)i * KV_BLOCK);
     }
 }
@@ -276,7 +276,7 @@ static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *con
 static const float *tc_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     int8_t levels[PROF_MAX_DIM * KV_BLOCK];
     float gain[KV_BLOCK];
-    tc_levels(c, k, &block, 1, levels, gain);
+    tc_levels(c, k, &block, 1, levels, sizeof levels, gain);
     const size_t across = c->side == KV_SIDE_K ? KV_BLOCK : 1, down = c->side == KV_SIDE_K ? 1 : c->cdim;
     for (size_t i = 0; i < c->cdim; i++)
         for (size_t t = 0; t < n; t++)

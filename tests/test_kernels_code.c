@@ -63,7 +63,10 @@ static char *tiles(const problem *p, size_t cdim, void (*pack)(const int8_t *, s
     char *out = malloc(N_TILE * rt_code_tile(cdim) + 1);
     memset(out, 0x55, N_TILE * rt_code_tile(cdim)); /* what pads a tile must not matter */
     for (size_t n = 0; n < N_TILE; n++)
-        pack(p->levels + n * cdim * TILE, cdim, out + n * rt_code_tile(cdim));
+        if (pack)
+            pack(p->levels + n * cdim * TILE, cdim, out + n * rt_code_tile(cdim));
+        else
+            memcpy(out + n * rt_code_tile(cdim), p->levels + n * cdim * TILE, cdim * TILE);
     return out;
 }
 

@@ -1,6 +1,6 @@
 /* Attention in codes for AVX2: VPMADDWD sums two products of 16 bits in each of 8 lanes.
  *   keys     (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits
- *   values   (cdim, 64 tokens) levels as they come, by code_scalar.c: lanes hold different tokens and are added up at the end
+ *   values   (cdim, 64 tokens) levels as they come: lanes hold different tokens and are added up at the end
  *   queries, weights: codes of 16 bits in order
  */
 #include "by_rows.h"

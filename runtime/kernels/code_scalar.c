@@ -6,10 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static void tile(const int8_t *levels, size_t cdim, void *out) {
-    memcpy(out, levels, cdim * RT_ATTN_TILE);
-}
-
 static float query(const float *w, size_t cdim, void *code) {
     uint32_t top = 0;
     float amax;
@@ -100,8 +96,7 @@ static void values(const void *p, size_t n_q, size_t cdim, const void *tiles, si
 }
 
 void rt_code_scalar(rt_kernels *k) {
-    k->code_keys = tile;
-    k->code_vals = tile;
+    k->code_keys = k->code_vals = NULL;
     k->code_query = query;
     k->code_scores = scores;
     k->code_weights = weights;

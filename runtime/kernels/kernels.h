@@ -122,7 +122,8 @@ typedef struct rt_kernels {
      * matter. Up to RT_CODE_SPAN tokens at a time, in tiles of 64 that start at multiples of 64; cdim coordinates, a multiple
      * of 16. How tiles, codes of queries and weights lie in memory is the instruction set's own business; sizes below.
      *
-     * levels (cdim, 64) of 64 tokens -> a tile, rt_code_tile(cdim) bytes, for code_scores or for code_values. */
+     * levels (cdim, 64) of 64 tokens -> a tile, rt_code_tile(cdim) bytes, for code_scores or for code_values. NULL: tiles are
+     * the levels as they come. */
     void (*code_keys)(const int8_t *levels, size_t cdim, void *tile);
     void (*code_vals)(const int8_t *levels, size_t cdim, void *tile);
     /* w (cdim) -> codes c[i] = rint(w[i] * (RT_CODE_QUERY / amax)), rt_code_row(cdim) bytes. Returns the scale
