@@ -1,4 +1,5 @@
-/* Inside of the cache, shared by cache.c (what is stored where), cache_put.c (storing) and attention.c (reading).
+/* Inside of the cache, shared by cache.c (what is stored where), cache_put.c (storing), cache_window.c (f16 copies) and
+ * attention.c (reading).
  *
  * A lane is the K or the V of one KV head: lane 2h and lane 2h + 1 of head h. A layer keeps its tokens in blocks of KV_BLOCK
  * slots aligned to absolute positions; a block of a layer holds one coder block per lane, one after the other.
