@@ -6,17 +6,20 @@
 #include <omp.h>
 #include <string.h>
 
-/* Copies of n tokens that lie side by side; element i of the first one is at[i * cap] of keys, at[i] of values. */
+/* Copies of n tokens; element i of the k-th is at[k * token + i * elem]. */
 typedef struct run {
     uint16_t *at;
-    uint32_t n, cap;
+    uint32_t n;
+    size_t token, elem;
 } run;
 
 /* Those of lane's tokens t, t + 1, ..., at most n. */
 static run run_in(const kv_cache *c, const kv_layer *l, const kv_lane *lane, bool passing, uint32_t t, uint32_t n) {
     const uint32_t cap = passing ? c->passing_cap : l->ring_cap, slot = t % cap;
-    uint16_t *at = (passing ? c->passing : l->ring) + (size_t)lane->full_off * cap;
-    return (run){at + (lane->coder.side == KV_SIDE_K ? slot : (size_t)slot * c->dim), min_u32(n, cap - slot), cap};
+    const bool key = lane->coder.side == KV_SIDE_K;
+    run r = {.n = min_u32(n, cap - slot), .token = key ? 1 : c->dim, .elem = key ? cap : 1};
+    r.at = (passing ? c->passing : l->ring) + (size_t)lane->full_off * cap + slot * r.token;
+    return r;
 }
 
 /* The same during a call. */
@@ -31,22 +34,21 @@ void kv_full_put(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, c
     for (run r; n; t += r.n, n -= r.n) {
         r = run_of(j, lane, t, n);
         for (uint32_t k = 0; k < r.n; k++, x += dim) {
-            if (lane->coder.side == KV_SIDE_V) {
-                j->k->f16_store(x, dim, r.at + (size_t)k * dim);
-                continue;
-            }
             j->k->f16_store(x, dim, row);
             for (uint32_t i = 0; i < dim; i++)
-                r.at[(size_t)i * r.cap + k] = row[i];
+                r.at[k * r.token + i * r.elem] = row[i];
         }
     }
 }
 
+static void copy_row(const run *r, uint32_t k, uint32_t dim, uint16_t *row) {
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] = r->at[k * r->token + i * r->elem];
+}
+
 void kv_full_row(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t t, uint16_t *row) {
     const run r = run_in(c, l, lane, false, t, 1);
-    const size_t step = lane->coder.side == KV_SIDE_K ? r.cap : 1;
-    for (uint32_t i = 0; i < c->dim; i++)
-        row[i] = r.at[i * step];
+    copy_row(&r, 0, c->dim, row);
 }
 
 void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *x) {
@@ -55,10 +57,8 @@ void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, 
     for (run r; n; t += r.n, n -= r.n) {
         r = run_of(j, lane, t, n);
         for (uint32_t k = 0; k < r.n; k++, x += dim) {
-            const uint16_t *src = r.at + (size_t)k * dim;
-            for (uint32_t i = 0; lane->coder.side == KV_SIDE_K && i < dim; i++)
-                row[i] = r.at[(size_t)i * r.cap + k];
-            j->k->f16_load(lane->coder.side == KV_SIDE_K ? row : src, dim, x);
+            copy_row(&r, k, dim, row);
+            j->k->f16_load(row, dim, x);
         }
     }
 }
@@ -75,7 +75,7 @@ void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, 
             continue;
         }
         for (uint32_t i = 0; i < dim; i++)
-            j->k->f16_load(r.at + (size_t)i * r.cap, r.n, tile + (size_t)i * KV_BLOCK);
+            j->k->f16_load(r.at + i * r.elem, r.n, tile + (size_t)i * KV_BLOCK);
         tile += r.n;
     }
 }
@@ -91,7 +91,7 @@ static void settle(const kv_job *j, const kv_lane *lane) {
             memcpy(to.at, from.at, (size_t)to.n * dim * sizeof *to.at);
         else
             for (uint32_t i = 0; i < dim; i++)
-                memcpy(to.at + (size_t)i * to.cap, from.at + (size_t)i * from.cap, to.n * sizeof *to.at);
+                memcpy(to.at + i * to.elem, from.at + i * from.elem, to.n * sizeof *to.at);
     }
 }
 
