@@ -291,11 +291,19 @@ void kv_tile_queries(const tile *t) {
     }
 }
 
+/* Whether any row has values in coded space. */
+static bool any_coded(const tile *t, const acc *a) {
+    bool some = false;
+    for (uint32_t r = 0; r < t->rows; r++)
+        some |= a->body[r] != 0;
+    return some;
+}
+
 static void tile_finish(const tile *t, const acc *a) {
     const kv_job *j = t->j;
     const kv_cache *c = j->c;
     const kv_coder *v = &t->v->coder;
-    if (v->ops->output)
+    if (v->ops->output && any_coded(t, a))
         v->ops->output(v, j->k, a->oc, a->body, t->rows, a->o);
     for (uint32_t r = 0; r < t->rows; r++) {
         size_t row = (size_t)(t->first + r / t->group) * c->n_head + (size_t)t->head * t->group + r % t->group;

@@ -5,7 +5,7 @@
  * into a tile of the thread's own first, for every sweep: the same kernels, so the same bits.
  * f32 path (exact mode, and F32, F16, BF16 weights): threads share out panels of 32 rows, which are dequantised and transposed
  * CHUNK columns at a time into a buffer on the stack; the fma chains continue from chunk to chunk, so the order of sums is
- * simply that of the columns.
+ * simply that of the columns. F32, F16 and BF16 weights that need not stay in place are transposed once, at load.
  * transposed (mat_mul_t): the same kernel with rows and columns of W changing places. A strip of 32 columns, T_ROWS rows of it
  * at a time, is a panel as it stands; threads first dequantise these rows together, then share out strips and tokens.
  */
@@ -20,6 +20,7 @@
 
 enum {
     CHUNK = 256,                 /* columns of the f32 path at a time: a multiple of every block */
+    TURN_COLS = 64,              /* columns transposed at a time: what is being written stays in the first cache */
     ACT_CHUNK_BYTES = 1 << 20,   /* activations swept at a time */
     ACT_PARALLEL_COLS = 1 << 14, /* quantise in parallel from this many numbers on */
     BATCH_PARTS = 8,             /* of a batch's product, for each thread */
@@ -32,7 +33,8 @@ struct rt_mat {
     const uint8_t *data; /* the tensor as it lies in the file, borrowed */
     size_t rows, cols, row_bytes;
     bool int8;
-    rt_mat_tiles tiles; /* data: in the arena; NULL: f32 path only, or packed tile by tile when multiplied */
+    rt_mat_tiles tiles;    /* data: in the arena; NULL: f32 path only, or packed tile by tile when multiplied */
+    const uint8_t *panels; /* in the arena: (panel, cols, 32 rows), elements as in the file; NULL: not transposed yet */
 };
 
 struct rt_act {
@@ -65,6 +67,42 @@ static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err)
     return KV_OK;
 }
 
+static size_t n_panels(const rt_mat *m) {
+    return (m->rows + RT_PANEL_ROWS - 1) / RT_PANEL_ROWS;
+}
+
+static size_t panel_rows(const rt_mat *m, size_t p) {
+    const size_t left = m->rows - p * RT_PANEL_ROWS;
+    return left < RT_PANEL_ROWS ? left : RT_PANEL_ROWS;
+}
+
+/* Rows of elements of `size` bytes, transposed; some columns at a time, so that what is being written stays in the first cache.
+ */
+static inline __attribute__((always_inline)) void transpose(const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                                                            size_t size, uint8_t *panel) {
+    for (size_t at = 0; at < cols; at += TURN_COLS)
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t c = at; c < at + TURN_COLS && c < cols; c++)
+                memcpy(panel + (c * RT_PANEL_ROWS + r) * size, rows + r * row_bytes + c * size, size);
+}
+
+static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
+    const size_t n = n_panels(m), bytes = RT_PANEL_ROWS * m->row_bytes;
+    uint8_t *packed = bytes <= SIZE_MAX / 2 / n ? rt_arena_take(arena, n * bytes) : NULL;
+    if (!packed)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
+    m->panels = packed;
+#pragma omp parallel for num_threads(e->n_threads) schedule(static)
+    for (size_t p = 0; p < n; p++) {
+        const uint8_t *rows = m->data + p * bytes;
+        if (m->type->block_bytes == sizeof(float))
+            transpose(rows, m->row_bytes, panel_rows(m, p), m->cols, sizeof(float), packed + p * bytes);
+        else
+            transpose(rows, m->row_bytes, panel_rows(m, p), m->cols, sizeof(uint16_t), packed + p * bytes);
+    }
+    return KV_OK;
+}
+
 kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_arena *arena, rt_mat **out, kv_err *err) {
     int len = t->name.len < 100 ? (int)t->name.len : 100;
     if (t->n_dims > 2 || t->dims[0] == 0 || t->dims[1] == 0 || t->dims[0] % t->type->block_elems != 0)
@@ -85,6 +123,8 @@ kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_arena *arena, rt_ma
         m->tiles = (rt_mat_tiles){.fmt = *f, .rows = m->rows, .cols = m->cols, .tile_bytes = rt_tile_bytes(*f, m->cols)};
         if (!e->in_place)
             st = pack(m, e, arena, err);
+    } else if (m->type->block_elems == 1 && !e->in_place) {
+        st = pack_panels(m, e, arena, err);
     }
     if (st)
         mat_free(m);
@@ -108,6 +148,8 @@ size_t mat_cols(const rt_mat *m) {
 size_t mat_bytes(const rt_mat *m) {
     if (m->tiles.data)
         return (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS * m->tiles.tile_bytes;
+    if (m->panels)
+        return n_panels(m) * RT_PANEL_ROWS * m->row_bytes;
     return m->rows * m->row_bytes;
 }
 
@@ -202,10 +244,6 @@ static size_t sweep_tokens(size_t n_tok, size_t cols) {
     return ((n_tok + sweeps - 1) / sweeps + RT_TOK_GROUP - 1) / RT_TOK_GROUP * RT_TOK_GROUP;
 }
 
-static bool in_int8(const rt_mat *m, const rt_act *a) {
-    return m->int8 && a->quantised;
-}
-
 /* Enough tokens that multiplying takes longer than reading weights. */
 static bool is_batch(const rt_act *a) {
     return a->n_tok >= RT_TOK_GROUP;
@@ -232,13 +270,17 @@ static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, size_t
     }
 }
 
-/* Columns c..c+n of one row, from where they lie in the file. */
-static void load_row(const rt_mat *m, const rt_kernels *k, size_t row, size_t c, size_t n, float *out) {
-    const uint8_t *src = m->data + row * m->row_bytes + c / m->type->block_elems * m->type->block_bytes;
+/* n elements of the matrix's type. */
+static void dequant(const rt_mat *m, const rt_kernels *k, const uint8_t *src, size_t n, float *out) {
     if (m->type->id == QT_F16) /* tensors start at multiples of 8 */
         k->f16_load((const uint16_t *)(const void *)src, n, out);
     else
         m->type->dequant(src, out, n);
+}
+
+/* Columns c..c+n of one row, from where they lie in the file. */
+static void load_row(const rt_mat *m, const rt_kernels *k, size_t row, size_t c, size_t n, float *out) {
+    dequant(m, k, m->data + row * m->row_bytes + c / m->type->block_elems * m->type->block_bytes, n, out);
 }
 
 /* Columns c..c+n of n_rows rows, dequantised and transposed: panel (n, 32). Rows from n_rows on are zeros. */
@@ -259,37 +301,56 @@ static void fill_panel(const rt_mat *m, const rt_kernels *k, size_t row, size_t 
     }
 }
 
-static void mul_f32(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
-    size_t n_panels = (m->rows + RT_PANEL_ROWS - 1) / RT_PANEL_ROWS;
-#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic)
-    for (size_t p = 0; p < n_panels; p++) {
-        _Alignas(64) float panel[CHUNK * RT_PANEL_ROWS];
-        size_t row = p * RT_PANEL_ROWS, n_rows = m->rows - row < RT_PANEL_ROWS ? m->rows - row : RT_PANEL_ROWS;
+/* From column c on of panel p, as it lies. */
+static const void *panel_at(const rt_mat *m, size_t p, size_t c) {
+    return m->panels + (p * m->cols + c) * RT_PANEL_ROWS * m->type->block_bytes;
+}
+
+/* Columns c..c+n of panel p in f32: in the buffer, or where they lie. */
+static const float *load_panel(const rt_mat *m, const rt_kernels *k, size_t p, size_t c, size_t n, float *buffer) {
+    if (m->panels && m->type->id == QT_F32)
+        return panel_at(m, p, c);
+    if (m->panels)
+        dequant(m, k, panel_at(m, p, c), n * RT_PANEL_ROWS, buffer);
+    else
+        fill_panel(m, k, p * RT_PANEL_ROWS, panel_rows(m, p), c, n, buffer);
+    return buffer;
+}
+
+static rt_panel_tok *panel_tok(const rt_mat *m, const rt_kernels *k) {
+    return m->type->id == QT_F32 ? k->panel_f32 : m->type->id == QT_F16 ? k->panel_f16 : k->panel_bf16;
+}
+
+/* mul_part in f32. */
+static void mul_part_f32(const mat_out *o, const rt_exec *e, const rt_act *a, size_t part, size_t parts) {
+    const rt_mat *m = o->m;
+    const size_t end = part_start(n_panels(m), part + 1, parts, is_batch(a));
+    for (size_t p = part_start(n_panels(m), part, parts, is_batch(a)); p < end; p++) {
+        float *y = o->y + p * RT_PANEL_ROWS;
+        if (m->panels && a->n_tok == 1) {
+            panel_tok(m, e->k)(panel_at(m, p, 0), m->cols, a->x, y, panel_rows(m, p));
+            continue;
+        }
+        _Alignas(64) float buffer[CHUNK * RT_PANEL_ROWS];
         for (size_t c = 0; c < m->cols; c += CHUNK) {
-            size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
-            fill_panel(m, e->k, row, n_rows, c, n, panel);
-            e->k->mat_f32(panel, n, a->x + c, a->cols, a->n_tok, y + row, ldy, n_rows, c == 0);
+            const size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
+            e->k->mat_f32(load_panel(m, e->k, p, c, n, buffer), n, a->x + c, a->cols, a->n_tok, y, o->ldy, panel_rows(m, p),
+                          c == 0);
         }
     }
 }
 
 void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act *a) {
     const size_t parts = (size_t)e->n_threads * (is_batch(a) ? BATCH_PARTS : 1);
-    bool int8 = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         assert(a->cols == outs[i].m->cols && outs[i].ldy >= outs[i].m->rows);
-        if (in_int8(outs[i].m, a))
-            int8 = true;
-        else
-            mul_f32(outs[i].m, e, a, outs[i].y, outs[i].ldy);
-    }
-    if (!int8)
-        return;
 #pragma omp parallel for num_threads(e->n_threads) schedule(dynamic)
     for (size_t p = 0; p < parts; p++)
         for (size_t i = 0; i < n; i++)
-            if (in_int8(outs[i].m, a))
+            if (outs[i].m->int8 && a->quantised)
                 mul_part(&outs[i], e, a, p, parts);
+            else
+                mul_part_f32(&outs[i], e, a, p, parts);
 }
 
 void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {

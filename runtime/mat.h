@@ -2,8 +2,8 @@
  *
  * At load, a quantised matrix is repacked losslessly into tiles of 16 rows whose lanes are rows ("wide tiles"), so that one
  * int8 dot-product instruction serves 16 rows and no horizontal sum is ever needed. Codes keep their bits and scales their
- * values: weights are never requantised. F32, F16 and BF16 matrices stay where they are in the mapping and are multiplied in
- * f32.
+ * values: weights are never requantised. F32, F16 and BF16 matrices are transposed in panels of 32 rows and
+ * multiplied in f32.
  */
 #ifndef RT_MAT_H
 #define RT_MAT_H

@@ -1,4 +1,5 @@
 /* Matrix kernels: every instruction set against the scalar kernels, bit for bit, over odd sizes. */
+#include "fp16.h"
 #include "kernels/kernels.h"
 #include "mat.h"
 #include "mat_internal.h"
@@ -155,6 +156,39 @@ static void kernels_multiply_f32_alike(void **state) {
     free(start);
 }
 
+/* A product that the batch's kernel makes of f32 is the same for one token of each type. */
+static void kernels_multiply_one_token_alike(void **state) {
+    (void)state;
+    enum { COLS = 37, N = COLS * RT_PANEL_ROWS };
+    struct {
+        float f32[N];
+        uint16_t f16[N], bf16[N];
+    } w; /* numbers that all three hold exactly */
+    float *panel = floats_random(N, 1), *x = floats_random(COLS, 2), want[RT_PANEL_ROWS + 1], got[RT_PANEL_ROWS + 1];
+    for (size_t i = 0; i < N; i++) {
+        w.bf16[i] = bf16_from_fp32(panel[i]);
+        w.f32[i] = bf16_to_fp32(w.bf16[i]);
+        w.f16[i] = fp16_from_fp32(w.f32[i]);
+        if (fp16_to_fp32(w.f16[i]) != w.f32[i]) /* too small for f16 */
+            w.f32[i] = w.f16[i] = w.bf16[i] = 0;
+    }
+    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
+        EACH_LEVEL(level) {
+            const rt_kernels *k = rt_kernels_for(level);
+            rt_panel_tok *each[] = {k->panel_f32, k->panel_f16, k->panel_bf16};
+            const void *of[] = {w.f32, w.f16, w.bf16};
+            for (int i = 0; i < 3; i++) {
+                memset(want, 0x55, sizeof want);
+                memset(got, 0x55, sizeof got); /* what is beyond the rows stays */
+                rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, COLS, 1, want, RT_PANEL_ROWS, n_rows, true);
+                each[i](of[i], COLS, x, got, n_rows);
+                assert_memory_equal(got, want, sizeof want);
+            }
+        }
+    free(panel);
+    free(x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_quantise_within_half_a_step),
@@ -162,6 +196,7 @@ int main(void) {
         cmocka_unit_test(kernels_multiply_alike),
         cmocka_unit_test(kernels_multiply_extremes_alike),
         cmocka_unit_test(kernels_multiply_f32_alike),
+        cmocka_unit_test(kernels_multiply_one_token_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

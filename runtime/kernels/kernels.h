@@ -56,6 +56,9 @@ static inline size_t rt_tc_pairs(size_t dim) {
 struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
 struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
 
+/* y[r] for r < n_rows; panel (cols, 32), x (cols). */
+typedef void rt_panel_tok(const void *panel, size_t cols, const float *x, float *y, size_t n_rows);
+
 typedef struct rt_kernels {
     rt_cpu level;
 
@@ -73,6 +76,9 @@ typedef struct rt_kernels {
                     size_t n_rows, bool first);
 
     /* ---- vec_*.c ---- */
+    /* mat_f32 for one token, from 0, on weights that lie transposed as f32, f16 or bf16: the same bits, and nothing is written
+     * but y. */
+    rt_panel_tok *panel_f32, *panel_f16, *panel_bf16;
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps). The sum of squares: 16 partial fma chains (lane = i mod 16), then added
      * pairwise 8+8, 4+4, 2+2, 1+1. out may be x. */
     void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *out);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct v16 {
     __m256 lo, hi;
@@ -27,6 +28,22 @@ static inline v16 v_load(const float *p, size_t n) {
     if (n == 16)
         return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
     return (v16){_mm256_maskload_ps(p, mask(n)), n > 8 ? _mm256_maskload_ps(p + 8, mask_hi(n)) : _mm256_setzero_ps()};
+}
+
+static inline __m128i load_halves(const uint16_t *p) {
+    return _mm_loadu_si128((const __m128i *)p);
+}
+
+static inline v16 v_load_f16(const uint16_t *p) {
+    return (v16){_mm256_cvtph_ps(load_halves(p)), _mm256_cvtph_ps(load_halves(p + 8))};
+}
+
+static inline __m256 widen_bf16(__m128i h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+static inline v16 v_load_bf16(const uint16_t *p) {
+    return (v16){widen_bf16(load_halves(p)), widen_bf16(load_halves(p + 8))};
 }
 
 static inline void v_store(float *p, v16 a, size_t n) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef __m512 v16;
 
@@ -16,6 +17,18 @@ static inline v16 v_set(float a) {
 
 static inline v16 v_load(const float *p, size_t n) {
     return _mm512_maskz_loadu_ps(mask(n), p);
+}
+
+static inline __m256i load_halves(const uint16_t *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+static inline v16 v_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(load_halves(p));
+}
+
+static inline v16 v_load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(p)), 16));
 }
 
 static inline void v_store(float *p, v16 a, size_t n) {

@@ -2,6 +2,7 @@
  *   v16                          16 floats, passed by value
  *   v_set(f)                     all lanes f
  *   v_load(p, n), v_store(p, a, n)   the first n <= 16 floats; lanes from n on load as 0 and are not stored
+ *   v_load_f16(p), v_load_bf16(p)    16 of them
  *   v_add v_sub v_mul v_div v_fma(a, b, c) = a*b+c
  *   v_max(a, b) = a > b ? a : b, v_min(a, b) = a < b ? a : b   (so b where either is NaN)
  *   v_first(a, b, n)             lanes below n from a, the others from b
@@ -53,6 +54,26 @@ static inline v16 v_exp(v16 x) {
 static inline size_t lanes(size_t i, size_t n) {
     return n - i < 16 ? n - i : 16;
 }
+
+#define PANEL_TOK(name, type, load)                                                                                            \
+    static void panel_##name(const void *panel, size_t cols, const float *x, float *y, size_t n_rows) {                        \
+        const type *w = panel;                                                                                                 \
+        v16 low = v_set(0.0f), high = low;                                                                                     \
+        for (size_t c = 0; c < cols; c++, w += RT_PANEL_ROWS) {                                                                \
+            const v16 each = v_set(x[c]);                                                                                      \
+            low = v_fma(load(w), each, low);                                                                                   \
+            high = v_fma(load(w + 16), each, high);                                                                            \
+        }                                                                                                                      \
+        v_store(y, low, lanes(0, n_rows));                                                                                     \
+        if (n_rows > 16)                                                                                                       \
+            v_store(y + 16, high, n_rows - 16);                                                                                \
+    }
+#define LOAD16(p) v_load(p, 16)
+PANEL_TOK(f32, float, LOAD16)
+PANEL_TOK(f16, uint16_t, v_load_f16)
+PANEL_TOK(bf16, uint16_t, v_load_bf16)
+#undef LOAD16
+#undef PANEL_TOK
 
 static void rms_norm(const float *x, const float *w, size_t n, float eps, float *out) {
     v16 acc = v_set(0.0f);
@@ -157,6 +178,9 @@ static float dot(const float *x, const float *y, size_t n) {
 }
 
 void VEC_FILL(rt_kernels *k) {
+    k->panel_f32 = panel_f32;
+    k->panel_f16 = panel_f16;
+    k->panel_bf16 = panel_bf16;
     k->rms_norm = rms_norm;
     k->add = add;
     k->blend = blend;

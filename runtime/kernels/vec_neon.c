@@ -26,6 +26,14 @@ static inline v16 v_load(const float *p, size_t n) {
     EACH(vld1q_f32(p + 4 * i));
 }
 
+static inline v16 v_load_f16(const uint16_t *p) {
+    EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+}
+
+static inline v16 v_load_bf16(const uint16_t *p) {
+    EACH(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+}
+
 static inline void v_store(float *p, v16 a, size_t n) {
     float some[16], *to = n < 16 ? some : p;
     for (int i = 0; i < 4; i++)

@@ -23,6 +23,14 @@ static inline v16 v_load(const float *p, size_t n) {
     FOR16((size_t)i < n ? p[i] : 0.0f);
 }
 
+static inline v16 v_load_f16(const uint16_t *p) {
+    FOR16(fp16_to_fp32(p[i]));
+}
+
+static inline v16 v_load_bf16(const uint16_t *p) {
+    FOR16(bf16_to_fp32(p[i]));
+}
+
 static inline void v_store(float *p, v16 a, size_t n) {
     memcpy(p, a.f, n * sizeof(float));
 }
