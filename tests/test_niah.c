@@ -310,8 +310,8 @@ static niah_cfg small(void) {
     return cfg;
 }
 
-static niah_setting setting(int codec, int window) {
-    niah_setting s = {"x", RT_CTX_CFG_DEFAULT};
+static eval_setting setting(int codec, int window) {
+    eval_setting s = {"x", RT_CTX_CFG_DEFAULT};
     s.cache.ctk = s.cache.ctv = codec;
     s.cache.window = window;
     return s;
@@ -327,7 +327,7 @@ static bool note(void *user, double done) {
 static void niah_runs_the_grid(void **state) {
     const fixture *x = *state;
     const niah_cfg cfg = small();
-    const niah_setting settings[] = {setting(KV_Q4_0, 16), setting(KV_F16, 0)};
+    const eval_setting settings[] = {setting(KV_Q4_0, 16), setting(KV_F16, 0)};
     niah_result r[2], alone;
     kv_err err = {0};
     double last = 0;
@@ -387,7 +387,7 @@ static bool stop_halfway(void *user, double done) {
 static void niah_stops_and_complains_cleanly(void **state) {
     const fixture *x = *state;
     niah_cfg cfg = small();
-    niah_setting settings[] = {setting(KV_F16, 0), setting(KV_TC, 0)};
+    eval_setting settings[] = {setting(KV_F16, 0), setting(KV_TC, 0)};
     niah_result r[2];
     kv_err err = {0};
     assert_int_equal(niah_run(x->m, &cfg, settings, 1, stop_halfway, NULL, r, &err), KV_ECANCEL);

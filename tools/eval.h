@@ -16,7 +16,7 @@ enum { EVAL_NO_BASELINE = -1, EVAL_CACHE_BYTES = 1 << 30 };
 
 typedef struct eval_setting {
     const char *name; /* for messages; or NULL */
-    rt_ctx_cfg cache; /* n_ctx and n_batch are set by eval */
+    rt_ctx_cfg cache; /* n_ctx and n_batch are set by who measures */
 } eval_setting;
 
 typedef struct eval_cfg {

@@ -135,15 +135,13 @@ static bool show_progress(void *user, double done) {
 }
 
 static kv_status measure(const niah_test *t, bool quiet, niah_result *results, kv_err *err) {
-    const size_t n = t->settings->n;
     cli_progress bar;
-    niah_setting *settings = calloc(n, sizeof *settings);
-    if (!settings)
-        return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", n);
-    for (size_t i = 0; i < n; i++)
-        settings[i] = (niah_setting){t->settings->v[i].name, t->settings->v[i].cfg};
+    eval_setting *settings;
+    kv_status st = sweep_to_eval(t->settings, &settings, err);
+    if (st)
+        return st;
     cli_progress_start(&bar, "searching", quiet);
-    kv_status st = niah_run(t->m, &t->cfg, settings, n, show_progress, &bar, results, err);
+    st = niah_run(t->m, &t->cfg, settings, t->settings->n, show_progress, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

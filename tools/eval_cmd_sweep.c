@@ -79,15 +79,13 @@ static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
 }
 
 static kv_status measure(const sweep *s, const eval_text *text, bool quiet, eval_result *results, kv_err *err) {
-    const size_t n = s->settings->n;
     cli_progress bar;
-    eval_setting *settings = calloc(n, sizeof *settings);
-    if (!settings)
-        return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", n);
-    for (size_t i = 0; i < n; i++)
-        settings[i] = (eval_setting){s->settings->v[i].name, s->settings->v[i].cfg};
+    eval_setting *settings;
+    kv_status st = sweep_to_eval(s->settings, &settings, err);
+    if (st)
+        return st;
     cli_progress_start(&bar, "measuring", quiet);
-    kv_status st = eval_run(s->model, &s->cfg, settings, n, text->ids, text->n, show_progress, &bar, results, err);
+    st = eval_run(s->model, &s->cfg, settings, s->settings->n, text->ids, text->n, show_progress, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

@@ -13,7 +13,7 @@ enum { QUESTION_COST = 150 };
 typedef struct run {
     const rt_model *m;
     const niah_cfg *cfg;
-    const niah_setting *setting;
+    const eval_setting *setting;
     ask_frame frame;
     niah_result *out;
     double done, all; /* tokens, roughly */
@@ -116,7 +116,7 @@ static kv_status run_setting(run *r, kv_err *err) {
 }
 
 /* Haystacks of every length and all settings can be had. */
-static kv_status try_out(run *r, const niah_setting *settings, size_t n, kv_err *err) {
+static kv_status try_out(run *r, const eval_setting *settings, size_t n, kv_err *err) {
     kv_status st = KV_OK;
     for (size_t i = 0; i < r->cfg->n_ctx && !st; i++) {
         niah_hay h = {0};
@@ -132,7 +132,7 @@ static kv_status try_out(run *r, const niah_setting *settings, size_t n, kv_err 
     return st;
 }
 
-kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const niah_setting *settings, size_t n,
+kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n,
                    bool (*progress)(void *user, double done), void *user, niah_result *out, kv_err *err) {
     run r = {.m = m, .cfg = cfg, .all = work(cfg) * (double)n, .progress = progress, .user = user};
     memset(out, 0, n * sizeof *out);

@@ -8,6 +8,7 @@
 #define NIAH_H
 
 #include "ask.h"
+#include "eval.h"
 #include "niah_text.h"
 
 enum { NIAH_MOST_CTX = 16, NIAH_MOST_DEPTHS = 21, NIAH_MOST_REPEATS = 1000, NIAH_ANSWER_TOKENS = 24 };
@@ -65,15 +66,9 @@ typedef struct niah_result {
     double bits_k, bits_v, seconds;
 } niah_result; /* free with niah_result_free */
 
-/* A setting: n_ctx and n_batch are set by niah_run. name: begins error messages; or NULL. */
-typedef struct niah_setting {
-    const char *name;
-    rt_ctx_cfg cache;
-} niah_setting;
-
 /* Measure n settings one after the other; out (n). All of them are tried out before anything is read. progress: 0..1; false:
  * KV_ECANCEL. On failure nothing is left to be freed. */
-kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const niah_setting *settings, size_t n,
+kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n,
                    bool (*progress)(void *user, double done), void *user, niah_result *out, kv_err *err);
 void niah_result_free(niah_result *r);
 

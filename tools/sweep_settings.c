@@ -219,6 +219,16 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
     return KV_OK;
 }
 
+kv_status sweep_to_eval(const sweep_list *l, eval_setting **out, kv_err *err) {
+    eval_setting *settings = calloc(l->n, sizeof *settings);
+    if (!settings)
+        return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", l->n);
+    for (size_t i = 0; i < l->n; i++)
+        settings[i] = (eval_setting){l->v[i].name, l->v[i].cfg};
+    *out = settings;
+    return KV_OK;
+}
+
 void sweep_free(sweep_list *l) {
     for (size_t i = 0; i < l->n; i++)
         free_setting(&l->v[i]);

@@ -3,6 +3,7 @@
 #define SWEEP_SETTINGS_H
 
 #include "cli_cache.h"
+#include "eval.h"
 
 enum { SWEEP_MOST = 256, SWEEP_NAME = 80, SWEEP_MIXED = -1 };
 
@@ -36,6 +37,8 @@ kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
 /* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
+/* What eval_run and niah_run take: (n), names borrowed, the array to be freed. */
+kv_status sweep_to_eval(const sweep_list *l, eval_setting **out, kv_err *err);
 void sweep_free(sweep_list *l);
 
 /* What a resolved setting comes to: codec of the keys (or values), or SWEEP_MIXED where layers differ; tokens in f16. */
