@@ -94,11 +94,15 @@ static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_er
     m->panels = packed;
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t p = 0; p < n; p++) {
+        const size_t n_rows = panel_rows(m, p);
         const uint8_t *rows = m->data + p * bytes;
+        uint8_t *panel = packed + p * bytes;
+        if (n_rows < RT_PANEL_ROWS)
+            memset(panel, 0, bytes);
         if (m->type->block_bytes == sizeof(float))
-            transpose(rows, m->row_bytes, panel_rows(m, p), m->cols, sizeof(float), packed + p * bytes);
+            transpose(rows, m->row_bytes, n_rows, m->cols, sizeof(float), panel);
         else
-            transpose(rows, m->row_bytes, panel_rows(m, p), m->cols, sizeof(uint16_t), packed + p * bytes);
+            transpose(rows, m->row_bytes, n_rows, m->cols, sizeof(uint16_t), panel);
     }
     return KV_OK;
 }

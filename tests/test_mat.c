@@ -281,6 +281,28 @@ static void exec_init_checks_its_arguments(void **state) {
         assert_int_equal(rt_exec_init(&e, rt_cpu_name(level), 1, false, &err), KV_EUNSUPP);
 }
 
+/* Pieces of an arena, small and large ones, are aligned and keep apart. */
+static void arena_gives_memory_that_is_apart(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 64, 65, 4096, 0, 9 << 20, 100, 5 << 20, 7 << 20, 7 << 20, 7 << 20, 63};
+    enum { N = sizeof sizes / sizeof *sizes };
+    rt_arena a = {0};
+    uint8_t *taken[N];
+    for (int i = 0; i < N; i++) {
+        taken[i] = rt_arena_take(&a, sizes[i]);
+        assert_non_null(taken[i]);
+        assert_int_equal((uintptr_t)taken[i] % 64, 0);
+        memset(taken[i], i, sizes[i]);
+    }
+    for (int i = 0; i < N; i++)
+        for (size_t k = 0; k < sizes[i]; k++)
+            if (taken[i][k] != i)
+                fail_msg("byte %zu of piece %d was written by piece %d", k, i, taken[i][k]);
+    rt_arena_free(&a);
+    assert_null(a.pieces);
+    rt_arena_free(&a); /* nothing left */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mat_packing_loses_nothing),
@@ -294,6 +316,7 @@ int main(void) {
         cmocka_unit_test(mat_mul_shows_nan),
         cmocka_unit_test(mat_new_refuses_what_is_no_matrix),
         cmocka_unit_test(exec_init_checks_its_arguments),
+        cmocka_unit_test(arena_gives_memory_that_is_apart),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     rt_arena_free(&weights);
