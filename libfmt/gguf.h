@@ -71,6 +71,10 @@ size_t gguf_n_tensors(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
 const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name); /* hashed; NULL where absent */
 
+/* A tensor has been copied and will hardly be read again: its pages no longer count as memory of this process. They come back
+ * from the file by themselves where it is read after all. */
+void gguf_tensor_rest(const gguf_tensor *t);
+
 /* Typed look-ups. Absent key: *out is left alone and KV_OK returned (preset *out with the default), unless `required`.
  * A value of the wrong type or outside the range of *out: KV_EFORMAT naming file and key. Integers of any width convert. */
 kv_status gguf_get_u32(const gguf *g, const char *key, bool required, uint32_t *out, kv_err *err);

@@ -385,6 +385,13 @@ kv_status gguf_open(const char *path, gguf **out, kv_err *err) {
     return st;
 }
 
+void gguf_tensor_rest(const gguf_tensor *t) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)t->data;
+    const uintptr_t first = (at + page - 1) / page * page, end = (at + t->nbytes) / page * page; /* whole pages only */
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 void gguf_close(gguf *g) {
     if (!g)
         return;

@@ -165,10 +165,17 @@ static kv_status load_vector(loader *l, const char *name, uint32_t n, bool requi
     return KV_OK;
 }
 
+static kv_status new_matrix(loader *l, const gguf_tensor *t, rt_mat **out) {
+    kv_status st = mat_new(t, &l->m->exec, &l->m->weights, out, l->err);
+    if (!l->m->exec.in_place)
+        gguf_tensor_rest(t);
+    return st;
+}
+
 static kv_status load_matrix(loader *l, const char *name, uint32_t cols, uint32_t rows, rt_mat **out) {
     const gguf_tensor *t = find(l, name);
     kv_status st = check_shape(l, t, name, cols, rows);
-    return st ? st : mat_new(t, &l->m->exec, &l->m->weights, out, l->err);
+    return st ? st : new_matrix(l, t, out);
 }
 
 static kv_status load_layer(loader *l, uint32_t i) {
@@ -258,7 +265,7 @@ static kv_status load_weights(rt_model *m, kv_err *err) {
     if (gguf_tensor_find(m->file, "output.weight"))
         st = load_matrix(&l, "output.weight", hp->n_embd, hp->n_vocab, &m->output);
     else
-        st = mat_new(m->embd, &m->exec, &m->weights, &m->output, err);
+        st = new_matrix(&l, m->embd, &m->output);
     for (uint32_t i = 0; !st && i < hp->n_layer; i++)
         st = load_layer(&l, i);
     if (!st && l.n_used != gguf_n_tensors(m->file))
@@ -276,7 +283,7 @@ kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_e
     if ((st = gguf_open(path, &m->file, err)) || (st = read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
-    if ((st = load_weights(m, err)) || (st = gguf_model_hash(m->file, m->hash, err)))
+    if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, err)))
         goto done;
     *out = m;
     m = NULL;

@@ -49,6 +49,47 @@ static void gguf_reads_the_tensors(void **state) {
     gguf_close(g);
 }
 
+static size_t resident_pages(void) {
+    size_t size, resident;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%zu %zu", &size, &resident), 2);
+    fclose(f);
+    return resident;
+}
+
+static unsigned sum(const gguf_tensor *t) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < t->nbytes; i++)
+        sum += t->data[i];
+    return sum;
+}
+
+/* Tensors at rest take no memory of the process, and are there again when they are read. */
+static void gguf_tensors_rest(void **state) {
+    (void)state;
+    enum { HALF = 8 << 20 };
+    blob head = assemble(HEAD(2, 0) "'a' 1:4 2097152:8 0:4 0:8 'b' 1:4 2097152:8 0:4 8388608:8 |32");
+    uint8_t *bytes = malloc(head.len + 2 * HALF);
+    assert_non_null(bytes);
+    memcpy(bytes, head.bytes, head.len);
+    memset(bytes + head.len, 1, HALF);
+    memset(bytes + head.len + HALF, 3, HALF);
+    gguf *g;
+    assert_int_equal(open_bytes(bytes, head.len + 2 * HALF, &g, NULL), KV_OK);
+    free(bytes);
+    const gguf_tensor *a = gguf_tensor_find(g, "a"), *b = gguf_tensor_find(g, "b");
+    assert_int_equal(sum(a), HALF);
+    assert_int_equal(sum(b), 3u * HALF);
+    const size_t before = resident_pages();
+    gguf_tensor_rest(a);
+    const size_t freed = (before - resident_pages()) * (size_t)sysconf(_SC_PAGESIZE);
+    assert_in_range(freed, HALF / 4 * 3, HALF / 4 * 5); /* the process may do other things meanwhile */
+    assert_int_equal(sum(b), 3u * HALF);
+    assert_int_equal(sum(a), HALF);
+    gguf_close(g);
+}
+
 static void gguf_integers_of_any_width_convert(void **state) {
     (void)state;
     gguf *g = must_open_bytes(assemble(sample));
@@ -453,6 +494,7 @@ static int remove_dir(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gguf_reads_the_tensors),
+        cmocka_unit_test(gguf_tensors_rest),
         cmocka_unit_test(gguf_integers_of_any_width_convert),
         cmocka_unit_test(gguf_floats_convert),
         cmocka_unit_test(gguf_strings_and_bools_are_read),
