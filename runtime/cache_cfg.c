@@ -27,9 +27,11 @@ static uint32_t choose(int option, const prof *p, uint32_t of_profile) {
 }
 
 /* Whether the budgets of heads in a profile are meant to be used. Those that come free with every calibration, by entropy, lose
- * more than equal ones (docs/budgets.md) and count only where somebody asked for them. */
+ * more than equal ones (docs/budgets.md) and count only where somebody asked for them: the profile then has a budget or a
+ * policy. */
 static bool shares_heads(const prof *p) {
-    return p->layers && (p->budget_by == PROF_BY_LOSS || p->evict.policy != KV_EVICT_NONE);
+    const bool asked = kv_budget_given(p->evict.budget) || p->evict.policy != KV_EVICT_NONE;
+    return p->layers && (p->budget_by == PROF_BY_LOSS || asked);
 }
 
 /* Ratios of the budgets of heads, as the profile has them. */

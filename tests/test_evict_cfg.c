@@ -140,18 +140,20 @@ static void evict_takes_the_curves(void **state) {
     }
 }
 
-/* By loss always, by entropy only where the profile was made to evict, and never with --level. */
+/* By loss always, by entropy only where the profile has a budget or evicts, and never with --level. */
 static void evict_shares_as_the_profile_says(void **state) {
     (void)state;
-    for (int way = 0; way < 4; way++) {
+    enum { LOSS, ADVICE, EVICTS, BUDGET, LEVEL, WAYS };
+    for (int way = 0; way < WAYS; way++) {
         rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
-        prof *p = profile(false, way == 0 ? PROF_BY_LOSS : PROF_BY_ENTROPY);
+        prof *p = profile(false, way == LOSS ? PROF_BY_LOSS : PROF_BY_ENTROPY);
         cfg.profile = p;
         cfg.budget.tokens = 1000;
-        cfg.level = way == 3;
-        p->evict.policy = way >= 2 ? KV_EVICT_STREAMING : KV_EVICT_NONE;
+        cfg.level = way == LEVEL;
+        p->evict.policy = way == EVICTS || way == LEVEL ? KV_EVICT_STREAMING : KV_EVICT_NONE;
+        p->evict.budget.share = way == BUDGET ? 0.5f : 0;
         kv_cache_cfg c = get(&cfg, NULL);
-        assert_int_equal(c.evict.weight != NULL, way == 0 || way == 2);
+        assert_int_equal(c.evict.weight != NULL, way != ADVICE && way != LEVEL);
         if (c.evict.weight)
             assert_true(c.evict.weight[0] == 100 && c.evict.weight[1] == 100 && c.evict.weight[2] == 50 &&
                         c.evict.weight[3] == 350);
