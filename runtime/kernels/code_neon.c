@@ -1,15 +1,11 @@
 /* Attention in codes for NEON: SMLAL adds products of 16 bits to sums of 32, four at a time. Tiles are those of code_scalar.c,
  * levels as they come, and codes of queries and weights are int16 in order: scores have a token in every lane, sums of values
- * are added across lanes at the end, so that neither needs its levels transposed.
+ * are added across lanes at the end, so that neither needs its levels transposed. Processors with dot products have
+ * code_neon_dot.c instead.
  */
+#include "code_neon.h"
 #include "by_rows.h"
-#include "kernels.h"
-
-#include <arm_neon.h>
-#include <math.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
+#include "neon.h"
 
 enum { SPAN = RT_CODE_SPAN, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
 
@@ -25,20 +21,13 @@ INLINE wide widen(const int8_t *p) {
 
 /* ---- scores ---- */
 
+INLINE void put(void *code, size_t cdim, size_t i, int16x8_t c) {
+    (void)cdim;
+    vst1q_s16((int16_t *)code + i, c);
+}
+
 static float query(const float *w, size_t cdim, void *code) {
-    uint32x4_t top = vdupq_n_u32(0);
-    int16_t *out = code;
-    float amax;
-    for (size_t i = 0; i < cdim; i += 4) /* as integers: NaN is above Inf */
-        top = vmaxq_u32(top, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(w + i))));
-    uint32_t bits = vmaxvq_u32(top);
-    memcpy(&amax, &bits, sizeof amax);
-    bool some = amax >= 0x1p-100f && amax < INFINITY;
-    float32x4_t inv = vdupq_n_f32(some ? RT_CODE_QUERY / amax : 0);
-    memset(out, 0, cdim * sizeof *out);
-    for (size_t i = 0; i < cdim && some; i += 4)
-        vst1_s16(out + i, vmovn_s32(vcvtnq_s32_f32(vmulq_f32(vld1q_f32(w + i), inv))));
-    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+    return code_query(w, cdim, code, put);
 }
 
 /* 16 tokens from `tile` on, four coordinates at a time. */
@@ -87,45 +76,8 @@ static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles,
     }
 }
 
-/* ---- weights ---- */
-
-/* 2^x for x <= 0, 0 below 2^-100; NaN stays. */
-INLINE float32x4_t exp2_neg(float32x4_t x) {
-    const float32x4_t magic = vdupq_n_f32(0x1.8p23f);
-    float32x4_t t = vaddq_f32(x, magic), r = vsubq_f32(x, vsubq_f32(t, magic)), p = vdupq_n_f32(0x1.3a02d2p-7f);
-    p = vfmaq_f32(vdupq_n_f32(0x1.c9fc48p-5f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(0x1.ec0378p-3f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(0x1.62e12cp-1f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1), p, r);
-    int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(t), 23);
-    uint32x4_t e = vreinterpretq_u32_s32(vaddq_s32(vreinterpretq_s32_f32(p), n));
-    return vreinterpretq_f32_u32(vbicq_u32(e, vcltq_f32(x, vdupq_n_f32(-100))));
-}
-
 static float weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top) {
-    const size_t lo = from / RT_ATTN_TILE * RT_ATTN_TILE, hi = (to + RT_ATTN_TILE - 1) / RT_ATTN_TILE * RT_ATTN_TILE;
-    float32x4_t most = vdupq_n_f32(-INFINITY), sum[QUARTERS];
-    for (size_t t = lo; t < from; t++)
-        s[t] = -INFINITY;
-    for (size_t t = to; t < hi; t++)
-        s[t] = -INFINITY;
-    for (size_t t = lo; t < hi; t += 4) {
-        float32x4_t x = vld1q_f32(s + t);
-        most = vbslq_f32(vcgtq_f32(x, most), x, most);
-    }
-    *top = vmaxvq_f32(most);
-    for (int j = 0; j < QUARTERS; j++)
-        sum[j] = vdupq_n_f32(0);
-    for (size_t t = lo; t < hi; t += 16)
-        for (int j = 0; j < QUARTERS; j++) {
-            float32x4_t e = exp2_neg(vsubq_f32(vld1q_f32(s + t + 4 * j), vdupq_n_f32(*top)));
-            sum[j] = vaddq_f32(sum[j], e);
-            int32x4_t c = vcvtnq_s32_f32(vmulq_f32(e, vld1q_f32(gain + t + 4 * j)));
-            vst1_s16((int16_t *)p + t + 4 * j, vmovn_s32(c));
-        }
-    float32x4_t half = vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
-    float32x2_t two = vadd_f32(vget_low_f32(half), vget_high_f32(half));
-    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+    return code_weights(s, from, to, gain, p, top, put);
 }
 
 /* ---- values ---- */
@@ -173,6 +125,10 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
 }
 
 void rt_code_neon(rt_kernels *k) {
+    if (neon_has_dot()) {
+        rt_code_neon_dot(k);
+        return;
+    }
     k->code_query = query;
     k->code_scores = scores;
     k->code_weights = weights;

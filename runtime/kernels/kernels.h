@@ -24,10 +24,10 @@ enum {
     RT_CODE_SPAN = 512,  /* tokens that attention in codes takes at once */
     RT_TC_TILE = 16,     /* coordinates in a tile of a transform */
     RT_TC_INPUT = 4095,  /* largest code of what is transformed */
-    /* Largest codes: with levels of 8 bits and 512 coordinates or tokens, sums stay within 31 bits and a sign, and both bytes
-     * of a query's code are signed. */
+    /* Largest codes: with levels of 8 bits and 512 coordinates or tokens, sums stay within 31 bits and a sign, and a code is
+     * 256 times a signed byte and another one. */
     RT_CODE_QUERY = 127 * 256,
-    RT_CODE_WEIGHT = 32767,
+    RT_CODE_WEIGHT = 127 * 256,
 };
 
 /* Bytes from a tile of 64 tokens to the next, half a page more than 16 bits a level take: parts of eight tiles that are read
@@ -174,6 +174,7 @@ void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
 void rt_code_scalar(rt_kernels *k);
 void rt_code_avx2(rt_kernels *k);
 void rt_code_neon(rt_kernels *k);
+void rt_code_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_code_neon asks */
 void rt_code_avx512vnni(rt_kernels *k);
 void rt_code_amx(rt_kernels *k);
 

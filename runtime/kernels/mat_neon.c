@@ -2,9 +2,9 @@
  * products (mat_neon_dot.c) take their place where the system says so.
  */
 #include "kernels.h"
+#include "neon.h"
 
 #include <arm_neon.h>
-#include <sys/auxv.h>
 
 static inline int32x4_t quad_dot(int32x4_t sum, int8x16_t codes, int8x16_t q) {
     int16x8_t low = vmull_s8(vget_low_s8(codes), vget_low_s8(q)), high = vmull_high_s8(codes, q);
@@ -15,10 +15,8 @@ static inline int32x4_t quad_dot(int32x4_t sum, int8x16_t codes, int8x16_t q) {
 static void MAT_FILL(rt_kernels *k);
 #include "mat_neon_body.h"
 
-enum { HAS_DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
-
 void rt_mat_neon(rt_kernels *k) {
-    if (getauxval(AT_HWCAP) & HAS_DOT)
+    if (neon_has_dot())
         rt_mat_neon_dot(k);
     else
         fill_plain(k);
