@@ -100,11 +100,10 @@ static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, u
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
     bool key = lane->coder.side == KV_SIDE_K;
-    if (l->ring_cap) {
+    if (l->ring_cap && t0 + n > l->sinks)
         kv_full_tile(j, lane, t0 + t->h->shift, n, dst);
-    } else {
+    else if (key) /* sinks alone, some columns of a tile */
         memset(dst, 0, (size_t)c->dim * KV_BLOCK * sizeof *dst);
-    }
     for (uint32_t i = t0; i < min_u32(l->sinks, t0 + n); i++) {
         float row[PROF_MAX_DIM];
         j->k->f16_load(l->sink + lane->sink_off + (size_t)i * c->dim, c->dim, row);
