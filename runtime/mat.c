@@ -52,13 +52,21 @@ static void pack_tile(const rt_mat *m, size_t i, uint8_t *out) {
                  out);
 }
 
-static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
-    size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
-    if (tile_bytes > SIZE_MAX / 2 / n_tiles)
+/* Room for n pieces of a matrix. */
+static kv_status take_room(const rt_mat *m, rt_arena *arena, size_t n, size_t bytes, uint8_t **out, kv_err *err) {
+    if (bytes > SIZE_MAX / 2 / n)
         return kv_fail(err, KV_ENOMEM, "a matrix of %zu x %zu is too large", m->rows, m->cols);
-    uint8_t *packed = rt_arena_take(arena, n_tiles * tile_bytes);
-    if (!packed)
+    if (!(*out = rt_arena_take(arena, n * bytes)))
         return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
+    return KV_OK;
+}
+
+static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
+    const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
+    uint8_t *packed;
+    kv_status st = take_room(m, arena, n_tiles, tile_bytes, &packed, err);
+    if (st)
+        return st;
     m->tiles.data = packed;
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t i = 0; i < n_tiles; i++) {
@@ -88,9 +96,10 @@ static inline __attribute__((always_inline)) void transpose(const uint8_t *rows,
 
 static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
     const size_t n = n_panels(m), bytes = RT_PANEL_ROWS * m->row_bytes;
-    uint8_t *packed = bytes <= SIZE_MAX / 2 / n ? rt_arena_take(arena, n * bytes) : NULL;
-    if (!packed)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a matrix of %zu x %zu", m->rows, m->cols);
+    uint8_t *packed;
+    kv_status st = take_room(m, arena, n, bytes, &packed, err);
+    if (st)
+        return st;
     m->panels = packed;
 #pragma omp parallel for num_threads(e->n_threads) schedule(static)
     for (size_t p = 0; p < n; p++) {
@@ -155,6 +164,10 @@ size_t mat_bytes(const rt_mat *m) {
     if (m->panels)
         return n_panels(m) * RT_PANEL_ROWS * m->row_bytes;
     return m->rows * m->row_bytes;
+}
+
+bool mat_is_copy(const rt_mat *m) {
+    return m->tiles.data || m->panels;
 }
 
 bool mat_is_int8(const rt_mat *m) {

@@ -24,6 +24,7 @@ void mat_free(rt_mat *m);
 size_t mat_rows(const rt_mat *m);
 size_t mat_cols(const rt_mat *m);
 size_t mat_bytes(const rt_mat *m); /* bytes read by one product: for bandwidth figures */
+bool mat_is_copy(const rt_mat *m); /* products read memory of its own; else the tensor where it lies */
 bool mat_is_int8(const rt_mat *m); /* multiplied with quantised activations; else in f32 */
 
 /* A batch of activations, quantised once for all matrices that read it. */

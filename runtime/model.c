@@ -167,7 +167,7 @@ static kv_status load_vector(loader *l, const char *name, uint32_t n, bool requi
 
 static kv_status new_matrix(loader *l, const gguf_tensor *t, rt_mat **out) {
     kv_status st = mat_new(t, &l->m->exec, &l->m->weights, out, l->err);
-    if (!l->m->exec.in_place)
+    if (!st && mat_is_copy(*out))
         gguf_tensor_rest(t);
     return st;
 }

@@ -172,19 +172,20 @@ static void kernels_multiply_one_token_alike(void **state) {
         if (fp16_to_fp32(w.f16[i]) != w.f32[i]) /* too small for f16 */
             w.f32[i] = w.f16[i] = w.bf16[i] = 0;
     }
-    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
+    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++) {
+        memset(want, 0x55, sizeof want); /* what is beyond the rows stays */
+        rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, COLS, 1, want, RT_PANEL_ROWS, n_rows, true);
         EACH_LEVEL(level) {
             const rt_kernels *k = rt_kernels_for(level);
             rt_panel_tok *each[] = {k->panel_f32, k->panel_f16, k->panel_bf16};
             const void *of[] = {w.f32, w.f16, w.bf16};
             for (int i = 0; i < 3; i++) {
-                memset(want, 0x55, sizeof want);
-                memset(got, 0x55, sizeof got); /* what is beyond the rows stays */
-                rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, COLS, 1, want, RT_PANEL_ROWS, n_rows, true);
+                memset(got, 0x55, sizeof got);
                 each[i](of[i], COLS, x, got, n_rows);
                 assert_memory_equal(got, want, sizeof want);
             }
         }
+    }
     free(panel);
     free(x);
 }

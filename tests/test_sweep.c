@@ -202,7 +202,7 @@ typedef struct fixture {
 static int measure(void **state) {
     static char *argv[] = {"sweep", "it's <b>", NULL};
     static fixture f;
-    eval_setting settings[3];
+    eval_setting *settings;
     int32_t ids[CTX * CHUNKS];
     kv_err err = {0};
     f = (fixture){.m = open_tiny()};
@@ -220,10 +220,10 @@ static int measure(void **state) {
                 .settings = &f.list,
                 .results = f.results,
                 .origin = {"kveval sweep", 2, argv, "a \xff model.gguf", "name", rt_model_hash(f.m), "text & more.txt", "abc"}};
-    for (int i = 0; i < 3; i++)
-        settings[i] = (eval_setting){NULL, f.list.v[i].cfg};
-    if (eval_run(f.m, &f.s.cfg, settings, 3, ids, CTX * CHUNKS, NULL, NULL, f.results, &err))
+    if (sweep_to_eval(&f.list, &settings, &err) ||
+        eval_run(f.m, &f.s.cfg, settings, 3, ids, CTX * CHUNKS, NULL, NULL, f.results, &err))
         fail_msg("%s", err.msg);
+    free(settings);
     *state = &f;
     return 0;
 }
