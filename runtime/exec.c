@@ -17,9 +17,10 @@
 #endif
 #include <unistd.h>
 
-static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "amx", "neon"};
+static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"};
 
 /* Written once under pthread_once, constant from then on. */
+static bool can_run[RT_CPU_COUNT] = {[RT_CPU_SCALAR] = true};
 static rt_cpu best_level = RT_CPU_SCALAR;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -28,6 +29,12 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+static bool has_avxvnni(void) {
+    enum { AVX_VNNI = 1 << 4 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
 }
 
 /* Linux hands out the 8 KiB of tile registers only to those who ask; threads inherit the permission. */
@@ -44,30 +51,36 @@ static bool may_use_tiles(void) {
 }
 
 /* __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the registers. */
-static rt_cpu detect_x86(void) {
+static void detect_x86(bool *can) {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
-        return RT_CPU_SCALAR;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-        !__builtin_cpu_supports("avx512dq"))
-        return RT_CPU_AVX2;
-    if (!__builtin_cpu_supports("avx512vnni"))
-        return RT_CPU_AVX512;
-    return may_use_tiles() ? RT_CPU_AMX : RT_CPU_AVX512VNNI;
+    can[RT_CPU_AVX2] = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    can[RT_CPU_AVXVNNI] = can[RT_CPU_AVX2] && has_avxvnni();
+    can[RT_CPU_AVX512] = can[RT_CPU_AVX2] && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    can[RT_CPU_AVX512VNNI] = can[RT_CPU_AVX512] && __builtin_cpu_supports("avx512vnni");
+    can[RT_CPU_AMX] = can[RT_CPU_AVX512VNNI] && may_use_tiles();
 }
 #endif
 
 static void detect(void) {
 #if defined(__x86_64__)
-    best_level = detect_x86();
+    detect_x86(can_run);
 #elif defined(__aarch64__)
-    best_level = RT_CPU_NEON;
+    can_run[RT_CPU_NEON] = true;
 #endif
+    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
+        if (can_run[level])
+            best_level = level;
 }
 
 rt_cpu rt_cpu_detect(void) {
     pthread_once(&once, detect);
     return best_level;
+}
+
+bool rt_cpu_runs(rt_cpu level) {
+    pthread_once(&once, detect);
+    return can_run[level];
 }
 
 const char *rt_cpu_name(rt_cpu level) {

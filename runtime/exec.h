@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Each level of x86-64 has all that the one before has.
+/* Each level of x86-64 has all that the ones before have, but that AVX-512 does not imply AVX-VNNI.
  *   avx2        AVX2, FMA, F16C
+ *   avxvnni     AVX-VNNI
  *   avx512      F, BW, VL, DQ
  *   avx512vnni  VNNI
  *   amx         AMX-TILE and AMX-INT8, and the system's permission to use tiles
@@ -18,13 +19,14 @@
 typedef enum rt_cpu {
     RT_CPU_SCALAR,
     RT_CPU_AVX2,
+    RT_CPU_AVXVNNI,
     RT_CPU_AVX512,
     RT_CPU_AVX512VNNI,
     RT_CPU_AMX,
     RT_CPU_NEON,
     RT_CPU_COUNT
 } rt_cpu;
-#define RT_CPU_NAMES "scalar, avx2, avx512, avx512vnni, amx, neon" /* in this order */
+#define RT_CPU_NAMES "scalar, avx2, avxvnni, avx512, avx512vnni, amx, neon" /* in this order */
 
 struct rt_kernels; /* kernels/kernels.h */
 
@@ -40,6 +42,7 @@ typedef struct rt_exec {
 
 /* Best level this machine can run. The first call asks the system for tiles, on behalf of all threads of the process. */
 rt_cpu rt_cpu_detect(void);
+bool rt_cpu_runs(rt_cpu level);
 const char *rt_cpu_name(rt_cpu level); /* as in RT_CPU_NAMES */
 
 /* Fill *e, in_place false. cpu: NULL or "auto" for the best, else a level's name (KV_EINVAL unknown, KV_EUNSUPP not on this

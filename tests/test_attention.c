@@ -283,8 +283,9 @@ static void attention_is_the_same_for_every_instruction_set(void **state) {
         fix_codecs(&f, mixes[m][0], mixes[m][1]);
         uint64_t digest;
         float *want = answers(&f, RT_CPU_SCALAR, 1, 100, &digest);
-        for (rt_cpu level = RT_CPU_AVX2; level <= rt_cpu_detect(); level++)
-            check_bits(&f, want, digest, level, 1, 41);
+        for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)
+            if (rt_cpu_runs(level))
+                check_bits(&f, want, digest, level, 1, 41);
         free(want);
         fix_drop(&f);
     }

@@ -130,10 +130,11 @@ static size_t f32_plain(size_t n) {
 #if defined(__x86_64__)
 #include "kernels/amx.h"
 #include <immintrin.h>
-#define TARGET_AVX2   __attribute__((target("avx2,fma")))
-#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
-#define TARGET_VNNI   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
-#define TARGET_AMX    __attribute__((target("amx-tile,amx-int8")))
+#define TARGET_AVX2    __attribute__((target("avx2,fma")))
+#define TARGET_AVXVNNI __attribute__((target("avx2,fma,avxvnni")))
+#define TARGET_AVX512  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#define TARGET_VNNI    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define TARGET_AMX     __attribute__((target("amx-tile,amx-int8")))
 
 #define REGISTER     "x"
 #define AVX2_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
@@ -142,6 +143,8 @@ static size_t f32_plain(size_t n) {
 #define AVX2_FMA(acc, a)    _mm256_fmadd_ps(a, a, acc)
 VECTOR_LOOPS(avx2, TARGET_AVX2, 32, __m256i, __m256, _mm256_setzero_si256(), AVX2_LOAD, _mm256_add_epi64, AVX2_DOT,
              _mm256_setzero_ps(), _mm256_set1_ps, AVX2_FMA)
+VECTOR_LOOPS(avxvnni, TARGET_AVXVNNI, 32, __m256i, __m256, _mm256_setzero_si256(), AVX2_LOAD, _mm256_add_epi64,
+             _mm256_dpbusd_avx_epi32, _mm256_setzero_ps(), _mm256_set1_ps, AVX2_FMA)
 #undef REGISTER
 
 #define REGISTER              "v"
@@ -205,6 +208,8 @@ static loops loops_for(rt_cpu level) {
         return (loops){read_vnni, i8_vnni, f32_vnni, NULL};
     case RT_CPU_AVX512:
         return (loops){read_avx512, i8_avx512, f32_avx512, NULL};
+    case RT_CPU_AVXVNNI:
+        return (loops){read_avxvnni, i8_avxvnni, f32_avxvnni, NULL};
     case RT_CPU_AVX2:
         return (loops){read_avx2, i8_avx2, f32_avx2, NULL};
 #elif defined(__aarch64__)

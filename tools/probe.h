@@ -12,7 +12,7 @@
 
 typedef struct probe {
     double read;    /* bytes a second */
-    double i8, f32; /* multiply-adds a second, by vector instructions: i8 is VNNI from level avx512vnni on */
+    double i8, f32; /* multiply-adds a second, by vector instructions: i8 is VNNI where the level has it */
     double tiles;   /* int8 multiply-adds a second of the matrix unit; 0 where the level has none */
 } probe;
 

@@ -9,7 +9,7 @@ enum { ROOMS = 5 };
 static rt_kernels tables[RT_CPU_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* The level below, and what a level overrides (NULL: nothing). Levels that are not built have no row. */
+/* The level that one builds on, and what it overrides (NULL: nothing). */
 static const struct {
     rt_cpu below;
     void (*fill[ROOMS])(rt_kernels *);
@@ -17,6 +17,7 @@ static const struct {
     [RT_CPU_SCALAR] = {RT_CPU_SCALAR, {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar, rt_code_scalar}},
 #if defined(__x86_64__)
     [RT_CPU_AVX2] = {RT_CPU_SCALAR, {rt_mat_avx2, rt_vec_avx2, rt_attn_avx2, rt_tc_avx2, rt_code_avx2}},
+    [RT_CPU_AVXVNNI] = {RT_CPU_AVX2, {rt_mat_avxvnni, NULL, NULL, rt_tc_avxvnni, rt_code_avxvnni}},
     [RT_CPU_AVX512] = {RT_CPU_AVX2, {rt_mat_avx512, rt_vec_avx512, rt_attn_avx512, rt_tc_avx512, NULL}},
     [RT_CPU_AVX512VNNI] = {RT_CPU_AVX512, {rt_mat_avx512vnni, NULL, NULL, rt_tc_avx512vnni, rt_code_avx512vnni}},
     [RT_CPU_AMX] = {RT_CPU_AVX512VNNI, {rt_mat_amx, NULL, NULL, NULL, rt_code_amx}},
@@ -25,13 +26,9 @@ static const struct {
 #endif
 };
 
-static bool runs(rt_cpu level) {
-    return levels[level].fill[0] && level <= rt_cpu_detect();
-}
-
 static void build(void) {
     for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
-        if (!runs(level))
+        if (!rt_cpu_runs(level))
             continue;
         tables[level] = tables[levels[level].below];
         for (int room = 0; room < ROOMS; room++)
@@ -43,5 +40,5 @@ static void build(void) {
 
 const rt_kernels *rt_kernels_for(rt_cpu level) {
     pthread_once(&once, build);
-    return runs(level) ? &tables[level] : NULL;
+    return rt_cpu_runs(level) ? &tables[level] : NULL;
 }

@@ -153,6 +153,7 @@ typedef struct rt_kernels {
 /* Each fills or overrides its rows; the table for a level begins with those of the levels below. */
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
+void rt_mat_avxvnni(rt_kernels *k);
 void rt_mat_avx512(rt_kernels *k);
 void rt_mat_avx512vnni(rt_kernels *k);
 void rt_mat_amx(rt_kernels *k);
@@ -169,12 +170,14 @@ void rt_attn_neon(rt_kernels *k);
 void rt_tc_scalar(rt_kernels *k);
 void rt_tc_avx2(rt_kernels *k); /* on processors with NEON, too, for rt_tc_neon */
 void rt_tc_neon(rt_kernels *k);
+void rt_tc_avxvnni(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
 void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
 void rt_code_scalar(rt_kernels *k);
 void rt_code_avx2(rt_kernels *k);
 void rt_code_neon(rt_kernels *k);
 void rt_code_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_code_neon asks */
+void rt_code_avxvnni(rt_kernels *k);
 void rt_code_avx512vnni(rt_kernels *k);
 void rt_code_amx(rt_kernels *k);
 
