@@ -156,7 +156,7 @@ typedef struct part {
     const rt_act_block *x;
 } part;
 
-/* M, less offset * q where the codes have the offset in them. */
+/* M, and what the offset of the codes adds to a sum taken off, where they are multiplied with it. */
 INLINE __m256i start_of_sum(rt_fmt f, const rt_act_block *x, int g) {
     const __m256 magic = _mm256_set1_ps(RT_MAT_MAGIC);
     if (f.min || is_signed(f))
