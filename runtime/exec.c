@@ -21,7 +21,6 @@ static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avxvnni",
 
 /* Written once under pthread_once, constant from then on. */
 static bool can_run[RT_CPU_COUNT] = {[RT_CPU_SCALAR] = true};
-static rt_cpu best_level = RT_CPU_SCALAR;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__)
@@ -68,19 +67,18 @@ static void detect(void) {
 #elif defined(__aarch64__)
     can_run[RT_CPU_NEON] = true;
 #endif
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
-        if (can_run[level])
-            best_level = level;
-}
-
-rt_cpu rt_cpu_detect(void) {
-    pthread_once(&once, detect);
-    return best_level;
 }
 
 bool rt_cpu_runs(rt_cpu level) {
     pthread_once(&once, detect);
     return can_run[level];
+}
+
+rt_cpu rt_cpu_detect(void) {
+    rt_cpu best = RT_CPU_COUNT - 1;
+    while (!rt_cpu_runs(best))
+        best--;
+    return best;
 }
 
 const char *rt_cpu_name(rt_cpu level) {

@@ -1,7 +1,8 @@
 /* Attention in codes for registers of 256 bits, with VNNI where the including file is compiled with it: products of 16 bits,
- * two of which are summed in each of 8 lanes. keys     (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits values   (cdim, 64
- * tokens) levels as they come: lanes hold different tokens and are added up at the end queries, weights: codes of 16 bits in
- * order
+ * two of which are summed in each of 8 lanes.
+ *   - keys: (cdim/2, 64 tokens, 2 coordinates) levels of 16 bits
+ *   - values: (cdim, 64 tokens) levels as they come; lanes hold different tokens and are added up at the end
+ *   - queries, weights: codes of 16 bits in order
  */
 #ifndef RT_CODE_AVX2_H
 #define RT_CODE_AVX2_H

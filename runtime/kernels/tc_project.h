@@ -7,8 +7,8 @@
  *   p_pair(p)              the pair at p in all lanes
  *   p_add(sum, a, b)       sum + a.low * b.low + a.high * b.high
  *   p_finish(sum, scale, step, z)   z = (float)sum * (scale * step)
- *   q_input(x, mean, even, n, w)    w = (x - mean) * even of n numbers, and zeros up to a multiple of 16; their greatest
- * magnitude q_round(w, n, inv, q)           w * inv to the nearest integers of 16 bits, and zeros, likewise
+ *   q_input(x, mean, even, n, w)    w = (x - mean) * even of n numbers, and zeros up to a multiple of 16; the greatest |w|
+ *   q_round(w, n, inv, q)           w * inv to the nearest integers of 16 bits, and zeros, likewise
  *
  * and INLINE. Sums are exact, so tokens and coordinates may be taken in any order: several tokens side by side, so that what is
  * loaded of the transform serves all of them, and a token by itself meets four tiles of 16 coordinates at once, which hides the
