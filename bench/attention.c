@@ -3,7 +3,7 @@
  * and queries are random; the codecs are those of the layer whose bits are nearest the profile's mean, or f16.
  */
 #include "kernels/kernels.h"
-#include "model.h"
+#include "model/model.h"
 
 #include <math.h>
 #include <stdio.h>

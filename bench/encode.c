@@ -3,9 +3,9 @@
  * one by one, as an answer has it without a window. The forward pass is measured with an f16 cache, from an empty context. Best
  * of several rounds, both in turns. The aim is less than a tenth; on a machine with other work to do the share means little.
  */
-#include "cache_internal.h"
+#include "cache/state.h"
 #include "kernels/kernels.h"
-#include "model.h"
+#include "model/model.h"
 
 #include <math.h>
 #include <omp.h>

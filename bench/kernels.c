@@ -3,7 +3,7 @@
  * caches). Best of several runs.
  */
 #include "kernels/kernels.h"
-#include "mat.h"
+#include "mat/mat.h"
 
 #include <omp.h>
 #include <stdio.h>

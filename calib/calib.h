@@ -4,10 +4,10 @@
 #ifndef CAL_CALIB_H
 #define CAL_CALIB_H
 
-#include "loss_curve.h"
-#include "profile.h"
-#include "status.h"
-#include "trellis.h"
+#include "base/status.h"
+#include "profile/profile.h"
+#include "quant/loss_curve.h"
+#include "quant/trellis.h"
 
 #include <stdbool.h>
 #include <stddef.h>

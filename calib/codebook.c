@@ -1,4 +1,4 @@
-/* Levels of the trellis quantiser (libfmt/trellis.h). docs/codec.md, section 4.
+/* Levels of the trellis quantiser (libfmt/quant/trellis.h). docs/codec.md, section 4.
  *
  * Fitting is Lloyd's iteration in the loop of the encoder: search gains and codes of all samples, move every level to the mean
  * of what it stands for, repeat. Gains are those that the encoder tries, not those that it refits: else levels and gains, of
@@ -6,9 +6,9 @@
  * normally distributed numbers, and those start from the labels of a convolutional code, which keep the levels that a state
  * leaves open far apart (Ungerboeck 1982).
  */
+#include "base/fp16.h"
+#include "base/splitmix64.h"
 #include "calib_internal.h"
-#include "fp16.h"
-#include "splitmix64.h"
 
 #include <math.h>
 #include <stdlib.h>

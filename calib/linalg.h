@@ -4,7 +4,7 @@
 #ifndef CAL_LINALG_H
 #define CAL_LINALG_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /* Solve all heads: moments -> transform -> bits -> codebooks -> profile. Bits are shared out over all heads at once.
  * docs/codec.md.
  */
+#include "base/fp16.h"
 #include "calib_internal.h"
-#include "fp16.h"
 #include "linalg.h"
 
 #include <math.h>

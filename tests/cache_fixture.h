@@ -3,9 +3,9 @@
 #ifndef CACHE_FIXTURE_H
 #define CACHE_FIXTURE_H
 
-#include "cache.h"
-#include "codec.h"
-#include "fp16.h"
+#include "base/fp16.h"
+#include "cache/cache.h"
+#include "codec/codec.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 
 #include "cache_fixture.h"
 
-#include "codec_id.h"
-#include "codec_rotate.h"
+#include "codec/codec_rotate.h"
+#include "profile/codec_id.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The main job, end to end, on SmolLM2: calibrate, pack, show, strip, answer, measure; and what must not work.
-# usage: e2e.sh BIN_DIR. Exit 77: skipped, the model is not in the cache (tools/fetch-model gets it).
+# usage: e2e.sh BIN_DIR. Exit 77: skipped, the model is not in the cache (scripts/fetch-model gets it).
 set -eu
 bin=$1
 model=${KV_MODEL_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kvcalib/models}/SmolLM2-135M-Instruct.Q4_1.gguf

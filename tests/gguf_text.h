@@ -7,7 +7,7 @@
 #ifndef KV_TESTS_GGUF_TEXT_H
 #define KV_TESTS_GGUF_TEXT_H
 
-#include "gguf.h"
+#include "gguf/gguf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

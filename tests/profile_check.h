@@ -2,7 +2,7 @@
 #ifndef PROFILE_CHECK_H
 #define PROFILE_CHECK_H
 
-#include "profile_internal.h"
+#include "profile/profile_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

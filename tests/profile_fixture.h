@@ -2,7 +2,7 @@
 #ifndef PROFILE_FIXTURE_H
 #define PROFILE_FIXTURE_H
 
-#include "profile.h"
+#include "profile/profile.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_SUPPORT_H
 #define TEST_SUPPORT_H
 
-#include "model.h"
+#include "model/model.h"
 
 #include <stdbool.h>
 #include <stdio.h>

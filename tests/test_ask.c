@@ -1,5 +1,5 @@
 /* Asking: what is fed, that a restored state answers like a fresh reading, and what counts as right. */
-#include "ask.h"
+#include "measure/ask.h"
 #include "support.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Files appear whole or not at all, whatever happens in between. */
-#include "atomic_file.h"
+#include "base/atomic_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* Gradients of keys and values: against PyTorch's autograd on tiny models of every architecture (tests/reference), bit for bit
  * the same whatever the threads and the instruction set; draws that follow the model's distribution. */
-#include "backward.h"
+#include "backward/backward.h"
 #include "support.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* Outputs of queries that read only some keys, to first order: against a plain softmax over these keys, in double; the gradient
  * that they are weighed with, against finite differences through the plain attention; on tiny models, the same for any threads.
  */
-#include "backward.h"
-#include "backward_internal.h"
+#include "backward/backward.h"
+#include "backward/backward_internal.h"
 #include "support.h"
 
 #include <math.h>

@@ -1,10 +1,10 @@
 /* The whole of kvcalib but its command line, on SmolLM2 with little text: the same profile for any number of threads, what the
  * profile says of itself, how text is split, and what is refused. Skipped where the model is not there. */
-#include "calibrate.h"
-#include "calibrate_text.h"
+#include "calibrate/calibrate.h"
+#include "calibrate/calibrate_text.h"
 #include "support.h"
 
-#include "atomic_file.h"
+#include "base/atomic_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

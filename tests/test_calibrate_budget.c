@@ -1,6 +1,6 @@
 /* Long texts for budgets of heads: passages in their order, then the same in another one. And the pass over them, on a tiny
  * model: the same budgets for any number of threads. */
-#include "calibrate_budget.h"
+#include "calibrate/calibrate_budget.h"
 #include "support.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Chat formats against what Jinja renders from the templates (tests/make_chat_cases.py). */
-#include "chat.h"
 #include "support.h"
+#include "text/chat.h"
 #include "tok_support.h"
 
 #include <setjmp.h>

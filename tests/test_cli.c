@@ -1,6 +1,6 @@
 /* The command line: every kind of option, every complaint, the help page, progress, byte counts, Ctrl-C. */
-#include "cli.h"
-#include "codec_id.h"
+#include "cli/cli.h"
+#include "profile/codec_id.h"
 
 #include <setjmp.h>
 #include <signal.h>

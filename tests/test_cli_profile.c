@@ -1,6 +1,6 @@
 /* Finding profiles: by name, by file, by model; the order of directories; what is broken is passed over. */
-#include "atomic_file.h"
-#include "cli_profile.h"
+#include "base/atomic_file.h"
+#include "cli/cli_profile.h"
 #include "profile_fixture.h"
 
 #include <setjmp.h>

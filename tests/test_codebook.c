@@ -2,7 +2,7 @@
  * normal ones where the samples are not normal, few samples, constant samples. */
 #include "cache_fixture.h"
 #include "calib_internal.h"
-#include "lloyd_max.h"
+#include "quant/lloyd_max.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

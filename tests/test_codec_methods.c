@@ -2,8 +2,8 @@
  * and against what their papers promise. */
 #include "codec_fixture.h"
 
-#include "atomic_file.h"
-#include "lloyd_max.h"
+#include "base/atomic_file.h"
+#include "quant/lloyd_max.h"
 
 static void methods_equal_an_independent_implementation(void **state) {
     (void)state;

@@ -1,6 +1,6 @@
 /* Eviction against a plain model in double that keeps a list of tokens per head, scores them by the definition of each policy,
  * and attends to those that are left. Then: what must not depend on batch, threads or instruction set, and what is refused. */
-#include "cache_internal.h"
+#include "cache/state.h"
 #include "held_fixture.h"
 
 enum { STEP = 64, N = 700, MAX_HEADS = 4 };

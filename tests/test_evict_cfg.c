@@ -1,6 +1,6 @@
 /* From options and profile to what a cache keeps: budgets as text, and which policy applies. */
-#include "evict_id.h"
-#include "model.h"
+#include "model/model.h"
+#include "profile/evict_id.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

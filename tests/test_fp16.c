@@ -1,6 +1,6 @@
 /* Half precision and bfloat16 against their definition, worked out in double: over all halves and around every rounding
  * border. */
-#include "fp16.h"
+#include "base/fp16.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Generation and conversations, on a tiny random model: full contexts, shifts, taking back, stopping, feeding only what is new.
  */
-#include "chat_ui.h"
+#include "kvrun/chat_ui.h"
 #include "support.h"
 
 #include <setjmp.h>

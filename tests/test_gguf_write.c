@@ -1,5 +1,5 @@
 /* Copies of GGUF files with other metadata, and the hash that identifies a model. */
-#include "atomic_file.h"
+#include "base/atomic_file.h"
 #include "gguf_text.h"
 
 #include <setjmp.h>

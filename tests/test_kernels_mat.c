@@ -1,8 +1,8 @@
 /* Matrix kernels: every instruction set against the scalar kernels, bit for bit, over odd sizes. */
-#include "fp16.h"
+#include "base/fp16.h"
 #include "kernels/kernels.h"
-#include "mat.h"
-#include "mat_internal.h"
+#include "kernels/mat/format.h"
+#include "mat/mat.h"
 #include "weights.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Optimal quantisers against published figures and against a density whose quantiser anyone can write down. */
-#include "lloyd_max.h"
+#include "quant/lloyd_max.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Weight matrices: packing loses nothing, products are right, and neither threads nor batches change a bit. */
 #include "kernels/kernels.h"
-#include "mat.h"
+#include "mat/mat.h"
 #include "weights.h"
 
 #include <math.h>

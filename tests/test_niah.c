@@ -1,8 +1,8 @@
 /* Needles: what haystacks hold and where, that filler gives nothing away, repeatability, the grid, and a run on a tiny model.
  */
-#include "niah.h"
-#include "niah_words.h"
-#include "splitmix64.h"
+#include "base/splitmix64.h"
+#include "measure/niah.h"
+#include "measure/niah_words.h"
 #include "support.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* What kvpack --show prints: sizes are those of real caches, and the JSON holds what the profile holds. */
-#include "pack_show.h"
+#include "kvpack/pack_show.h"
 #include "profile_fixture.h"
 
 #include <setjmp.h>

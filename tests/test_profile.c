@@ -1,6 +1,6 @@
 /* Profiles: what is written is what is read, and whatever else is read is refused with the place named. */
-#include "blob.h"
-#include "fp16.h"
+#include "base/fp16.h"
+#include "profile/blob.h"
 #include "profile_check.h"
 #include "profile_fixture.h"
 

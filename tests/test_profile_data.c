@@ -1,5 +1,5 @@
 /* The binary part of a profile: with intact checksums but wrong contents, and as text. */
-#include "blob.h"
+#include "profile/blob.h"
 #include "profile_check.h"
 #include "profile_fixture.h"
 

@@ -1,5 +1,5 @@
 /* What a profile says of eviction: policy, budgets of layers and heads, queries. Written, read, refused. */
-#include "blob.h"
+#include "profile/blob.h"
 #include "profile_check.h"
 #include "profile_fixture.h"
 

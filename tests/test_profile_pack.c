@@ -1,9 +1,9 @@
 /* Profiles inside GGUF files: everything else stays as it was, and what is broken is refused. */
-#include "atomic_file.h"
-#include "blob.h"
+#include "base/atomic_file.h"
 #include "gguf_text.h"
+#include "profile/blob.h"
+#include "profile/profile_internal.h"
 #include "profile_fixture.h"
-#include "profile_internal.h"
 
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /* Files of questions: what is read and what is refused, with file and line; and a run on a tiny model. */
-#include "qa.h"
+#include "measure/qa.h"
 
-#include "atomic_file.h"
+#include "base/atomic_file.h"
 #include "support.h"
 
 #include <setjmp.h>

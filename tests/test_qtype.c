@@ -1,6 +1,6 @@
 /* Dequantisation against what the Python package `gguf` computed (tests/make_qtype_cases.py made the files). */
-#include "atomic_file.h"
-#include "qtype.h"
+#include "base/atomic_file.h"
+#include "gguf/qtype.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Work counted for rooflines against counts by hand, and the probe of the machine. */
 #include "kernels/kernels.h"
-#include "probe.h"
-#include "roofline.h"
+#include "measure/probe.h"
+#include "measure/roofline.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

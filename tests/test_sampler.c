@@ -1,5 +1,5 @@
 /* Sampling: each filter's meaning, ties, broken logits, repeatability, and that draws follow the probabilities. */
-#include "sampler.h"
+#include "session/sampler.h"
 
 #include <math.h>
 #include <setjmp.h>

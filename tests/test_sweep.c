@@ -1,8 +1,8 @@
 /* Lists of cache settings: how lines are read and refused, what they come to, and that all outputs hold the same figures. */
-#include "atomic_file.h"
+#include "base/atomic_file.h"
+#include "kveval/sweep.h"
 #include "profile_fixture.h"
 #include "support.h"
-#include "sweep.h"
 #include "xml_check.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Tokenizers against llama.cpp: the reference files of the three real models, and several hundred strings more for these and
  * for small vocabularies with every pre-tokenizer (tests/make_tok_cases.py made the files). */
 #include "support.h"
-#include "tok.h"
+#include "text/tok.h"
 #include "tok_support.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Streaming: what comes out is valid UTF-8 and says the same as Python's bytes.decode("utf-8", "replace"), however the bytes
  * are cut. */
-#include "tok.h"
+#include "text/tok.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
  * quantisers. What codes stand for is worked out here from the words of trellis.h, in double. */
 #include "cache_fixture.h"
 #include "calib_internal.h"
-#include "lloyd_max.h"
 #include "profile_fixture.h"
+#include "quant/lloyd_max.h"
 
 #include <float.h>
 #include <setjmp.h>

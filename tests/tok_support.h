@@ -2,7 +2,7 @@
 #ifndef TEST_TOK_SUPPORT_H
 #define TEST_TOK_SUPPORT_H
 
-#include "gguf.h"
+#include "gguf/gguf.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 #ifndef TEST_WEIGHTS_H
 #define TEST_WEIGHTS_H
 
-#include "fp16.h"
-#include "gguf.h"
+#include "base/fp16.h"
+#include "gguf/gguf.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* The kernel tables, one per level, each built on the one below. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <pthread.h>
 

@@ -8,8 +8,8 @@
 #ifndef RT_KERNELS_H
 #define RT_KERNELS_H
 
-#include "../exec.h"
-#include "trellis.h"
+#include "kernels/exec.h"
+#include "quant/trellis.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@ enum {
     RT_PANEL_ROWS = 32,  /* weight rows in one panel of the f32 path */
     RT_KBLOCK = 32,      /* activations are quantised in blocks of 32 */
     RT_TOK_GROUP = 16,   /* tokens whose quantised activations lie interleaved */
-    RT_MAT_FORMATS = 11, /* packed formats: rows of mat_internal.h */
+    RT_MAT_FORMATS = 11, /* packed formats: rows of mat/format.h */
     RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
     RT_CODE_SPAN = 512,  /* tokens that attention in codes takes at once */
     RT_TC_TILE = 16,     /* coordinates in a tile of a transform */
@@ -53,8 +53,8 @@ static inline size_t rt_tc_pairs(size_t dim) {
     return (dim + 1) / 2;
 }
 
-struct rt_mat_tiles; /* mat_internal.h: a packed matrix as the kernels see it */
-struct rt_act_block; /* mat_internal.h: 32 quantised activations of one token */
+struct rt_mat_tiles; /* mat/format.h: a packed matrix as the kernels see it */
+struct rt_act_block; /* mat/format.h: 32 quantised activations of one token */
 
 /* y[r] for r < n_rows; panel (cols, 32), x (cols). */
 typedef void rt_panel_tok(const void *panel, size_t cols, const float *x, float *y, size_t n_rows);
@@ -62,7 +62,7 @@ typedef void rt_panel_tok(const void *panel, size_t cols, const float *x, float 
 typedef struct rt_kernels {
     rt_cpu level;
 
-    /* ---- mat_*.c ---- see mat_internal.h for layouts and the order of sums */
+    /* ---- mat_*.c ---- see mat/format.h for layouts and the order of sums */
     /* Quantise n (multiple of 32) floats of one token: block b goes to out[b * stride]. Scale d = amax/127, codes rounded to
      * nearest even. A block whose amax is below 2^-100: d = 0, q = 0. NaN anywhere in a block: d = NaN, so it stays visible. */
     void (*act_quant)(const float *x, size_t n, struct rt_act_block *out, size_t stride);
@@ -110,7 +110,7 @@ typedef struct rt_kernels {
     void (*q4_cols)(const uint8_t *q, const float *d, size_t rows, float *out);
     void (*q4_runs)(const uint8_t *q, const float *d, size_t runs, float *out);
 
-    /* ---- tc_*.c: the transform codec, libfmt/trellis.h ---- */
+    /* ---- tc_*.c: the transform codec, libfmt/quant/trellis.h ---- */
     /* x (n, dim) -> z (n, cdim). Of each token w = (x - mean) * even is rounded to codes q = rint(w * (RT_TC_INPUT / most)),
      * most the greatest |w|, or to 0 where that is below 2^-100; z = (float)(sum of q * a) * (scale * (most / RT_TC_INPUT)). */
     void (*tc_project)(const rt_tc_matrix *m, const float *x, size_t n, float *z);

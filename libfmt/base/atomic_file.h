@@ -1,0 +1,25 @@
+/* Files that appear whole or not at all: written to a temporary name beside the target, fsynced, renamed.
+ * A process that is killed in between leaves the target untouched; unfinished temporaries are removed by
+ * atomic_file_cleanup(), which is async-signal-safe and which tools call from their SIGINT/SIGTERM handler.
+ */
+#ifndef KV_ATOMIC_FILE_H
+#define KV_ATOMIC_FILE_H
+
+#include "base/status.h"
+
+#include <stdio.h>
+
+typedef struct atomic_file atomic_file;
+
+kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err);
+FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
+/* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */
+kv_status atomic_file_commit(atomic_file *f, kv_err *err);
+void atomic_file_abort(atomic_file *f); /* removes the temporary; NULL is fine */
+void atomic_file_cleanup(void);         /* from a signal handler: unlink the temporaries still open */
+
+/* Whole-file helpers. *out: caller frees with free(); a NUL byte is appended beyond *len. max: KV_ERANGE when larger. */
+kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err);
+kv_status file_write(const char *path, const void *data, size_t len, kv_err *err);
+
+#endif

@@ -1,0 +1,111 @@
+/* GGUF v3 files: a strict memory-mapped reader and a writer that copies tensors byte for byte.
+ *
+ * Nothing in the file is trusted: every size, offset, type, count and string length is checked before use, so that a truncated
+ * or hostile file gives KV_EFORMAT with the file, the place and what is wrong. Little endian only.
+ */
+#ifndef KV_GGUF_H
+#define KV_GGUF_H
+
+#include "base/status.h"
+#include "gguf/qtype.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum gguf_type {
+    GGUF_U8 = 0,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
+} gguf_type;
+
+/* A string inside the mapping: not NUL-terminated, may hold any bytes. Borrowed from the gguf. */
+typedef struct gguf_str {
+    const char *s;
+    size_t len;
+} gguf_str;
+
+/* One metadata key. `raw` points at the value as it lies in the file (for an array: the first element), borrowed. */
+typedef struct gguf_kv {
+    gguf_str key;
+    gguf_type type;
+    gguf_type elem_type; /* arrays only */
+    uint64_t count;      /* arrays: elements; else 1 */
+    const uint8_t *raw;
+    size_t raw_bytes;
+} gguf_kv;
+
+typedef struct gguf_tensor {
+    gguf_str name;
+    const qtype_info *type;
+    uint32_t n_dims;
+    uint64_t dims[4];    /* dims[0] is the contiguous one (columns); unused ones are 1 */
+    uint64_t offset;     /* from the start of the data section */
+    const uint8_t *data; /* borrowed, nbytes long, inside the mapping */
+    size_t nbytes;
+} gguf_tensor;
+
+typedef struct gguf gguf;
+
+/* Open and check a file. *out: caller frees with gguf_close. KV_EIO, KV_EFORMAT, KV_EUNSUPP (tensor type, version). */
+kv_status gguf_open(const char *path, gguf **out, kv_err *err);
+void gguf_close(gguf *g); /* NULL is fine */
+
+const char *gguf_path(const gguf *g);
+uint32_t gguf_alignment(const gguf *g);
+size_t gguf_n_kv(const gguf *g);
+const gguf_kv *gguf_kv_at(const gguf *g, size_t i);
+const gguf_kv *gguf_find(const gguf *g, const char *key); /* NULL where absent */
+size_t gguf_n_tensors(const gguf *g);
+const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
+const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name); /* hashed; NULL where absent */
+
+/* A tensor has been copied and will hardly be read again: its pages no longer count as memory of this process. They come back
+ * from the file by themselves where it is read after all. */
+void gguf_tensor_rest(const gguf_tensor *t);
+
+/* Typed look-ups. Absent key: *out is left alone and KV_OK returned (preset *out with the default), unless `required`.
+ * A value of the wrong type or outside the range of *out: KV_EFORMAT naming file and key. Integers of any width convert. */
+kv_status gguf_get_u32(const gguf *g, const char *key, bool required, uint32_t *out, kv_err *err);
+kv_status gguf_get_f32(const gguf *g, const char *key, bool required, float *out, kv_err *err);
+kv_status gguf_get_bool(const gguf *g, const char *key, bool required, bool *out, kv_err *err);
+kv_status gguf_get_str(const gguf *g, const char *key, bool required, gguf_str *out, kv_err *err);
+/* An array key whose elements have type `elem`; *out points at the gguf_kv. */
+kv_status gguf_get_array(const gguf *g, const char *key, gguf_type elem, bool required, const gguf_kv **out, kv_err *err);
+/* Walk a string array: *cursor starts at 0 and moves on; false at the end. */
+bool gguf_next_str(const gguf_kv *array, size_t *cursor, gguf_str *out);
+/* Numeric array element i as double / int64 (any numeric element type); i < count is the caller's business. */
+double gguf_array_f64(const gguf_kv *array, uint64_t i);
+int64_t gguf_array_i64(const gguf_kv *array, uint64_t i);
+
+/* Identity of a model: XXH3-128 as 32 hex digits over name, type, shape and bytes of the tensors that make q, k and v
+ * (blk.*.attn_q*, attn_k*, attn_v*, attn_qkv*, attn_norm*), in the order of their names. Other metadata does not matter, so a
+ * packed file has the hash of its original. out: 33 bytes. */
+kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err);
+
+/* A key to write in place of, or after, those of the source file. The bytes are borrowed until gguf_copy returns. */
+typedef struct gguf_set {
+    const char *key;
+    gguf_type type;   /* GGUF_STRING, GGUF_U32, or GGUF_ARRAY of GGUF_U8 */
+    const void *data; /* string bytes, uint32_t *, u8 elements */
+    size_t len;       /* bytes */
+} gguf_set;
+
+/* Write a copy of `src` to `path`: all keys but those that start with `drop_prefix` (NULL: none dropped), then `sets`, then all
+ * tensors byte for byte at their alignment. Atomic: temporary name, fsync, rename. KV_EIO; KV_EINVAL where path is src itself.
+ */
+kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, const gguf_set *sets, size_t n_sets,
+                    kv_err *err);
+
+#endif

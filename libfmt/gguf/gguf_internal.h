@@ -1,0 +1,56 @@
+/* What the reader knows of a file beyond its public parts; shared by gguf_*.c. */
+#ifndef KV_GGUF_INTERNAL_H
+#define KV_GGUF_INTERNAL_H
+
+#include "gguf/gguf.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* Open-addressing hash table over an array of items, each of which starts with its name (a gguf_str). */
+typedef struct gguf_index {
+    const void *items;
+    size_t stride;   /* bytes per item */
+    size_t mask;     /* slots - 1, a power of two less one */
+    uint32_t *slots; /* item number + 1; 0 = empty */
+} gguf_index;
+
+_Static_assert(offsetof(gguf_kv, key) == 0 && offsetof(gguf_tensor, name) == 0, "gguf_index finds the name first");
+
+/* Value types, indexed by gguf_type. */
+typedef struct gguf_type_info {
+    const char *name;
+    uint8_t size; /* bytes of a value; 0: depends on its content */
+    char kind;    /* 'u' unsigned, 'i' signed, 'f' float, 0 no number; bool counts as unsigned */
+} gguf_type_info;
+
+extern const gguf_type_info gguf_types[GGUF_TYPE_COUNT];
+
+struct gguf {
+    char *path;
+    const uint8_t *map;
+    size_t size;
+    dev_t dev; /* which file this is, whatever its path says by now */
+    ino_t ino;
+    uint32_t version, alignment;
+    size_t n_kv, n_tensors;
+    gguf_kv *kv;
+    gguf_tensor *tensors;
+    gguf_index by_key, by_name;
+    size_t infos_begin, infos_end; /* the tensor descriptions, as they lie in the file */
+    size_t data_begin;             /* start of the data section; = size where there is none */
+};
+
+static inline uint64_t gguf_load_u64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint32_t gguf_load_u32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+#endif

@@ -1,0 +1,143 @@
+/* Copying a GGUF file with other metadata.
+ *
+ * What is kept is copied as bytes, not parsed and written anew: every key is one run of bytes from the length of its name to
+ * the end of its value, the tensor descriptions are another, the data section a third. Only the counts in the header, the
+ * changed keys and the padding before the data section are our own. So unknown keys survive as they are, and copying without
+ * changes gives the same file again.
+ */
+#include "base/atomic_file.h"
+#include "gguf/gguf_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The first failed write stays; so that the writes need no check one by one. */
+typedef struct writer {
+    FILE *f;
+    uint64_t pos;
+    int error; /* errno */
+} writer;
+
+static void put(writer *w, const void *data, size_t n) {
+    if (!w->error && fwrite(data, 1, n, w->f) != n)
+        w->error = errno ? errno : EIO;
+    w->pos += n;
+}
+
+static void put_u32(writer *w, uint32_t v) {
+    put(w, &v, sizeof v);
+}
+
+static void put_u64(writer *w, uint64_t v) {
+    put(w, &v, sizeof v);
+}
+
+static void put_set(writer *w, const gguf_set *s) {
+    put_u64(w, strlen(s->key));
+    put(w, s->key, strlen(s->key));
+    put_u32(w, s->type);
+    if (s->type == GGUF_ARRAY)
+        put_u32(w, GGUF_U8);
+    if (s->type != GGUF_U32)
+        put_u64(w, s->len);
+    put(w, s->data, s->len);
+}
+
+static bool has_prefix(gguf_str key, const char *prefix) {
+    return prefix && key.len >= strlen(prefix) && !memcmp(key.s, prefix, strlen(prefix));
+}
+
+static bool same_key(const gguf_set *s, gguf_str key) {
+    return key.len == strlen(s->key) && !memcmp(key.s, s->key, key.len);
+}
+
+/* The set that replaces a key of the source, or NULL. */
+static const gguf_set *set_of(gguf_str key, const gguf_set *sets, size_t n_sets) {
+    for (size_t i = 0; i < n_sets; i++)
+        if (same_key(&sets[i], key))
+            return &sets[i];
+    return NULL;
+}
+
+/* Whether a set comes in place of a key that is kept, instead of at the end. */
+static bool replaces(const gguf *src, const gguf_set *s, const char *drop_prefix) {
+    const gguf_kv *kv = gguf_find(src, s->key);
+    return kv && !has_prefix(kv->key, drop_prefix);
+}
+
+static kv_status check_sets(const char *path, const gguf_set *sets, size_t n_sets, kv_err *err) {
+    for (size_t i = 0; i < n_sets; i++) {
+        const gguf_set *s = &sets[i];
+        if (!*s->key || !strcmp(s->key, "general.alignment"))
+            return kv_fail(err, KV_EINVAL, "%s: key '%s' cannot be set", path, s->key);
+        if (s->type != GGUF_STRING && s->type != GGUF_ARRAY && !(s->type == GGUF_U32 && s->len == sizeof(uint32_t)))
+            return kv_fail(err, KV_EINVAL, "%s: key '%s': only strings, u32 and arrays of u8 can be set", path, s->key);
+        if (set_of((gguf_str){s->key, strlen(s->key)}, sets, i))
+            return kv_fail(err, KV_EINVAL, "%s: key '%s' is set twice", path, s->key);
+    }
+    return KV_OK;
+}
+
+static void put_keys(writer *w, const gguf *src, const char *drop_prefix, const gguf_set *sets, size_t n_sets) {
+    for (size_t i = 0; i < src->n_kv; i++) {
+        const gguf_kv *kv = &src->kv[i];
+        const gguf_set *set = set_of(kv->key, sets, n_sets);
+        const uint8_t *begin = (const uint8_t *)kv->key.s - sizeof(uint64_t), *end = kv->raw + kv->raw_bytes;
+        if (has_prefix(kv->key, drop_prefix))
+            continue;
+        if (set)
+            put_set(w, set);
+        else
+            put(w, begin, (size_t)(end - begin));
+    }
+    for (size_t i = 0; i < n_sets; i++)
+        if (!replaces(src, &sets[i], drop_prefix))
+            put_set(w, &sets[i]);
+}
+
+static uint64_t count_keys(const gguf *src, const char *drop_prefix, const gguf_set *sets, size_t n_sets) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < src->n_kv; i++)
+        n += !has_prefix(src->kv[i].key, drop_prefix);
+    for (size_t i = 0; i < n_sets; i++)
+        n += !replaces(src, &sets[i], drop_prefix);
+    return n;
+}
+
+static void put_file(writer *w, const gguf *src, const char *drop_prefix, const gguf_set *sets, size_t n_sets) {
+    put(w, "GGUF", 4);
+    put_u32(w, src->version);
+    put_u64(w, src->n_tensors);
+    put_u64(w, count_keys(src, drop_prefix, sets, n_sets));
+    put_keys(w, src, drop_prefix, sets, n_sets);
+    put(w, src->map + src->infos_begin, src->infos_end - src->infos_begin);
+    while (w->pos % src->alignment)
+        put(w, "", 1);
+    put(w, src->map + src->data_begin, src->size - src->data_begin);
+}
+
+kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, const gguf_set *sets, size_t n_sets,
+                    kv_err *err) {
+    kv_status st = check_sets(path, sets, n_sets, err);
+    if (st != KV_OK)
+        return st;
+    if (gguf_find(src, "general.alignment") && has_prefix((gguf_str){"general.alignment", 17}, drop_prefix))
+        return kv_fail(err, KV_EINVAL, "%s: keys '%s*' cannot be dropped: general.alignment is needed", path, drop_prefix);
+    struct stat info;
+    if (stat(path, &info) == 0 && info.st_dev == src->dev && info.st_ino == src->ino)
+        return kv_fail(err, KV_EINVAL, "%s: is the model itself (write to another file)", path);
+
+    atomic_file *file;
+    st = atomic_file_open(path, &file, err);
+    if (st != KV_OK)
+        return st;
+    writer w = {.f = atomic_file_stream(file)};
+    errno = 0;
+    put_file(&w, src, drop_prefix, sets, n_sets);
+    if (w.error) {
+        atomic_file_abort(file);
+        return kv_fail(err, KV_EIO, "%s: cannot write: %s", path, strerror(w.error));
+    }
+    return atomic_file_commit(file, err);
+}

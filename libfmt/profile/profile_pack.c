@@ -1,0 +1,82 @@
+/* Profiles inside GGUF files, as three metadata keys and no tensor: other readers pass over keys that they do not know, but
+ * llama.cpp refuses a file with tensors that it does not know.
+ */
+#include "profile/blob.h"
+#include "profile/profile_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char PREFIX[] = "kvcalib.", KEY_VERSION[] = "kvcalib.version", KEY_TEXT[] = "kvcalib.profile",
+                  KEY_DATA[] = "kvcalib.data";
+
+kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
+    *out = NULL;
+    if (!gguf_find(g, KEY_VERSION) && !gguf_find(g, KEY_TEXT) && !gguf_find(g, KEY_DATA))
+        return KV_OK;
+    uint32_t version = 0;
+    gguf_str text = {0};
+    const gguf_kv *data = NULL;
+    kv_status st;
+    if ((st = gguf_get_u32(g, KEY_VERSION, true, &version, err)) != KV_OK ||
+        (st = gguf_get_str(g, KEY_TEXT, true, &text, err)) != KV_OK ||
+        (st = gguf_get_array(g, KEY_DATA, GGUF_U8, false, &data, err)) != KV_OK)
+        return st;
+    if (version < 1 || version > PROF_VERSION)
+        return kv_fail(err, KV_EUNSUPP,
+                       "%s: %s: %u, this tool reads versions 1 to %d; get the tool that packed it, or calibrate again",
+                       gguf_path(g), KEY_VERSION, version, PROF_VERSION);
+    char where[512];
+    snprintf(where, sizeof where, "%.480s: %s", gguf_path(g), KEY_TEXT);
+    return prof_parse_parts(text.s, text.len, data ? data->raw : NULL, data ? data->raw_bytes : 0, where, out, err);
+}
+
+/* What a profile looks like inside a GGUF. */
+typedef struct packed {
+    uint32_t version;
+    char *text;
+    uint8_t *frame; /* NULL where there is no calibrated data */
+    size_t text_len, frame_len;
+} packed;
+
+static void packed_free(packed *k) {
+    free(k->text);
+    free(k->frame);
+}
+
+static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
+    *k = (packed){.version = PROF_VERSION};
+    kv_status st = prof_format_parts(p, false, &k->text, &k->text_len, err);
+    if (st == KV_OK && prof_has_data(p))
+        st = prof_blob_encode(p, &k->frame, &k->frame_len, err);
+    return st;
+}
+
+kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err) {
+    if (!p)
+        return gguf_copy(src, path, PREFIX, NULL, 0, err);
+    packed k;
+    kv_status st = packed_make(p, &k, err);
+    if (st == KV_OK) {
+        const gguf_set sets[] = {{KEY_VERSION, GGUF_U32, &k.version, sizeof k.version},
+                                 {KEY_TEXT, GGUF_STRING, k.text, k.text_len},
+                                 {KEY_DATA, GGUF_ARRAY, k.frame, k.frame_len}};
+        st = gguf_copy(src, path, PREFIX, sets, k.frame ? 3 : 2, err);
+    }
+    packed_free(&k);
+    return st;
+}
+
+kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err) {
+    enum { KEY = 8 + 4, STRING = 8, ARRAY = 4 + 8 }; /* lengths and types */
+    packed k;
+    kv_status st = packed_make(p, &k, err);
+    if (st == KV_OK) {
+        *bytes = strlen(KEY_VERSION) + KEY + sizeof k.version + strlen(KEY_TEXT) + KEY + STRING + k.text_len;
+        if (k.frame)
+            *bytes += strlen(KEY_DATA) + KEY + ARRAY + k.frame_len;
+    }
+    packed_free(&k);
+    return st;
+}

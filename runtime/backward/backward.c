@@ -1,0 +1,446 @@
+/* Forward and backward through a whole sequence (backward.h).
+ *
+ * The forward pass keeps the input of every layer; the backward pass computes the rest of a layer again, then goes through it
+ * in reverse. In a layer, with g the gradient of the stream behind it (d_x means the gradient with respect to x):
+ *
+ *   a = o_proj(attention(q, k, v));  mid = in + [norm] a;  f = down(act(gate) * up);  out = mid + [norm] f
+ *   d_f from g;  d_(act*up) = d_f W_down;  through the gate;  g += norm^T(d_gate W_gate + d_up W_up)
+ *   d_a from g;  d_o = d_a W_o;  attention backward: d_q, d_k, d_v (the far part of these: what the tap sees);  RoPE^T, head
+ * norms^T g += norm^T(d_q W_q + d_k W_k + d_v W_v)
+ *
+ * Every sum is taken in an order that threads do not change.
+ */
+#include "backward/backward.h"
+
+#include "backward/backward_internal.h"
+#include "kernels/kernels.h"
+#include "model/rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16 };
+
+#define FOR_ROWS(n) _Pragma("omp parallel for schedule(dynamic, 8) num_threads(n_threads)") for (size_t t = 0; t < n; t++)
+
+typedef struct pass {
+    const rt_model *m;
+    const rt_backward_cfg *cfg;
+    uint32_t n;
+    rt_act *act;
+    attn_seq attn;
+    rt_rope rope, rope_back, frame_back; /* the latter two turn the other way */
+    float *scratch;                      /* one allocation for all that follow */
+    float *in;                           /* (n_layer, n, n_embd) inputs of the layers */
+    float *x, *h, *a, *f, *g;            /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
+    float *q, *q_raw, *o, *d_q, *d_o;    /* (n, n_head, head_dim); raw: before norm and RoPE */
+    float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
+    float *gate, *up, *d_act;                         /* (n, n_ff) */
+    float *entropy;                                   /* (n, n_head) */
+    float *cut;                                       /* (n, n_head, n_cut) */
+    float *mat_t;                                     /* of mat_mul_t */
+    size_t steps, step;                               /* of progress */
+} pass;
+
+/* ---- memory ---- */
+
+static size_t max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static size_t transpose_floats(const rt_model *m, size_t n) {
+    size_t most = mat_t_floats(m->output, n);
+    for (uint32_t l = 0; l < m->hp.n_layer; l++) {
+        const rt_layer *y = &m->layers[l];
+        const rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            most = max_size(most, mat_t_floats(all[i], n));
+    }
+    return most;
+}
+
+/* Hand out pieces of one allocation; with base == NULL only count. */
+static size_t lay_out(pass *p, float *base) {
+    const rt_hparams *hp = &p->m->hp;
+    attn_seq *s = &p->attn;
+    const size_t n = p->n, e = n * hp->n_embd, n_q = n * hp->n_head * hp->head_dim, n_kv = n * hp->n_kv_head * hp->head_dim;
+    const size_t pad_q = (size_t)s->n_pad * s->n_head * s->dim, pad_kv = (size_t)s->n_pad * s->n_kv_head * s->dim;
+    const size_t pad_heads = (size_t)s->n_pad * s->n_head, rot = n * hp->n_rot, ff = n * hp->n_ff;
+    const struct {
+        float **p;
+        size_t len;
+    } parts[] = {
+        {&p->in, e * hp->n_layer},
+        {&p->x, e},
+        {&p->h, e},
+        {&p->a, e},
+        {&p->f, e},
+        {&p->g, e},
+        {&p->q, n_q},
+        {&p->q_raw, n_q},
+        {&p->o, n_q},
+        {&p->d_q, n_q},
+        {&p->d_o, n_q},
+        {&p->k, n_kv},
+        {&p->k_raw, n_kv},
+        {&p->v, n_kv},
+        {&p->d_k, n_kv},
+        {&p->d_v, n_kv},
+        {&p->far_k, n_kv},
+        {&p->far_v, n_kv},
+        {&p->gate, ff},
+        {&p->up, ff},
+        {&p->d_act, ff},
+        {&p->entropy, n * hp->n_head},
+        {&p->cut, n * hp->n_head * p->cfg->n_cut},
+        {&p->rope.cos, rot},
+        {&p->rope.sin, rot},
+        {&p->rope_back.sin, rot},
+        {&p->frame_back.cos, rot},
+        {&p->frame_back.sin, rot},
+        {&s->q.rows, pad_q},
+        {&s->q.cols, pad_q},
+        {&s->d_out.rows, pad_q},
+        {&s->d_out.cols, pad_q},
+        {&s->key.rows, pad_kv},
+        {&s->key.cols, pad_kv},
+        {&s->val.rows, pad_kv},
+        {&s->val.cols, pad_kv},
+        {&s->lse, pad_heads},
+        {&s->dot, pad_heads},
+        {&s->work, (size_t)s->n_threads * attn_work(s)},
+        {&p->mat_t, transpose_floats(p->m, n)},
+    };
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base)
+            *parts[i].p = base + at;
+        at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
+    }
+    return at;
+}
+
+static kv_status prepare(pass *p, kv_err *err) {
+    const rt_hparams *hp = &p->m->hp;
+    p->attn = (attn_seq){
+        .n = p->n,
+        .n_pad = (p->n + 63) / 64 * 64,
+        .n_head = hp->n_head,
+        .n_kv_head = hp->n_kv_head,
+        .dim = hp->head_dim,
+        .n_threads = p->m->exec.n_threads,
+        .k = p->m->exec.k,
+    };
+    p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
+    p->steps = 2 * (size_t)hp->n_layer + 4;
+    const size_t cols = max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim);
+    kv_status st = act_new(p->n, cols, &p->m->exec, &p->act, err);
+    if (st)
+        return st;
+    p->scratch = aligned_alloc(64, lay_out(p, NULL) * sizeof(float));
+    if (!p->scratch)
+        return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
+    lay_out(p, p->scratch);
+    p->rope_back.cos = p->rope.cos;
+    rows_rope_fill(p->m, 0, p->n, 1, &p->rope);
+    rows_rope_fill(p->m, 0, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
+    for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++) {
+        p->rope_back.sin[i] = -p->rope.sin[i];
+        p->frame_back.sin[i] = -p->frame_back.sin[i];
+    }
+    return KV_OK;
+}
+
+static kv_status check_ids(const pass *p, const int32_t *tokens, kv_err *err) {
+    const uint32_t n_vocab = p->m->hp.n_vocab;
+    const int32_t *y = p->cfg->targets;
+    if (p->n == 0)
+        return kv_fail(err, KV_EINVAL, "gradients of a sequence without tokens");
+    if (p->cfg->n_cut > RT_MAX_CUTS)
+        return kv_fail(err, KV_EINVAL, "%u cuts: more than %d", p->cfg->n_cut, RT_MAX_CUTS);
+    for (uint32_t t = 0; t < p->n; t++) {
+        if (tokens[t] < 0 || (uint32_t)tokens[t] >= n_vocab)
+            return kv_fail(err, KV_ERANGE, "token %u: id %d is outside the vocabulary of %u", t, tokens[t], n_vocab);
+        if (y && (y[t] < -1 || (y[t] >= 0 && (uint32_t)y[t] >= n_vocab)))
+            return kv_fail(err, KV_ERANGE, "target %u: id %d is outside the vocabulary of %u", t, y[t], n_vocab);
+    }
+    return KV_OK;
+}
+
+static kv_status advance(pass *p, size_t steps, kv_err *err) {
+    p->step += steps;
+    if (p->cfg->progress && !p->cfg->progress(p->cfg->progress_user, (double)p->step / (double)p->steps))
+        return kv_fail(err, KV_ECANCEL, "cancelled");
+    return KV_OK;
+}
+
+/* ---- forward ---- */
+
+/* y (n, rows) = W x + bias */
+static void project(pass *p, const rt_mat *w, const float *bias, const float *x, float *y) {
+    act_set(p->act, &p->m->exec, x, p->n, mat_cols(w));
+    rows_project(p->m, &(rows_out){w, bias, y}, 1, p->act, p->n);
+}
+
+/* q or k: what is projected, and that normed and rotated. */
+static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, const float *norm, float *raw,
+                            float *y) {
+    const size_t rows = mat_rows(w);
+    rows_project(p->m, &(rows_out){w, bias, raw}, 1, p->act, p->n);
+    memcpy(y, raw, p->n * rows * sizeof *y);
+    rows_rotate(p->m, layer, &p->rope, norm, p->n, (uint32_t)(rows / p->m->hp.head_dim), y);
+}
+
+static uint32_t window_of(const pass *p, uint32_t layer) {
+    return rt_layer_swa(&p->m->hp, layer) ? p->m->hp.swa : 0;
+}
+
+/* x += y, normed first where the architecture does so; y stays as it is. */
+static void add_block(pass *p, const float *y, const float *post_norm) {
+    const uint32_t dim = p->m->hp.n_embd;
+    if (post_norm)
+        rows_norm(p->m, y, post_norm, p->n, dim, p->h);
+    rows_add(p->m, p->x, post_norm ? p->h : y, p->n, dim);
+}
+
+/* A layer up to gate and up, from its input in x; x becomes the stream between attention and FFN.
+ * entropy: as in attn_forward. */
+static void layer_forward(pass *p, uint32_t layer, float *entropy) {
+    const rt_model *m = p->m;
+    const rt_layer *y = &m->layers[layer];
+    rows_norm(m, p->x, y->attn_norm, p->n, m->hp.n_embd, p->h);
+    act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
+    project_rotated(p, layer, y->q, y->q_bias, y->q_norm, p->q_raw, p->q);
+    project_rotated(p, layer, y->k, y->k_bias, y->k_norm, p->k_raw, p->k);
+    rows_project(m, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
+    attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, entropy);
+    project(p, y->o, y->o_bias, p->o, p->a);
+    add_block(p, p->a, y->post_attn_norm);
+    rows_norm(m, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
+    act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
+    rows_project(m, (rows_out[]){{y->gate, NULL, p->gate}, {y->up, NULL, p->up}}, 2, p->act, p->n);
+}
+
+static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
+    const rt_model *m = p->m;
+    const size_t e = (size_t)p->n * m->hp.n_embd;
+    kv_status st = KV_OK;
+    rows_embed(m, tokens, p->n, p->x);
+    for (uint32_t l = 0; !st && l < m->hp.n_layer; l++) {
+        const rt_layer *y = &m->layers[l];
+        memcpy(p->in + l * e, p->x, e * sizeof *p->x);
+        layer_forward(p, l, NULL);
+        rows_gate(m, p->gate, p->up, p->n);
+        project(p, y->down, NULL, p->gate, p->f);
+        add_block(p, p->f, y->post_ffn_norm);
+        st = advance(p, 1, err);
+    }
+    return st;
+}
+
+/* ---- the output layer: predictions, draws, and the gradient that starts it all ---- */
+
+/* Uniform in [0, 1) for position i. SplitMix64 (Steele, Lea, Flood 2014) over a start that seed and i mix. */
+static double uniform(uint64_t seed, uint64_t i) {
+    uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+/* The id at share u of weights w (n) that sum to about `sum`. */
+static int32_t draw(const float *w, size_t n, double sum, double u) {
+    double left = u * sum;
+    size_t last = 0; /* where rounding leaves nothing: the last that is possible */
+    for (size_t i = 0; i < n; i++) {
+        left -= w[i];
+        if (left < 0)
+            return (int32_t)i;
+        last = w[i] > 0 ? i : last;
+    }
+    return (int32_t)last;
+}
+
+/* Logits of position i become the gradient of log p(y) with respect to them: (id == y) - p. */
+static void logit_gradient(const pass *p, size_t i, float *x) {
+    const size_t n = p->m->hp.n_vocab;
+    const rt_kernels *k = p->m->exec.k;
+    const float sum = k->exp_sum(x, n, k->max(x, n));
+    const int32_t y = p->cfg->targets ? p->cfg->targets[i] : draw(x, n, sum, uniform(p->cfg->seed, i));
+    const float by = y < 0 ? 0 : -1 / sum;
+    for (size_t j = 0; j < n; j++)
+        x[j] *= by;
+    if (y >= 0)
+        x[y] += 1;
+    if (p->cfg->drawn)
+        p->cfg->drawn[i] = y;
+}
+
+/* g += norm^T(d): gradient through out = RMS norm of x, for rows of dim. y = x w r, r = 1/sqrt(mean x^2 + eps):
+ * g_i += r (w_i d_i - x_i r^2 mean(w d x)). With `add` false g is overwritten; it may be d then. */
+static void norm_backward(const pass *p, const float *x, const float *w, const float *d, size_t n, size_t dim, bool add,
+                          float *g) {
+    const int n_threads = p->m->exec.n_threads;
+    const double eps = p->m->hp.rms_eps;
+    FOR_ROWS(n) {
+        const float *xr = x + t * dim, *dr = d + t * dim;
+        float *gr = g + t * dim;
+        double square = 0, along = 0;
+        for (size_t i = 0; i < dim; i++) {
+            square += (double)xr[i] * xr[i];
+            along += (double)(w[i] * dr[i]) * xr[i];
+        }
+        const double r = 1 / sqrt(square / (double)dim + eps);
+        const float scale = (float)r, back = (float)(r * r * r * along / (double)dim);
+        for (size_t i = 0; i < dim; i++) {
+            float v = scale * w[i] * dr[i] - back * xr[i];
+            gr[i] = add ? gr[i] + v : v;
+        }
+    }
+}
+
+static kv_status output_layer(pass *p, kv_err *err) {
+    const rt_model *m = p->m;
+    const uint32_t dim = m->hp.n_embd;
+    const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
+    const int n_threads = m->exec.n_threads;
+    float *logits = malloc(slice * n_vocab * sizeof *logits);
+    if (!logits)
+        return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
+    rows_norm(m, p->x, m->output_norm, p->n, dim, p->h);
+    for (size_t at = 0; at < p->n; at += slice) {
+        const size_t n = p->n - at < slice ? p->n - at : slice;
+        act_set(p->act, &m->exec, p->h + at * dim, n, dim);
+        mat_mul(m->output, &m->exec, p->act, logits, n_vocab);
+        FOR_ROWS(n) {
+            logit_gradient(p, at + t, logits + t * n_vocab);
+        }
+        mat_mul_t(m->output, &m->exec, logits, n, p->g + at * dim, false, p->mat_t);
+    }
+    free(logits);
+    norm_backward(p, p->x, m->output_norm, p->g, p->n, dim, false, p->g);
+    return advance(p, 4, err);
+}
+
+/* ---- backward ---- */
+
+static void times_t(const pass *p, const rt_mat *w, const float *x, float *y, bool add) {
+    mat_mul_t(w, &p->m->exec, x, p->n, y, add, p->mat_t);
+}
+
+/* Gradients through act(gate) * up: gate and up (n) in, their gradients out; d (n): gradient of the product.
+ * Both activations are x s, s = 1 / (1 + exp(-u(x))): SiLU with u = x, GELU (tanh form) with u = 2 sqrt(2/pi) (x + 0.044715
+ * x^3). Derivative: s + x s (1 - s) u'. */
+static void gate_backward(const rt_kernels *k, bool gelu, const float *d, size_t n, float *gate, float *up) {
+    enum { SOME = 256 };
+    const float c = 1.5957691216f, cube = c * 0.044715f;
+    float e[SOME];
+    for (; n; d += SOME, gate += SOME, up += SOME) {
+        const size_t len = n < SOME ? n : SOME;
+        for (size_t i = 0; i < len; i++)
+            e[i] = gelu ? -gate[i] * (c + cube * gate[i] * gate[i]) : -gate[i];
+        k->exp_sum(e, len, 0);
+        for (size_t i = 0; i < len; i++) {
+            const float x = gate[i], s = 1 / (1 + e[i]), slope = gelu ? c + 3 * cube * x * x : 1;
+            gate[i] = d[i] * up[i] * (s + x * s * (1 - s) * slope);
+            up[i] = d[i] * x * s;
+        }
+        n -= len;
+    }
+}
+
+/* From g behind the FFN to g before it; gate and up become their gradients. */
+static void ffn_backward(pass *p, uint32_t layer) {
+    const rt_model *m = p->m;
+    const rt_layer *y = &m->layers[layer];
+    const size_t n_ff = m->hp.n_ff;
+    const int n_threads = m->exec.n_threads;
+    const float *d_f = p->g;
+    if (y->post_ffn_norm) {
+        memcpy(p->d_act, p->gate, p->n * n_ff * sizeof *p->d_act);
+        rows_gate(m, p->d_act, p->up, p->n);
+        project(p, y->down, NULL, p->d_act, p->f);
+        norm_backward(p, p->f, y->post_ffn_norm, p->g, p->n, m->hp.n_embd, false, p->f);
+        d_f = p->f;
+    }
+    times_t(p, y->down, d_f, p->d_act, false);
+    FOR_ROWS((size_t)p->n) {
+        const size_t at = t * n_ff;
+        gate_backward(m->exec.k, m->arch->gelu, p->d_act + at, n_ff, p->gate + at, p->up + at);
+    }
+    times_t(p, y->gate, p->gate, p->h, false);
+    times_t(p, y->up, p->up, p->h, true);
+    norm_backward(p, p->x, y->ffn_norm, p->h, p->n, m->hp.n_embd, true, p->g);
+}
+
+static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
+    const size_t n = (size_t)p->n * p->attn.n_kv_head * p->attn.dim;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p->d_k[i]) || !isfinite(p->d_v[i]))
+            return kv_fail(err, KV_ERANGE, "%s: layer %u: a gradient is not finite: weights or activations are out of range",
+                           gguf_path(p->m->file), layer);
+    return KV_OK;
+}
+
+/* Gradient with respect to q or k before norm and RoPE, in place. */
+static void unrotate(const pass *p, uint32_t layer, const float *norm, const float *raw, uint32_t n_head, float *d) {
+    const uint32_t dim = p->m->hp.head_dim;
+    rows_rotate(p->m, layer, &p->rope_back, NULL, p->n, n_head, d);
+    if (norm)
+        norm_backward(p, raw, norm, d, (size_t)p->n * n_head, dim, false, d);
+}
+
+/* From g behind attention to g before it. */
+static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
+    const rt_model *m = p->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_layer *y = &m->layers[layer];
+    const float *d_a = p->g, *in = p->in + (size_t)layer * p->n * hp->n_embd;
+    if (y->post_attn_norm) {
+        norm_backward(p, p->a, y->post_attn_norm, p->g, p->n, hp->n_embd, false, p->a);
+        d_a = p->a;
+    }
+    times_t(p, y->o, d_a, p->d_o, false);
+    const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
+    const bool is_cut = cuts.n && !window_of(p, layer);
+    attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
+                  &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v}, is_cut ? &cuts : NULL);
+    kv_status st = check_finite(p, layer, err);
+    if (st)
+        return st;
+    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
+    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
+    rows_rotate(m, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
+    p->cfg->tap(p->cfg->tap_user,
+                &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy, is_cut ? p->cut : NULL});
+    if (layer == 0) /* nobody asks for gradients of the embeddings */
+        return KV_OK;
+    unrotate(p, layer, y->q_norm, p->q_raw, hp->n_head, p->d_q);
+    unrotate(p, layer, y->k_norm, p->k_raw, hp->n_kv_head, p->d_k);
+    times_t(p, y->q, p->d_q, p->h, false);
+    times_t(p, y->k, p->d_k, p->h, true);
+    times_t(p, y->v, p->d_v, p->h, true);
+    norm_backward(p, in, y->attn_norm, p->h, p->n, hp->n_embd, true, p->g);
+    return KV_OK;
+}
+
+kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, const rt_backward_cfg *cfg, kv_err *err) {
+    pass p = {.m = m, .cfg = cfg, .n = n};
+    const size_t e = (size_t)n * m->hp.n_embd;
+    kv_status st;
+    if ((st = check_ids(&p, tokens, err)) || (st = prepare(&p, err)) || (st = forward(&p, tokens, err)) ||
+        (st = output_layer(&p, err)))
+        goto done;
+    for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
+        memcpy(p.x, p.in + l * e, e * sizeof *p.x);
+        layer_forward(&p, l, p.entropy);
+        ffn_backward(&p, l);
+        if (!(st = attention_backward(&p, l, err)))
+            st = advance(&p, 1, err);
+    }
+done:
+    act_free(p.act);
+    free(p.scratch);
+    return st;
+}

@@ -1,0 +1,527 @@
+/* The cache: what is stored where (cache/state.h), sizes, truncation, digest. */
+#define XXH_STATIC_LINKING_ONLY /* the state on the stack */
+#include "cache/state.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- creation ---- */
+
+static size_t n_lanes(const kv_cache *c) {
+    return (size_t)c->n_layer * c->n_kv_head * 2;
+}
+
+static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
+    if (!cfg->n_layer || !cfg->n_kv_head || !cfg->n_head || cfg->n_head % cfg->n_kv_head)
+        return kv_fail(err, KV_EINVAL, "cache: %u layers, %u heads and %u KV heads do not fit", cfg->n_layer, cfg->n_head,
+                       cfg->n_kv_head);
+    if (!cfg->head_dim || cfg->head_dim > PROF_MAX_DIM)
+        return kv_fail(err, KV_EINVAL, "cache: head_dim %u is not between 1 and %d", cfg->head_dim, PROF_MAX_DIM);
+    if (cfg->n_layer > PROF_MAX_LAYERS || cfg->n_head > (1 << 16))
+        return kv_fail(err, KV_EINVAL, "cache: %u layers or %u heads are too many", cfg->n_layer, cfg->n_head);
+    if (cfg->frame % PROF_FRAME)
+        return kv_fail(err, KV_EINVAL, "cache: RoPE frames of %u positions are not a multiple of %d", cfg->frame, PROF_FRAME);
+    if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
+        return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
+                       cfg->n_batch);
+    return KV_OK;
+}
+
+/* A window or sinks that cover all that can ever be read make a lossy codec pointless. */
+static bool covered(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer) {
+    uint32_t swa = cfg->swa ? cfg->swa[layer] : 0, span = swa ? min_u32(swa, c->n_ctx) : c->n_ctx;
+    return cfg->window >= span || cfg->sinks >= c->n_ctx;
+}
+
+static const kv_codec *pick_codec(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer, const kv_codec_sel *sel) {
+    const kv_codec *codec = kv_codec_get(sel->id);
+    return codec && !codec->exact && covered(c, cfg, layer) ? &kv_codec_f16 : codec;
+}
+
+/* Set up all coders; inverting the bases takes a while, so lanes are shared out. The first failure in order is reported. */
+static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads, kv_err *err) {
+    size_t n = n_lanes(c), failed = n;
+    kv_err first = {0};
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+    for (size_t i = 0; i < n; i++) {
+        const kv_codec_sel *sel = (i % 2 ? cfg->v : cfg->k) + i / 2;
+        const kv_codec *codec = pick_codec(c, cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
+        kv_err e = {0};
+        kv_status st = codec ? kv_coder_init(&c->lanes[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &e)
+                             : kv_fail(&e, KV_EINVAL, "no codec has the number %d", (int)sel->id);
+        if (st) {
+#pragma omp critical(kv_init_coders)
+            if (i < failed) {
+                failed = i;
+                first = e;
+            }
+        }
+    }
+    if (failed == n)
+        return KV_OK;
+    return kv_fail(err, first.code, "cache: layer %zu, KV head %zu, %s: %s", failed / 2 / c->n_kv_head,
+                   failed / 2 % c->n_kv_head, failed % 2 ? "V" : "K", first.msg);
+}
+
+/* Zeroed memory; untouched pages cost nothing. Sets *bad on failure and for sizes that cannot be right; does nothing then. */
+static void *grab(size_t n, size_t size, bool *bad) {
+    const size_t most = (size_t)1 << 39;
+    if (*bad || !n || !size)
+        return NULL;
+    void *p = n <= most / size ? calloc(n, size) : NULL;
+    *bad |= !p;
+    return p;
+}
+
+static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
+    kv_layer *l = &c->layers[index];
+    *l = (kv_layer){.lanes = c->lanes + (size_t)index * c->n_kv_head * 2,
+                    .heads = c->heads + (size_t)index * c->n_kv_head,
+                    .swa = cfg->swa ? cfg->swa[index] : 0,
+                    .group = 1};
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        l->evicts |= l->heads[h].budget > 0;
+    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
+        kv_lane *lane = &l->lanes[i];
+        c->cdim = max_u32(c->cdim, lane->coder.cdim);
+        lane->framed = c->frame && i % 2 == 0 && lane->coder.ops->framed;
+        if (kv_lossy(lane)) {
+            l->window = cfg->window;
+            l->sinks = cfg->sinks;
+            l->group = max_u32(l->group, lane->coder.group);
+            lane->full_off = l->full_elems;
+            l->full_elems += c->dim;
+            lane->sink_off = l->sink_elems;
+            l->sink_elems += (size_t)l->sinks * c->dim;
+        }
+    }
+    if (l->group == 1 && l->window >= 4 * KV_BATCH) {
+        l->group = KV_BATCH;
+        l->window -= KV_BATCH - 1;
+    }
+    uint32_t all = kv_blocks(c->n_ctx), held = l->window + l->group - 1;
+    l->body_cap = l->evicts ? UINT32_MAX : l->swa ? min_u32(all, kv_blocks((uint64_t)l->swa + c->n_batch) + 1) : all;
+    kv_lay_out_heads(c, l);
+    if (l->evicts)
+        c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
+    l->ring_cap = held ? min_u32(c->n_ctx, held + KV_BATCH) : 0;
+    if (l->ring_cap && l->ring_cap < c->n_ctx) {
+        size_t need = (size_t)c->passing_cap * l->full_elems * sizeof *c->passing;
+        c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
+    }
+}
+
+static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) {
+    const kv_layer *l = &c->layers[layer];
+    if (l->evicts && c->n_kv_head > PROF_MAX_HEADS)
+        return kv_fail(err, KV_EUNSUPP, "cache: a budget for %u KV heads: %d are possible", c->n_kv_head, PROF_MAX_HEADS);
+    for (uint32_t i = 0; l->evicts && i < 2 * c->n_kv_head; i++)
+        if (!kv_coder_gathers(&l->lanes[i].coder))
+            return kv_fail(
+                err, KV_EUNSUPP,
+                "cache: layer %u: with a budget keys cannot be stored in groups of %u tokens, as KIVI has them; take "
+                "another codec",
+                layer, l->lanes[i].coder.group);
+    return KV_OK;
+}
+
+/* What goes where, and how much of it there is, from the coders of all lanes: all that a cache of n_ctx tokens will allocate
+ * for them. */
+static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
+    uint32_t *budget = malloc((size_t)c->n_layer * c->n_kv_head * sizeof *budget);
+    kv_status st = budget ? kv_budgets(c, cfg, budget, err) : kv_fail(err, KV_ENOMEM, "no memory for a cache");
+    c->n_batch = min_u32(cfg->n_batch, c->n_ctx);
+    c->cdim = c->dim;
+    c->passing_cap = c->n_batch | KV_BATCH; /* not a power of two: rows of keys would share few lines of L1 */
+    c->passing_bytes = c->stage_bytes = 0;
+    for (uint32_t i = 0; !st && i < c->n_layer * c->n_kv_head; i++)
+        c->heads[i] = (kv_head){.budget = budget[i], .recent = kv_recent(cfg, budget[i])};
+    for (uint32_t i = 0; !st && i < c->n_layer; i++) {
+        lay_out_layer(c, cfg, i);
+        st = check_eviction(c, i, err);
+    }
+    free(budget);
+    return st;
+}
+
+static void grab_layer(kv_layer *l, bool *bad) {
+    l->body = grab(1, l->body_bytes, bad);
+    l->ring = grab(l->ring_cap, l->full_elems * sizeof *l->ring, bad);
+    l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
+}
+
+/* Hand out the pieces of one thread's working memory from `base`; returns their bytes. base NULL: only count. */
+static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
+    const size_t rows = c->rows, q = rows * c->dim, coded = rows * c->cdim, blocks_of_range = KV_RANGE / KV_BLOCK;
+    const size_t codes = c->code_slots * rows, tile = c->code_slots ? blocks_of_range * rt_code_tile(c->cdim) : 0;
+    const size_t range = c->code_slots ? KV_RANGE : 0, f = sizeof(float);
+    size_t work = 0, at = 0;
+    for (size_t i = 0; i < n_lanes(c); i++)
+        work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
+    const struct {
+        void *p;
+        size_t bytes;
+    } parts[] = {
+        {&s->tile, KV_BLOCK * c->cdim * f},
+        {&s->x, KV_BLOCK * c->dim * f},
+        {&s->q, q * f},
+        {&s->qf, q * f},
+        {&s->qc, coded * f},
+        {&s->bias, rows * f},
+        {&s->no_bias, rows * f},
+        {&s->s, rows * KV_BLOCK * f},
+        {&s->mix, c->frame && c->stage_bytes ? rows * KV_BLOCK * f : 0},
+        {&s->total, kv_acc_floats(c, rows) * f},
+        {&s->part, kv_acc_floats(c, rows) * f},
+        {&s->work, work},
+        {&s->to_model, kv_merges(c) ? (size_t)c->dim * c->cdim * f : 0},
+        {&s->constant, kv_merges(c) ? c->dim * f : 0},
+        {&s->ktile, tile},
+        {&s->vtile, tile},
+        {&s->levels, KV_LEVEL_BLOCKS * c->cdim * KV_BLOCK},
+        {&s->kgain, range * f},
+        {&s->vgain, range * f},
+        {&s->wgain, range * f},
+        {&s->code, codes * rt_code_row(c->cdim)},
+        {&s->p, 16 * 2 * range},
+        {&s->cscale, codes * f},
+        {&s->cbias, codes * f},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base)
+            memcpy(parts[i].p, &(char *){base + at}, sizeof base);
+        at += (parts[i].bytes + 63) / 64 * 64 + 64; /* whole cache lines, and one that keeps strides from being powers of two */
+    }
+    return at;
+}
+
+static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
+    const uint32_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
+    c->rows = max_u32(KV_ROWS, group); /* as many tokens as fit into KV_ROWS, but one at least */
+    for (size_t i = 0; i < n_lanes(c); i++)
+        if (c->lanes[i].coder.ops->levels)
+            c->code_slots = !c->frame        ? 1
+                            : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
+                                             : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
+    const size_t bytes = lay_out_scratch(c, &(kv_scratch){0}, NULL);
+    c->scratch = grab((size_t)n_threads, sizeof *c->scratch, bad);
+    c->scratch_mem = grab(1, (size_t)n_threads * bytes + 63, bad);
+    c->parts = grab(c->n_kv_head * ranges, kv_acc_floats(c, group) * sizeof(float), bad);
+    if (*bad)
+        return;
+    c->n_threads = n_threads;
+    char *base = (char *)(((uintptr_t)c->scratch_mem + 63) / 64 * 64);
+    for (int t = 0; t < n_threads; t++)
+        lay_out_scratch(c, &c->scratch[t], base + (size_t)t * bytes);
+}
+
+/* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */
+static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **out, kv_err *err) {
+    bool bad = false;
+    kv_cache *c = *out = NULL;
+    kv_status st = check_cfg(cfg, err);
+    if (st)
+        return st;
+    if (!(c = *out = calloc(1, sizeof *c)))
+        return kv_fail(err, KV_ENOMEM, "no memory for a cache");
+    c->n_layer = cfg->n_layer;
+    c->n_head = cfg->n_head;
+    c->n_kv_head = cfg->n_kv_head;
+    c->dim = cfg->head_dim;
+    c->n_ctx = cfg->n_ctx;
+    c->frame = cfg->frame;
+    c->rope = cfg->rope;
+    c->evict = cfg->evict;
+    c->sinks = cfg->sinks;
+    c->heads = grab((size_t)c->n_layer * c->n_kv_head, sizeof *c->heads, &bad);
+    c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
+    c->lanes = grab(n_lanes(c), sizeof *c->lanes, &bad);
+    if (bad)
+        return kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
+    for (int side = 0; side < 2; side++)
+        kv_coder_init(&c->f16[side], &kv_codec_f16, side ? KV_SIDE_V : KV_SIDE_K, c->dim, NULL, NULL);
+    return init_coders(c, cfg, n_threads, err);
+}
+
+/* What eviction works with. */
+static void grab_eviction(kv_cache *c, bool *bad) {
+    size_t most = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        size_t least = SIZE_MAX;
+        for (uint32_t h = 0; h < c->n_kv_head; h++)
+            least = kv_head_block_bytes(c, l, h) < least ? kv_head_block_bytes(c, l, h) : least;
+        if (l->evicts && l->body_bytes / least > most)
+            most = l->body_bytes / least; /* blocks, however heads share them */
+    }
+    c->queries = grab(c->evict.queries ? c->n_layer : 0, sizeof *c->queries, bad);
+    for (uint32_t i = 0; c->queries && i < c->n_layer; i++)
+        c->queries[i] = c->evict.queries[i];
+    c->stage = grab(1, c->stage_bytes, bad);
+    c->keys = grab(most * KV_BLOCK, sizeof *c->keys, bad);
+    c->keep = grab(most, sizeof *c->keep, bad);
+    c->lse = grab(most && kv_observes(c) ? c->n_batch : 0, c->n_head * sizeof *c->lse, bad);
+    c->frames = grab(most ? (size_t)c->n_layer * c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->frames, bad);
+    c->fresh = grab(most ? c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->fresh, bad);
+    for (size_t i = 0; c->frames && i < (size_t)c->n_layer * c->n_kv_head; i++)
+        c->heads[i].frames = c->frames + i * kv_n_frames(c);
+}
+
+/* Rotations of all frames, for both kinds of layers. */
+static kv_status init_turns(kv_cache *c, kv_err *err) {
+    const uint32_t half = c->rope.n_rot / 2, frames = kv_n_frames(c);
+    if (!c->frame)
+        return KV_OK;
+    if (!c->rope.inv_freq || !half || c->rope.n_rot > c->dim)
+        return kv_fail(err, KV_EINVAL, "cache: RoPE frames need the rotations of the model");
+    float *to = c->turns = calloc((size_t)frames * half, 4 * sizeof *to);
+    if (!to)
+        return kv_fail(err, KV_ENOMEM, "no memory for %u RoPE frames", frames);
+    for (uint32_t kind = 0; kind < 2; kind++)
+        for (uint32_t f = 0; f < frames; f++, to += 2 * half)
+            for (uint32_t i = 0; i < half; i++) {
+                double angle = (double)f * c->frame * c->rope.inv_freq[kind * half + i];
+                to[i] = (float)cos(angle);
+                to[half + i] = (float)-sin(angle);
+            }
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        c->layers[i].turns = c->turns + (c->layers[i].swa ? (size_t)frames * 2 * half : 0);
+    return KV_OK;
+}
+
+kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
+    bool bad = false;
+    kv_cache *c;
+    kv_status st = new_coders(cfg, e->n_threads, &c, err);
+    if (st)
+        goto done;
+    if ((st = lay_out(c, cfg, err)) || (st = init_turns(c, err)))
+        goto done;
+    if (c->stage_bytes && cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq)) {
+        st = kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
+        goto done;
+    }
+    c->limit = FLT_MAX;
+    for (size_t i = 0; i < n_lanes(c); i++)
+        if (c->lanes[i].coder.ops != &kv_codec_f32)
+            c->limit = 65504;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        grab_layer(&c->layers[i], &bad);
+    c->passing = grab(1, c->passing_bytes, &bad);
+    grab_eviction(c, &bad);
+    init_scratch(c, e->n_threads, &bad);
+    if (bad)
+        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u tokens: ask for a smaller context", c->n_ctx);
+    else
+        kv_cache_clear(c);
+done:
+    if (st)
+        kv_cache_free(c);
+    else
+        *out = c;
+    return st;
+}
+
+void kv_cache_free(kv_cache *c) {
+    if (!c)
+        return;
+    for (size_t i = 0; c->lanes && i < n_lanes(c); i++)
+        kv_coder_free(&c->lanes[i].coder);
+    for (uint32_t i = 0; c->layers && i < c->n_layer; i++) {
+        free(c->layers[i].body);
+        free(c->layers[i].ring);
+        free(c->layers[i].sink);
+    }
+    free(c->lanes);
+    free(c->heads);
+    free(c->frames);
+    free(c->fresh);
+    free(c->lse);
+    free(c->queries);
+    free(c->stage);
+    free(c->keys);
+    free(c->keep);
+    free(c->layers);
+    free(c->turns);
+    free(c->passing);
+    free(c->scratch);
+    free(c->scratch_mem);
+    free(c->parts);
+    free(c);
+}
+
+/* ---- length ---- */
+
+uint32_t kv_cache_len(const kv_cache *c) {
+    return c->len;
+}
+
+void kv_cache_commit(kv_cache *c, uint32_t n) {
+    c->len += n;
+}
+
+/* Blocks need no wiping: one is zeroed when its first token is written. */
+void kv_cache_clear(kv_cache *c) {
+    c->len = 0;
+    c->reads = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
+        kv_evict_clear(c, &c->layers[i]);
+    }
+}
+
+/* The slots of lane's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
+static void forget(const kv_layer *l, const kv_lane *lane, const kv_head *h, uint32_t n) {
+    if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
+        kv_coder_clear(&lane->coder, kv_body_block(l, lane, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
+}
+
+/* Positions from here on came after every eviction. */
+static uint32_t last_cut(const kv_cache *c, const kv_layer *l) {
+    uint32_t cut = 0;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        cut = max_u32(cut, l->heads[h].cut);
+    return cut;
+}
+
+kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {
+    if (n == l->end)
+        return KV_OK;
+    if (n > l->end)
+        return kv_fail(err, KV_EINVAL, "cache: a layer holds %u tokens, not %u: it was left out of a batch", l->end, n);
+    uint32_t encoded = kv_encoded(l, n), full = max_u32(encoded, l->sinks), seen = l->swa && n >= l->swa ? n + 1 - l->swa : 0;
+    if ((l->ring_cap && full < n && full < l->ring_lo) || (n && min_u32(seen, n - 1) / KV_BLOCK < l->body_lo))
+        return kv_fail(err, KV_EINVAL,
+                       "cache: cannot go back from %u tokens to %u, the uncompressed copies of the last ones are gone: "
+                       "clear the cache and feed them again",
+                       l->end, n);
+    if (encoded < last_cut(c, l))
+        return kv_fail(
+            err, KV_EINVAL,
+            "cache: cannot go back from %u tokens to %u: the last ones had a part in choosing what was kept; clear the "
+            "cache and feed them again",
+            l->end, n);
+    if (dry)
+        return KV_OK;
+    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+        forget(l, &l->lanes[i], &l->heads[i / 2], kv_lossy(&l->lanes[i]) ? encoded : n);
+    l->end = n;
+    return KV_OK;
+}
+
+kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
+    if (n > c->len)
+        return kv_fail(err, KV_EINVAL, "cache: cannot cut %u tokens to %u", c->len, n);
+    if (!n) {
+        kv_cache_clear(c);
+        return KV_OK;
+    }
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        kv_status st = kv_layer_rewind(c, &c->layers[i], n, true, err);
+        if (st)
+            return st;
+    }
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        kv_layer_rewind(c, &c->layers[i], n, false, NULL);
+    c->len = n;
+    return KV_OK;
+}
+
+/* ---- sizes and digest ---- */
+
+kv_cache_info kv_cache_get_info(const kv_cache *c) {
+    kv_cache_info info = {.fp_bytes = c->passing_bytes + c->stage_bytes};
+    uint32_t n_full = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        n_full += l->swa ? 0 : c->n_kv_head;
+        info.body_bytes += l->body_bytes;
+        info.fp_bytes += ((size_t)l->ring_cap * l->full_elems + l->sink_elems) * sizeof *l->ring;
+        info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
+        for (uint32_t h = 0; h < c->n_kv_head; h++) {
+            info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
+            info.most += l->swa ? 0 : l->heads[h].budget ? l->heads[h].budget : c->n_ctx;
+            info.bits_k += l->lanes[2 * h].coder.bits;
+            info.bits_v += l->lanes[2 * h + 1].coder.bits;
+        }
+    }
+    info.bits_k /= (double)c->n_layer * c->n_kv_head;
+    info.bits_v /= (double)c->n_layer * c->n_kv_head;
+    info.held /= n_full ? n_full : 1;
+    info.most /= n_full ? n_full : 1;
+    info.reads = c->reads / (n_full ? n_full : 1);
+    info.bytes = info.body_bytes + info.fp_bytes;
+    return info;
+}
+
+kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t n, kv_cache_info *out, kv_err *err) {
+    kv_cache *c = NULL;
+    kv_coder *own = NULL;
+    kv_cache_cfg each = *cfg;
+    kv_status st = KV_OK;
+    each.n_ctx = 0;
+    for (uint32_t i = 0; i < n; i++)
+        each.n_ctx = max_u32(each.n_ctx, n_ctx[i]);
+    if ((st = new_coders(&each, 1, &c, err)))
+        goto done;
+    if (!(own = malloc(n_lanes(c) * sizeof *own))) {
+        st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
+        goto done;
+    }
+    for (size_t i = 0; i < n_lanes(c); i++)
+        own[i] = c->lanes[i].coder;
+    for (uint32_t s = 0; s < n; s++) {
+        each.n_ctx = c->n_ctx = n_ctx[s];
+        if ((st = check_cfg(&each, err)))
+            break;
+        for (size_t i = 0; i < n_lanes(c); i++) {
+            bool keeps = own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
+            c->lanes[i].coder = keeps ? own[i] : c->f16[i % 2];
+        }
+        if ((st = lay_out(c, &each, err)))
+            break;
+        out[s] = kv_cache_get_info(c);
+    }
+    for (size_t i = 0; i < n_lanes(c); i++)
+        c->lanes[i].coder = own[i]; /* to be freed */
+done:
+    free(own);
+    kv_cache_free(c);
+    return st;
+}
+
+static void digest_lane(const kv_cache *c, const kv_layer *l, uint32_t lane_index, XXH3_state_t *state) {
+    const kv_lane *lane = &l->lanes[lane_index];
+    const kv_head *head = &l->heads[lane_index / 2];
+    uint32_t end = kv_lossy(lane) ? kv_encoded(l, c->len) : c->len;
+    uint32_t seen = l->swa && c->len >= l->swa ? c->len + 1 - l->swa : 0;
+    XXH3_64bits_update(state, &head->shift, sizeof head->shift);
+    for (uint32_t b = seen / KV_BLOCK; b < kv_blocks(end - head->shift); b++)
+        if (end > l->sinks || !kv_lossy(lane)) /* nothing but sinks: never encoded */
+            XXH3_64bits_update(state, kv_body_block(l, lane, b), lane->coder.block_bytes);
+    if (!kv_lossy(lane))
+        return;
+    if (l->sinks)
+        XXH3_64bits_update(state, l->sink + lane->sink_off, (size_t)min_u32(l->sinks, c->len) * c->dim * sizeof(uint16_t));
+    if (!l->ring_cap)
+        return;
+    for (uint32_t t = max_u32(end, l->sinks); t < c->len; t++) {
+        uint16_t row[PROF_MAX_DIM];
+        kv_full_row(c, l, lane, t, row);
+        XXH3_64bits_update(state, row, c->dim * sizeof *row);
+    }
+}
+
+uint64_t kv_cache_digest(const kv_cache *c) {
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, &c->len, sizeof c->len);
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        for (uint32_t lane = 0; lane < 2 * c->n_kv_head; lane++)
+            digest_lane(c, &c->layers[i], lane, &state);
+    return XXH3_64bits_digest(&state);
+}

@@ -1,0 +1,118 @@
+/* The KV cache and attention over it.
+ *
+ * Per layer and KV head a token is a sink (one of the first `sinks`, f16), in the window (newest `window`, f16) or in the body
+ * (encoded, once, in blocks of KV_BLOCK tokens laid out for SIMD). There is no other copy of the body. Query i reads key j at
+ * full precision exactly when j < sinks or j is in the window, in prefill and decode alike: i - j < window; but tokens leave a
+ * window of 64 or more sixteen at a time, positions 16n .. 16n+15, as soon as 16n is no longer in it. The f16 ring holds the
+ * window, the tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that
+ * must read it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
+ * everything is body.
+ * With a budget, layers of full attention let go of tokens of the body: every KV head holds no more than its budget, at any
+ * time, and memory is allocated for that alone. Keys keep the positions that they were read at.
+ * The bytes of the cache depend on the tokens alone, not on how they were batched.
+ */
+#ifndef RT_CACHE_H
+#define RT_CACHE_H
+
+#include "kernels/exec.h"
+#include "profile/codec_id.h"
+#include "profile/evict_id.h"
+#include "profile/profile.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KV_BLOCK = 64 };
+
+typedef struct kv_cache kv_cache;
+
+/* Codec of one KV head's K or V. */
+typedef struct kv_codec_sel {
+    kv_codec_id id;
+    const prof_tc *tc; /* KV_TC only; borrowed for the life of the cache */
+} kv_codec_sel;
+
+/* How RoPE turns keys: pair i by inv_freq[i] per position. */
+typedef struct kv_rope {
+    const float *inv_freq; /* (2, n_rot/2): layers of full attention, layers of sliding attention; borrowed */
+    uint32_t n_rot;        /* dimensions that turn, at most head_dim */
+    bool neox;             /* pairs (i, i + n_rot/2); else adjacent ones */
+} kv_rope;
+
+/* What to let go of where a context is longer than the budget: docs/budgets.md. */
+typedef struct kv_evict_cfg {
+    kv_evict_id policy;  /* KV_EVICT_NONE: keep everything; the rest means nothing then */
+    kv_budget budget;    /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
+    const float *loss;   /* (n_layer, n_kv_head, KV_CUTS): budgets are those with the least sum (loss_curve.h); or NULL: by */
+    const float *weight; /* (n_layer, n_kv_head) ratios of the budgets of heads, > 0; or NULL: all alike. Both are read by
+                            kv_cache_new and kv_cache_size only */
+    bool ada;            /* heads of a layer share its budget: tokens of all of them compete (AdaKV) */
+    uint32_t recent;     /* newest tokens that stay, whatever their score: so many, */
+    float near;          /* and at least this share of the head's budget, 0..1 */
+    uint32_t observe;    /* snapkv: last queries before an eviction that vote */
+    uint32_t pool;       /* snapkv: slots around a token whose best vote counts for it, odd */
+    const float *const *queries; /* expected: (n_layer) of (n_kv_head, PROF_QUERIES, head_dim), before RoPE; the list is read
+                                    by kv_cache_new only, what it names stays borrowed */
+} kv_evict_cfg;
+
+typedef struct kv_cache_cfg {
+    uint32_t n_layer, n_head, n_kv_head, head_dim;
+    uint32_t n_ctx;   /* most tokens */
+    uint32_t n_batch; /* most tokens per kv_put */
+    uint32_t sinks, window;
+    /* RoPE frames: codec tc stores keys turned back by the first position of their run of `frame` positions (a multiple of
+     * PROF_FRAME), so that they look alike wherever they stand; queries are turned likewise for each run. 0: as they come. */
+    uint32_t frame;
+    kv_rope rope; /* needed where frame is not 0 or evict.policy is KV_EVICT_EXPECTED; by kv_cache_new only */
+    kv_evict_cfg evict;
+    const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
+                                  key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
+    const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */
+} kv_cache_cfg;
+
+/* Allocates everything. KV_EINVAL: shapes that do not fit, or a budget too small for what always stays (says how small it may
+ * be); KV_EUNSUPP: a codec that tokens cannot be taken out of, with a budget; KV_ERANGE: prof_tc broken (singular basis);
+ * KV_ENOMEM. */
+kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err);
+void kv_cache_free(kv_cache *c);
+void kv_cache_clear(kv_cache *c);
+uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
+/* Drop everything from position n on, n <= len. KV_EINVAL where bytes before n would have to change (n is inside the encoded
+ * part and cuts a block whose f16 neighbours are gone, or tokens from n on had a part in an eviction): then clear and feed
+ * again. */
+kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
+/* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
+ * way.
+ */
+kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
+
+/* Add n tokens (n <= n_batch) at positions len .. len+n-1 of one layer, and attend with their queries.
+ *   k, v (n, n_kv_head, head_dim) f32, after RoPE;  q (n, n_head, head_dim) f32;  out (n, n_head, head_dim) f32
+ *   scale: of the scores, 1/sqrt(head_dim) mostly
+ *   lse, entropy: (n, n_head) natural-log sum of exp(scaled score) and attention entropy in nats, or NULL
+ * Call for layers 0 .. n_layer-1, then kv_cache_commit(c, n). KV_ERANGE: cache full; NaN or Inf in k or v. */
+kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
+                    float scale, float *out, float *lse, float *entropy, kv_err *err);
+void kv_cache_commit(kv_cache *c, uint32_t n);
+
+/* What the cache costs. All are bytes really allocated for blocks, their scores, sinks and ring (parameters such as codebooks
+ * not counted). */
+typedef struct kv_cache_info {
+    size_t bytes;          /* all of it, at capacity */
+    size_t body_bytes;     /* the encoded part, at capacity */
+    size_t fp_bytes;       /* sinks and ring */
+    double bits_k, bits_v; /* true bits per element of the body, metadata included */
+    size_t bytes_f16;      /* what a cache of all n_ctx tokens costs with an f16 codec */
+    double held, most;     /* tokens that a KV head holds now, and may hold: mean over all heads of layers of full attention */
+    double reads;          /* tokens that all queries since the cache was empty have read: mean over the same heads */
+} kv_cache_info;
+kv_cache_info kv_cache_get_info(const kv_cache *c);
+
+/* What caches of cfg's shape for n_ctx[0] .. n_ctx[n-1] tokens would cost (cfg->n_ctx is not read): what kv_cache_get_info says
+ * of them, from the same computation, but without allocating them. out (n). Errors as of kv_cache_new. */
+kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t n, kv_cache_info *out, kv_err *err);
+
+/* XXH3-64 of the bytes that hold the first len tokens: for tests of batch independence. */
+uint64_t kv_cache_digest(const kv_cache *c);
+
+#endif

@@ -1,0 +1,286 @@
+/* Inside of the cache, shared by cache.c (what is stored where), cache/put.c (storing), cache/window.c (f16 copies) and
+ * attention.c (reading).
+ *
+ * A lane is the K or the V of one KV head: lane 2h and lane 2h + 1 of head h. A layer keeps its tokens in blocks of KV_BLOCK
+ * slots aligned to absolute positions; a block of a layer holds one coder block per lane, one after the other.
+ *   body     encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones)
+ *   ring     f16 copies of tokens that are not yet encoded (window, incomplete groups), for lanes whose codec is lossy; token t
+ *            at t mod ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as
+ *            the window allows.
+ *   passing  the same layout for the tokens of one call, when they are more than the ring can take: one buffer for all layers
+ *   sinks    f16 rows (sinks, dim) of lossy lanes
+ * When len tokens are held, those below kv_encoded(layer, len) are encoded and those from there on are in the ring.
+ *
+ * A *slot* is a place in the body of a head. As long as nothing was evicted, it is the token's position. Eviction packs what it
+ * keeps of the body against the tokens that come after it, and moves both down by `shift`, whole blocks:
+ *
+ *     positions   S S S S . . k . . k k . | c c c w w w       S sinks, k kept, c later body, w window, | cut
+ *     slots       S S S S     k k k | c c c w w w             slots 4 .. first-1 are empty
+ *
+ * So everything newer than `cut` has position - slot = shift, borders of blocks and groups are where they were, and all that
+ * reads and writes goes on in slots; only the ring stays in positions.
+ */
+#ifndef RT_CACHE_INTERNAL_H
+#define RT_CACHE_INTERNAL_H
+
+#include "cache/cache.h"
+#include "codec/codec.h"
+
+enum {
+    KV_BATCH = 16,  /* tokens that leave a window four times as large together: encoding them one by one takes twice as long */
+    KV_STEP = 64,   /* evictions happen at multiples of so many positions */
+    KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
+    KV_ROWS = 256,  /* most query rows (tokens x heads of a group) that share a decoded tile */
+};
+
+static inline uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static inline uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+/* Blocks that so many tokens or slots take. */
+static inline uint32_t kv_blocks(uint64_t tokens) {
+    return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
+}
+
+typedef struct kv_lane {
+    kv_coder coder;
+    size_t body_off;   /* of its first block in the body */
+    uint32_t cap;      /* blocks of the body; block b is at b mod cap */
+    uint32_t full_off; /* elements of a token that come before its own in ring and passing; lossy lanes only */
+    size_t sink_off;   /* of its sink rows, in elements */
+    bool framed;       /* keys that are stored in RoPE frames */
+} kv_lane;
+
+/* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
+typedef struct kv_head {
+    uint32_t first, shift, cut; /* see above */
+    uint32_t budget;            /* most tokens; 0: no limit */
+    uint32_t recent;            /* newest of them, which stay */
+    uint32_t next;              /* position of the next eviction, a multiple of KV_STEP; UINT32_MAX: none */
+    size_t score_off;           /* of the scores of its slots in the body, floats; where the policy has scores */
+    size_t mass_off;            /* of the logs of how many tokens each slot stands for; policy merge */
+    uint32_t *frames;           /* (frames) first slot of each RoPE frame that begins below cut */
+} kv_head;
+
+typedef struct kv_layer {
+    kv_lane *lanes; /* (2 * n_kv_head) */
+    kv_head *heads; /* (n_kv_head) */
+    bool evicts;
+    uint32_t swa;          /* 0: full attention */
+    const float *turns;    /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
+    uint32_t window;       /* the least that is not encoded; up to group - 1 tokens more */
+    uint32_t sinks, group; /* all lanes exact: window and sinks 0, group 1 */
+    uint8_t *body;
+    uint16_t *ring, *sink;
+    uint32_t body_cap; /* blocks; UINT32_MAX: as the heads have them */
+    uint32_t ring_cap; /* tokens */
+    size_t body_bytes;
+    uint32_t full_elems; /* of a token, all lossy lanes */
+    size_t sink_elems;
+    uint32_t end;     /* tokens stored; ahead of the cache's len between kv_attend and kv_cache_commit */
+    uint32_t body_lo; /* first block that is still whole */
+    uint32_t ring_lo; /* first token that is still in the ring */
+} kv_layer;
+
+/* Working memory of one thread. */
+typedef struct kv_scratch {
+    float *tile;                /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
+    float *x;                   /* (64, dim) tokens to encode */
+    float *q, *qf, *qc;         /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
+    float *bias, *no_bias;      /* (rows) */
+    float *s, *mix;             /* (rows, 64); the same for blocks in which RoPE frames meet */
+    float *total, *part;        /* running softmaxes, kv_acc_floats each */
+    void *work;                 /* of the coders */
+    float *to_model, *constant; /* (dim, cdim), (dim): the way back from coded keys; policy merge */
+    /* Attention in codes, a range at a time (attention/integer.c) */
+    uint8_t *ktile, *vtile;       /* of all its blocks */
+    int8_t *levels;               /* of KV_LEVEL_BLOCKS blocks */
+    float *kgain, *vgain, *wgain; /* (KV_RANGE) gains of keys and values; of values, scaled for an interval */
+    uint8_t *code, *p;            /* (code_slots, rows) codes of queries, by frame; (16) of weights */
+    float *cscale, *cbias;        /* (code_slots, rows) */
+} kv_scratch;
+
+struct kv_cache {
+    uint32_t n_layer, n_head, n_kv_head, dim, n_ctx, n_batch, len;
+    uint32_t cdim; /* most coordinates of any coder's tile */
+    float limit;   /* greatest magnitude that can be stored */
+    uint32_t frame;
+    kv_rope rope;
+    float *turns; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
+    kv_layer *layers;
+    kv_lane *lanes; /* of all layers */
+    kv_head *heads; /* likewise */
+    kv_evict_cfg evict;
+    double reads;             /* of all heads of layers of full attention */
+    const float **queries;    /* (n_layer) */
+    uint32_t sinks;           /* of the configuration: exact layers have none of their own, but must not let go of them */
+    uint32_t *frames, *fresh; /* of all heads, kv_n_frames each; of a layer's heads, while they change */
+    float *lse;               /* (n_batch, n_head) of the call; where queries are observed */
+    uint8_t *stage;           /* where a layer's body is put together anew */
+    size_t stage_bytes;
+    uint32_t *keys;  /* (slots of a layer) what eviction sorts by */
+    uint64_t *keep;  /* (blocks of a layer) */
+    kv_coder f16[2]; /* of lanes that the window covers, by side */
+    uint16_t *passing;
+    uint32_t passing_cap; /* tokens */
+    size_t passing_bytes;
+    int n_threads;
+    uint32_t rows;       /* most of a query tile */
+    uint32_t code_slots; /* frames that can meet in a range */
+    kv_scratch *scratch; /* (n_threads) */
+    void *scratch_mem;
+    float *parts; /* decode: (n_kv_head, n_range) softmaxes of the rows of one token */
+};
+
+static inline bool kv_lossy(const kv_lane *l) {
+    return !l->coder.ops->exact;
+}
+
+/* Tokens that are encoded when len are held, as every query at position len - 1 sees it. */
+static inline uint32_t kv_encoded(const kv_layer *l, uint32_t len) {
+    return len > l->window ? (len - l->window) & ~(l->group - 1) : 0;
+}
+
+/* Tokens that a head holds when the cache has read len. */
+static inline uint32_t kv_held(const kv_layer *l, const kv_head *h, uint32_t len) {
+    return min_u32(l->sinks, len) + (len - h->shift > h->first ? len - h->shift - h->first : 0);
+}
+
+/* Block b of slots. */
+static inline uint8_t *kv_body_block(const kv_layer *l, const kv_lane *lane, uint32_t b) {
+    return l->body + lane->body_off + (size_t)(b % lane->cap) * lane->coder.block_bytes;
+}
+
+static inline float *kv_scores(const kv_layer *l, const kv_head *h) {
+    return (float *)(l->body + h->score_off);
+}
+
+static inline float *kv_masses(const kv_layer *l, const kv_head *h) {
+    return (float *)(l->body + h->mass_off);
+}
+
+/* Bits t of slots t0 + t in [from, to). */
+static inline uint64_t kv_span(uint32_t t0, uint32_t from, uint32_t to) {
+    from = from > t0 ? from - t0 : 0;
+    to = to > t0 ? to - t0 : 0;
+    if (from >= to || from >= KV_BLOCK)
+        return 0;
+    return (to < KV_BLOCK ? ((uint64_t)1 << to) - 1 : ~(uint64_t)0) & ~(uint64_t)0 << from;
+}
+
+static inline uint32_t kv_n_frames(const kv_cache *c) {
+    return c->frame ? (c->n_ctx - 1) / c->frame + 1 : 0;
+}
+
+/* RoPE frame of the key in a slot, and where the run of slots ends that are in the same one. */
+static inline uint32_t kv_frame_of(const kv_cache *c, const kv_head *h, uint32_t slot, uint32_t *end) {
+    uint32_t frame = (slot + h->shift) / c->frame;
+    if (slot + h->shift < h->cut) {
+        const uint32_t last = (h->cut - 1) / c->frame;
+        for (frame = 0; frame < last && h->frames[frame + 1] <= slot;)
+            frame++;
+        if (frame < last) {
+            *end = h->frames[frame + 1];
+            return frame;
+        }
+    }
+    *end = (frame + 1) * c->frame - h->shift;
+    return frame;
+}
+
+/* x (n, dim), vectors or queries of positions of frame `index`, turned back by its first position. */
+static inline void kv_turn(const kv_cache *c, const kv_layer *l, const rt_kernels *k, uint32_t index, float *x, uint32_t n) {
+    const float *turn = l->turns + (size_t)index * c->rope.n_rot;
+    if (index)
+        k->rope(x, n, c->dim, c->rope.n_rot, turn, turn + c->rope.n_rot / 2, c->rope.neox);
+}
+
+/* One call of kv_attend. */
+typedef struct kv_job {
+    kv_cache *c;
+    kv_layer *layer;
+    const rt_kernels *k;
+    uint32_t pos, n;
+    uint32_t passing; /* first token in the passing buffer; UINT32_MAX: none */
+    const float *q, *key, *val;
+    float scale, *out, *lse, *entropy;
+} kv_job;
+
+/* Floats of one running softmax over `rows` query rows. */
+static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
+    return rows * (4 + (size_t)c->dim + c->cdim);
+}
+
+/* Make layer ready to take tokens from position n on (drop what is there, if anything). With dry: only say whether it can. */
+kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err);
+
+/* ---- cache/budget.c, evict/evict.c, evict/observe.c ---- */
+
+/* The budget of every head, (n_layer, n_kv_head): 0 where it is no limit. KV_EINVAL: less than what always stays. */
+kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budget, kv_err *err);
+static inline bool kv_scored(const kv_cache *c) {
+    return c->evict.policy != KV_EVICT_NONE && c->evict.policy != KV_EVICT_STREAMING;
+}
+static inline bool kv_merges(const kv_cache *c) {
+    return c->evict.policy == KV_EVICT_MERGE;
+}
+/* Scores come from the queries that are read, rather than from the keys or the profile. */
+static inline bool kv_observes(const kv_cache *c) {
+    return kv_scored(c) && c->evict.policy != KV_EVICT_KNORM && c->evict.policy != KV_EVICT_EXPECTED;
+}
+/* How many tokens an eviction makes room for. */
+static inline uint32_t kv_slack(uint32_t budget) {
+    return max_u32(KV_STEP, budget / 8 / KV_STEP * KV_STEP);
+}
+/* Newest tokens that a head keeps, never more than an eviction may leave. */
+static inline uint32_t kv_recent(const kv_cache_cfg *cfg, uint32_t budget) {
+    const uint32_t stays = kv_slack(budget) + cfg->sinks, most = budget > stays ? budget - stays : 0;
+    return max_u32(cfg->evict.recent, min_u32((uint32_t)(cfg->evict.near * (float)budget), most));
+}
+/* Bytes of a block of slots of a head: both lanes, scores and masses. */
+size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
+/* Where a head's blocks, `cap` of them, lie in the body, from byte `at` on. */
+void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at);
+/* All heads of a layer, as large as they may become; sets body_bytes. */
+void kv_lay_out_heads(const kv_cache *c, kv_layer *l);
+/* As new: nothing is held. */
+void kv_evict_clear(const kv_cache *c, kv_layer *l);
+/* Scores of n new body slots, whose keys are x (n, dim). */
+void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x);
+/* Let go of tokens in the heads that are due, after a call that ended where they are. Not inside of a parallel region. */
+void kv_evict(const kv_job *j, const rt_exec *e);
+static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
+    uint32_t next = UINT32_MAX;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        next = min_u32(next, l->heads[h].next);
+    return next;
+}
+/* Fold those of slots lo .. hi-1 of a head that `keep` (a word a block) does not name into those that it does. By one thread.
+ */
+void kv_fold(const kv_job *j, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep);
+/* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. Called by every thread
+ * of a parallel region, after attention and a barrier. */
+void kv_observe(const kv_job *j);
+/* Scores <- what queries as calibrated, after the tokens of this call, would give to the body slots of a head. */
+void kv_expect(const kv_job *j, uint32_t head);
+
+/* Called by every thread of a parallel region; kv_put ends with a barrier, and there must be one before kv_settle. */
+void kv_put(const kv_job *j);    /* store and encode, before attention */
+void kv_settle(const kv_job *j); /* after attention: what the ring has room for moves there from passing */
+/* Decide where the tokens of this call go; before the region. */
+void kv_put_plan(kv_job *j);
+
+/* ---- cache/window.c: f16 copies of n tokens from position t on of a lossy lane with a ring ---- */
+
+void kv_full_put(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, const float *x); /* <- x (n, dim) */
+void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *x);      /* -> x (n, dim) */
+/* A tile as kv_codec.decode gives it. Tokens that there are no copies of come out as anything finite. */
+void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *tile);
+/* One token between calls, as it is stored: row (dim). */
+void kv_full_row(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t t, uint16_t *row);
+
+#endif

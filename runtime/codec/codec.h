@@ -1,0 +1,101 @@
+/* Codecs of the cache: one row of functions each, indexed by kv_codec_id.
+ *
+ * A coder is one codec set up for one lane (the K or the V of one KV head). It encodes tokens into blocks of KV_BLOCK slots
+ * and decodes a block into an f32 tile in the coder's own space: `cdim` coordinates per token, in which
+ *     score = query(q) . tile column + bias          (K: tile is (cdim, 64), tokens along lanes)
+ *     value = output(sum over tokens of p * tile row) (V: tile is (64, cdim), coordinates along lanes)
+ * so attention never turns a token back into model space: it turns one query and one sum instead. Codecs whose own space is
+ * the model's leave query and output NULL (and cdim = dim).
+ *
+ * Blocks start as zero bytes; slots are written in rising order, and slots beyond the last one written are zero, so that
+ * equal tokens give equal bytes. A block has no pointers and no alignment beyond 8 bytes.
+ * docs/cache.md tells how to add a row.
+ */
+#ifndef RT_CODEC_H
+#define RT_CODEC_H
+
+#include "cache/cache.h"
+#include "kernels/kernels.h"
+
+typedef enum kv_side { KV_SIDE_K, KV_SIDE_V } kv_side;
+
+enum { KV_LEVEL_BLOCKS = 2 /* as many fit into a first-level cache beside what is made of them */ };
+
+/* How the slots of a block lie in a piece of it. */
+typedef enum kv_part_kind {
+    KV_PART_PLANES, /* `count` words, bit t for slot t */
+    KV_PART_COLS,   /* (count, 64) elements of `size` bytes */
+    KV_PART_HALVES, /* (count, 32) bytes: slot t in the low half of byte t, or in the high half of byte t - 32 */
+    KV_PART_ROWS,   /* (64, count) elements of `size` bytes */
+    KV_PART_GROUPS, /* (64 / KV_PART_GROUP, count) elements of `size` bytes, shared by so many slots */
+} kv_part_kind;
+
+typedef struct kv_part {
+    kv_part_kind kind;
+    uint32_t count, size;
+} kv_part;
+
+enum { KV_MAX_PARTS = 3, KV_PART_GROUP = 32 };
+
+typedef struct kv_coder {
+    const struct kv_codec *ops;
+    kv_side side;
+    uint32_t dim;       /* head_dim */
+    uint32_t cdim;      /* coordinates of a decoded tile, at most KV_MAX_CDIM */
+    uint32_t group;     /* tokens encoded together, at aligned positions: a power of two <= KV_BLOCK */
+    size_t block_bytes; /* a multiple of 8: the parts, one after the other */
+    kv_part parts[KV_MAX_PARTS];
+    uint32_t n_parts;
+    size_t scratch; /* bytes that encode needs */
+    double bits;    /* true bits per element, metadata included */
+    void *state;    /* the codec's own, or NULL */
+} kv_coder;
+
+enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
+
+typedef struct kv_codec {
+    bool framed; /* keys come in RoPE frames where the cache has them */
+    bool exact;  /* as good as f16: tokens are stored at once, window and sinks mean nothing */
+    /* Fill scratch, bits and state, also cdim and group where not dim and 1, and lay out the block (kv_coder_part); ops, side
+     * and dim are set. KV_EINVAL, KV_ERANGE, KV_ENOMEM. On failure state is as free expects it. */
+    kv_status (*init)(kv_coder *c, const prof_tc *tc, kv_err *err);
+    void (*free)(kv_coder *c); /* or NULL */
+    /* n tokens x (n, dim) into slots slot .. slot+n-1. Whole groups: slot and n are multiples of group, except that the
+     * first group of all may lack tokens at its start, which are sinks and come to no codec. Finite values only. */
+    void (*encode)(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,
+                   void *scratch);
+    /* The tile of the first n slots: in `tile` (64 * cdim floats), or inside the block where it is stored so. K: columns from
+     * n on hold anything finite; V: only n rows are there. */
+    const float *(*decode)(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile);
+    /* For codecs whose tiles are a gain per token times int8 levels, else NULL: of n <= KV_LEVEL_BLOCKS whole blocks,
+     * levels (cdim, 64) of each, ld apart, and gains (n, 64). Attention then works on these, in integers. */
+    void (*levels)(const kv_coder *c, const rt_kernels *k, const uint8_t *const *blocks, uint32_t n, int8_t *levels, size_t ld,
+                   float *gain);
+    /* q (n, dim) -> qc (n, cdim), bias (n). */
+    void (*query)(const kv_coder *c, const rt_kernels *k, const float *q, uint32_t n, float *qc, float *bias);
+    /* out (n, dim) += values of oc (n, cdim), whose weights sum to weight (n). */
+    void (*output)(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out);
+} kv_codec;
+
+extern const kv_codec kv_codec_f32, kv_codec_f16, kv_codec_q8_0, kv_codec_q4_0, kv_codec_q4_0h, kv_codec_turbo2,
+    kv_codec_turbo3, kv_codec_turbo4, kv_codec_turbo3q, kv_codec_polar4, kv_codec_kivi2, kv_codec_kivi4, kv_codec_tc;
+
+const kv_codec *kv_codec_get(kv_codec_id id); /* NULL: no such row */
+
+/* Set up a coder; free with kv_coder_free (also after a failure; a zeroed coder is fine). tc: borrowed, or NULL. */
+kv_status kv_coder_init(kv_coder *c, const kv_codec *codec, kv_side side, uint32_t dim, const prof_tc *tc, kv_err *err);
+void kv_coder_free(kv_coder *c);
+
+/* ---- codec_parts.c ---- */
+
+/* For init: the next part of the block. */
+void kv_coder_part(kv_coder *c, kv_part_kind kind, size_t count, size_t size);
+/* Zero the slots from `slot` on, a multiple of group. */
+void kv_coder_clear(const kv_coder *c, uint8_t *block, uint32_t slot);
+/* Whether single tokens can be taken out of a block: those of groups cannot. */
+bool kv_coder_gathers(const kv_coder *c);
+/* Copy the slots of src that `keep` names, in their order, to slots from `to` on of dst, which are zero and suffice: codes as
+ * they are, nothing is decoded. */
+void kv_coder_gather(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep);
+
+#endif

@@ -1,7 +1,0 @@
-/* Attention in codes with VNNI in registers of 256 bits: all that differs from code_avx2.c. */
-#include "code_avx2.h"
-
-void rt_code_avxvnni(rt_kernels *k) {
-    k->code_scores = scores;
-    k->code_values = values;
-}

@@ -1,0 +1,283 @@
+/* Chat formats: a table of what stands before and after each role's text.
+ *
+ * A template is recognised by strings that only its family has; the first row all of whose marks occur in it wins. What differs
+ * between models of a family is read from the file: the text of the EOS token, and the default system prompt, which templates
+ * hold as a literal between the marks of a system turn.
+ */
+#include "text/chat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EOS "\1" /* stands for the text of the model's EOS token */
+
+typedef struct turn {
+    const char *before, *after;
+} turn;
+
+typedef struct chat_row {
+    const char *name;
+    const char *marks[2];         /* all occur in the template */
+    const char *token;            /* without a template: a token of the vocabulary that says the same */
+    turn system, user, assistant; /* system.before NULL: no such role, its text goes in front of the user's */
+    const char *open;             /* starts the assistant's turn */
+    bool trim;                    /* texts lose the white space around them */
+} chat_row;
+
+static const chat_row rows[] = {
+    {.name = "phi-4",
+     .marks = {"<|im_start|>", "<|im_sep|>"},
+     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"},
+     .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+     .assistant = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"},
+     .open = "<|im_start|>assistant<|im_sep|>"},
+    {.name = "chatml",
+     .marks = {"<|im_start|>"},
+     .token = "<|im_start|>",
+     .system = {"<|im_start|>system\n", "<|im_end|>\n"},
+     .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+     .assistant = {"<|im_start|>assistant\n", "<|im_end|>\n"},
+     .open = "<|im_start|>assistant\n"},
+    {.name = "gemma",
+     .marks = {"<start_of_turn>"},
+     .token = "<start_of_turn>",
+     .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+     .assistant = {"<start_of_turn>model\n", "<end_of_turn>\n"},
+     .open = "<start_of_turn>model\n",
+     .trim = true},
+    {.name = "llama-3",
+     .marks = {"<|start_header_id|>", "<|eot_id|>"},
+     .token = "<|start_header_id|>",
+     .system = {"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
+     .user = {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
+     .assistant = {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"},
+     .open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+     .trim = true},
+    {.name = "phi-3",
+     .marks = {"<|user|>", "<|end|>"},
+     .system = {"<|system|>\n", "<|end|>\n"},
+     .user = {"<|user|>\n", "<|end|>\n"},
+     .assistant = {"<|assistant|>\n", "<|end|>\n"},
+     .open = "<|assistant|>\n"},
+    {.name = "zephyr",
+     .marks = {"<|user|>", "eos_token"},
+     .system = {"<|system|>\n", EOS "\n"},
+     .user = {"<|user|>\n", EOS "\n"},
+     .assistant = {"<|assistant|>\n", EOS "\n"},
+     .open = "<|assistant|>\n"},
+    /* Mistral's differ in spaces and in whether there is a system turn */
+    {.name = "mistral-v7",
+     .marks = {"[INST]", "[SYSTEM_PROMPT] "},
+     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"},
+     .user = {"[INST] ", "[/INST]"},
+     .assistant = {" ", EOS},
+     .open = ""},
+    {.name = "mistral-v7-tekken",
+     .marks = {"[INST]", "[SYSTEM_PROMPT]"},
+     .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"},
+     .user = {"[INST]", "[/INST]"},
+     .assistant = {"", EOS},
+     .open = ""},
+    {.name = "mistral-v1", .marks = {" [INST] "}, .user = {" [INST] ", " [/INST]"}, .assistant = {" ", EOS}, .open = ""},
+    {.name = "mistral", .marks = {"[INST] ", " [/INST]"}, .user = {"[INST] ", " [/INST]"}, .assistant = {"", EOS}, .open = ""},
+    {.name = "mistral-v3", .marks = {"[INST] "}, .user = {"[INST] ", "[/INST]"}, .assistant = {" ", EOS}, .open = ""},
+    {.name = "mistral-tekken", .marks = {"[INST]"}, .user = {"[INST]", "[/INST]"}, .assistant = {"", EOS}, .open = ""},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+struct chat_format {
+    const chat_row *row;
+    char *system; /* default system prompt; NULL: none */
+    char *eos;    /* text of the EOS token; NULL: none */
+};
+
+/* ---- the default system prompt ---- */
+
+/* Does s start with the mark, in which a line end may be written as an escape? A line end at the end of the mark counts only
+ * where `whole`: templates often add it separately. Returns the bytes the mark takes there; 0: no. */
+static size_t starts_with(const char *s, const char *end, const char *want, bool whole) {
+    const char *p = s;
+    for (; *want && (whole || strcmp(want, "\n")); want++, p++) {
+        if (end - p >= 2 && *want == '\n' && p[0] == '\\' && p[1] == 'n')
+            p++;
+        else if (p >= end || *p != *want)
+            return 0;
+    }
+    return (size_t)(p - s);
+}
+
+/* The literal at s up to `after`, escapes resolved; NULL where the literal ends before that, or is empty. quote: what encloses
+ * it, 0 where it is plain text of the template. Caller frees. */
+static char *literal_until(const char *s, const char *end, char quote, const char *after) {
+    char *out = malloc((size_t)(end - s) + 1);
+    size_t n = 0;
+    bool found = false;
+    for (; out && s < end && !(found = starts_with(s, end, after, false)); s++) {
+        if (quote ? *s == quote : *s == '{' && end - s > 1 && (s[1] == '{' || s[1] == '%'))
+            break;
+        char c = *s;
+        if (quote && c == '\\' && end - s > 1)
+            c = *++s == 'n' ? '\n' : *s == 't' ? '\t' : *s;
+        out[n++] = c;
+    }
+    if (!found || !n) {
+        free(out);
+        return NULL;
+    }
+    out[n] = 0;
+    return out;
+}
+
+/* The text of the first system turn that the template holds as a literal; NULL: none. Caller frees. */
+static char *default_system(const chat_row *row, gguf_str tmpl) {
+    const char *end = tmpl.s + tmpl.len;
+    if (!row->system.before || *row->system.after == *EOS)
+        return NULL;
+    for (const char *s = tmpl.s; s < end; s++) {
+        const size_t len = starts_with(s, end, row->system.before, true);
+        const char quote = s > tmpl.s && (s[-1] == '\'' || s[-1] == '"') ? s[-1] : 0;
+        char *text = len ? literal_until(s + len, end, quote, row->system.after) : NULL;
+        if (text)
+            return text;
+    }
+    return NULL;
+}
+
+/* ---- recognising ---- */
+
+static bool holds(gguf_str text, const char *what) {
+    return !what || memmem(text.s, text.len, what, strlen(what));
+}
+
+static const chat_row *row_of_template(gguf_str tmpl) {
+    for (const chat_row *r = rows; r < rows + N_ROWS; r++)
+        if (holds(tmpl, r->marks[0]) && holds(tmpl, r->marks[1]))
+            return r;
+    return NULL;
+}
+
+static const chat_row *row_of_vocabulary(const gguf_kv *tokens) {
+    const chat_row *best = rows + N_ROWS;
+    size_t cursor = 0;
+    gguf_str s;
+    while (tokens && gguf_next_str(tokens, &cursor, &s))
+        for (const chat_row *r = rows; r < best; r++)
+            if (r->token && s.len == strlen(r->token) && !memcmp(s.s, r->token, s.len))
+                best = r;
+    return best < rows + N_ROWS ? best : NULL;
+}
+
+/* Caller frees; NULL: none. */
+static char *text_of_token(const gguf_kv *tokens, uint32_t id) {
+    size_t cursor = 0;
+    gguf_str s;
+    for (uint32_t i = 0; tokens && gguf_next_str(tokens, &cursor, &s); i++)
+        if (i == id)
+            return strndup(s.s, s.len);
+    return NULL;
+}
+
+chat_format *chat_detect(const gguf *g) {
+    gguf_str tmpl = {0};
+    const gguf_kv *tokens = NULL;
+    uint32_t eos = UINT32_MAX;
+    /* keys of a wrong type are the tokenizer's to complain about; here they are as good as absent */
+    const bool has_tmpl = gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
+    if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, true, &tokens, NULL) != KV_OK)
+        tokens = NULL;
+    const chat_row *row = has_tmpl ? row_of_template(tmpl) : row_of_vocabulary(tokens);
+    chat_format *f = row ? calloc(1, sizeof *f) : NULL;
+    if (!f)
+        return NULL;
+    f->row = row;
+    f->system = has_tmpl ? default_system(row, tmpl) : NULL;
+    if (gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &eos, NULL) == KV_OK)
+        f->eos = text_of_token(tokens, eos);
+    return f;
+}
+
+void chat_free(chat_format *f) {
+    if (!f)
+        return;
+    free(f->system);
+    free(f->eos);
+    free(f);
+}
+
+const char *chat_name(const chat_format *f) {
+    return f->row->name;
+}
+
+/* ---- rendering ---- */
+
+static void put(FILE *out, const chat_format *f, const char *mark) {
+    for (; *mark; mark++)
+        if (*mark != *EOS)
+            fputc(*mark, out);
+        else if (f->eos)
+            fputs(f->eos, out);
+}
+
+static void put_text(FILE *out, const char *text, bool trim) {
+    static const char white[] = " \t\n\v\f\r";
+    size_t len = strlen(text);
+    if (trim) {
+        const size_t skip = strspn(text, white);
+        text += skip;
+        len -= skip;
+        while (len && strchr(white, text[len - 1]))
+            len--;
+    }
+    fwrite(text, 1, len, out);
+}
+
+static const turn *turn_of(const chat_row *r, const char *role) {
+    return !strcmp(role, "system")      ? &r->system
+           : !strcmp(role, "user")      ? &r->user
+           : !strcmp(role, "assistant") ? &r->assistant
+                                        : NULL;
+}
+
+kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool open, char **out, kv_err *err) {
+    const chat_row *r = f->row;
+    const char *pending = NULL; /* a system text that waits for the user's turn */
+    char *text = NULL;
+    size_t len;
+    for (size_t i = 0; i < n; i++)
+        if (!turn_of(r, msgs[i].role))
+            return kv_fail(err, KV_EINVAL, "message %zu: unknown role '%s'; roles are system, user and assistant", i,
+                           msgs[i].role);
+    FILE *o = open_memstream(&text, &len);
+    if (!o)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
+    if (f->system && n && strcmp(msgs[0].role, "system")) {
+        put(o, f, r->system.before);
+        put_text(o, f->system, false);
+        put(o, f, r->system.after);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const turn *t = turn_of(r, msgs[i].role);
+        if (!t->before) {
+            pending = msgs[i].text;
+            continue;
+        }
+        put(o, f, t->before);
+        if (pending && t == &r->user) {
+            put_text(o, pending, false);
+            put_text(o, "\n\n", false);
+            pending = NULL;
+        }
+        put_text(o, msgs[i].text, r->trim);
+        put(o, f, t->after);
+    }
+    if (open)
+        put(o, f, r->open);
+    const bool bad = ferror(o);
+    if (fclose(o) || bad) {
+        free(text);
+        return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
+    }
+    *out = text;
+    return KV_OK;
+}

@@ -1,0 +1,232 @@
+/* Fitting runs text through the model, forward and backward, and hands keys, values and their gradients to calib; measuring is
+ * eval_run. */
+#include "calibrate/calibrate.h"
+
+#include "backward/backward.h"
+#include "calibrate/calibrate_budget.h"
+#include "kernels/kernels.h"
+#include "measure/eval.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Memory for samples decides how many there are: more than SAMPLES_MOST gain nothing, fewer than SAMPLES_LEAST fit badly. */
+enum { SAMPLES_LEAST = 512, SAMPLES_MOST = 4096 };
+static const double SAMPLE_BYTES = 256e6;
+
+struct calibration {
+    const calibrate_cfg *cfg;
+    const calibrate_text *text;
+    rt_hparams hp;
+    rt_exec exec;
+    char hash[33];
+    cal_stats *stats;
+    bool windowed[PROF_MAX_LAYERS];
+    cal_losses *losses; /* where budgets are made by loss */
+    uint32_t long_ctx;  /* that these were measured at */
+};
+
+bool calibrate_report(void *user, double done) {
+    const calibrate_part *p = user;
+    return !p->whole.call || p->whole.call(p->whole.user, p->from + (p->to - p->from) * done);
+}
+
+static void tap(void *user, const rt_backward_view *v) {
+    const calibration *c = user;
+    const cal_batch b = {.layer = v->layer,
+                         .n = v->n,
+                         .entropy_from = c->cfg->ctx / 2,
+                         .q = v->q,
+                         .k = v->k,
+                         .v = v->v,
+                         .dk = v->dk,
+                         .dv = v->dv,
+                         .entropy = v->entropy};
+    cal_stats_add(c->stats, &b, c->exec.n_threads);
+}
+
+/* Run every chunk of text through the model, forward and backward. */
+static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
+    const rt_hparams *hp = &c->hp;
+    const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
+    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
+    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks),
+                       c->windowed};
+    shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
+    kv_status st = cal_stats_new(&shape, &c->stats, err);
+    for (uint32_t i = 0; i < n && !st; i++) {
+        calibrate_part chunk = {progress, (double)i / n, (i + 1.0) / n};
+        const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
+                                     .window = c->cfg->window,
+                                     .frame = c->cfg->frame,
+                                     .tap = tap,
+                                     .tap_user = c,
+                                     .progress = calibrate_report,
+                                     .progress_user = &chunk};
+        st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err);
+    }
+    return st;
+}
+
+static bool has_budget(const calibrate_cfg *cfg) {
+    return kv_budget_given(cfg->evict.budget);
+}
+
+/* What heads lose that read less. */
+static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
+    const cal_shape shape = {
+        .n_layer = c->hp.n_layer, .n_head = c->hp.n_head, .n_kv_head = c->hp.n_kv_head, .windowed = c->windowed};
+    calibrate_long texts = {0};
+    kv_status st = cal_losses_new(&shape, &c->losses, err);
+    if (!st && !(st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err))) {
+        c->long_ctx = texts.ctx;
+        st = calibrate_losses(m, c->cfg, &texts, c->losses, progress, err);
+    }
+    calibrate_long_free(&texts);
+    return st;
+}
+
+static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    if (cfg->ctx > hp->n_ctx_train)
+        return kv_fail(err, KV_EINVAL, "--ctx %u is more than the %u tokens that the model was trained for", cfg->ctx,
+                       hp->n_ctx_train);
+    if (cfg->sinks >= cfg->ctx / 2)
+        return kv_fail(err, KV_EINVAL, "--sinks %u leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
+    if (cfg->window > cfg->ctx / 2)
+        return kv_fail(err, KV_EINVAL,
+                       "--window %u leaves too little of a chunk of %u tokens to calibrate for; take a larger --ctx",
+                       cfg->window, cfg->ctx);
+    return KV_OK;
+}
+
+kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
+                          calibration **out, kv_err *err) {
+    kv_status st = check(cfg, m, err);
+    if (st)
+        return st;
+    calibration *c = calloc(1, sizeof *c);
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    c->cfg = cfg;
+    c->text = text;
+    c->hp = *rt_model_hparams(m);
+    c->exec = *rt_model_exec(m);
+    for (uint32_t l = 0; l < c->hp.n_layer; l++)
+        c->windowed[l] = rt_layer_swa(&c->hp, l);
+    snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
+    const bool by_loss = has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
+    calibrate_part chunks = {progress, 0, by_loss ? 0.5 : 1}, texts = {progress, 0.5, 1};
+    st = gather(c, m, (calibrate_progress){calibrate_report, &chunks}, err);
+    if (!st && by_loss)
+        st = gather_losses(c, m, (calibrate_progress){calibrate_report, &texts}, err);
+    if (st)
+        calibration_free(c);
+    else
+        *out = c;
+    return st;
+}
+
+void calibration_free(calibration *c) {
+    if (!c)
+        return;
+    cal_stats_free(c->stats);
+    cal_losses_free(c->losses);
+    free(c);
+}
+
+/* Who the profile is for and how it was made. */
+static void describe(const calibration *c, double bits, prof *p) {
+    snprintf(p->model_hash, sizeof p->model_hash, "%s", c->hash);
+    snprintf(p->model_name, sizeof p->model_name, "%s", c->hp.name);
+    snprintf(p->arch, sizeof p->arch, "%s", c->hp.arch);
+    snprintf(p->tool_version, sizeof p->tool_version, "%s", KV_TOOL_VERSION);
+    snprintf(p->text_hash, sizeof p->text_hash, "%s", c->text->hash);
+    p->calib_tokens = c->text->n_fit * c->cfg->ctx;
+    p->calib_ctx = c->cfg->ctx;
+    p->entropy_sinks = 0; /* entropy is that of the whole attention, sinks included */
+    p->seed = c->cfg->seed;
+    p->target_bits = bits;
+    p->sinks = c->cfg->sinks;
+    p->window = c->cfg->window;
+    p->frame = c->cfg->frame;
+    p->evict = c->cfg->evict;
+}
+
+/* What cal_solve says of budgets is advice for half the context; here they are for what was asked. */
+static kv_status set_budgets(const calibration *c, prof *p, kv_err *err) {
+    const kv_budget asked = c->cfg->evict.budget;
+    if (c->losses)
+        return cal_budget_by_loss(c->losses, calibrate_share(asked, c->long_ctx), c->long_ctx, p, err);
+    if (has_budget(c->cfg))
+        cal_budget_by_entropy(c->windowed, calibrate_share(asked, c->cfg->ctx), p);
+    return KV_OK;
+}
+
+kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {
+    const rt_hparams *hp = &c->hp;
+    calibrate_part whole = {progress, 0, 1};
+    cal_cfg cfg = CAL_CFG_DEFAULT;
+    cfg.bits = bits;
+    cfg.search = c->exec.k->tc_search;
+    cfg.n_threads = c->exec.n_threads;
+    prof *p;
+    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, err);
+    if (st)
+        return st;
+    describe(c, bits, p);
+    st = cal_solve(c->stats, &cfg, p, calibrate_report, &whole, err);
+    if (!st)
+        st = set_budgets(c, p, err);
+    if (st)
+        prof_free(p);
+    else
+        *out = p;
+    return st;
+}
+
+kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    kv_cache_cfg cache;
+    kv_cache_info info;
+    cfg.profile = p;
+    cfg.n_ctx = n_ctx;
+    kv_status st = rt_cache_cfg_new(&c->hp, &cfg, &cache, err);
+    if (st)
+        return st;
+    st = kv_cache_size(&cache, &n_ctx, 1, &info, err);
+    rt_cache_cfg_free(&cache);
+    if (!st)
+        *bytes = info.bytes;
+    return st;
+}
+
+kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
+    const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
+    const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
+    calibrate_part whole = {progress, 0, 1};
+    eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
+    eval_result got;
+    setting.cache.profile = p;
+    kv_status st = eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, calibrate_report,
+                            &whole, &got, err);
+    if (st)
+        return st;
+    prof_measured *to = &p->measured[0];
+    *to = (prof_measured){
+        .ctx = c->cfg->ctx,
+        .tokens = (uint32_t)got.tokens,
+        .kld = got.kld,
+        .kld_se = got.kld_se,
+        .dppl_percent = got.dppl_percent,
+        .top1 = got.top1,
+        .bits_k = got.bits_k,
+        .bits_v = got.bits_v,
+        .bytes_per_token = elements * (got.bits_k + got.bits_v) / 8,
+        .f16_bytes_per_token = elements * (16 + 16) / 8,
+    };
+    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", c->text->name, p->window, p->sinks);
+    p->n_measured = 1;
+    prof_round(p);
+    return KV_OK;
+}

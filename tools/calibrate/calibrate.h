@@ -1,0 +1,78 @@
+/* From a model and text to a measured profile: what kvcalib does between its command line and its output file. */
+#ifndef CALIBRATE_H
+#define CALIBRATE_H
+
+#include "model/model.h"
+
+typedef struct calibrate_cfg {
+    const char *const *texts; /* files, joined in this order; or NULL: the text built in */
+    size_t n_texts;
+    uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see */
+    uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
+    uint64_t seed;   /* which chunks, where the text has more than are wanted */
+    uint32_t window, sinks;
+    uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
+    prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
+    prof_budget_by budget_by; /* by loss takes a pass over long texts, and only where there is a budget */
+} calibrate_cfg;
+
+enum {
+    CALIBRATE_FRAME = 1024,
+    CALIBRATE_FRAME_NEAR = 256, /* without a window: near keys are read coded, too, and need transforms of finer aim */
+    CALIBRATE_TOKENS = 12288,   /* fitted on, where the text has so many */
+    CALIBRATE_MEASURED = 3072   /* held-out tokens measured on, one chunk at least */
+};
+
+typedef struct calibrate_text calibrate_text; /* calibrate_text.h */
+
+/* Progress as in calib.h: called with 0..1, false cancels (KV_ECANCEL). */
+typedef struct calibrate_progress {
+    bool (*call)(void *user, double done); /* or NULL */
+    void *user;
+} calibrate_progress;
+
+/* Part of a progress: give calibrate_report and the part itself to what does it. */
+typedef struct calibrate_part {
+    calibrate_progress whole;
+    double from, to;
+} calibrate_part;
+bool calibrate_report(void *part, double done);
+
+/* Statistics of a model, from which profiles of any size can be solved. */
+typedef struct calibration calibration;
+
+/* Run text->fit through m, forward and backward; for budgets by loss, also texts of calibrate_budget.h. m may have fast matrix
+ * products: what they round away is far below what statistics show; it is not needed any more afterwards. cfg and text are
+ * borrowed for the life of *out; caller frees with calibration_free. KV_EINVAL: ctx or sinks do not fit the model; KV_ERANGE:
+ * NaN; KV_ECANCEL. */
+kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
+                          calibration **out, kv_err *err);
+void calibration_free(calibration *c); /* NULL is fine */
+
+/* A profile of `bits` true bits per element of K and V on average, without measurements; the same for any number of threads.
+ * *out: caller frees with prof_free. */
+kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err);
+
+/* Measure p on text->held and write the result into p->measured. m must have exact matrix products, else their noise is in the
+ * figures. */
+kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err);
+
+/* ---- calibrate_aim.c: what size to solve for ---- */
+
+enum { CALIBRATE_LEAST_BITS = 1 };
+static const double CALIBRATE_MOST_BITS = 6.1; /* what codec tc can store */
+
+/* The smallest profile that stays within `kld` nats on the held-out text, found by measuring: bits by interpolation, to about
+ * 0.1. KV_ERANGE: even CALIBRATE_MOST_BITS lose more (says how much). */
+kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld, calibrate_progress progress, prof **out,
+                            kv_err *err);
+
+/* The best profile whose cache for n_ctx tokens takes at most `bytes`, not measured. KV_ERANGE: impossible (says what the
+ * smallest takes). */
+kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t bytes, calibrate_progress progress, prof **out,
+                               kv_err *err);
+
+/* Bytes of p's cache for n_ctx tokens. */
+kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);
+
+#endif

@@ -1,0 +1,21 @@
+/* The text of a calibration as tokens, in whole chunks: some to fit on, others to measure on. Held out is the part of the text
+ * built in that is meant for it, or the last 15 % (by whole chunks) of the files. */
+#ifndef CALIBRATE_TEXT_H
+#define CALIBRATE_TEXT_H
+
+#include "calibrate/calibrate.h"
+
+struct calibrate_text {
+    uint32_t ctx;
+    int32_t *fit, *held; /* (n_fit, ctx), (n_held, ctx) */
+    uint32_t n_fit, n_held;
+    char name[64]; /* "built-in text" or "wiki.txt and 2 more" */
+    char hash[33]; /* XXH3-128 of all text bytes */
+};
+
+/* Read, tokenise, choose chunks. Caller frees with calibrate_text_free, in any case.
+ * KV_ERANGE: too little text (says how many tokens there are and are needed). */
+kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, calibrate_text *out, kv_err *err);
+void calibrate_text_free(calibrate_text *t);
+
+#endif

@@ -1,0 +1,317 @@
+/* Reading a command line against a table of options.
+ *
+ * One pass over argv. Every message names the option, what was given and what would be right, and ends with where to read on.
+ * The help page is in cli_help.c; both read the same rows.
+ */
+#include "cli/cli.h"
+
+#include "cli/cli_internal.h"
+#include "profile/codec_id.h"
+#include "profile/evict_id.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+bool cli_color(int fd) {
+    const char *no_color = getenv("NO_COLOR");
+    return isatty(fd) && !(no_color && *no_color);
+}
+
+static void vcomplain(const char *tool, const char *fmt, va_list ap) {
+    bool color = cli_color(STDERR_FILENO);
+    fprintf(stderr, "%s: %serror:%s ", tool, color ? "\033[1;31m" : "", color ? "\033[0m" : "");
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+__attribute__((format(printf, 2, 3))) static void complain(const char *tool, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vcomplain(tool, fmt, ap);
+    va_end(ap);
+}
+
+/* About what is being parsed: printed, or for the caller who asked for that. */
+__attribute__((format(printf, 2, 3))) static void refuse(const cli_spec *spec, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    if (spec->err) {
+        int n =
+            snprintf(spec->err->msg, sizeof spec->err->msg, "%s%s", spec->where ? spec->where : "", spec->where ? ": " : "");
+        if (n >= 0 && (size_t)n < sizeof spec->err->msg)
+            vsnprintf(spec->err->msg + n, sizeof spec->err->msg - (size_t)n, fmt, ap);
+        spec->err->code = KV_EINVAL;
+    } else
+        vcomplain(spec->tool, fmt, ap);
+    va_end(ap);
+}
+
+int cli_report(const char *tool, const kv_err *err) {
+    complain(tool, "%s", err->msg);
+    return err->code == KV_ECANCEL ? CLI_INTERRUPTED : err->code == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
+}
+
+void cli_note(const char *tool, const char *fmt, ...) {
+    fprintf(stderr, "%s: ", tool);
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+bool cli_opt_at(const cli_opt *o) {
+    return o->name || o->kind == CLI_HEADING;
+}
+
+/* Edit distance with neighbours swapped counting as one (optimal string alignment); long words are simply far apart. */
+static size_t distance(const char *a, const char *b) {
+    enum { MAX = 40 };
+    size_t n = strlen(a), m = strlen(b);
+    if (n >= MAX || m >= MAX)
+        return MAX;
+    size_t d[MAX][MAX];
+    for (size_t i = 0; i <= n; i++)
+        for (size_t j = 0; j <= m; j++) {
+            if (!i || !j) {
+                d[i][j] = i + j;
+                continue;
+            }
+            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best)
+                best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best)
+                best = d[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    return d[n][m];
+}
+
+void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
+    if (!candidate)
+        return;
+    size_t limit = strlen(given) / 3 + 1;
+    size_t dist = distance(given, candidate);
+    /* "--context" for "--context-shift": a beginning is a good guess too, though a worse one than a typing error. */
+    if (strlen(given) > 3 && !strncmp(given, candidate, strlen(given)) && dist > limit)
+        dist = limit;
+    if (dist <= limit && dist < *best_distance) {
+        *best = candidate;
+        *best_distance = dist;
+    }
+}
+
+static int unknown_option(const cli_spec *spec, const char *given) {
+    const char *best = NULL;
+    size_t dist = SIZE_MAX;
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
+        cli_consider(given, o->name, &best, &dist);
+        cli_consider(given, o->alias, &best, &dist);
+    }
+    if (!spec->err) {
+        cli_consider(given, "--help", &best, &dist);
+        cli_consider(given, "--version", &best, &dist);
+    }
+    if (best)
+        refuse(spec, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
+    else
+        refuse(spec, "unknown option %s ('%s --help' lists all)", given, spec->tool);
+    return CLI_USAGE;
+}
+
+static bool is_named(const cli_opt *o, const char *s, size_t len) {
+    return o->kind != CLI_HEADING && ((strlen(o->name) == len && !memcmp(o->name, s, len)) ||
+                                      (o->alias && strlen(o->alias) == len && !memcmp(o->alias, s, len)));
+}
+
+static const cli_opt *find_option(const cli_spec *spec, const char *s, size_t len) {
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
+        if (is_named(o, s, len))
+            return o;
+    return NULL;
+}
+
+static bool looks_like_option(const char *s) {
+    return s[0] == '-' && s[1] != '\0';
+}
+
+static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
+    char *end;
+    errno = 0;
+    if (o->kind == CLI_INT) {
+        long long v = strtoll(s, &end, 10);
+        if (end != s && !*end && !errno && (double)v >= o->min && (double)v <= o->max) {
+            *(int64_t *)o->dst = v;
+            return true;
+        }
+        refuse(spec, "%s: '%s' is not a whole number in %.0f..%.0f", o->name, s, o->min, o->max);
+    } else {
+        double v = strtod(s, &end);
+        if (end != s && !*end && isfinite(v) && v >= o->min && v <= o->max) {
+            *(double *)o->dst = v;
+            return true;
+        }
+        refuse(spec, "%s: '%s' is not a number in %g..%g", o->name, s, o->min, o->max);
+    }
+    return false;
+}
+
+/* The names that an option of a list takes. */
+static const char *name_of(const cli_opt *o, int id) {
+    return o->kind == CLI_CODEC ? kv_codec_names[id].name : kv_evict_names[id].name;
+}
+
+static bool take_name(const cli_spec *spec, const cli_opt *o, const char *s) {
+    const int count = o->kind == CLI_CODEC ? KV_CODEC_COUNT : KV_EVICT_COUNT;
+    const int id = o->kind == CLI_CODEC ? kv_codec_by_name(s) : kv_evict_by_name(s);
+    if (id < 0) {
+        char names[256] = "";
+        size_t len = 0;
+        for (int i = 0; i < count && len < sizeof names; i++)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", name_of(o, i));
+        refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, o->kind == CLI_CODEC ? "a cache type" : "a policy", names);
+        return false;
+    }
+    *(int *)o->dst = id;
+    return true;
+}
+
+static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
+    if (kv_budget_parse(s, o->dst))
+        return true;
+    refuse(spec, "%s: '%s' is neither a number of tokens (2048) nor a share of the context (50%%)", o->name, s);
+    return false;
+}
+
+static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
+    switch (o->kind) {
+    case CLI_INT:
+    case CLI_REAL:
+        return take_number(spec, o, s);
+    case CLI_CODEC:
+    case CLI_EVICT:
+        return take_name(spec, o, s);
+    case CLI_BUDGET:
+        return take_budget(spec, o, s);
+    case CLI_STR:
+    case CLI_FILE:
+        *(const char **)o->dst = s;
+        return true;
+    case CLI_STRS: {
+        cli_strs *list = o->dst;
+        const char **grown = realloc(list->v, (list->n + 1) * sizeof *grown);
+        if (!grown) {
+            refuse(spec, "%s: out of memory", o->name);
+            return false;
+        }
+        grown[list->n++] = s;
+        list->v = grown;
+        return true;
+    }
+    case CLI_FLAG:
+    case CLI_HEADING:
+        break;
+    }
+    return false;
+}
+
+/* The option at argv[*i] and its value or values; *i ends on the last word used. */
+static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
+    const char *word = argv[*i], *eq = strchr(word, '=');
+    const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
+    if (!o) {
+        unknown_option(spec, word);
+        return false;
+    }
+    if (o->kind == CLI_FLAG) {
+        if (eq) {
+            refuse(spec, "%s takes no value (given: '%s')", o->name, eq + 1);
+            return false;
+        }
+        *(bool *)o->dst = true;
+        return true;
+    }
+    if (eq)
+        return take_value(spec, o, eq + 1);
+    const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    if (o->kind == CLI_FILE && (!next || looks_like_option(next)))
+        return take_value(spec, o, "-");
+    /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
+    if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
+        refuse(spec, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "", next ? next : "");
+        return false;
+    }
+    do
+        if (!take_value(spec, o, argv[++*i]))
+            return false;
+    while (o->kind == CLI_STRS && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
+    return true;
+}
+
+static int missing_argument(const cli_spec *spec, size_t filled) {
+    refuse(spec, filled ? "an argument is missing" : "nothing to work on");
+    fprintf(stderr, "usage: %s %s\n('%s --help' explains)\n", spec->tool, spec->usage, spec->tool);
+    return CLI_USAGE;
+}
+
+int cli_parse(const cli_spec *spec, int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") && !spec->err; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            cli_help(spec);
+            return CLI_OK;
+        }
+        if (!strcmp(argv[i], "--version")) {
+            printf("%s %s\n", spec->tool, KV_TOOL_VERSION);
+            return CLI_OK;
+        }
+    }
+    size_t filled = 0;
+    bool options = true;
+    for (int i = 1; i < argc; i++) {
+        if (options && !strcmp(argv[i], "--")) {
+            options = false;
+        } else if (options && looks_like_option(argv[i])) {
+            if (!take_option(spec, argc, argv, &i))
+                return CLI_USAGE;
+        } else if (filled < spec->n_positional) {
+            spec->positional[filled++] = argv[i];
+        } else {
+            refuse(spec, "unexpected argument '%s'", argv[i]);
+            if (!spec->err)
+                fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
+            return CLI_USAGE;
+        }
+    }
+    return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+}
+
+int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv) {
+    const char *word = argc > 1 ? argv[1] : NULL;
+    if (!word || !strcmp(word, "--help") || !strcmp(word, "-h")) {
+        cli_command_help(tool, summary, commands, word ? stdout : stderr);
+        return word ? CLI_OK : CLI_USAGE;
+    }
+    if (!strcmp(word, "--version")) {
+        printf("%s %s\n", tool, KV_TOOL_VERSION);
+        return CLI_OK;
+    }
+    const char *best = NULL;
+    size_t dist = SIZE_MAX;
+    for (const cli_command *c = commands; c->name; c++) {
+        if (!strcmp(word, c->name))
+            return c->run(argc - 1, argv + 1);
+        cli_consider(word, c->name, &best, &dist);
+    }
+    if (best)
+        complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
+    else
+        complain(tool, "unknown subcommand '%s' ('%s --help' lists all)", word, tool);
+    return CLI_USAGE;
+}

@@ -1,0 +1,118 @@
+/* What the tools share on the command line: one table of options per tool, from which parsing, checking and --help all read; a
+ * progress bar with ETA; Ctrl-C; exit codes. Tools print results on stdout and everything else on stderr.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
+
+typedef enum cli_kind {
+    CLI_FLAG,   /* bool *dst: set to true */
+    CLI_INT,    /* int64_t *dst, min..max */
+    CLI_REAL,   /* double *dst, min..max */
+    CLI_STR,    /* const char **dst, borrowed from argv */
+    CLI_FILE,   /* the same; without a value, i.e. last or before another option, it is "-": standard output */
+    CLI_STRS,   /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
+    CLI_CODEC,  /* int *dst: kv_codec_id by name */
+    CLI_EVICT,  /* int *dst: kv_evict_id by name */
+    CLI_BUDGET, /* kv_budget *dst: tokens, or percent of the context */
+    CLI_HEADING /* no option: `help` is a heading of the --help page */
+} cli_kind;
+
+typedef struct cli_strs {
+    const char **v;
+    size_t n;
+} cli_strs;
+
+typedef struct cli_opt {
+    const char *name;  /* "--ctx" */
+    const char *alias; /* "-c", or NULL; llama.cpp's short names such as "-ctk" are fine */
+    cli_kind kind;
+    const char *arg; /* "N" in --help, NULL for flags */
+    void *dst;       /* holds the default before parsing; --help shows it for numbers that are not negative */
+    double min, max; /* CLI_INT and CLI_REAL, inclusive */
+    const char *help;
+} cli_opt;
+
+typedef struct cli_spec {
+    const char *tool;        /* "kveval ppl" */
+    kv_err *err;             /* words that are not the command line's: complaints go here and are not printed; or NULL */
+    const char *where;       /* begins them: "settings.txt:3"; or NULL */
+    const char *usage;       /* "MODEL --text FILE [options]" */
+    const char *summary;     /* a line or a paragraph */
+    const char *examples;    /* printed as they are; or NULL */
+    const cli_opt *opts;     /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
+    const char **positional; /* n_positional slots, filled in order; unfilled stay NULL */
+    size_t n_positional, n_required;
+} cli_spec;
+
+/* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
+ * stdout (with spec->err they are unknown). Returns -1 to go on, else the exit code to leave with (CLI_OK
+ * after --help, CLI_USAGE after a message that names the option and the nearest known one). The list of a CLI_STRS is the
+ * caller's to free() or to keep until exit. */
+int cli_parse(const cli_spec *spec, int argc, char **argv);
+
+/* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or
+ * with --help, lists them. Returns the exit code. */
+typedef struct cli_command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} cli_command;
+int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
+
+/* Print "tool: error: message" on stderr ("error:" in red on a terminal unless NO_COLOR) and return the exit code for the
+ * status: CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
+int cli_report(const char *tool, const kv_err *err);
+void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
+
+/* Ctrl-C: the first sets a flag that long loops ask for; the second (or SIGTERM) removes temporary files and ends the process
+ * with 130. */
+void cli_catch_interrupts(void);
+bool cli_interrupted(void);
+void cli_clear_interrupt(void);
+
+/* Progress with ETA on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing with `quiet`. */
+typedef struct cli_progress {
+    const char *label;
+    double started, last;
+    bool tty, quiet, shown;
+} cli_progress;
+void cli_progress_start(cli_progress *p, const char *label, bool quiet);
+void cli_progress_set(cli_progress *p, double done); /* 0..1 */
+void cli_progress_end(cli_progress *p);              /* wipes the bar */
+
+double cli_now(void); /* seconds, monotonic */
+/* "17.3 MiB" into buf (at least 24 bytes); returns buf. */
+char *cli_bytes(double bytes, char *buf);
+
+/* What a tool runs on, as options say it (CLI_MACHINE_ROWS of cli_cache.h). */
+typedef struct cli_machine {
+    const char *cpu;
+    int64_t threads;
+    bool no_repack;
+} cli_machine;
+struct rt_exec;
+kv_status cli_exec(const cli_machine *machine, bool exact, struct rt_exec *out, kv_err *err);
+
+/* Open the runtime for a tool: exec from its machine, model, and the profile that applies: from --profile NAME or FILE
+ * ("none": none at all), else baked into the GGUF; checked against the model. Says in one line on stderr which profile applies
+ * (unless quiet). *out is all NULL on failure. */
+struct rt_model;
+struct prof;
+typedef struct cli_model {
+    struct rt_model *model;
+    struct prof *profile; /* or NULL */
+} cli_model;
+kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
+                         bool quiet, cli_model *out, kv_err *err);
+void cli_model_close(cli_model *m);
+/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
+void cli_note_window(const char *tool, const struct prof *p, int64_t window);
+
+#endif

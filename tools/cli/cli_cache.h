@@ -1,0 +1,80 @@
+/* The options that every tool shares which runs a model: which cache, and on which machine. Rows for a cli_spec's table. */
+#ifndef CLI_CACHE_H
+#define CLI_CACHE_H
+
+#include "cli/cli.h"
+#include "model/model.h"
+
+typedef struct cli_cache {
+    const char *profile;
+    int64_t window, sinks, recent;
+    int ctk, ctv, evict;
+    kv_budget budget;
+    bool ada, level;
+} cli_cache;
+#define CLI_CACHE_DEFAULT ((cli_cache){.window = -1, .sinks = -1, .recent = -1, .ctk = -1, .ctv = -1, .evict = -1})
+
+/* c: cli_cache * */
+#define CLI_CACHE_ROWS(c)                                                                                                      \
+    {"--profile",                                                                                                              \
+     NULL,                                                                                                                     \
+     CLI_STR,                                                                                                                  \
+     "NAME",                                                                                                                   \
+     &(c)->profile,                                                                                                            \
+     0,                                                                                                                        \
+     0,                                                                                                                        \
+     "use this profile, a file (YAML) or a ready-made one such as balanced, instead of the one in the model file; none: "      \
+     "without"},                                                                                                               \
+        {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE",                                                                          \
+         &(c)->ctk,        0,      0,         "store keys so, whatever the profile says (without profile: f16)"},              \
+        {"--cache-type-v", "-ctv", CLI_CODEC, "TYPE", &(c)->ctv, 0, 0, "store values so, likewise"},                           \
+        {"--window", NULL, CLI_INT, "N", &(c)->window, 0, 1 << 24, "newest tokens kept in f16 (without profile: 0)"},          \
+        {"--sinks", NULL, CLI_INT, "N", &(c)->sinks, 0, 1 << 16, "first tokens kept in f16 (without profile: 0)"},             \
+        {"--budget",                                                                                                           \
+         NULL,                                                                                                                 \
+         CLI_BUDGET,                                                                                                           \
+         "N|P%",                                                                                                               \
+         &(c)->budget,                                                                                                         \
+         0,                                                                                                                    \
+         0,                                                                                                                    \
+         "keep no more than so many tokens of a context, or percent of it, on average over heads; forgets the others"},        \
+        {"--evict",                                                                                                            \
+         NULL,                                                                                                                 \
+         CLI_EVICT,                                                                                                            \
+         "POLICY",                                                                                                             \
+         &(c)->evict,                                                                                                          \
+         0,                                                                                                                    \
+         0,                                                                                                                    \
+         "which to keep, with a budget; without this option: the profile's policy, else expected where it has queries, else "  \
+         "snapkv"},                                                                                                            \
+        {"--ada", NULL, CLI_FLAG, NULL, &(c)->ada, 0, 0, "let the heads of a layer compete for its budget (AdaKV)"},           \
+        {"--level", NULL, CLI_FLAG, NULL, &(c)->level, 0, 0, "the same budget for all heads, whatever the profile says"}, {    \
+        "--recent", NULL, CLI_INT, "N", &(c)->recent, 0, 1 << 24,                                                              \
+            "newest tokens that are never forgotten (without profile: 32)"                                                     \
+    }
+
+/* m: cli_machine * */
+#define CLI_MACHINE_ROWS(m)                                                                                                    \
+    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \
+        {"--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                 \
+        "--no-repack", NULL, CLI_FLAG, NULL, &(m)->no_repack, 0, 0,                                                            \
+            "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \
+    }
+
+/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */
+static inline rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    cfg.profile = p;
+    cfg.ctk = c->ctk;
+    cfg.ctv = c->ctv;
+    cfg.window = (int)c->window;
+    cfg.sinks = (int)c->sinks;
+    cfg.recent = (int)c->recent;
+    cfg.evict = c->evict;
+    cfg.budget = c->budget;
+    cfg.ada = c->ada;
+    cfg.level = c->level;
+    return cfg;
+}
+
+#endif

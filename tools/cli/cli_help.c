@@ -1,0 +1,165 @@
+/* The --help page: usage, summary, the table of options in two columns with the text wrapped, examples, exit codes. */
+#include "cli/cli_internal.h"
+#include "profile/codec_id.h"
+#include "profile/evict_id.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { NARROW = 60, WIDE = 100, PLAIN = 80, INDENT = 2, GAP = 2, MAX_COLUMN = 30 };
+
+static size_t page_width(void) {
+    struct winsize ws;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) || !ws.ws_col)
+        return PLAIN;
+    return ws.ws_col < NARROW ? NARROW : ws.ws_col > WIDE ? WIDE : ws.ws_col;
+}
+
+/* Characters, not bytes, of UTF-8 text. */
+static size_t columns(const char *s, size_t len) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return n;
+}
+
+/* Print text wrapped to `width`, continuing at column `at`, further lines indented by `indent`. '\n' breaks a line. */
+static void wrap(FILE *to, const char *text, size_t at, size_t indent, size_t width) {
+    bool fresh = true;
+    while (*text) {
+        if (*text == '\n') {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            fresh = true;
+            text++;
+            continue;
+        }
+        if (*text == ' ') {
+            text++;
+            continue;
+        }
+        size_t len = strcspn(text, " \n"), cols = columns(text, len);
+        if (!fresh && at + 1 + cols > width) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            fresh = true;
+        }
+        fprintf(to, "%s%.*s", fresh ? "" : " ", (int)len, text);
+        at += cols + !fresh;
+        fresh = false;
+        text += len;
+    }
+    fputc('\n', to);
+}
+
+static void label(const cli_opt *o, char *buf, size_t size) {
+    snprintf(buf, size, "%s%s%s%s%s", o->alias ? o->alias : "", o->alias ? ", " : "", o->name, o->arg ? " " : "",
+             o->arg ? o->arg : "");
+}
+
+/* The value before parsing is the default, and cache types have a table: said here so that no help text repeats them. */
+static void help_text(const cli_opt *o, char *buf, size_t size) {
+    size_t len = 0;
+    for (int i = 0; o->kind == CLI_CODEC && i < KV_CODEC_COUNT && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", kv_codec_names[i].name, i + 1 < KV_CODEC_COUNT ? ", " : ": ");
+    for (int i = 0; o->kind == CLI_EVICT && i < KV_EVICT_COUNT && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s (%s)%s", kv_evict_names[i].name, kv_evict_names[i].summary,
+                                i + 1 < KV_EVICT_COUNT ? ", " : ": ");
+    if (len < size)
+        len += (size_t)snprintf(buf + len, size - len, "%s", o->help);
+    if (len >= size)
+        return;
+    if (o->kind == CLI_INT && *(int64_t *)o->dst >= 0)
+        snprintf(buf + len, size - len, " [%lld]", (long long)*(int64_t *)o->dst);
+    else if (o->kind == CLI_REAL && *(double *)o->dst >= 0)
+        snprintf(buf + len, size - len, " [%g]", *(double *)o->dst);
+    else if (o->kind == CLI_CODEC && *(int *)o->dst >= 0)
+        snprintf(buf + len, size - len, " [%s]", kv_codec_names[*(int *)o->dst].name);
+}
+
+static void option_row(const cli_opt *o, size_t column, size_t width) {
+    char name[96], text[1024];
+    label(o, name, sizeof name);
+    help_text(o, text, sizeof text);
+    size_t at = INDENT + strlen(name);
+    printf("%*s%s", INDENT, "", name);
+    if (at + GAP > column)
+        printf("\n%*s", (int)column, "");
+    else
+        printf("%*s", (int)(column - at), "");
+    wrap(stdout, text, column, column, width);
+}
+
+static void exit_codes(FILE *to) {
+    fprintf(to, "\nExit codes: %d done, %d failed, %d wrong usage, %d interrupted.\n", CLI_OK, CLI_FAIL, CLI_USAGE,
+            CLI_INTERRUPTED);
+}
+
+static void heading(const char *text) {
+    bool color = cli_color(STDOUT_FILENO);
+    printf("\n%s%s%s\n", color ? "\033[1m" : "", text, color ? "\033[0m" : "");
+}
+
+void cli_help(const cli_spec *spec) {
+    bool yes = false;
+    const cli_opt common[] = {
+        {.name = "--help", .alias = "-h", .kind = CLI_FLAG, .dst = &yes, .help = "this page"},
+        {.name = "--version", .kind = CLI_FLAG, .dst = &yes, .help = "the version"},
+        {0},
+    };
+    size_t width = page_width(), column = 0;
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
+        if (o->kind == CLI_HEADING)
+            continue;
+        char name[96];
+        label(o, name, sizeof name);
+        size_t need = INDENT + strlen(name) + GAP;
+        if (need > column && need <= MAX_COLUMN)
+            column = need;
+    }
+    if (column < INDENT + strlen("-h, --help") + GAP)
+        column = INDENT + strlen("-h, --help") + GAP;
+
+    printf("usage: %s ", spec->tool);
+    size_t at = strlen("usage: ") + strlen(spec->tool) + 1;
+    wrap(stdout, spec->usage, at, at, width);
+    fputc('\n', stdout);
+    wrap(stdout, spec->summary, 0, 0, width);
+    if (spec->opts[0].kind != CLI_HEADING)
+        heading("Options");
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
+        if (o->kind == CLI_HEADING)
+            heading(o->help);
+        else
+            option_row(o, column, width);
+    }
+    if (spec->opts[0].kind == CLI_HEADING)
+        heading("Help");
+    for (const cli_opt *o = common; cli_opt_at(o); o++)
+        option_row(o, column, width);
+    if (spec->examples) {
+        heading("Examples");
+        fputs(spec->examples, stdout);
+        if (spec->examples[strlen(spec->examples) - 1] != '\n')
+            fputc('\n', stdout);
+    }
+    exit_codes(stdout);
+}
+
+void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to) {
+    size_t width = page_width(), column = 0;
+    for (const cli_command *c = commands; c->name; c++)
+        if (INDENT + strlen(c->name) + GAP > column)
+            column = INDENT + strlen(c->name) + GAP;
+    fprintf(to, "usage: %s SUBCOMMAND [options]\n\n", tool);
+    wrap(to, summary, 0, 0, width);
+    fputc('\n', to);
+    for (const cli_command *c = commands; c->name; c++) {
+        fprintf(to, "%*s%-*s", INDENT, "", (int)(column - INDENT), c->name);
+        wrap(to, c->summary, column, column, width);
+    }
+    fprintf(to, "\n'%s SUBCOMMAND --help' explains each.\n", tool);
+    exit_codes(to);
+}

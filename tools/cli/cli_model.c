@@ -1,0 +1,58 @@
+/* Opening a model and the profile that applies to it, the same way in every tool. */
+#include "cli/cli.h"
+#include "cli/cli_profile.h"
+#include "model/model.h"
+
+#include <string.h>
+
+static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    return prof_matches(p, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
+}
+
+kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err *err) {
+    kv_status st = rt_exec_init(out, machine->cpu, (int)machine->threads, exact, err);
+    if (!st)
+        out->in_place = machine->no_repack;
+    return st;
+}
+
+kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
+                         bool quiet, cli_model *out, kv_err *err) {
+    rt_exec e;
+    cli_model m = {0};
+    *out = m;
+    kv_status st = cli_exec(machine, exact, &e, err);
+    if (st || (st = rt_model_load(path, &e, &m.model, err)))
+        goto done;
+    if (!profile_path)
+        st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
+    else if (strcmp(profile_path, "none"))
+        st = cli_find_profile(profile_path, &m.profile, NULL, err);
+    if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
+        goto done;
+    if (!quiet && m.profile)
+        cli_note(tool, "profile %s applies: the newest %u and the first %u tokens in f16",
+                 profile_path ? profile_path : "in the model file", m.profile->window, m.profile->sinks);
+    else if (!quiet)
+        cli_note(tool, "no profile (kvcalib makes one): the cache is f16 unless options say otherwise");
+    *out = m;
+    m = (cli_model){0};
+done:
+    cli_model_close(&m);
+    return st;
+}
+
+void cli_note_window(const char *tool, const prof *p, int64_t window) {
+    if (p && p->model_hash[0] && window >= 0 && window < p->window)
+        cli_note(tool,
+                 "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
+                 "better one",
+                 p->window, (long long)window, (long long)window);
+}
+
+void cli_model_close(cli_model *m) {
+    prof_free(m->profile);
+    rt_model_free(m->model);
+    *m = (cli_model){0};
+}

@@ -1,0 +1,23 @@
+/* Finding profiles: by name or file, and those shipped for a model. They are looked for in, one after the other,
+ *   $KVCALIB_PROFILES                  directories separated by ':'
+ *   $XDG_DATA_HOME/kvcalib/profiles    (~/.local/share without that variable)
+ *   where kvcalib was installed, and the source tree it was built from
+ * NAME.yaml in such a directory is the profile NAME, models/ in it holds profiles for single models. */
+#ifndef CLI_PROFILE_H
+#define CLI_PROFILE_H
+
+#include "model/model.h"
+#include "profile/profile.h"
+
+enum { CLI_PROFILE_PATH = 4096 };
+
+/* Load the profile that --profile and --preset name: "small" is a shipped one; what has a '/' in it or ends with .yaml is a
+ * file. path  CLI_PROFILE_PATH bytes: where it was found; or NULL *out: caller frees with prof_free. KV_EINVAL: no such name
+ * (lists those there are); errors of prof_load. */
+kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err);
+
+/* The shipped profile whose model.hash is hash, or NULL; caller frees with prof_free. Those that are broken or do not fit the
+ * model are passed over, with a note on stderr that names them. path: CLI_PROFILE_PATH bytes, where it was found. */
+prof *cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, char *path);
+
+#endif

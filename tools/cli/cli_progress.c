@@ -1,0 +1,76 @@
+/* Progress with ETA, and the figures that go with it: the time, byte counts.
+ *
+ * On a terminal a bar is redrawn in place at most ten times a second; elsewhere (logs) a line comes every ten seconds, so that
+ * short runs leave no trace there.
+ */
+#include "cli/cli.h"
+
+#include "cli/cli_internal.h"
+
+#include <math.h>
+#include <time.h>
+#include <unistd.h>
+
+static const double redraw = 0.1, log_every = 10.0;
+
+double cli_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+char *cli_bytes(double bytes, char *buf) {
+    static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    size_t u = 0;
+    while (fabs(bytes) >= 1024 && u + 1 < sizeof unit / sizeof *unit) {
+        bytes /= 1024;
+        u++;
+    }
+    snprintf(buf, 24, u && fabs(bytes) < 100 ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
+    return buf;
+}
+
+void cli_progress_start(cli_progress *p, const char *label, bool quiet) {
+    double now = cli_now();
+    *p = (cli_progress){.label = label, .started = now, .last = now, .tty = isatty(STDERR_FILENO), .quiet = quiet};
+}
+
+static void duration(double seconds, char *buf, size_t size) {
+    if (!(seconds < 360000)) {
+        snprintf(buf, size, "--:--");
+        return;
+    }
+    long s = lround(seconds);
+    if (s >= 3600)
+        snprintf(buf, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(buf, size, "%ld:%02ld", s / 60, s % 60);
+}
+
+void cli_progress_set(cli_progress *p, double done) {
+    double now = cli_now();
+    if (p->quiet || now - p->last < (p->tty ? redraw : log_every))
+        return;
+    done = done < 0 ? 0 : done > 1 ? 1 : done;
+    p->last = now;
+    char eta[32];
+    duration(done > 0 ? (now - p->started) * (1 - done) / done : INFINITY, eta, sizeof eta);
+    if (!p->tty) {
+        fprintf(stderr, "%s: %.0f %%, %s left\n", p->label, 100 * done, eta);
+        return;
+    }
+    enum { CELLS = 30 };
+    char bar[CELLS + 1];
+    for (int i = 0; i < CELLS; i++)
+        bar[i] = i < (int)(done * CELLS) ? '#' : '.';
+    bar[CELLS] = '\0';
+    fprintf(stderr, "\r%s [%s] %3.0f %%  %s left\033[K", p->label, bar, 100 * done, eta);
+    fflush(stderr);
+    p->shown = true;
+}
+
+void cli_progress_end(cli_progress *p) {
+    if (p->shown)
+        fputs("\r\033[K", stderr);
+    p->shown = false;
+}

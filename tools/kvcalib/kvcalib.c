@@ -1,0 +1,366 @@
+/* kvcalib: measure a model on text and write the compression profile of its KV cache. */
+#include "base/atomic_file.h"
+#include "calibrate/calibrate_text.h"
+#include "cli/cli_cache.h"
+#include "cli/cli_profile.h"
+#include "report/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+static const char tool[] = "kvcalib";
+
+enum { DIGITS = 6 };
+
+typedef struct options {
+    const char *model, *out, *report;
+    cli_strs text;
+    int64_t ctx, chunks, frame, seed, window, sinks;
+    double bits, kld;
+    int64_t fit_ctx;
+    const char *fit_mem, *preset, *budget_by;
+    int evict;
+    prof_evict keep;
+    size_t fit_bytes;
+    bool by_entropy;
+    cli_machine machine;
+    bool no_measure, json, quiet;
+} options;
+
+static int parse(options *o, int argc, char **argv) {
+    const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to write"},
+        {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
+        {"--report", NULL, CLI_STR, "FILE", &o->report, 0, 0, "a page about it with charts (HTML that needs nothing else)"},
+        {"--preset", "-p", CLI_STR, "NAME", &o->preset, 0, 0,
+         "aim, window and sinks of a preset: lossless, balanced, small, tiny, or a profile file with `aim:` (default: "
+         "balanced)"},
+        {"--bits", "-b", CLI_REAL, "B", &o->bits, CALIBRATE_LEAST_BITS, CALIBRATE_MOST_BITS,
+         "aim: true bits per number of the cache, gains included"},
+        {"--kld", NULL, CLI_REAL, "D", &o->kld, 1e-6, 10,
+         "aim: the smallest cache that stays within this KL divergence (nats) on held-out text; measured, takes several "
+         "minutes"},
+        {"--fit-ctx", NULL, CLI_INT, "N", &o->fit_ctx, 1, 1 << 24, "aim: the best cache of which N tokens fit into --fit-mem"},
+        {"--fit-mem", NULL, CLI_STR, "SIZE", &o->fit_mem, 0, 0, "memory for --fit-ctx tokens, as 512M or 1.5G"},
+        {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
+        {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
+        {"--frame", NULL, CLI_INT, "N", &o->frame, 0, 1 << 20,
+         "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
+         "multiple of 64; 0: off (default: 1024 with a window, else 256)"},
+        {.kind = CLI_HEADING, .help = "Which tokens to keep of a long context"},
+        {"--budget", NULL, CLI_BUDGET, "N|P%", &o->keep.budget, 0, 0,
+         "tokens that a head keeps on average, or a share of the context; finds out how much each head should get of it"},
+        {"--budget-by", NULL, CLI_STR, "HOW", &o->budget_by, 0, 0,
+         "loss: what each head loses without the others, measured on long texts (default); entropy: how wide each layer "
+         "attends"},
+        {"--evict", NULL, CLI_EVICT, "POLICY", &o->evict, 0, 0,
+         "how a cache with this profile chooses, with --budget (default: expected); none: heads get their budgets, but "
+         "everything "
+         "is kept unless a budget is asked for when the model runs"},
+        {.kind = CLI_HEADING, .help = "What to measure on"},
+        {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
+         "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
+        {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
+        {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
+        {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
+        {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
+        {.kind = CLI_HEADING, .help = "Machine and output"},
+        CLI_MACHINE_ROWS(&o->machine),
+        {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0, "summary as one JSON object on stdout"},
+        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
+        {0},
+    };
+    return cli_parse(
+        &(cli_spec){.tool = tool,
+                    .usage = "MODEL --out PROFILE.yaml [options]",
+                    .summary = "Run text through a model, forward and backward, find out what an error in every key and value "
+                               "would cost, and solve for the best transform, bits and codebooks of every head's KV cache. The "
+                               "profile says what that loses, "
+                               "measured on text that was not used for fitting. Same input, same profile, on any number of "
+                               "threads.",
+                    .examples = "  kvcalib model.gguf --out model.yaml\n"
+                                "  kvcalib model.gguf --out model.yaml --kld 0.001\n"
+                                "  kvcalib model.gguf --out model.yaml --fit-ctx 32768 --fit-mem 256M\n"
+                                "  kvcalib model.gguf --out model.yaml --bits 3 --text manual.txt notes/*.md\n",
+                    .opts = opts,
+                    .positional = &o->model,
+                    .n_positional = 1,
+                    .n_required = 1},
+        argc, argv);
+}
+
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
+ * measurement.
+ */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08;
+
+typedef struct bar {
+    cli_progress p;
+    double from, to;
+} bar;
+
+static bool show_progress(void *user, double done) {
+    bar *b = user;
+    cli_progress_set(&b->p, b->from + (b->to - b->from) * done);
+    return !cli_interrupted();
+}
+
+static kv_status open_model(const options *o, bool exact, rt_model **m, kv_err *err) {
+    rt_exec e;
+    kv_status st = cli_exec(&o->machine, exact, &e, err);
+    return st ? st : rt_model_load(o->model, &e, m, err);
+}
+
+/* Find out now, not after a minute of work, whether the result can be written. */
+static kv_status check_writable(const char *path, kv_err *err) {
+    atomic_file *f = NULL;
+    kv_status st = atomic_file_open(path, &f, err);
+    if (!st)
+        atomic_file_abort(f);
+    return st;
+}
+
+static double mean_bits(const prof *p, bool values) {
+    double sum = 0;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        sum += (double)(values ? p->layers[l].v.bits : p->layers[l].k.bits);
+    return sum / p->n_layer;
+}
+
+/* JSON has no NaN. */
+static json_t *number(double v) {
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *numbers(const float *v, uint32_t n) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(a, number((double)v[i]));
+    return a;
+}
+
+static json_t *budgets_json(const prof *p, uint32_t layer) {
+    json_t *a = json_array();
+    for (uint32_t h = 0; h < p->n_kv_head; h++)
+        json_array_append_new(a, json_integer(prof_head_budget(p, layer, h)));
+    return a;
+}
+
+static json_t *layers_json(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        const prof_layer *pl = &p->layers[l];
+        json_array_append_new(a,
+                              json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
+                                        (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l), "entropy",
+                                        numbers(pl->entropy, p->n_head), "importance", numbers(pl->importance, p->n_kv_head)));
+    }
+    return a;
+}
+
+static json_t *measured_json(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < p->n_measured; i++) {
+        const prof_measured *m = &p->measured[i];
+        json_array_append_new(a, json_pack("{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
+                                           (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
+                                           number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
+                                           "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
+                                           "f16_bytes_per_token", m->f16_bytes_per_token));
+    }
+    return a;
+}
+
+static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
+    json_t *j =
+        json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out", o->out,
+                  "model", "name", p->model_name, "arch", p->arch, "hash", p->model_hash, "made", "tokens",
+                  (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
+                  (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
+                  "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
+    kv_status st = KV_OK;
+    if (!j)
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the summary");
+    else if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
+        st = kv_fail(err, KV_EIO, "cannot write the summary");
+    json_decref(j);
+    return st;
+}
+
+/* How unevenly heads share a budget. */
+static void print_budgets(const prof *p) {
+    const double most = p->budget_rule.most;
+    uint32_t heads = 0, all = 0, little = 0;
+    if ((p->evict.policy == KV_EVICT_NONE && p->budget_by == PROF_BY_ENTROPY) || !(most > 0))
+        return;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+            const uint32_t tokens = prof_head_budget(p, l, h);
+            heads += tokens > 0;
+            all += tokens >= most;
+            little += tokens > 0 && tokens <= most / 8;
+        }
+    printf("budgets by %s, %u tokens of %.0f on average: %u of %u KV heads keep all, %u an eighth or less\n",
+           prof_budget_by_name(p->budget_by), p->budget_rule.mean, most, all, heads, little);
+}
+
+static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
+    const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
+    char now[24], f16[24];
+    printf("%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head, p->head_dim,
+           p->calib_tokens);
+    printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
+           cli_bytes(elements * bits / 8, now), cli_bytes(elements * 4, f16), 32 / bits);
+    for (uint32_t i = 0; i < p->n_measured; i++) {
+        const prof_measured *m = &p->measured[i];
+        printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
+               m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
+    }
+    print_budgets(p);
+    printf("%s written in %.1f s\n", o->out, seconds);
+    return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
+}
+
+/* Move on: the bar's next part goes up to `to`. */
+static calibrate_progress next_part(bar *b, double to) {
+    b->from = b->to;
+    b->to = to;
+    return (calibrate_progress){show_progress, b};
+}
+
+/* A profile that meets the aim, measured unless that is not wanted. */
+static kv_status aim(const options *o, const calibration *c, bar *b, prof **p, kv_err *err) {
+    rt_model *m = NULL;
+    kv_status st = KV_OK;
+    const double solved = o->kld > 0 ? b->to : b->to + SOLVING;
+    if (!o->no_measure && (st = open_model(o, true, &m, err)))
+        return st;
+    if (o->kld > 0)
+        st = calibrate_for_kld(c, m, o->kld, next_part(b, 1), p, err);
+    else if (o->fit_bytes)
+        st = calibrate_for_memory(c, (uint32_t)o->fit_ctx, o->fit_bytes, next_part(b, solved), p, err);
+    else
+        st = calibration_solve(c, o->bits, next_part(b, solved), p, err);
+    if (!st && !o->no_measure && !(o->kld > 0))
+        st = calibration_measure(c, m, next_part(b, 1), *p, err);
+    rt_model_free(m);
+    return st;
+}
+
+static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
+    const calibrate_cfg cfg = {.texts = o->text.v,
+                               .n_texts = o->text.n,
+                               .ctx = (uint32_t)o->ctx,
+                               .chunks = (uint32_t)o->chunks,
+                               .frame = (uint32_t)o->frame,
+                               .seed = (uint64_t)o->seed,
+                               .window = (uint32_t)o->window,
+                               .sinks = (uint32_t)o->sinks,
+                               .evict = o->keep,
+                               .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS};
+    const double started = cli_now();
+    calibrate_text text = {0};
+    calibration *c = NULL;
+    prof *p = NULL;
+    rt_model *m = NULL;
+    bar b = {0};
+    kv_status st = check_writable(o->out, err);
+    if (!st && o->report)
+        st = check_writable(o->report, err);
+    if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
+        goto done;
+    cli_progress_start(&b.p, tool, o->quiet);
+    st = calibration_new(m, &cfg, &text,
+                         next_part(&b, kv_budget_given(o->keep.budget) && !o->by_entropy ? READING_LONG : READING), &c, err);
+    rt_model_free(m);
+    m = NULL;
+    if (!st)
+        st = aim(o, c, &b, &p, err);
+    cli_progress_end(&b.p);
+    if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
+        goto done;
+    st = (o->json ? print_json : print_summary)(o, p, cli_now() - started, err);
+done:
+    calibration_free(c);
+    calibrate_text_free(&text);
+    prof_free(p);
+    rt_model_free(m);
+    return st;
+}
+
+/* "512M" or "512MiB" -> bytes; K, M, G are powers of 1024. 0: not a size. */
+static size_t parse_size(const char *text) {
+    static const char units[] = "KMG";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
+    if (unit) {
+        v *= (double)((size_t)1 << 10 * (unit - units + 1));
+        end += 1 + 2 * !strcmp(end + 1, "iB");
+    }
+    return end > text && !*end && v >= 1 && v < 1e15 ? (size_t)v : 0;
+}
+
+/* Which tokens to keep, and how heads share them. */
+static kv_status settle_budget(options *o, kv_err *err) {
+    const bool given = kv_budget_given(o->keep.budget);
+    o->keep.policy = o->evict >= 0 ? (kv_evict_id)o->evict : given ? KV_EVICT_EXPECTED : KV_EVICT_NONE;
+    if (o->budget_by && !given)
+        return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
+    o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
+    if (o->budget_by && !o->by_entropy && strcmp(o->budget_by, prof_budget_by_name(PROF_BY_LOSS)))
+        return kv_fail(err, KV_EINVAL, "--budget-by %s: loss or entropy", o->budget_by);
+    return KV_OK;
+}
+
+/* Exactly one aim, and what a preset says. */
+static kv_status settle(options *o, kv_err *err) {
+    const int aims = (o->bits > 0) + (o->kld > 0) + (o->fit_ctx || o->fit_mem);
+    prof *preset = NULL;
+    if (!o->out)
+        return kv_fail(err, KV_EINVAL, "where to? Give --out PROFILE.yaml");
+    if (aims > 1)
+        return kv_fail(err, KV_EINVAL, "--bits, --kld and --fit-ctx with --fit-mem are different aims; give one");
+    if (!o->fit_ctx != !o->fit_mem)
+        return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
+    if (o->fit_mem && !(o->fit_bytes = parse_size(o->fit_mem)))
+        return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
+    kv_status st = settle_budget(o, err);
+    if (!st)
+        st = cli_find_profile(o->preset ? o->preset : "balanced", &preset, NULL, err);
+    if (st)
+        return st;
+    if (!aims && !preset->aim_bits && !preset->aim_kld)
+        st = kv_fail(err, KV_EINVAL, "--preset %s has no aim: say --bits or --kld", o->preset);
+    if (!aims) {
+        o->bits = preset->aim_bits;
+        o->kld = preset->aim_kld;
+    }
+    if (o->window < 0)
+        o->window = preset->window;
+    if (o->sinks < 0)
+        o->sinks = preset->sinks;
+    if (o->frame < 0)
+        o->frame = o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
+    if (!st && o->kld > 0 && o->no_measure)
+        st = kv_fail(err, KV_EINVAL, "a KL divergence can only be aimed at by measuring; leave out --no-measure");
+    prof_free(preset);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    options o = {.ctx = 1024, .frame = -1, .window = -1, .sinks = -1, .seed = 1, .evict = -1, .keep = PROF_EVICT_DEFAULT};
+    kv_err err = {0};
+    int code = parse(&o, argc, argv);
+    if (code >= 0)
+        return code;
+    cli_catch_interrupts();
+    kv_status st = settle(&o, &err);
+    if (!st)
+        st = run(&o, &(report_origin){.tool = tool, .argc = argc, .argv = argv, .model_path = o.model}, &err);
+    free(o.text.v);
+    return st ? cli_report(tool, &err) : CLI_OK;
+}

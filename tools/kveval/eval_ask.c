@@ -1,0 +1,28 @@
+/* A model and the settings to ask it with, for kveval niah and kveval qa. */
+#include "kveval/eval_ask.h"
+
+#include "kveval/eval_out.h"
+
+kv_status ask_session_open(ask_session *s, const char *tool, const char *path, const ask_options *o, kv_err *err) {
+    *s = (ask_session){.base = o->cache};
+    s->base.profile = NULL; /* it is loaded with the model */
+    s->list.base = &s->base;
+    kv_status st = sweep_add_given(&s->list, o->settings, &o->setting, err);
+    if (st || (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
+        (st = cli_model_open(tool, path, o->cache.profile, &o->machine, o->exact, o->json != NULL, &s->m, err)) ||
+        (st = sweep_resolve(&s->list, s->m.model, s->m.profile, err)))
+        return st;
+    return ask_frame_new(s->m.model, &s->frame, err);
+}
+
+void ask_session_close(ask_session *s) {
+    ask_frame_free(&s->frame);
+    sweep_free(&s->list);
+    cli_model_close(&s->m);
+}
+
+void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx) {
+    const uint32_t trained = rt_model_hparams(s->m.model)->n_ctx_train;
+    if (n_ctx > trained)
+        cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", n_ctx, trained);
+}

@@ -1,0 +1,112 @@
+/* Where results go. */
+#include "kveval/eval_out.h"
+
+#include "base/atomic_file.h"
+#include "measure/eval_io.h"
+#include "report/report_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utf8proc.h>
+
+enum { DIGITS = 8 };
+
+static bool is_stdout(const char *path) {
+    return !strcmp(path, "-");
+}
+
+kv_status eval_check_writable(const char *const *paths, size_t n, kv_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        atomic_file *f = NULL;
+        kv_status st = paths[i] && !is_stdout(paths[i]) ? atomic_file_open(paths[i], &f, err) : KV_OK;
+        if (st)
+            return st;
+        atomic_file_abort(f);
+    }
+    return KV_OK;
+}
+
+size_t eval_columns(const char *s) {
+    size_t n = 0;
+    utf8proc_int32_t c;
+    for (utf8proc_ssize_t len; *s && (len = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &c)) > 0; s += len) {
+        int w = utf8proc_charwidth(c);
+        n += w > 0 ? (size_t)w : 0;
+    }
+    return n;
+}
+
+void eval_cell(const char *s, size_t width, bool left) {
+    size_t n = eval_columns(s), pad = n < width ? width - n : 0;
+    printf("%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
+}
+
+json_t *eval_json_text(const char *s) {
+    char *clean = s ? eval_utf8(s) : NULL;
+    json_t *j = clean ? json_string(clean) : json_null();
+    free(clean);
+    return j;
+}
+
+json_t *eval_json_join(json_t *a, json_t *b) {
+    const bool good = a && b && !json_object_update(a, b);
+    json_decref(b);
+    if (good)
+        return a;
+    json_decref(a);
+    return NULL;
+}
+
+json_t *eval_tally_json(json_t *j, ask_tally t) {
+    double lo, hi;
+    ask_wilson(t, &lo, &hi);
+    return eval_json_join(j, json_pack("{s:i, s:i, s:o, s:f, s:f}", "n", (int)t.n, "hits", (int)t.hits, "share",
+                                       t.n ? json_real(ask_share(t)) : json_null(), "lo", lo, "hi", hi));
+}
+
+bool eval_json_add(json_t *list, json_t *item) {
+    return !json_array_append_new(list, item);
+}
+
+report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv) {
+    return (report_origin){.tool = tool,
+                           .argc = argc,
+                           .argv = argv,
+                           .model_path = path,
+                           .model_name = rt_model_hparams(m)->name,
+                           .model_hash = rt_model_hash(m)};
+}
+
+json_t *eval_origin_json(const report_origin *o) {
+    char *command = report_command(o), date[REPORT_DATE];
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
+                          report_date(date), "command", eval_json_text(command), "model", "path", eval_json_text(o->model_path),
+                          "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash));
+    free(command);
+    return j;
+}
+
+kv_status eval_write_json(json_t *j, const char *path, kv_err *err) {
+    const size_t how = JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS);
+    atomic_file *f = NULL;
+    kv_status st = j ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
+    if (!st && is_stdout(path)) {
+        if (json_dumpf(j, stdout, how) || putchar('\n') == EOF || fflush(stdout))
+            st = kv_fail(err, KV_EIO, "cannot write the result: %m");
+    } else if (!st && !(st = atomic_file_open(path, &f, err))) {
+        /* What could not be written shows when the file is committed. */
+        json_dumpf(j, atomic_file_stream(f), how);
+        fputc('\n', atomic_file_stream(f));
+        st = atomic_file_commit(f, err);
+    }
+    json_decref(j);
+    return st;
+}
+
+void eval_csv_text(FILE *f, const char *s) {
+    fputc('"', f);
+    for (; *s; s++)
+        fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
+    fputc('"', f);
+}

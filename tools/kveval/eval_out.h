@@ -1,0 +1,42 @@
+/* Writing results: cells of a table, JSON, CSV; and finding out beforehand whether files can be written. */
+#ifndef EVAL_OUT_H
+#define EVAL_OUT_H
+
+#include "base/status.h"
+#include "measure/ask.h"
+#include "report/report.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+/* Find out now, not after an hour of work, whether the results can be written. NULL and "-" are passed over. */
+kv_status eval_check_writable(const char *const *paths, size_t n, kv_err *err);
+
+/* Columns on a terminal that valid UTF-8 takes. */
+size_t eval_columns(const char *s);
+/* Print s on stdout in at least so many columns, and two blanks. */
+void eval_cell(const char *s, size_t width, bool left);
+
+/* A string of any bytes (what is not UTF-8 becomes U+FFFD), or null for NULL. */
+json_t *eval_json_text(const char *s);
+/* The members of both in one object. Takes both references; either may be NULL, and so is the result then. */
+json_t *eval_json_join(json_t *a, json_t *b);
+/* Add n, hits, share (null for none) and its 95 % confidence interval lo, hi. Takes j, which may be NULL; NULL when out of
+ * memory. */
+json_t *eval_tally_json(json_t *j, ask_tally t);
+/* Append and take the reference; false: out of memory, or item was NULL. */
+bool eval_json_add(json_t *list, json_t *item);
+/* How results of the model at `path` come about; borrows all. */
+report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv);
+/* tool, version, date, command and model: path, name, hash. NULL when out of memory. */
+json_t *eval_origin_json(const report_origin *o);
+/* Write it to a file, which appears whole or not at all, or with "-" to standard output. Takes the reference; NULL: KV_ENOMEM.
+ */
+kv_status eval_write_json(json_t *j, const char *path, kv_err *err);
+/* In quotes, after RFC 4180. */
+void eval_csv_text(FILE *f, const char *s);
+
+#endif

@@ -1,0 +1,270 @@
+/* Lines to cache settings. Options are read by cli_parse against the rows that all tools share. */
+#include "kveval/sweep_settings.h"
+
+#include "cli/cli_profile.h"
+
+#include "base/atomic_file.h"
+#include "codec/codec.h"
+#include "measure/eval_io.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <utf8proc.h>
+
+enum { MAX_FILE = 1 << 20, MAX_WORDS = 32 };
+static const char blank[] = " \t\r";
+
+/* Cut `s` in place into words; a word may be quoted with "". Returns how many, or -1: too many, or a quote without end. */
+static int split(char *s, char **words) {
+    int n = 0;
+    while (*(s += strspn(s, blank))) {
+        if (n == MAX_WORDS)
+            return -1;
+        const bool quoted = *s == '"';
+        words[n++] = s += quoted;
+        s += strcspn(s, quoted ? "\"" : blank);
+        if (quoted && !*s)
+            return -1;
+        if (*s)
+            *s++ = '\0';
+    }
+    return n;
+}
+
+static kv_status parse_options(sweep_setting *s, const char *where, kv_err *err) {
+    char *words[MAX_WORDS + 1] = {NULL};
+    int n = split(s->words, words + 1);
+    if (n < 0)
+        return kv_fail(err, KV_EINVAL, "%s: a quote without end, or more than %d words", where, MAX_WORDS);
+    const cli_opt opts[] = {CLI_CACHE_ROWS(&s->cache), {0}};
+    kv_err why = {0};
+    const cli_spec spec = {.tool = "kveval sweep", .err = &why, .where = where, .usage = "", .opts = opts};
+    if (cli_parse(&spec, n + 1, words) >= 0)
+        return kv_fail(err, why.code, "%s", why.msg);
+    return KV_OK;
+}
+
+static bool printable(const char *s, size_t len) {
+    for (size_t at = 0; at < len;) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s + at, (utf8proc_ssize_t)(len - at), &c);
+        if (n <= 0 || c < ' ' || c == 0x7f)
+            return false;
+        at += (size_t)n;
+    }
+    return true;
+}
+
+/* The name before the colon, without blanks around it. */
+static kv_status take_name(const sweep_list *l, const char *where, const char *line, const char *colon, char **name,
+                           kv_err *err) {
+    if (!colon)
+        return kv_fail(err, KV_EINVAL, "%s: a setting is \"name: options\"; there is no colon", where);
+    const char *from = line + strspn(line, blank), *to = colon;
+    while (to > from && strchr(blank, to[-1]))
+        to--;
+    if (to <= from || to - from > SWEEP_NAME || !printable(from, (size_t)(to - from)))
+        return kv_fail(err, KV_EINVAL, "%s: the name before the colon must be 1 to %d bytes of printable UTF-8", where,
+                       SWEEP_NAME);
+    *name = strndup(from, (size_t)(to - from));
+    if (!*name)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the settings");
+    for (size_t i = 0; i < l->n; i++)
+        if (!strcmp(l->v[i].name, *name))
+            return kv_fail(err, KV_EINVAL, "%s: there is a setting '%s' already", where, *name);
+    return KV_OK;
+}
+
+static void free_setting(sweep_setting *s) {
+    free(s->name);
+    free(s->options);
+    free(s->words);
+    prof_free(s->own);
+}
+
+kv_status sweep_add(sweep_list *l, const char *where, const char *line, kv_err *err) {
+    sweep_setting s = {.cache = l->base ? *l->base : CLI_CACHE_DEFAULT};
+    const char *colon = strchr(line, ':');
+    kv_status st = take_name(l, where, line, colon, &s.name, err);
+    if (!st && l->n == SWEEP_MOST)
+        st = kv_fail(err, KV_EINVAL, "%s: more than %d settings", where, SWEEP_MOST);
+    if (!st) {
+        s.options = strdup(colon + 1 + strspn(colon + 1, blank));
+        for (char *c = s.options; c && (c = strpbrk(c, "\t\r"));)
+            *c = ' ';
+        s.words = s.options ? strdup(s.options) : NULL;
+        sweep_setting *grown = realloc(l->v, (l->n + 1) * sizeof *grown);
+        l->v = grown ? grown : l->v;
+        if (!s.words || !grown)
+            st = kv_fail(err, KV_ENOMEM, "out of memory for the settings");
+        else if (!printable(s.options, strlen(s.options)))
+            st = kv_fail(err, KV_EINVAL, "%s: the options are not printable UTF-8", where);
+    }
+    if (st || (st = parse_options(&s, where, err))) {
+        free_setting(&s);
+        return st;
+    }
+    l->v[l->n++] = s;
+    return KV_OK;
+}
+
+kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
+    char *text = NULL, where[4096 + 32];
+    size_t len, before = l->n;
+    unsigned number = 0;
+    kv_status st = file_read(path, MAX_FILE, &text, &len, err);
+    if (!st && strlen(text) != len)
+        st = kv_fail(err, KV_EFORMAT, "%s: holds NUL bytes; a text file is wanted", path);
+    for (char *line = text, *next; !st && line; line = next) {
+        char *end = strchr(line, '\n');
+        next = end ? end + 1 : NULL;
+        if (end)
+            *end = '\0';
+        line[strcspn(line, "\r")] = '\0';
+        snprintf(where, sizeof where, "%s:%u", path, ++number);
+        line += strspn(line, blank);
+        if (*line && *line != '#')
+            st = sweep_add(l, where, line, err);
+    }
+    if (!st && l->n == before)
+        st = kv_fail(err, KV_EFORMAT, "%s: no setting in it; a line is \"name: options\"", path);
+    free(text);
+    return st;
+}
+
+kv_status sweep_add_all(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err) {
+    kv_status st = path ? sweep_add_file(l, path, err) : KV_OK;
+    for (size_t i = 0; i < lines->n && !st; i++)
+        st = sweep_add(l, "--setting", lines->v[i], err);
+    return st;
+}
+
+kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err) {
+    kv_status st = sweep_add_all(l, path, lines, err);
+    if (!st && !l->n && !(st = sweep_add(l, "options", "as given:", err)))
+        l->v[0].unnamed = true;
+    return st;
+}
+
+/* An uncalibrated codec can store keys and values of heads of this width. */
+static bool suits(kv_codec_id id, uint32_t head_dim) {
+    bool good = true;
+    for (int side = 0; side < 2; side++) {
+        kv_coder c;
+        good = !kv_coder_init(&c, kv_codec_get(id), side ? KV_SIDE_V : KV_SIDE_K, head_dim, NULL, NULL) && good;
+        kv_coder_free(&c);
+    }
+    return good;
+}
+
+kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err) {
+    char line[128];
+    for (int i = 0; i < KV_CODEC_COUNT; i++) {
+        const kv_codec_name *c = &kv_codec_names[i];
+        if (c->calibrated || i == baseline || !suits((kv_codec_id)i, head_dim))
+            continue;
+        snprintf(line, sizeof line, "%s: -ctk %s -ctv %s --window 0 --sinks 4", c->name, c->name, c->name);
+        kv_status st = sweep_add(l, "defaults", line, err);
+        if (st)
+            return st;
+    }
+    kv_status st = models_own ? sweep_add(l, "defaults", "profile: --window 0", err) : KV_OK;
+    if (!st && models_own && models_own->window) {
+        snprintf(line, sizeof line, "profile, window %u: --window %u", models_own->window, models_own->window);
+        st = sweep_add(l, "defaults", line, err);
+    }
+    return st;
+}
+
+static kv_status hash_profile(const prof *p, char hash[33], kv_err *err) {
+    char *text;
+    size_t len;
+    kv_status st = prof_format(p, &text, &len, err);
+    if (st)
+        return st;
+    eval_hash(text, len, hash);
+    free(text);
+    return KV_OK;
+}
+
+static kv_status name_by_codec(sweep_setting *s, kv_err *err) {
+    char codecs[48], name[SWEEP_NAME];
+    const uint32_t window = sweep_window(s);
+    snprintf(name, sizeof name, window ? "%s, window %u" : "%s", sweep_codec_names(s, codecs), window);
+    free(s->name);
+    s->name = strdup(name);
+    return s->name ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for the settings");
+}
+
+kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    for (size_t i = 0; i < l->n; i++) {
+        sweep_setting *s = &l->v[i];
+        const char *path = s->cache.profile;
+        const bool none = path && !strcmp(path, "none");
+        kv_status st = path && !none && !s->own ? cli_find_profile(path, &s->own, NULL, err) : KV_OK;
+        if (!st && s->own)
+            st = prof_matches(s->own, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, path, err);
+        const prof *p = s->own || none ? s->own : models_own;
+        if (!st && p)
+            st = hash_profile(p, s->profile_hash, err);
+        if (st)
+            return st;
+        s->cfg = cli_cache_cfg(&s->cache, p);
+        if (s->unnamed && (st = name_by_codec(s, err)))
+            return st;
+    }
+    return KV_OK;
+}
+
+kv_status sweep_to_eval(const sweep_list *l, eval_setting **out, kv_err *err) {
+    eval_setting *settings = calloc(l->n, sizeof *settings);
+    if (!settings)
+        return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", l->n);
+    for (size_t i = 0; i < l->n; i++)
+        settings[i] = (eval_setting){l->v[i].name, l->v[i].cfg};
+    *out = settings;
+    return KV_OK;
+}
+
+void sweep_free(sweep_list *l) {
+    for (size_t i = 0; i < l->n; i++)
+        free_setting(&l->v[i]);
+    free(l->v);
+    *l = (sweep_list){0};
+}
+
+int sweep_codec(const sweep_setting *s, bool values) {
+    const prof *p = s->cfg.profile;
+    const int chosen = values ? s->cfg.ctv : s->cfg.ctk;
+    if (chosen >= 0 || !p)
+        return chosen >= 0 ? chosen : KV_F16;
+    prof_head (*head)(const prof *, uint32_t, uint32_t) = values ? prof_head_v : prof_head_k;
+    const int first = (int)head(p, 0, 0).codec;
+    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
+        for (uint32_t h = 0; h == 0 || h < p->n_kv_head; h++) /* how many is not always said: then all are alike */
+            if ((int)head(p, l, h).codec != first)
+                return SWEEP_MIXED;
+    for (uint32_t i = 0; i < p->n_override; i++)
+        if ((values ? p->overrides[i].v : p->overrides[i].k).set)
+            return SWEEP_MIXED;
+    return first;
+}
+
+uint32_t sweep_window(const sweep_setting *s) {
+    return s->cfg.window >= 0 ? (uint32_t)s->cfg.window : s->cfg.profile ? s->cfg.profile->window : 0;
+}
+
+uint32_t sweep_sinks(const sweep_setting *s) {
+    return s->cfg.sinks >= 0 ? (uint32_t)s->cfg.sinks : s->cfg.profile ? s->cfg.profile->sinks : 0;
+}
+
+char *sweep_codec_names(const sweep_setting *s, char buf[48]) {
+    int k = sweep_codec(s, false), v = sweep_codec(s, true);
+    const char *kn = k == SWEEP_MIXED ? "mixed" : kv_codec_names[k].name;
+    const char *vn = v == SWEEP_MIXED ? "mixed" : kv_codec_names[v].name;
+    snprintf(buf, 48, k == v ? "%s" : "%s / %s", kn, vn);
+    return buf;
+}

@@ -1,0 +1,221 @@
+/* The profile as text. */
+#include "kvpack/pack_show.h"
+
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what holds for all layers ---- */
+
+static void show_codec(const char *name, prof_head h) {
+    printf("%s %s", name, kv_codec_names[h.codec].name);
+    if (h.bits > 0)
+        printf(" (%.4g bits)", (double)h.bits);
+}
+
+/* What is kept of a long context. */
+static void show_evict(const prof *p) {
+    const prof_evict *e = &p->evict;
+    char budget[KV_BUDGET_TEXT] = "as many as --budget says";
+    if (e->policy == KV_EVICT_NONE)
+        return;
+    if (kv_budget_given(e->budget))
+        kv_budget_format(e->budget, budget);
+    printf("eviction  keeps %s%s of a long context: %s%s\n", budget, e->budget.tokens ? " tokens" : "",
+           kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");
+}
+
+static void show_policy(const prof *p, const rt_hparams *hp) {
+    char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT];
+    printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
+    show_evict(p);
+    if (p->layers)
+        return;
+    prof by_default = *p;
+    by_default.n_override = 0;
+    show_codec("codecs    K", pack_head(&by_default, hp, false, 0, 0));
+    show_codec(", V", pack_head(&by_default, hp, true, 0, 0));
+    printf(p->n_override ? ", but\n" : " in every layer\n");
+    for (uint32_t i = 0; i < p->n_override; i++) {
+        const prof_override *o = &p->overrides[i];
+        prof_ranges_format(&o->layers, layers);
+        prof_ranges_format(&o->heads, heads);
+        printf("          in %s%s%s%s:", o->layers.n ? "layers " : "every layer", layers, o->heads.n ? ", KV heads " : "",
+               heads);
+        if (o->k.set)
+            printf(" K %s", kv_codec_names[o->k.codec].name);
+        if (o->v.set)
+            printf("%s V %s", o->k.set ? "," : "", kv_codec_names[o->v.codec].name);
+        putchar('\n');
+    }
+}
+
+static void show_identity(const prof *p, const rt_hparams *hp, const char *where) {
+    printf("%s\n", where);
+    if (p->model_name[0] || p->model_hash[0])
+        printf("model     %s (%s), hash %s\n", p->model_name[0] ? p->model_name : "unnamed", p->arch[0] ? p->arch : "?",
+               p->model_hash[0] ? p->model_hash : "none");
+    else
+        printf("model     any\n");
+    if (hp)
+        printf("shape     %u layers, %u heads, %u KV heads of %u; trained for %u tokens\n", hp->n_layer, hp->n_head,
+               hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
+    else if (p->n_layer && p->n_head)
+        printf("shape     %u layers, %u heads, %u KV heads of %u\n", p->n_layer, p->n_head, p->n_kv_head, p->head_dim);
+    if (p->calib_tokens)
+        printf("made      by kvcalib %s from %u tokens in chunks of %u (text %.8s), target %g bits, seed %llu\n",
+               p->tool_version, p->calib_tokens, p->calib_ctx, p->text_hash, p->target_bits, (unsigned long long)p->seed);
+    else
+        printf("made      by hand\n");
+    if (p->aim_bits > 0)
+        printf("aim       of kvcalib --preset: %g bits\n", p->aim_bits);
+    if (p->aim_kld > 0)
+        printf("aim       of kvcalib --preset: KLD %g\n", p->aim_kld);
+}
+
+static void show_measured(const prof *p) {
+    if (!p->n_measured)
+        printf("measured  nothing (kveval ppl measures)\n");
+    for (uint32_t i = 0; i < p->n_measured; i++) {
+        const prof_measured *m = &p->measured[i];
+        printf("measured  KLD %.5f +- %.5f, perplexity %+.2f %%, same top token %.1f %%; K %.2f, V %.2f bits\n", m->kld,
+               m->kld_se, m->dppl_percent, m->top1, m->bits_k, m->bits_v);
+        printf("          on %u tokens, context %u, %s\n", m->tokens, m->ctx, m->text);
+    }
+}
+
+/* ---- layer by layer ---- */
+
+enum { BAR = 18 };
+
+/* Bits that one mark of a bar stands for, so that the longest bar fits. */
+static double mark_bits(const prof *p, const rt_hparams *hp) {
+    double most = 0, mark = 0.25;
+    for (uint32_t l = 0; l < pack_n_layers(p, hp); l++)
+        for (int v = 0; v < 2; v++) {
+            const double bits = pack_sum(p, hp, v, l).bits;
+            most = bits > most ? bits : most;
+        }
+    while (most > mark * BAR)
+        mark *= 2;
+    return mark;
+}
+
+static void show_lane(pack_lane lane, double mark, bool last) {
+    char bar[BAR + 1] = "", bits[16] = "?";
+    memset(bar, '#', (size_t)(lane.bits / mark + 0.5));
+    if (lane.bits > 0)
+        snprintf(bits, sizeof bits, "%.2f", lane.bits);
+    printf("  %-7s%5s %-*s", lane.mixed ? "mixed" : kv_codec_names[lane.codec].name, bits, last ? 0 : BAR, bar);
+}
+
+static void show_entropy(const prof *p, const prof_layer *l) {
+    float least = l->entropy[0], most = l->entropy[0];
+    double sum = 0;
+    for (uint32_t h = 0; h < p->n_head; h++) {
+        least = l->entropy[h] < least ? l->entropy[h] : least;
+        most = l->entropy[h] > most ? l->entropy[h] : most;
+        sum += (double)l->entropy[h];
+    }
+    printf("  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
+}
+
+/* Tokens of a head, and the range of the heads where they differ. */
+static void show_budget(const prof *p, const prof_layer *l) {
+    uint32_t least = l->budget, most = l->budget;
+    for (uint32_t h = 0; l->budgets && h < p->n_kv_head; h++) {
+        least = l->budgets[h] < least ? l->budgets[h] : least;
+        most = l->budgets[h] > most ? l->budgets[h] : most;
+    }
+    printf("%*u", l->entropy ? 8 : 27, l->budget);
+    if (least < most)
+        printf(" (%u..%u)", least, most);
+}
+
+static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_lane lane) {
+    printf("       %s heads", v ? "V" : "K");
+    for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
+        const prof_head head = pack_head(p, hp, v, layer, h);
+        printf("%s %.2f", h ? "," : "", (double)head.bits);
+        if (lane.mixed)
+            printf(" %s", kv_codec_names[head.codec].name);
+    }
+    putchar('\n');
+}
+
+static void show_layers(const prof *p, const rt_hparams *hp) {
+    const uint32_t n = pack_n_layers(p, hp);
+    const double mark = mark_bits(p, hp);
+    const bool has_entropy = p->layers && p->layers[0].entropy;
+    if (!n)
+        return;
+    printf("\nlayer  K        bits %-*s  V        bits", BAR, "");
+    if (has_entropy)
+        printf(" %-*s  entropy, bits       budget", BAR, "");
+    putchar('\n');
+    for (uint32_t i = 0; i < n; i++) {
+        const prof_layer *l = p->layers ? &p->layers[i] : NULL;
+        printf("%5u", i);
+        for (int v = 0; v < 2; v++)
+            show_lane(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
+        if (l && l->entropy)
+            show_entropy(p, l);
+        if (l && l->budget)
+            show_budget(p, l);
+        putchar('\n');
+        for (int v = 0; v < 2; v++) {
+            const pack_lane lane = pack_sum(p, hp, v, i);
+            if (lane.uneven)
+                show_heads(p, hp, i, v, lane);
+        }
+    }
+    printf("# is %g bits", mark);
+    if (has_entropy)
+        printf("; entropy: mean over heads (least..most)");
+    if (prof_has_budgets(p))
+        printf("; budget: tokens of a KV head by %s, mean (least..most); %s", prof_budget_by_name(p->budget_by),
+               prof_has_losses(p) ? "any other is shared out anew" : "only ratios count");
+    putchar('\n');
+}
+
+/* ---- sizes ---- */
+
+static kv_status show_sizes(const prof *p, const rt_hparams *hp, kv_err *err) {
+    kv_cache_info info[PACK_SIZES];
+    pack_token token;
+    char a[24], b[24];
+    kv_status st = pack_token_bytes(p, hp, &token, err);
+    if (st)
+        return st;
+    putchar('\n');
+    if (token.bytes > 0)
+        printf("an encoded token takes %.0f bytes, in f16 %.0f: %.2f times smaller\n", token.bytes, token.f16,
+               token.f16 / token.bytes);
+    if (!hp) {
+        printf("%scache sizes depend on the model: kvpack --show PROFILE MODEL, or pack it and show that\n",
+               token.bytes > 0 ? "" : "bytes per token and ");
+        return KV_OK;
+    }
+    if ((st = pack_sizes(p, hp, info, err)))
+        return st;
+    printf("\ntokens          f16  this profile  times smaller\n");
+    for (uint32_t i = 0; i < PACK_SIZES; i++)
+        printf("%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, cli_bytes((double)info[i].bytes_f16, a),
+               cli_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
+    printf("all that a context allocates for keys and values: encoded, window, first tokens, and what %d at once need\n",
+           PACK_BATCH);
+    if (hp->swa)
+        printf("%u of %u layers slide over %u tokens and hold no more than those, in f16 too\n",
+               hp->n_layer - hp->n_layer / hp->swa_every, hp->n_layer, hp->swa);
+    return KV_OK;
+}
+
+kv_status pack_show_text(const prof *p, const rt_hparams *hp, const char *where, kv_err *err) {
+    show_identity(p, hp, where);
+    show_policy(p, hp);
+    show_measured(p);
+    show_layers(p, hp);
+    kv_status st = show_sizes(p, hp, err);
+    return st ? st : fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;
+}

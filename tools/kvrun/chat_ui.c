@@ -1,0 +1,304 @@
+#include "kvrun/chat_ui.h"
+
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct conversation {
+    const tok *tok;
+    gen *g;
+    const chat_format *format;
+    const char *system;
+    chat_msg *msgs; /* their text is ours, but for the system prompt's */
+    size_t n, cap;
+    char *sent; /* the rendering of the last turn, which the context holds together with the answer to it; or NULL */
+};
+
+/* Text that grows: what an answer streams into, besides the terminal. */
+typedef struct answer {
+    FILE *to;
+    char *text;
+    size_t len, cap;
+    bool failed;
+} answer;
+
+kv_status conversation_new(const rt_model *m, gen *g, const chat_format *format, const char *system, conversation **out,
+                           kv_err *err) {
+    conversation *c = calloc(1, sizeof *c);
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    *c = (conversation){.tok = rt_model_tok(m), .g = g, .format = format, .system = system};
+    *out = c;
+    return KV_OK;
+}
+
+void conversation_reset(conversation *c) {
+    for (size_t i = 0; i < c->n; i++)
+        if (c->msgs[i].text != c->system)
+            free((char *)c->msgs[i].text);
+    c->n = 0;
+    free(c->sent);
+    c->sent = NULL;
+    gen_truncate(c->g, 0);
+    gen_set_keep(c->g, 0);
+}
+
+void conversation_free(conversation *c) {
+    if (!c)
+        return;
+    conversation_reset(c);
+    free(c->msgs);
+    free(c);
+}
+
+/* text: moves. */
+static kv_status push(conversation *c, const char *role, const char *text, kv_err *err) {
+    if (c->n == c->cap) {
+        size_t cap = c->cap ? 2 * c->cap : 8;
+        chat_msg *grown = realloc(c->msgs, cap * sizeof *grown);
+        if (!grown) {
+            free((char *)text);
+            return kv_fail(err, KV_ENOMEM, "out of memory for %zu messages", cap);
+        }
+        c->msgs = grown;
+        c->cap = cap;
+    }
+    c->msgs[c->n++] = (chat_msg){role, text};
+    return KV_OK;
+}
+
+static void pop(conversation *c) {
+    if (c->n)
+        free((char *)c->msgs[--c->n].text);
+}
+
+/* Where `text` goes on after what the context holds: the last rendering, then the last answer (templates may trim that).
+ * NULL: it does not begin so. */
+static const char *after_last_answer(const conversation *c, const char *text) {
+    if (!c->sent || c->n < 2)
+        return NULL;
+    size_t len = strlen(c->sent);
+    if (strncmp(text, c->sent, len))
+        return NULL;
+    text += len;
+    const char *said = c->msgs[c->n - 2].text;
+    len = strlen(said);
+    if (!strncmp(text, said, len))
+        return text + len;
+    while (len && isspace((unsigned char)*said)) {
+        said++;
+        len--;
+    }
+    while (len && isspace((unsigned char)said[len - 1]))
+        len--;
+    return strncmp(text, said, len) ? NULL : text + len;
+}
+
+static kv_status encode(const conversation *c, const char *text, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
+    return tok_encode(c->tok, text, strlen(text), flags, ids, n, err);
+}
+
+/* How many leading ids do not depend on what the user says: the system prompt, kept when the context shifts. */
+static kv_status count_kept(conversation *c, const int32_t *ids, size_t n, size_t *keep, kv_err *err) {
+    char *text = NULL;
+    int32_t *other = NULL;
+    size_t n_other = 0, same = 0;
+    chat_msg empty[2] = {c->msgs[0], {"user", ""}};
+    if (!c->system)
+        empty[0] = empty[1];
+    kv_status st = chat_render(c->format, empty, c->system ? 2 : 1, true, &text, err);
+    if (st || (st = encode(c, text, TOK_BOS | TOK_SPECIAL, &other, &n_other, err)))
+        goto done;
+    while (same < n && same < n_other && ids[same] == other[same])
+        same++;
+    *keep = same;
+done:
+    free(text);
+    free(other);
+    return st;
+}
+
+/* Hand the turn that was just pushed to the generator. */
+static kv_status append_turn(conversation *c, kv_err *err) {
+    char *text = NULL;
+    int32_t *ids = NULL;
+    size_t n = 0, keep = 0;
+    kv_status st = chat_render(c->format, c->msgs, c->n, true, &text, err);
+    if (st)
+        goto done;
+    const char *rest = after_last_answer(c, text);
+    if (!rest)
+        gen_truncate(c->g, 0);
+    if ((st = encode(c, rest ? rest : text, rest ? TOK_SPECIAL : TOK_BOS | TOK_SPECIAL, &ids, &n, err)))
+        goto done;
+    if (!rest && (st = count_kept(c, ids, n, &keep, err)))
+        goto done;
+    if (!rest)
+        gen_set_keep(c->g, keep);
+    if ((st = gen_append(c->g, ids, n, err)))
+        goto done;
+    free(c->sent);
+    c->sent = text;
+    text = NULL;
+done:
+    free(text);
+    free(ids);
+    return st;
+}
+
+static void collect(void *user, const char *text, size_t len) {
+    answer *a = user;
+    fwrite(text, 1, len, a->to);
+    fflush(a->to);
+    if (a->len + len + 1 > a->cap) {
+        size_t cap = 2 * (a->len + len) + 256;
+        char *grown = realloc(a->text, cap);
+        if (!grown) {
+            a->failed = true;
+            return;
+        }
+        a->text = grown;
+        a->cap = cap;
+    }
+    memcpy(a->text + a->len, text, len);
+    a->len += len;
+    a->text[a->len] = '\0';
+}
+
+/* gen_answer, with a newline at the end where the model wrote none. text: caller frees. */
+static kv_status speak(conversation *c, int64_t n_max, FILE *to, gen_end *end, char **text, kv_err *err) {
+    answer a = {.to = to};
+    kv_status st = gen_answer(c->g, n_max, collect, &a, end, err);
+    if (a.len && a.text[a.len - 1] != '\n')
+        fputc('\n', to);
+    if (!st && (fflush(to) || ferror(to)))
+        st = kv_fail(err, KV_EIO, "cannot write the answer: %s", strerror(errno));
+    if (!st && a.failed)
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the answer");
+    if (!st && !a.text && !(a.text = strdup("")))
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the answer");
+    *text = a.text;
+    return st;
+}
+
+static kv_status plain_turn(conversation *c, const char *text, int64_t n_max, FILE *to, gen_end *end, kv_err *err) {
+    int32_t *ids = NULL;
+    size_t n;
+    char *said = NULL;
+    gen_truncate(c->g, 0);
+    kv_status st = encode(c, text, TOK_BOS | TOK_SPECIAL, &ids, &n, err);
+    if (st || (st = gen_append(c->g, ids, n, err)))
+        goto done;
+    gen_set_keep(c->g, n && tok_add_bos(c->tok) ? 1 : 0);
+    st = speak(c, n_max, to, end, &said, err);
+done:
+    free(ids);
+    free(said);
+    return st;
+}
+
+kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FILE *to, gen_end *end, kv_err *err) {
+    if (!c->format)
+        return plain_turn(c, text, n_max, to, end, err);
+    char *copy = strdup(text), *said = NULL;
+    kv_status st = copy ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for the prompt");
+    if (!st && !c->n && c->system)
+        st = push(c, "system", c->system, err);
+    const size_t held = gen_len(c->g);
+    if (st) {
+        free(copy);
+        return st;
+    }
+    if ((st = push(c, "user", copy, err)))
+        return st;
+    if ((st = append_turn(c, err)) || (st = speak(c, n_max, to, end, &said, err))) {
+        /* Forget the turn. The rendering on record no longer fits, so the next turn starts from the first message. */
+        free(said);
+        pop(c);
+        gen_truncate(c->g, held);
+        free(c->sent);
+        c->sent = NULL;
+        return st;
+    }
+    return push(c, "assistant", said, err);
+}
+
+/* ---- the loop ---- */
+
+static void help(void) {
+    fputs("  /reset    forget the conversation\n"
+          "  /context  how full the context is\n"
+          "  /exit     leave (so does Ctrl-D)\n"
+          "  Ctrl-C stops an answer\n",
+          stderr);
+}
+
+static void show_context(const char *tool, gen *g) {
+    char now[24], f16[24];
+    kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
+    cli_note(tool, "%zu of %u tokens used; the cache has %s (as f16: %s)", gen_len(g), rt_ctx_n_ctx(gen_ctx(g)),
+             cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16));
+    if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
+        cli_note(tool, "%u tokens seen, %.0f kept by a KV head on average (at most %.0f)", rt_ctx_len(gen_ctx(g)), info.held,
+                 info.most);
+}
+
+/* True: the line was a command. */
+static bool command(const char *tool, conversation *c, gen *g, const char *line, bool *leave) {
+    if (line[0] != '/')
+        return false;
+    if (!strcmp(line, "/exit") || !strcmp(line, "/quit"))
+        *leave = true;
+    else if (!strcmp(line, "/reset"))
+        conversation_reset(c);
+    else if (!strcmp(line, "/context"))
+        show_context(tool, g);
+    else if (!strcmp(line, "/help"))
+        help();
+    else
+        return false;
+    return true;
+}
+
+int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
+    const bool tty = isatty(STDIN_FILENO);
+    char *line = NULL;
+    size_t cap = 0;
+    int code = CLI_OK;
+    bool leave = false;
+    if (tty)
+        fputs("Type to talk; /help lists commands.\n", stderr);
+    while (!leave) {
+        if (tty)
+            fputs("> ", stderr);
+        ssize_t len = getline(&line, &cap, stdin);
+        if (cli_interrupted())
+            code = CLI_INTERRUPTED;
+        if (len < 0 || code == CLI_INTERRUPTED)
+            break;
+        while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+            line[--len] = '\0';
+        if (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave)))
+            continue;
+        kv_err err = {0};
+        gen_end end;
+        kv_status st = conversation_turn(c, line, n_max, stdout, &end, &err);
+        if (st)
+            code = cli_report(tool, &err);
+        /* At a terminal Ctrl-C and errors only end the answer; a script must not go on as if nothing had happened. */
+        if (cli_interrupted() && !tty)
+            code = CLI_INTERRUPTED;
+        if (!tty && code)
+            break;
+        code = CLI_OK;
+        cli_clear_interrupt();
+    }
+    if (tty && !leave)
+        fputc('\n', stderr);
+    free(line);
+    return code;
+}

@@ -1,0 +1,212 @@
+/* kvrun: talk to a model, or let it answer once. Answers go to stdout, everything else to stderr. */
+#include "cli/cli_cache.h"
+#include "cli/cli_profile.h"
+#include "kvrun/chat_ui.h"
+
+#include "base/atomic_file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char tool[] = "kvrun";
+
+enum { MAX_PROMPT = 64 << 20 };
+
+typedef struct options {
+    const char *model, *positional, *prompt, *file, *system;
+    int64_t n, ctx, seed, top_k;
+    double temp, top_p, min_p;
+    cli_cache cache;
+    cli_machine machine;
+    bool raw, shift, verbose;
+} options;
+
+static int parse(options *o, int argc, char **argv) {
+    const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to say"},
+        {"--prompt", "-p", CLI_STR, "TEXT", &o->prompt, 0, 0, "answer this and leave, instead of opening a chat"},
+        {"--file", "-f", CLI_STR, "FILE", &o->file, 0, 0, "take the prompt from a file"},
+        {"--system", "-sys", CLI_STR, "TEXT", &o->system, 0, 0, "system prompt, in place of the one in the model's template"},
+        {"--raw", NULL, CLI_FLAG, NULL, &o->raw, 0, 0, "continue the prompt as plain text, without the chat template"},
+        {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
+        {.kind = CLI_HEADING, .help = "Model and machine"},
+        {"--model", "-m", CLI_STR, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
+        CLI_MACHINE_ROWS(&o->machine),
+        {.kind = CLI_HEADING, .help = "Context and cache"},
+        {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
+         "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
+        {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
+         "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        CLI_CACHE_ROWS(&o->cache),
+        {.kind = CLI_HEADING, .help = "Sampling"},
+        {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
+        {"--top-k", NULL, CLI_INT, "K", &o->top_k, 0, 1 << 30, "only the K most likely tokens; 0: all"},
+        {"--top-p", NULL, CLI_REAL, "P", &o->top_p, 0, 1, "only the most likely tokens that make up P together; 1: all"},
+        {"--min-p", NULL, CLI_REAL, "P", &o->min_p, 0, 1, "only tokens at least P times as likely as the best; 0: all"},
+        {"--seed", "-s", CLI_INT, "N", &o->seed, -1, 4294967295.0, "same seed, same answer; -1: another one every time"},
+        {.kind = CLI_HEADING, .help = "Output"},
+        {"--verbose", "-v", CLI_FLAG, NULL, &o->verbose, 0, 0, "say what runs, and how fast, on stderr"},
+        {0},
+    };
+    return cli_parse(
+        &(cli_spec){
+            .tool = tool,
+            .usage = "MODEL [-p TEXT] [options]",
+            .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
+                       "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
+                       "shipped for the model.",
+            .examples = "  kvrun packed.gguf\n"
+                        "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
+                        "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
+            .opts = opts,
+            .positional = &o->positional,
+            .n_positional = 1,
+            .n_required = 0},
+        argc, argv);
+}
+
+static kv_status check(options *o, kv_err *err) {
+    if (o->model && o->positional)
+        return kv_fail(err, KV_EINVAL, "two models: %s and %s", o->positional, o->model);
+    if (!o->model && !(o->model = o->positional))
+        return kv_fail(err, KV_EINVAL, "no model; usage: kvrun MODEL [-p TEXT] ('kvrun --help' explains)");
+    if (o->prompt && o->file)
+        return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
+    if (o->raw && o->system)
+        return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a system prompt");
+    return KV_OK;
+}
+
+/* One line: which profile applies, and what the cache costs now and as f16. */
+static void say_cache(const cli_cache *o, const prof *p, const char *shipped, gen *g) {
+    const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
+    char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
+    const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0 || o->evict >= 0 ||
+                          kv_budget_given(o->budget) || o->recent >= 0 || o->ada || o->level;
+    if (p && o->ctk >= 0 && o->ctv >= 0)
+        snprintf(source, sizeof source, "profile overridden");
+    else if (p && *shipped)
+        snprintf(source, sizeof source, "profile %s is for this model and applies%s (--profile none: without)", shipped,
+                 override ? ", changed by options" : "");
+    else if (p)
+        snprintf(source, sizeof source, "profile %s applies%s", o->profile ? o->profile : "in the model file",
+                 override ? ", changed by options" : "");
+    else if (override)
+        snprintf(source, sizeof source, "no profile, cache set by options");
+    cli_note(tool, "%s: K %.2f, V %.2f bits; %u tokens take %s (f16: %s, %.1fx)", source, info.bits_k, info.bits_v,
+             rt_ctx_n_ctx(gen_ctx(g)), cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16),
+             info.bytes ? (double)info.bytes_f16 / (double)info.bytes : 0);
+    if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
+        cli_note(tool,
+                 "a budget applies: KV heads keep %.0f tokens on average; what else they have read is forgotten (--evict none: "
+                 "all is kept)",
+                 info.most);
+    cli_note_window(tool, p, o->window);
+}
+
+static void say_model(const rt_model *m, const chat_format *f, uint64_t seed) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    const rt_exec *e = rt_model_exec(m);
+    cli_note(tool,
+             "%s (%s): %u layers, %u heads, %u KV heads of %u; trained for %u tokens; chat format %s; %d threads; seed %llu",
+             hp->name, hp->arch, hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, hp->n_ctx_train,
+             f ? chat_name(f) : "none", e->n_threads, (unsigned long long)seed);
+}
+
+static void say_speed(const gen_stats *s) {
+    cli_note(tool, "prompt: %zu tokens in %.2f s (%.1f tokens/s); answer: %zu tokens in %.2f s (%.1f tokens/s)",
+             s->prompt_tokens, s->prompt_seconds, s->prompt_seconds > 0 ? (double)s->prompt_tokens / s->prompt_seconds : 0,
+             s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
+}
+
+static int run(const options *o, const rt_model *m, const chat_format *format, gen *g, kv_err *err) {
+    char *text = NULL;
+    conversation *c = NULL;
+    gen_end end = GEN_DONE;
+    int code = CLI_OK;
+    if (!format && !o->raw && o->system)
+        cli_note(tool, "this model has no chat format: the system prompt is not used");
+    kv_status st = conversation_new(m, g, o->raw ? NULL : format, o->system, &c, err);
+    if (st)
+        goto done;
+    if (o->file) {
+        size_t len;
+        if ((st = file_read(o->file, MAX_PROMPT, &text, &len, err)))
+            goto done;
+        if (strlen(text) != len) {
+            st = kv_fail(err, KV_EFORMAT, "%s: a NUL byte at offset %zu; a prompt must be text", o->file, strlen(text));
+            goto done;
+        }
+    }
+    if (o->prompt || o->file)
+        st = conversation_turn(c, o->prompt ? o->prompt : text, o->n, stdout, &end, err);
+    else
+        code = chat_loop(tool, c, g, o->n);
+    if (end == GEN_STOPPED)
+        code = CLI_INTERRUPTED;
+done:
+    conversation_free(c);
+    free(text);
+    return st ? cli_report(tool, err) : code;
+}
+
+int main(int argc, char **argv) {
+    const rt_sampling s = RT_SAMPLING_DEFAULT;
+    options o = {.n = -1,
+                 .ctx = -1,
+                 .seed = -1,
+                 .cache = CLI_CACHE_DEFAULT,
+                 .temp = s.temp,
+                 .top_k = s.top_k,
+                 .top_p = s.top_p,
+                 .min_p = s.min_p};
+    kv_err err = {0};
+    cli_model m = {0};
+    char shipped[CLI_PROFILE_PATH] = "";
+    gen *g = NULL;
+    chat_format *format = NULL;
+    int code = parse(&o, argc, argv);
+    if (code >= 0)
+        return code;
+    if (check(&o, &err))
+        return cli_report(tool, &err);
+    cli_catch_interrupts();
+
+    kv_status st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, true, &m, &err);
+    if (st)
+        goto done;
+    const rt_hparams *hp = rt_model_hparams(m.model);
+    const bool all_by_option = o.cache.ctk >= 0 && o.cache.ctv >= 0;
+    if (!m.profile && !o.cache.profile && !all_by_option)
+        m.profile = cli_shipped_profile(tool, rt_model_hash(m.model), hp, shipped);
+    gen_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
+                   .sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0},
+                   .shift = o.shift,
+                   .stop = cli_interrupted};
+    cfg.ctx.n_ctx = o.ctx > 0 ? (uint32_t)o.ctx : o.ctx == 0 ? hp->n_ctx_train : 0;
+    cfg.sampling.seed = o.seed >= 0 ? (uint64_t)o.seed : (uint64_t)time(NULL);
+    if (cfg.ctx.n_ctx > hp->n_ctx_train)
+        cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", cfg.ctx.n_ctx, hp->n_ctx_train);
+    st = gen_new(m.model, &cfg, &g, &err);
+    if (st == KV_ERANGE && *shipped) { /* found out only now: its transforms cannot be inverted */
+        cli_note(tool, "warning: the profile shipped for this model is left aside: %s: %s", shipped, err.msg);
+        prof_free(m.profile);
+        cfg.ctx.profile = m.profile = NULL;
+        st = gen_new(m.model, &cfg, &g, &err);
+    }
+    if (st)
+        goto done;
+    format = chat_detect(rt_model_gguf(m.model));
+    say_cache(&o.cache, m.profile, shipped, g);
+    if (o.verbose)
+        say_model(m.model, format, cfg.sampling.seed);
+    code = run(&o, m.model, format, g, &err);
+    if (o.verbose)
+        say_speed(gen_get_stats(g));
+done:
+    chat_free(format);
+    gen_free(g);
+    cli_model_close(&m);
+    return st ? cli_report(tool, &err) : code;
+}

@@ -1,0 +1,232 @@
+/* Reading once, asking often. */
+#include "measure/ask.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 512, LONGEST_CHARACTER = 4 };
+
+/* Where the user's text goes in a rendered turn: a control character that no template holds. */
+static const char place[] = "\x1a";
+static const char plain_question[] = "Question: ", plain_answer[] = "\nAnswer:";
+static const char intro[] = "Read the text below. A question about it follows after it.\n\n";
+static const char intro_known[] = "Read the text below to answer this question: ";
+
+void ask_ids_free(ask_ids *ids) {
+    free(ids->v);
+    *ids = (ask_ids){0};
+}
+
+static kv_status put(const tok *t, const char *text, size_t len, unsigned flags, ask_ids *ids, kv_err *err) {
+    int32_t *more = NULL;
+    size_t n = 0;
+    kv_status st = tok_encode(t, text, len, flags, &more, &n, err);
+    if (st)
+        return st;
+    int32_t *grown = realloc(ids->v, (ids->n + n + 1) * sizeof *grown);
+    if (grown) {
+        memcpy(grown + ids->n, more, n * sizeof *more);
+        ids->v = grown;
+        ids->n += n;
+    } else
+        st = kv_fail(err, KV_ENOMEM, "out of memory for %zu tokens", ids->n + n);
+    free(more);
+    return st;
+}
+
+/* ---- the frame ---- */
+
+kv_status ask_frame_new(const rt_model *m, ask_frame *out, kv_err *err) {
+    char *text = NULL;
+    ask_frame f = {.t = rt_model_tok(m), .format = chat_detect(rt_model_gguf(m))};
+    const chat_msg turn = {"user", place};
+    kv_status st = KV_OK;
+    *out = (ask_frame){0};
+    if (f.format && (st = chat_render(f.format, &turn, 1, true, &text, err)))
+        goto done;
+    const char *at = text ? strstr(text, place) : NULL;
+    if (f.format && !at) {
+        st = kv_fail(err, KV_EUNSUPP, "the chat format %s loses the text of a turn", chat_name(f.format));
+        goto done;
+    }
+    f.name = f.format ? chat_name(f.format) : NULL;
+    f.before = at ? strndup(text, (size_t)(at - text)) : strdup("");
+    f.after = strdup(at ? at + strlen(place) : plain_answer);
+    if (!f.before || !f.after) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory");
+        goto done;
+    }
+    *out = f;
+    f = (ask_frame){0};
+done:
+    free(text);
+    ask_frame_free(&f);
+    return st;
+}
+
+void ask_frame_free(ask_frame *f) {
+    free(f->before);
+    free(f->after);
+    chat_free(f->format);
+    *f = (ask_frame){0};
+}
+
+kv_status ask_head(const ask_frame *f, const char *known, ask_ids *ids, kv_err *err) {
+    const char *first = known ? intro_known : intro;
+    kv_status st = put(f->t, f->before, strlen(f->before), TOK_BOS | TOK_SPECIAL, ids, err);
+    if (!st)
+        st = put(f->t, first, strlen(first), 0, ids, err);
+    if (!st && known && !(st = put(f->t, known, strlen(known), 0, ids, err)))
+        st = put(f->t, "\n\n", 2, 0, ids, err);
+    return st;
+}
+
+kv_status ask_document(const ask_frame *f, const char *text, size_t len, ask_ids *ids, kv_err *err) {
+    return put(f->t, text, len, 0, ids, err);
+}
+
+kv_status ask_tail(const ask_frame *f, const char *question, const char *prime, ask_ids *ids, kv_err *err) {
+    const size_t len = strlen(f->after);
+    const bool apart = len && strchr(" \n", f->after[len - 1]);
+    kv_status st = put(f->t, "\n\n", 2, 0, ids, err);
+    if (!st && !f->format)
+        st = put(f->t, plain_question, strlen(plain_question), 0, ids, err);
+    if (!st && !(st = put(f->t, question, strlen(question), 0, ids, err)))
+        st = put(f->t, f->after, len, TOK_SPECIAL, ids, err);
+    if (!st && prime) {
+        char *text = NULL;
+        if (asprintf(&text, "%s%s", apart ? "" : " ", prime) < 0)
+            return kv_fail(err, KV_ENOMEM, "out of memory");
+        st = put(f->t, text, strlen(text), 0, ids, err);
+        free(text);
+    }
+    return st;
+}
+
+/* ---- asking ---- */
+
+struct asker {
+    const rt_model *m;
+    rt_ctx *seen, *asked;
+    ask_cfg cfg;
+    float *logits; /* (n_vocab) */
+};
+
+kv_status asker_new(const rt_model *m, const ask_cfg *cfg, asker **out, kv_err *err) {
+    const uint32_t n_vocab = rt_model_hparams(m)->n_vocab;
+    rt_ctx_cfg ctx = cfg->ctx;
+    asker *a = calloc(1, sizeof *a);
+    if (!a)
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    a->m = m;
+    a->cfg = *cfg;
+    if (!ctx.n_batch)
+        ctx.n_batch = ctx.n_ctx && ctx.n_ctx < BATCH ? ctx.n_ctx : BATCH;
+    kv_status st = rt_ctx_new(m, &ctx, &a->seen, err);
+    if (st || (st = rt_ctx_new(m, &ctx, &a->asked, err)))
+        goto done;
+    a->logits = malloc(n_vocab * sizeof *a->logits);
+    if (!a->logits) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", n_vocab);
+        goto done;
+    }
+    *out = a;
+    a = NULL;
+done:
+    asker_free(a);
+    return st;
+}
+
+void asker_free(asker *a) {
+    if (!a)
+        return;
+    rt_ctx_free(a->seen);
+    rt_ctx_free(a->asked);
+    free(a->logits);
+    free(a);
+}
+
+kv_cache_info asker_cache_info(const asker *a) {
+    return kv_cache_get_info(rt_ctx_cache(a->seen));
+}
+
+static kv_status feed(asker *a, rt_ctx *c, const int32_t *ids, size_t n, bool wanted, kv_err *err) {
+    const uint32_t batch = rt_ctx_n_batch(c);
+    for (size_t at = 0; at < n;) {
+        const uint32_t step = n - at < batch ? (uint32_t)(n - at) : batch;
+        kv_status st = rt_forward(c, ids + at, step, wanted && at + step == n, a->logits, err);
+        if (st)
+            return st;
+        at += step;
+        if (a->cfg.progress && !a->cfg.progress(a->cfg.user, step))
+            return kv_fail(err, KV_ECANCEL, "stopped while reading");
+    }
+    return KV_OK;
+}
+
+kv_status asker_read(asker *a, const int32_t *ids, size_t n, kv_err *err) {
+    rt_ctx_clear(a->seen);
+    return feed(a, a->seen, ids, n, false, err);
+}
+
+static int32_t likeliest(const float *x, size_t n) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return (int32_t)best;
+}
+
+typedef struct reply {
+    char *text; /* ASK_ANSWER bytes */
+    size_t len;
+    tok_stream stream;
+} reply;
+
+/* Add the bytes of a token, as whole characters; n 0: those that are still held back. False: the answer ends here, at its
+ * line's end or because it is full. */
+static bool add(reply *r, const char *piece, size_t n) {
+    static const char blank[] = " \t\r\n";
+    char whole[3 * ASK_ANSWER + 4];
+    if (n > ASK_ANSWER)
+        return false;
+    n = tok_stream_push(&r->stream, piece, n, whole);
+    for (size_t i = 0; i < n; i++) {
+        if (!r->len && strchr(blank, whole[i]))
+            continue;
+        if (whole[i] == '\n')
+            return false;
+        const unsigned char b = (unsigned char)whole[i];
+        const bool begins = (b & 0xC0) != 0x80, c1 = b == 0xC2 && (unsigned char)whole[i + 1] < 0xA0;
+        if (r->len + (begins ? LONGEST_CHARACTER : 1) >= ASK_ANSWER)
+            return false;
+        r->text[r->len++] = b < ' ' || b == 0x7f || c1 ? ' ' : whole[i];
+        i += c1; /* control characters of two bytes */
+    }
+    return true;
+}
+
+kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], kv_err *err) {
+    const tok *t = rt_model_tok(a->m);
+    const uint32_t n_vocab = rt_model_hparams(a->m)->n_vocab;
+    reply r = {.text = answer};
+    bool open = true;
+    kv_status st = kv_cache_copy(rt_ctx_cache(a->asked), rt_ctx_cache(a->seen), err);
+    if (!st)
+        st = feed(a, a->asked, ids, n, true, err);
+    for (uint32_t i = 0; i < a->cfg.answer_tokens && !st; i++) {
+        const int32_t id = likeliest(a->logits, n_vocab);
+        size_t piece_len;
+        const char *piece = tok_piece(t, id, false, &piece_len);
+        if (tok_is_eog(t, id) || !(open = add(&r, piece, piece_len)))
+            break;
+        if (i + 1 < a->cfg.answer_tokens)
+            st = feed(a, a->asked, &id, 1, true, err);
+    }
+    if (open)
+        add(&r, "", 0);
+    while (r.len && answer[r.len - 1] == ' ')
+        r.len--;
+    answer[r.len] = '\0';
+    return st;
+}
