@@ -131,7 +131,7 @@ int main(int argc, char **argv) {
         goto done;
     for (int r = 0; r < ROUNDS; r++)
         round_of(&s, &e, q, kv, out, depth);
-    printf("%s, %s: prompt of %d %9.1f us, one token %8.1f us\n", p ? argv[2] : "f16", rt_cpu_name(e.k->level), TOKENS,
+    printf("%s, %s: prompt of %d %9.1f us, one token %8.1f us\n", p ? argv[2] : "f16", rt_cpu_name(e.k->isa), TOKENS,
            s.prompt * 1e6, s.answer * 1e6);
 done:
     if (st)

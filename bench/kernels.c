@@ -85,7 +85,7 @@ static void bench_level(const char *level, int threads) {
         printf("%s: %s\n", level, err.msg);
         return;
     }
-    size_t n_tok = e.k->level == RT_CPU_SCALAR ? 16 : 512;
+    size_t n_tok = e.k->isa == RT_CPU_SCALAR ? 16 : 512;
     printf("%s, %d threads\n%-8s %10s %10s %10s %10s\n", level, e.n_threads, "type", "GMAC/s", "(long)", "exact", "GB/s, 1");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const qtype_info *type = qtype_get(types[i]);

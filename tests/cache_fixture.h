@@ -252,8 +252,8 @@ static inline void fix_init(fixture *f, uint32_t n_head, uint32_t n_kv_head, uin
     }
 }
 
-/* The codec of one lane; a transform of `rate` bits is made where it is KV_TC. */
-static inline void fix_lane(fixture *f, uint32_t layer, uint32_t head, kv_side side, kv_codec_id id, double rate) {
+/* The codec of one stream; a transform of `rate` bits is made where it is KV_TC. */
+static inline void fix_stream(fixture *f, uint32_t layer, uint32_t head, kv_side side, kv_codec_id id, double rate) {
     uint32_t i = layer * f->cfg.n_kv_head + head;
     prof_tc **tc = &f->tc[2 * i + (side == KV_SIDE_V)];
     tc_drop(*tc);
@@ -264,8 +264,8 @@ static inline void fix_lane(fixture *f, uint32_t layer, uint32_t head, kv_side s
 static inline void fix_codecs(fixture *f, kv_codec_id k, kv_codec_id v) {
     for (uint32_t l = 0; l < FIX_LAYERS; l++)
         for (uint32_t h = 0; h < f->cfg.n_kv_head; h++) {
-            fix_lane(f, l, h, KV_SIDE_K, k, 3.5);
-            fix_lane(f, l, h, KV_SIDE_V, v, 3);
+            fix_stream(f, l, h, KV_SIDE_K, k, 3.5);
+            fix_stream(f, l, h, KV_SIDE_V, v, 3);
         }
 }
 
@@ -289,8 +289,8 @@ static inline uint32_t fix_group(const fixture *f, uint32_t layer) {
     return 1;
 }
 
-/* How many of len tokens a layer with a lossy lane has encoded. Single tokens leave a window of 64 or more in sixteens, as soon
- * as that many are beyond its last 15 places; an incomplete group of KIVI's stays behind the window instead. */
+/* How many of len tokens a layer with a lossy stream has encoded. Single tokens leave a window of 64 or more in sixteens, as
+ * soon as that many are beyond its last 15 places; an incomplete group of KIVI's stays behind the window instead. */
 static inline uint32_t fix_encoded(const fixture *f, uint32_t layer, uint32_t len) {
     const bool all_full = f->cfg.swa && f->cfg.swa[layer] && f->cfg.window >= f->cfg.swa[layer];
     const bool sixteens = fix_group(f, layer) == 1 && f->cfg.window >= 64;

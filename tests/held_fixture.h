@@ -11,14 +11,14 @@
 
 #include <cmocka.h>
 
-/* (n_tok, dim) of one lane: as stored by its codec, and at full precision. */
+/* (n_tok, dim) of one stream: as stored by its codec, and at full precision. */
 typedef struct held {
     double *coded, *full;
 } held;
 
-/* x (dim) at position pos, turned by `sign` times the first position of its frame: adjacent pairs or halves. In f32, operation
+/* x (dim) at position pos, rotated by `sign` times the first position of its frame: adjacent pairs or halves. In f32, operation
  * by operation as the cache does it: near a border between levels the last bit decides. */
-static inline void turn(const fixture *f, uint32_t layer, uint32_t pos, int sign, double *x) {
+static inline void rotate(const fixture *f, uint32_t layer, uint32_t pos, int sign, double *x) {
     const kv_rope *r = &f->cfg.rope;
     const uint32_t half = r->n_rot / 2;
     for (uint32_t i = 0; i < half; i++) {
@@ -31,14 +31,14 @@ static inline void turn(const fixture *f, uint32_t layer, uint32_t pos, int sign
     }
 }
 
-static inline void turn_all(const fixture *f, uint32_t layer, int sign, double *x) {
+static inline void rotate_all(const fixture *f, uint32_t layer, int sign, double *x) {
     for (uint32_t t = 0; t < f->n_tok; t++)
-        turn(f, layer, t, sign, x + (size_t)t * f->cfg.head_dim);
+        rotate(f, layer, t, sign, x + (size_t)t * f->cfg.head_dim);
 }
 
 static inline held hold(const fixture *f, uint32_t layer, uint32_t head, kv_side side) {
-    uint32_t dim = f->cfg.head_dim, lane = layer * f->cfg.n_kv_head + head;
-    const kv_codec_sel *sel = (side == KV_SIDE_K ? f->k : f->v) + lane;
+    uint32_t dim = f->cfg.head_dim, stream = layer * f->cfg.n_kv_head + head;
+    const kv_codec_sel *sel = (side == KV_SIDE_K ? f->k : f->v) + stream;
     const float *src = side == KV_SIDE_K ? f->key[layer] : f->val[layer];
     size_t n = (size_t)f->n_tok * dim;
     held h = {malloc(n * sizeof(double)), malloc(n * sizeof(double))};
@@ -53,14 +53,14 @@ static inline held hold(const fixture *f, uint32_t layer, uint32_t head, kv_side
     for (size_t i = 0; framed && i < n; i++)
         h.coded[i] = x[i];
     if (framed)
-        turn_all(f, layer, -1, h.coded);
+        rotate_all(f, layer, -1, h.coded);
     for (size_t i = 0; i < n; i++) {
         x[i] = framed ? (float)h.coded[i] : x[i];
         h.coded[i] = NAN; /* of what is never encoded */
     }
     codec_round(sel, side, rt_kernels_for(RT_CPU_SCALAR), x, f->n_tok, dim, f->cfg.sinks, h.coded);
     if (framed)
-        turn_all(f, layer, 1, h.coded);
+        rotate_all(f, layer, 1, h.coded);
     free(x);
     return h;
 }

@@ -122,27 +122,27 @@ static void attention_mixes_codecs_over_layers_and_heads(void **state) {
     fixture f;
     fix_init(&f, 6, 3, 64, 140);
     fix_codecs(&f, KV_TC, KV_TC);
-    fix_lane(&f, 0, 1, KV_SIDE_K, KV_F32, 0);
-    fix_lane(&f, 0, 1, KV_SIDE_V, KV_F16, 0);
-    fix_lane(&f, 0, 2, KV_SIDE_V, KV_Q8_0, 0);
-    fix_lane(&f, 1, 0, KV_SIDE_K, KV_TC, 5.5);
-    fix_lane(&f, 1, 1, KV_SIDE_K, KV_TC, 0.2);
-    fix_lane(&f, 1, 2, KV_SIDE_V, KV_TC, -9); /* no coded dimension at all: every V is the mean */
+    fix_stream(&f, 0, 1, KV_SIDE_K, KV_F32, 0);
+    fix_stream(&f, 0, 1, KV_SIDE_V, KV_F16, 0);
+    fix_stream(&f, 0, 2, KV_SIDE_V, KV_Q8_0, 0);
+    fix_stream(&f, 1, 0, KV_SIDE_K, KV_TC, 5.5);
+    fix_stream(&f, 1, 1, KV_SIDE_K, KV_TC, 0.2);
+    fix_stream(&f, 1, 2, KV_SIDE_V, KV_TC, -9); /* no coded dimension at all: every V is the mean */
     f.cfg.window = 33;
     f.cfg.sinks = 4;
     check(&f);
     for (uint32_t window = 0; window <= 33; window += 33) { /* heads that wait for groups beside heads that do not */
         f.cfg.window = window;
-        fix_lane(&f, 0, 0, KV_SIDE_K, KV_TC, 3);
-        fix_lane(&f, 0, 1, KV_SIDE_K, KV_KIVI2, 0);
-        fix_lane(&f, 0, 2, KV_SIDE_K, KV_F16, 0);
-        fix_lane(&f, 0, 0, KV_SIDE_V, KV_Q4_0H, 0);
-        fix_lane(&f, 0, 1, KV_SIDE_V, KV_TURBO2, 0);
-        fix_lane(&f, 0, 2, KV_SIDE_V, KV_F32, 0);
-        fix_lane(&f, 1, 0, KV_SIDE_K, KV_TURBO3Q, 0);
-        fix_lane(&f, 1, 1, KV_SIDE_K, KV_POLAR4, 0);
-        fix_lane(&f, 1, 2, KV_SIDE_K, KV_TURBO4, 0);
-        fix_lane(&f, 1, 1, KV_SIDE_V, KV_KIVI4, 0); /* values are not grouped */
+        fix_stream(&f, 0, 0, KV_SIDE_K, KV_TC, 3);
+        fix_stream(&f, 0, 1, KV_SIDE_K, KV_KIVI2, 0);
+        fix_stream(&f, 0, 2, KV_SIDE_K, KV_F16, 0);
+        fix_stream(&f, 0, 0, KV_SIDE_V, KV_Q4_0H, 0);
+        fix_stream(&f, 0, 1, KV_SIDE_V, KV_TURBO2, 0);
+        fix_stream(&f, 0, 2, KV_SIDE_V, KV_F32, 0);
+        fix_stream(&f, 1, 0, KV_SIDE_K, KV_TURBO3Q, 0);
+        fix_stream(&f, 1, 1, KV_SIDE_K, KV_POLAR4, 0);
+        fix_stream(&f, 1, 2, KV_SIDE_K, KV_TURBO4, 0);
+        fix_stream(&f, 1, 1, KV_SIDE_V, KV_KIVI4, 0); /* values are not grouped */
         check(&f);
     }
     fix_drop(&f);
@@ -157,7 +157,7 @@ static void attention_turns_frames_back(void **state) {
     fixture f;
     fix_init(&f, 4, 2, 32, 300);
     fix_codecs(&f, KV_TC, KV_TC);
-    fix_lane(&f, 1, 1, KV_SIDE_K, KV_Q8_0, 0); /* comes as it is */
+    fix_stream(&f, 1, 1, KV_SIDE_K, KV_Q8_0, 0); /* comes as it is */
     f.cfg.swa = f.swa;
     f.swa[1] = 90;
     for (uint32_t i = 0; i < 8; i++) {

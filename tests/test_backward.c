@@ -317,8 +317,8 @@ static bool stop_at_half(void *user, double done) {
     return done < 0.5;
 }
 
-/* x (n, kv) of RoPE on adjacent pairs, turned by the first position of each token's frame. */
-static void turn_frames(const rt_hparams *hp, uint32_t frame, uint32_t n, size_t kv, float *x) {
+/* x (n, kv) of RoPE on adjacent pairs, rotated by the first position of each token's frame. */
+static void rotate_frames(const rt_hparams *hp, uint32_t frame, uint32_t n, size_t kv, float *x) {
     for (size_t i = 0; i < n * kv; i += 2) {
         const size_t pair = i % hp->head_dim / 2;
         if (2 * pair >= hp->n_rot)
@@ -330,7 +330,7 @@ static void turn_frames(const rt_hparams *hp, uint32_t frame, uint32_t n, size_t
     }
 }
 
-/* Keys and their gradients in RoPE frames are those that there are, turned back. Values and all the rest stay. */
+/* Keys and their gradients in RoPE frames are those that there are, rotated back. Values and all the rest stay. */
 static void backward_shows_frames(void **state) {
     (void)state;
     enum { FRAME = 24 };
@@ -345,7 +345,7 @@ static void backward_shows_frames(void **state) {
         float *want = gradient ? plain.dk : plain.k, *got = gradient ? framed.dk : framed.k;
         double diff = 0;
         for (uint32_t l = 0; l < plain.n_layer; l++)
-            turn_frames(rt_model_hparams(m), FRAME, N, plain.kv, got + l * N * plain.kv);
+            rotate_frames(rt_model_hparams(m), FRAME, N, plain.kv, got + l * N * plain.kv);
         for (size_t i = 0; i < len; i++)
             diff += (double)(got[i] - want[i]) * (double)(got[i] - want[i]);
         assert_true(sqrt(diff / squares(want, len)) < 1e-6);
@@ -373,8 +373,8 @@ static void take_rotated(void *user, const rt_tap_view *v) {
     memcpy(to->q + v->layer * to->len, v->q, to->len * sizeof(float));
 }
 
-/* x (N, heads of dim) turned by their positions. */
-static void turn(double base, uint32_t n_rot, uint32_t dim, bool neox, size_t row, float *x) {
+/* x (N, heads of dim) rotated by their positions. */
+static void rotate(double base, uint32_t n_rot, uint32_t dim, bool neox, size_t row, float *x) {
     for (size_t t = 0; t < N; t++)
         for (size_t at = t * row; at < (t + 1) * row; at += dim)
             for (size_t pair = 0; pair < n_rot / 2; pair++) {
@@ -385,7 +385,7 @@ static void turn(double base, uint32_t n_rot, uint32_t dim, bool neox, size_t ro
             }
 }
 
-/* What the tap shows, turned by its position, is what the forward pass asks with, whether the model norms queries or not. */
+/* What the tap shows, rotated by its position, is what the forward pass asks with, whether the model norms queries or not. */
 static void backward_shows_queries_before_rope(void **state) {
     (void)state;
     static const char *const names[] = {"llama", "qwen2", "qwen3"};
@@ -408,7 +408,7 @@ static void backward_shows_queries_before_rope(void **state) {
         for (uint32_t l = 0; l < hp->n_layer; l++) {
             float *q = got.q + l * got.len;
             double diff = 0;
-            turn(hp->rope_base, hp->n_rot, hp->head_dim, i > 0, (size_t)hp->n_head * hp->head_dim, q);
+            rotate(hp->rope_base, hp->n_rot, hp->head_dim, i > 0, (size_t)hp->n_head * hp->head_dim, q);
             for (size_t j = 0; j < got.len; j++)
                 diff += (double)(q[j] - want.q[l * got.len + j]) * (double)(q[j] - want.q[l * got.len + j]);
             assert_true(sqrt(diff / squares(want.q + l * got.len, got.len)) < 1e-5);

@@ -331,7 +331,7 @@ static void cache_size_is_that_of_a_real_cache(void **state) {
             for (size_t s = 0; s < sizeof swa / sizeof *swa; s++) {
                 kv_cache_info told[N_CTX] = {{0}};
                 fix_codecs(&f, mixes[m][0], mixes[m][1]);
-                fix_lane(&f, 1, 1, KV_SIDE_K, KV_Q4_0, 0);
+                fix_stream(&f, 1, 1, KV_SIDE_K, KV_Q4_0, 0);
                 f.cfg.window = policy[p][0];
                 f.cfg.sinks = policy[p][1];
                 memcpy(f.swa, swa[s], sizeof f.swa);

@@ -72,8 +72,8 @@ static void plan(model *m, uint32_t now) {
 static void model_init(model *m, const fixture *f, uint32_t layer, uint32_t budget) {
     *m = (model){.f = f, .layer = layer, .group = f->cfg.n_head / f->cfg.n_kv_head, .exact = true};
     for (uint32_t i = 0; i < f->cfg.n_kv_head; i++) {
-        const uint32_t lane = layer * f->cfg.n_kv_head + i;
-        m->exact &= f->k[lane].id <= KV_F16 && f->v[lane].id <= KV_F16;
+        const uint32_t stream = layer * f->cfg.n_kv_head + i;
+        m->exact &= f->k[stream].id <= KV_F16 && f->v[stream].id <= KV_F16;
         m->h[i] = (head){.k = hold(f, layer, i, KV_SIDE_K), .v = hold(f, layer, i, KV_SIDE_V), .budget = budget};
         m->h[i].kept = calloc(f->n_tok, sizeof(bool));
         m->h[i].score = calloc(f->n_tok, sizeof(double));
@@ -149,7 +149,7 @@ static bool may_go(const model *m, const head *h, uint32_t len, uint32_t j) {
     return h->kept[j] && j >= m->f->cfg.sinks && j < encoded(m, len) && j + recent(m, h) < len;
 }
 
-/* Queries as calibrated, at four distances ahead, pairs of adjacent dimensions turned. */
+/* Queries as calibrated, at four distances ahead, pairs of adjacent dimensions rotated. */
 static void expect(model *m, uint32_t index, uint32_t len) {
     static const uint32_t ahead[] = {1, 64, 192, 448};
     const kv_rope *rope = &m->f->cfg.rope;
@@ -538,9 +538,9 @@ static void evict_places_heads_that_differ(void **state) {
     fix_evict(&f, 4, 4);
     fix_codecs(&f, KV_TC, KV_Q8_0);
     for (uint32_t h = 0; h < 2; h++) { /* big keys in cheap heads draw all attention, and the reverse */
-        fix_lane(&f, h, 0, KV_SIDE_K, KV_TC, 1);
-        fix_lane(&f, h, 0, KV_SIDE_V, KV_TC, 1);
-        fix_lane(&f, h, 3, KV_SIDE_K, KV_F16, 0);
+        fix_stream(&f, h, 0, KV_SIDE_K, KV_TC, 1);
+        fix_stream(&f, h, 0, KV_SIDE_V, KV_TC, 1);
+        fix_stream(&f, h, 3, KV_SIDE_K, KV_F16, 0);
         for (size_t i = 0; i < (size_t)N * 4 * 32; i++)
             f.key[h][i] *= i / 32 % 4 == (h ? 0 : 3) ? 3 : 0.1f;
     }

@@ -128,7 +128,7 @@ static void evict_takes_the_curves(void **state) {
         }
         cfg.profile = p;
         cfg.budget.share = 0.25f;
-        cfg.level = way == 3;
+        cfg.equal_budgets = way == 3;
         p->evict.policy = KV_EVICT_STREAMING;
         kv_cache_cfg c = get(&cfg, NULL);
         assert_int_equal(c.evict.loss != NULL, way == 0);
@@ -149,7 +149,7 @@ static void evict_shares_as_the_profile_says(void **state) {
         prof *p = profile(false, way == LOSS ? PROF_BY_LOSS : PROF_BY_ENTROPY);
         cfg.profile = p;
         cfg.budget.tokens = 1000;
-        cfg.level = way == LEVEL;
+        cfg.equal_budgets = way == LEVEL;
         p->evict.policy = way == EVICTS || way == LEVEL ? KV_EVICT_STREAMING : KV_EVICT_NONE;
         p->evict.budget.share = way == BUDGET ? 0.5f : 0;
         kv_cache_cfg c = get(&cfg, NULL);

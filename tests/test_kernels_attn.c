@@ -16,7 +16,7 @@
 
 static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
     if (memcmp(a, b, bytes))
-        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->level), what, x, y);
+        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->isa), what, x, y);
 }
 
 static const size_t dims[] = {0, 1, 5, 8, 15, 16, 17, 31, 48, 64, 80, 100, 128, 256};

@@ -19,7 +19,7 @@ enum { MAX_N = 512, GROUP = TRELLIS_GROUP, LDZ = MAX_N + 3 };
 
 static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
     if (memcmp(a, b, bytes))
-        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->level), what, x, y);
+        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->isa), what, x, y);
 }
 
 /* Codebooks of n dimensions. widths: 1..6 that many bits for all, FALLING 6 down to 1, MIXED any order. Levels are any numbers,

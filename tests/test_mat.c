@@ -273,10 +273,10 @@ static void exec_init_checks_its_arguments(void **state) {
     assert_non_null(strstr(err.msg, "sse9"));
     assert_int_equal(rt_exec_init(&e, "scalar", 3, true, &err), KV_OK);
     assert_int_equal(e.n_threads, 3);
-    assert_int_equal(e.k->level, RT_CPU_SCALAR);
+    assert_int_equal(e.k->isa, RT_CPU_SCALAR);
     assert_int_equal(rt_exec_init(&e, "auto", 0, true, &err), KV_OK);
     assert_true(e.n_threads >= 1);
-    assert_int_equal(e.k->level, rt_cpu_detect());
+    assert_int_equal(e.k->isa, rt_cpu_detect());
     for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
         assert_int_equal(rt_exec_init(&e, rt_cpu_name(level), 1, false, &err), rt_cpu_runs(level) ? KV_OK : KV_EUNSUPP);
     assert_true(rt_cpu_runs(rt_cpu_detect()));

@@ -6,7 +6,7 @@
  * neither on the batch nor on the number of threads, although the work is cut up in two ways:
  *   prefill  items (KV head, some tokens): a tile is decoded once for all their query heads
  *   decode   items (KV head, range): threads share even a single head
- * Queries are scaled first and, where the codec says so, turned into its space once; sums of values are turned back once.
+ * Queries are scaled first and, where the codec says so, projected into its space once; sums of values are reconstructed once.
  */
 #include "attention/tile.h"
 
@@ -95,18 +95,18 @@ static uint64_t visible(const tile *t, uint32_t pos, uint32_t t0, bool body) {
 
 /* The tile at t0 from f16 copies, in model space. Tokens that are neither sinks nor in the ring come out as anything finite:
  * they are masked. */
-static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, float *dst) {
+static const float *load_f16(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n, float *dst) {
     const kv_job *j = t->j;
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
-    bool key = lane->coder.side == KV_SIDE_K;
+    bool key = stream->coder.side == KV_SIDE_K;
     if (l->ring_cap && t0 + n > l->sinks)
-        kv_full_tile(j, lane, t0 + t->h->shift, n, dst);
+        kv_f16_tile(j, stream, t0 + t->h->shift, n, dst);
     else if (key) /* sinks alone, some columns of a tile */
         memset(dst, 0, (size_t)c->dim * KV_BLOCK * sizeof *dst);
     for (uint32_t i = t0; i < min_u32(l->sinks, t0 + n); i++) {
         float row[PROF_MAX_DIM];
-        j->k->f16_load(l->sink + lane->sink_off + (size_t)i * c->dim, c->dim, row);
+        j->k->f16_load(l->sink + stream->sink_off + (size_t)i * c->dim, c->dim, row);
         if (key)
             for (uint32_t d = 0; d < c->dim; d++)
                 dst[(size_t)d * KV_BLOCK + (i - t0)] = row[d];
@@ -116,12 +116,12 @@ static const float *load_full(const tile *t, const kv_lane *lane, uint32_t t0, u
     return dst;
 }
 
-const float *kv_load_body(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n) {
-    return lane->coder.ops->decode(&lane->coder, t->j->k, kv_body_block(t->j->layer, lane, t0 / KV_BLOCK), n, t->s->tile);
+const float *kv_load_body(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n) {
+    return stream->coder.ops->decode(&stream->coder, t->j->k, kv_body_block(t->j->layer, stream, t0 / KV_BLOCK), n, t->s->tile);
 }
 
-static const float *load(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n, bool coded) {
-    return coded ? kv_load_body(t, lane, t0, n) : load_full(t, lane, t0, n, t->s->tile);
+static const float *load(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n, bool coded) {
+    return coded ? kv_load_body(t, stream, t0, n) : load_f16(t, stream, t0, n, t->s->tile);
 }
 
 float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
@@ -137,7 +137,7 @@ float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
 
 /* Scores of n tokens and the bias of each row -> weights in rows first .. last-1, with the running maximum and sum brought up
  * to date. */
-static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, uint32_t n, const float *bias, bool turn_v) {
+static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, uint32_t n, const float *bias, bool project_v) {
     const rt_kernels *k = t->j->k;
     uint64_t all = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
     for (uint32_t r = first; r < last; r++) {
@@ -157,27 +157,27 @@ static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, 
             a->dev[r] += kv_deviation(k, s, n, m);
         float sum = k->exp_sum(s, n, m);
         a->sum[r] += sum;
-        if (turn_v)
+        if (project_v)
             a->body[r] += sum;
     }
 }
 
-void kv_code_queries(const tile *t, uint32_t frame) {
+void kv_project_queries(const tile *t, uint32_t frame) {
     const kv_scratch *s = t->s;
     const kv_coder *k = &t->k->coder;
     const float *q = s->q;
     if (frame) {
         memcpy(s->qf, q, (size_t)t->rows * k->dim * sizeof *q);
-        kv_turn(t->j->c, t->j->layer, t->j->k, frame, s->qf, t->rows);
+        kv_rotate_back(t->j->c, t->j->layer, t->j->k, frame, s->qf, t->rows);
         q = s->qf;
     }
     k->ops->query(k, t->j->k, q, t->rows, s->qc, s->bias);
 }
 
-/* Rows first .. first+n-1 of the queries, turned for a frame. */
-static const float *turned_queries(tile *t, uint32_t first, uint32_t frame) {
+/* Rows first .. first+n-1 of the queries, rotated for a frame. */
+static const float *coded_queries(tile *t, uint32_t first, uint32_t frame) {
     if (t->frame != frame)
-        kv_code_queries(t, t->frame = frame);
+        kv_project_queries(t, t->frame = frame);
     return t->s->qc + (size_t)first * t->k->coder.cdim;
 }
 
@@ -192,11 +192,11 @@ static const float *score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0
         return t->s->no_bias + first;
     }
     if (end >= stop) {
-        k->attn_scores(turned_queries(t, first, frame), n, dim, kt, s, lds);
+        k->attn_scores(coded_queries(t, first, frame), n, dim, kt, s, lds);
         return t->s->bias + first;
     }
     for (float *mix = t->s->mix; slot < stop; slot = end) {
-        const float *q = turned_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
+        const float *q = coded_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
         end = min_u32(end, stop);
         k->attn_scores(q, n, dim, kt, mix, KV_BLOCK);
         for (uint32_t r = 0; r < n; r++)
@@ -233,8 +233,8 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     last *= t->group;
     uint32_t n = 64 - (uint32_t)__builtin_clzll(any), dim = t->j->c->dim;
     bool coded_k = body || !kv_lossy(t->k), coded_v = body || !kv_lossy(t->v);
-    bool turn_v = coded_v && vc->output;
-    const size_t vdim = turn_v ? t->v->coder.cdim : dim, rows = last - first;
+    bool project_v = coded_v && vc->output;
+    const size_t vdim = project_v ? t->v->coder.cdim : dim, rows = last - first;
     float *weights = s->s + (size_t)first * KV_BLOCK;
     const float *kt = load(t, t->k, t0, n, coded_k);
     const float *bias = s->no_bias + first;
@@ -242,9 +242,9 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
         bias = kv_score_block(t, first, last - first, t0, kt, weights, KV_BLOCK);
     else
         t->j->k->attn_scores(s->q + (size_t)first * dim, rows, dim, kt, weights, KV_BLOCK);
-    softmax(t, a, first, last, n, bias, turn_v);
+    softmax(t, a, first, last, n, bias, project_v);
     const float *v = load(t, t->v, t0, n, coded_v);
-    t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (turn_v ? a->oc : a->o) + first * vdim);
+    t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (project_v ? a->oc : a->o) + first * vdim);
 }
 
 static void attend_range(tile *t, const acc *a, uint32_t range) {
@@ -254,7 +254,7 @@ static void attend_range(tile *t, const acc *a, uint32_t range) {
     uint32_t hi = min_u32((range + 1) * KV_RANGE, t->pos + t->n), coded = kv_encoded(l, t->pos + 1);
     acc_reset(t, a, true, !in_codes);
     if (in_codes)
-        kv_attend_codes(t, a, range);
+        kv_attend_int(t, a, range);
     for (uint32_t t0 = lo; t0 < hi; t0 += KV_BLOCK) {
         if (!in_codes)
             attend_pass(t, a, t0, true);
@@ -268,8 +268,8 @@ void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint3
     t->j = j;
     t->s = &c->scratch[omp_get_thread_num()];
     t->head = head;
-    t->k = &j->layer->lanes[2 * head];
-    t->v = &j->layer->lanes[2 * head + 1];
+    t->k = &j->layer->streams[2 * head];
+    t->v = &j->layer->streams[2 * head + 1];
     t->h = &j->layer->heads[head];
     t->first = first;
     t->pos = j->pos + first - t->h->shift;

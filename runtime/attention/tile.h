@@ -18,12 +18,12 @@ typedef struct acc {
 typedef struct tile {
     const kv_job *j;
     const kv_scratch *s;
-    const kv_lane *k, *v;
+    const kv_stream *k, *v;
     const kv_head *h;
     uint32_t head, first, n; /* tokens of the call */
     uint32_t pos;            /* slot that belongs to the first one's position */
     uint32_t group, rows;
-    uint32_t frame;         /* that the queries in coded space are turned for; UINT32_MAX: none yet */
+    uint32_t frame;         /* that the queries in coded space are rotated for; UINT32_MAX: none yet */
     uint32_t coded[8];      /* frames of the queries in s->code; UINT32_MAX: none yet */
     uint64_t mask[KV_ROWS]; /* of the tile at hand: bit t = token t is visible */
 } tile;
@@ -37,13 +37,13 @@ static inline uint32_t kv_first_seen(const kv_layer *l, uint32_t pos) {
 void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n);
 void kv_tile_queries(const tile *t);
 /* Keys of the tile at slot t0, decoded, for its first n slots; in the scratch memory or in place. */
-const float *kv_load_body(const tile *t, const kv_lane *lane, uint32_t t0, uint32_t n);
+const float *kv_load_body(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n);
 /* s (rows of stride lds) = scores of rows first .. first+n-1 against keys kt of the block at slot t0, as the body has them.
  * Returns (n) what is to be added to each row. */
 const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds);
 
 /* The image of the queries in the coded space of the keys of a frame: qc, bias. */
-void kv_code_queries(const tile *t, uint32_t frame);
+void kv_project_queries(const tile *t, uint32_t frame);
 
 /* Entropy term of n <= KV_BLOCK scores: sum of exp(s - m) (s - m). */
 float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m);
@@ -59,11 +59,11 @@ static inline bool kv_in_codes(const tile *t) {
 }
 
 /* The encoded tokens of a range -> a, which is empty. */
-void kv_attend_codes(tile *t, const acc *a, uint32_t range);
+void kv_attend_int(tile *t, const acc *a, uint32_t range);
 
-/* Keys of blocks b0 .. b1-1 of the range at slot base, decoded once for calls of kv_code_scores: scores in bits of rows r0 ..
+/* Keys of blocks b0 .. b1-1 of the range at slot base, decoded once for calls of kv_int_scores: scores in bits of rows r0 ..
  * r0+n-1, n <= 16, against them, to s->s (16, KV_RANGE). */
-void kv_code_keys(const tile *t, uint32_t base, uint32_t b0, uint32_t b1);
-void kv_code_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1);
+void kv_int_keys(const tile *t, uint32_t base, uint32_t b0, uint32_t b1);
+void kv_int_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1);
 
 #endif

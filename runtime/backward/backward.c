@@ -30,7 +30,7 @@ typedef struct pass {
     uint32_t n;
     rt_act *act;
     attn_seq attn;
-    rt_rope rope, rope_back, frame_back; /* the latter two turn the other way */
+    rt_rope rope, rope_back, frame_back; /* the latter two rotate the other way */
     float *scratch;                      /* one allocation for all that follow */
     float *in;                           /* (n_layer, n, n_embd) inputs of the layers */
     float *x, *h, *a, *f, *g;            /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */

@@ -9,7 +9,7 @@
 static uint32_t least_budget(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer) {
     bool lossy = false;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
-        lossy |= kv_lossy(&c->lanes[(size_t)layer * c->n_kv_head * 2 + i]);
+        lossy |= kv_lossy(&c->streams[(size_t)layer * c->n_kv_head * 2 + i]);
     return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + KV_STEP;
 }
 
@@ -117,11 +117,11 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
 
 /* ---- layout ---- */
 
-/* Slots that are in use at most: of the tokens that are held those in the window have none, where no lane stores them at once;
- * packing leaves up to KV_BLOCK - 1 empty. Where heads share a budget, each may need a block more for rounding up. */
+/* Slots that are in use at most: of the tokens that are held those in the window have none, where no stream stores them at
+ * once; packing leaves up to KV_BLOCK - 1 empty. Where heads share a budget, each may need a block more for rounding up. */
 static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head) {
     const uint32_t budget = l->heads[head].budget;
-    const bool lossy = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]);
+    const bool lossy = kv_lossy(&l->streams[2 * head]) && kv_lossy(&l->streams[2 * head + 1]);
     const uint32_t all = kv_blocks(lossy ? kv_encoded(l, c->n_ctx) : c->n_ctx);
     if (!l->evicts || (!budget && !c->evict.ada))
         return min_u32(all, l->body_cap);
@@ -132,16 +132,17 @@ static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head)
 
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head) {
     const size_t floats = !l->evicts ? 0 : kv_scored(c) + kv_merges(c);
-    return l->lanes[2 * head].coder.block_bytes + l->lanes[2 * head + 1].coder.block_bytes + floats * KV_BLOCK * sizeof(float);
+    return l->streams[2 * head].coder.block_bytes + l->streams[2 * head + 1].coder.block_bytes +
+           floats * KV_BLOCK * sizeof(float);
 }
 
 void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at) {
     kv_head *h = &l->heads[head];
     for (uint32_t i = 2 * head; i < 2 * head + 2; i++) {
-        kv_lane *lane = &l->lanes[i];
-        lane->cap = cap;
-        lane->body_off = at;
-        at += cap * lane->coder.block_bytes;
+        kv_stream *stream = &l->streams[i];
+        stream->cap = cap;
+        stream->body_off = at;
+        at += cap * stream->coder.block_bytes;
     }
     h->score_off = at;
     h->mass_off = at + (kv_scored(c) ? cap * KV_BLOCK * sizeof(float) : 0);

@@ -10,7 +10,7 @@
 
 /* ---- creation ---- */
 
-static size_t n_lanes(const kv_cache *c) {
+static size_t n_streams(const kv_cache *c) {
     return (size_t)c->n_layer * c->n_kv_head * 2;
 }
 
@@ -41,16 +41,16 @@ static const kv_codec *pick_codec(const kv_cache *c, const kv_cache_cfg *cfg, ui
     return codec && !codec->exact && covered(c, cfg, layer) ? &kv_codec_f16 : codec;
 }
 
-/* Set up all coders; inverting the bases takes a while, so lanes are shared out. The first failure in order is reported. */
+/* Set up all coders; inverting the bases takes a while, so streams are shared out. The first failure in order is reported. */
 static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads, kv_err *err) {
-    size_t n = n_lanes(c), failed = n;
+    size_t n = n_streams(c), failed = n;
     kv_err first = {0};
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
     for (size_t i = 0; i < n; i++) {
         const kv_codec_sel *sel = (i % 2 ? cfg->v : cfg->k) + i / 2;
         const kv_codec *codec = pick_codec(c, cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
         kv_err e = {0};
-        kv_status st = codec ? kv_coder_init(&c->lanes[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &e)
+        kv_status st = codec ? kv_coder_init(&c->streams[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &e)
                              : kv_fail(&e, KV_EINVAL, "no codec has the number %d", (int)sel->id);
         if (st) {
 #pragma omp critical(kv_init_coders)
@@ -78,23 +78,23 @@ static void *grab(size_t n, size_t size, bool *bad) {
 
 static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
     kv_layer *l = &c->layers[index];
-    *l = (kv_layer){.lanes = c->lanes + (size_t)index * c->n_kv_head * 2,
+    *l = (kv_layer){.streams = c->streams + (size_t)index * c->n_kv_head * 2,
                     .heads = c->heads + (size_t)index * c->n_kv_head,
                     .swa = cfg->swa ? cfg->swa[index] : 0,
                     .group = 1};
     for (uint32_t h = 0; h < c->n_kv_head; h++)
         l->evicts |= l->heads[h].budget > 0;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
-        kv_lane *lane = &l->lanes[i];
-        c->cdim = max_u32(c->cdim, lane->coder.cdim);
-        lane->framed = c->frame && i % 2 == 0 && lane->coder.ops->framed;
-        if (kv_lossy(lane)) {
+        kv_stream *stream = &l->streams[i];
+        c->cdim = max_u32(c->cdim, stream->coder.cdim);
+        stream->framed = c->frame && i % 2 == 0 && stream->coder.ops->framed;
+        if (kv_lossy(stream)) {
             l->window = cfg->window;
             l->sinks = cfg->sinks;
-            l->group = max_u32(l->group, lane->coder.group);
-            lane->full_off = l->full_elems;
-            l->full_elems += c->dim;
-            lane->sink_off = l->sink_elems;
+            l->group = max_u32(l->group, stream->coder.group);
+            stream->f16_off = l->f16_elems;
+            l->f16_elems += c->dim;
+            stream->sink_off = l->sink_elems;
             l->sink_elems += (size_t)l->sinks * c->dim;
         }
     }
@@ -109,7 +109,7 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
         c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
     l->ring_cap = held ? min_u32(c->n_ctx, held + KV_BATCH) : 0;
     if (l->ring_cap && l->ring_cap < c->n_ctx) {
-        size_t need = (size_t)c->passing_cap * l->full_elems * sizeof *c->passing;
+        size_t need = (size_t)c->passing_cap * l->f16_elems * sizeof *c->passing;
         c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
     }
 }
@@ -119,16 +119,16 @@ static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) 
     if (l->evicts && c->n_kv_head > PROF_MAX_HEADS)
         return kv_fail(err, KV_EUNSUPP, "cache: a budget for %u KV heads: %d are possible", c->n_kv_head, PROF_MAX_HEADS);
     for (uint32_t i = 0; l->evicts && i < 2 * c->n_kv_head; i++)
-        if (!kv_coder_gathers(&l->lanes[i].coder))
+        if (!kv_coder_gathers(&l->streams[i].coder))
             return kv_fail(
                 err, KV_EUNSUPP,
                 "cache: layer %u: with a budget keys cannot be stored in groups of %u tokens, as KIVI has them; take "
                 "another codec",
-                layer, l->lanes[i].coder.group);
+                layer, l->streams[i].coder.group);
     return KV_OK;
 }
 
-/* What goes where, and how much of it there is, from the coders of all lanes: all that a cache of n_ctx tokens will allocate
+/* What goes where, and how much of it there is, from the coders of all streams: all that a cache of n_ctx tokens will allocate
  * for them. */
 static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
     uint32_t *budget = malloc((size_t)c->n_layer * c->n_kv_head * sizeof *budget);
@@ -149,18 +149,18 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
 
 static void grab_layer(kv_layer *l, bool *bad) {
     l->body = grab(1, l->body_bytes, bad);
-    l->ring = grab(l->ring_cap, l->full_elems * sizeof *l->ring, bad);
+    l->ring = grab(l->ring_cap, l->f16_elems * sizeof *l->ring, bad);
     l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
 }
 
 /* Hand out the pieces of one thread's working memory from `base`; returns their bytes. base NULL: only count. */
 static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
     const size_t rows = c->rows, q = rows * c->dim, coded = rows * c->cdim, blocks_of_range = KV_RANGE / KV_BLOCK;
-    const size_t codes = c->code_slots * rows, tile = c->code_slots ? blocks_of_range * rt_code_tile(c->cdim) : 0;
+    const size_t codes = c->code_slots * rows, tile = c->code_slots ? blocks_of_range * rt_int_tile(c->cdim) : 0;
     const size_t range = c->code_slots ? KV_RANGE : 0, f = sizeof(float);
     size_t work = 0, at = 0;
-    for (size_t i = 0; i < n_lanes(c); i++)
-        work = c->lanes[i].coder.scratch > work ? c->lanes[i].coder.scratch : work;
+    for (size_t i = 0; i < n_streams(c); i++)
+        work = c->streams[i].coder.scratch > work ? c->streams[i].coder.scratch : work;
     const struct {
         void *p;
         size_t bytes;
@@ -185,7 +185,7 @@ static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
         {&s->kgain, range * f},
         {&s->vgain, range * f},
         {&s->wgain, range * f},
-        {&s->code, codes * rt_code_row(c->cdim)},
+        {&s->code, codes * rt_int_row(c->cdim)},
         {&s->p, 16 * 2 * range},
         {&s->cscale, codes * f},
         {&s->cbias, codes * f},
@@ -201,8 +201,8 @@ static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
 static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
     const uint32_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
     c->rows = max_u32(KV_ROWS, group); /* as many tokens as fit into KV_ROWS, but one at least */
-    for (size_t i = 0; i < n_lanes(c); i++)
-        if (c->lanes[i].coder.ops->levels)
+    for (size_t i = 0; i < n_streams(c); i++)
+        if (c->streams[i].coder.ops->levels)
             c->code_slots = !c->frame        ? 1
                             : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
                                              : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
@@ -238,7 +238,7 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
     c->sinks = cfg->sinks;
     c->heads = grab((size_t)c->n_layer * c->n_kv_head, sizeof *c->heads, &bad);
     c->layers = grab(c->n_layer, sizeof *c->layers, &bad);
-    c->lanes = grab(n_lanes(c), sizeof *c->lanes, &bad);
+    c->streams = grab(n_streams(c), sizeof *c->streams, &bad);
     if (bad)
         return kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
     for (int side = 0; side < 2; side++)
@@ -271,13 +271,13 @@ static void grab_eviction(kv_cache *c, bool *bad) {
 }
 
 /* Rotations of all frames, for both kinds of layers. */
-static kv_status init_turns(kv_cache *c, kv_err *err) {
+static kv_status init_rotations(kv_cache *c, kv_err *err) {
     const uint32_t half = c->rope.n_rot / 2, frames = kv_n_frames(c);
     if (!c->frame)
         return KV_OK;
     if (!c->rope.inv_freq || !half || c->rope.n_rot > c->dim)
         return kv_fail(err, KV_EINVAL, "cache: RoPE frames need the rotations of the model");
-    float *to = c->turns = calloc((size_t)frames * half, 4 * sizeof *to);
+    float *to = c->rotations = calloc((size_t)frames * half, 4 * sizeof *to);
     if (!to)
         return kv_fail(err, KV_ENOMEM, "no memory for %u RoPE frames", frames);
     for (uint32_t kind = 0; kind < 2; kind++)
@@ -288,7 +288,7 @@ static kv_status init_turns(kv_cache *c, kv_err *err) {
                 to[half + i] = (float)-sin(angle);
             }
     for (uint32_t i = 0; i < c->n_layer; i++)
-        c->layers[i].turns = c->turns + (c->layers[i].swa ? (size_t)frames * 2 * half : 0);
+        c->layers[i].rotations = c->rotations + (c->layers[i].swa ? (size_t)frames * 2 * half : 0);
     return KV_OK;
 }
 
@@ -298,15 +298,15 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     kv_status st = new_coders(cfg, e->n_threads, &c, err);
     if (st)
         goto done;
-    if ((st = lay_out(c, cfg, err)) || (st = init_turns(c, err)))
+    if ((st = lay_out(c, cfg, err)) || (st = init_rotations(c, err)))
         goto done;
     if (c->stage_bytes && cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq)) {
         st = kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
         goto done;
     }
     c->limit = FLT_MAX;
-    for (size_t i = 0; i < n_lanes(c); i++)
-        if (c->lanes[i].coder.ops != &kv_codec_f32)
+    for (size_t i = 0; i < n_streams(c); i++)
+        if (c->streams[i].coder.ops != &kv_codec_f32)
             c->limit = 65504;
     for (uint32_t i = 0; i < c->n_layer; i++)
         grab_layer(&c->layers[i], &bad);
@@ -328,14 +328,14 @@ done:
 void kv_cache_free(kv_cache *c) {
     if (!c)
         return;
-    for (size_t i = 0; c->lanes && i < n_lanes(c); i++)
-        kv_coder_free(&c->lanes[i].coder);
+    for (size_t i = 0; c->streams && i < n_streams(c); i++)
+        kv_coder_free(&c->streams[i].coder);
     for (uint32_t i = 0; c->layers && i < c->n_layer; i++) {
         free(c->layers[i].body);
         free(c->layers[i].ring);
         free(c->layers[i].sink);
     }
-    free(c->lanes);
+    free(c->streams);
     free(c->heads);
     free(c->frames);
     free(c->fresh);
@@ -345,7 +345,7 @@ void kv_cache_free(kv_cache *c) {
     free(c->keys);
     free(c->keep);
     free(c->layers);
-    free(c->turns);
+    free(c->rotations);
     free(c->passing);
     free(c->scratch);
     free(c->scratch_mem);
@@ -373,10 +373,10 @@ void kv_cache_clear(kv_cache *c) {
     }
 }
 
-/* The slots of lane's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
-static void forget(const kv_layer *l, const kv_lane *lane, const kv_head *h, uint32_t n) {
+/* The slots of stream's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
+static void forget(const kv_layer *l, const kv_stream *stream, const kv_head *h, uint32_t n) {
     if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
-        kv_coder_clear(&lane->coder, kv_body_block(l, lane, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
+        kv_coder_clear(&stream->coder, kv_body_block(l, stream, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
 }
 
 /* Positions from here on came after every eviction. */
@@ -407,7 +407,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
     if (dry)
         return KV_OK;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
-        forget(l, &l->lanes[i], &l->heads[i / 2], kv_lossy(&l->lanes[i]) ? encoded : n);
+        forget(l, &l->streams[i], &l->heads[i / 2], kv_lossy(&l->streams[i]) ? encoded : n);
     l->end = n;
     return KV_OK;
 }
@@ -439,13 +439,13 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
         const kv_layer *l = &c->layers[i];
         n_full += l->swa ? 0 : c->n_kv_head;
         info.body_bytes += l->body_bytes;
-        info.fp_bytes += ((size_t)l->ring_cap * l->full_elems + l->sink_elems) * sizeof *l->ring;
+        info.fp_bytes += ((size_t)l->ring_cap * l->f16_elems + l->sink_elems) * sizeof *l->ring;
         info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
         for (uint32_t h = 0; h < c->n_kv_head; h++) {
             info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
             info.most += l->swa ? 0 : l->heads[h].budget ? l->heads[h].budget : c->n_ctx;
-            info.bits_k += l->lanes[2 * h].coder.bits;
-            info.bits_v += l->lanes[2 * h + 1].coder.bits;
+            info.bits_k += l->streams[2 * h].coder.bits;
+            info.bits_v += l->streams[2 * h + 1].coder.bits;
         }
     }
     info.bits_k /= (double)c->n_layer * c->n_kv_head;
@@ -467,50 +467,50 @@ kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t
         each.n_ctx = max_u32(each.n_ctx, n_ctx[i]);
     if ((st = new_coders(&each, 1, &c, err)))
         goto done;
-    if (!(own = malloc(n_lanes(c) * sizeof *own))) {
+    if (!(own = malloc(n_streams(c) * sizeof *own))) {
         st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
         goto done;
     }
-    for (size_t i = 0; i < n_lanes(c); i++)
-        own[i] = c->lanes[i].coder;
+    for (size_t i = 0; i < n_streams(c); i++)
+        own[i] = c->streams[i].coder;
     for (uint32_t s = 0; s < n; s++) {
         each.n_ctx = c->n_ctx = n_ctx[s];
         if ((st = check_cfg(&each, err)))
             break;
-        for (size_t i = 0; i < n_lanes(c); i++) {
+        for (size_t i = 0; i < n_streams(c); i++) {
             bool keeps = own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
-            c->lanes[i].coder = keeps ? own[i] : c->f16[i % 2];
+            c->streams[i].coder = keeps ? own[i] : c->f16[i % 2];
         }
         if ((st = lay_out(c, &each, err)))
             break;
         out[s] = kv_cache_get_info(c);
     }
-    for (size_t i = 0; i < n_lanes(c); i++)
-        c->lanes[i].coder = own[i]; /* to be freed */
+    for (size_t i = 0; i < n_streams(c); i++)
+        c->streams[i].coder = own[i]; /* to be freed */
 done:
     free(own);
     kv_cache_free(c);
     return st;
 }
 
-static void digest_lane(const kv_cache *c, const kv_layer *l, uint32_t lane_index, XXH3_state_t *state) {
-    const kv_lane *lane = &l->lanes[lane_index];
-    const kv_head *head = &l->heads[lane_index / 2];
-    uint32_t end = kv_lossy(lane) ? kv_encoded(l, c->len) : c->len;
+static void digest_stream(const kv_cache *c, const kv_layer *l, uint32_t stream_index, XXH3_state_t *state) {
+    const kv_stream *stream = &l->streams[stream_index];
+    const kv_head *head = &l->heads[stream_index / 2];
+    uint32_t end = kv_lossy(stream) ? kv_encoded(l, c->len) : c->len;
     uint32_t seen = l->swa && c->len >= l->swa ? c->len + 1 - l->swa : 0;
     XXH3_64bits_update(state, &head->shift, sizeof head->shift);
     for (uint32_t b = seen / KV_BLOCK; b < kv_blocks(end - head->shift); b++)
-        if (end > l->sinks || !kv_lossy(lane)) /* nothing but sinks: never encoded */
-            XXH3_64bits_update(state, kv_body_block(l, lane, b), lane->coder.block_bytes);
-    if (!kv_lossy(lane))
+        if (end > l->sinks || !kv_lossy(stream)) /* nothing but sinks: never encoded */
+            XXH3_64bits_update(state, kv_body_block(l, stream, b), stream->coder.block_bytes);
+    if (!kv_lossy(stream))
         return;
     if (l->sinks)
-        XXH3_64bits_update(state, l->sink + lane->sink_off, (size_t)min_u32(l->sinks, c->len) * c->dim * sizeof(uint16_t));
+        XXH3_64bits_update(state, l->sink + stream->sink_off, (size_t)min_u32(l->sinks, c->len) * c->dim * sizeof(uint16_t));
     if (!l->ring_cap)
         return;
     for (uint32_t t = max_u32(end, l->sinks); t < c->len; t++) {
         uint16_t row[PROF_MAX_DIM];
-        kv_full_row(c, l, lane, t, row);
+        kv_f16_row(c, l, stream, t, row);
         XXH3_64bits_update(state, row, c->dim * sizeof *row);
     }
 }
@@ -521,7 +521,7 @@ uint64_t kv_cache_digest(const kv_cache *c) {
     XXH3_64bits_reset(&state);
     XXH3_64bits_update(&state, &c->len, sizeof c->len);
     for (uint32_t i = 0; i < c->n_layer; i++)
-        for (uint32_t lane = 0; lane < 2 * c->n_kv_head; lane++)
-            digest_lane(c, &c->layers[i], lane, &state);
+        for (uint32_t stream = 0; stream < 2 * c->n_kv_head; stream++)
+            digest_stream(c, &c->layers[i], stream, &state);
     return XXH3_64bits_digest(&state);
 }

@@ -5,7 +5,7 @@
  * full precision exactly when j < sinks or j is in the window, in prefill and decode alike: i - j < window; but tokens leave a
  * window of 64 or more sixteen at a time, positions 16n .. 16n+15, as soon as 16n is no longer in it. The f16 ring holds the
  * window, the tokens of a batch pass through a buffer that all layers share, and a token is encoded before the first query that
- * must read it so. Lanes (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
+ * must read it so. Streams (K or V of one KV head) whose codec is f32 or f16 have no such states: with both of a layer so,
  * everything is body.
  * With a budget, layers of full attention let go of tokens of the body: every KV head holds no more than its budget, at any
  * time, and memory is allocated for that alone. Keys keep the positions that they were read at.
@@ -32,10 +32,10 @@ typedef struct kv_codec_sel {
     const prof_tc *tc; /* KV_TC only; borrowed for the life of the cache */
 } kv_codec_sel;
 
-/* How RoPE turns keys: pair i by inv_freq[i] per position. */
+/* How RoPE rotates keys: pair i by inv_freq[i] per position. */
 typedef struct kv_rope {
     const float *inv_freq; /* (2, n_rot/2): layers of full attention, layers of sliding attention; borrowed */
-    uint32_t n_rot;        /* dimensions that turn, at most head_dim */
+    uint32_t n_rot;        /* dimensions that rotate, at most head_dim */
     bool neox;             /* pairs (i, i + n_rot/2); else adjacent ones */
 } kv_rope;
 
@@ -60,8 +60,8 @@ typedef struct kv_cache_cfg {
     uint32_t n_ctx;   /* most tokens */
     uint32_t n_batch; /* most tokens per kv_put */
     uint32_t sinks, window;
-    /* RoPE frames: codec tc stores keys turned back by the first position of their run of `frame` positions (a multiple of
-     * PROF_FRAME), so that they look alike wherever they stand; queries are turned likewise for each run. 0: as they come. */
+    /* RoPE frames: codec tc stores keys rotated back by the first position of their run of `frame` positions (a multiple of
+     * PROF_FRAME), so that they look alike wherever they stand; queries are rotated likewise for each run. 0: as they come. */
     uint32_t frame;
     kv_rope rope; /* needed where frame is not 0 or evict.policy is KV_EVICT_EXPECTED; by kv_cache_new only */
     kv_evict_cfg evict;

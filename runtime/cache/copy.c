@@ -8,10 +8,9 @@ static bool same_shape(const kv_cache *a, const kv_cache *b) {
     for (uint32_t i = 0; same && i < a->n_layer; i++) {
         const kv_layer *x = &a->layers[i], *y = &b->layers[i];
         same = x->body_cap == y->body_cap && x->body_bytes == y->body_bytes && x->ring_cap == y->ring_cap &&
-               x->full_elems == y->full_elems && x->sink_elems == y->sink_elems && x->window == y->window &&
-               x->sinks == y->sinks;
+               x->f16_elems == y->f16_elems && x->sink_elems == y->sink_elems && x->window == y->window && x->sinks == y->sinks;
         for (uint32_t j = 0; same && j < 2 * a->n_kv_head; j++)
-            same = x->lanes[j].coder.ops == y->lanes[j].coder.ops;
+            same = x->streams[j].coder.ops == y->streams[j].coder.ops;
     }
     return same;
 }
@@ -26,15 +25,15 @@ static void copy_head(const kv_cache *c, kv_layer *dst, const kv_layer *src, uin
         memcpy(frames, from->frames, ((from->cut - 1) / c->frame + 1) * sizeof *frames);
     *to = *from;
     to->frames = frames;
-    kv_place_head(c, dst, head, src->lanes[2 * head].cap, src->lanes[2 * head].body_off);
-    const uint32_t reached = min_u32(kv_blocks(len - from->shift), src->lanes[2 * head].cap);
+    kv_place_head(c, dst, head, src->streams[2 * head].cap, src->streams[2 * head].body_off);
+    const uint32_t reached = min_u32(kv_blocks(len - from->shift), src->streams[2 * head].cap);
     for (uint32_t i = 2 * head; i < 2 * head + 2; i++)
-        memcpy(dst->body + dst->lanes[i].body_off, src->body + src->lanes[i].body_off,
-               reached * src->lanes[i].coder.block_bytes);
-    const size_t floats =
-        kv_head_block_bytes(c, src, head) - src->lanes[2 * head].coder.block_bytes - src->lanes[2 * head + 1].coder.block_bytes;
+        memcpy(dst->body + dst->streams[i].body_off, src->body + src->streams[i].body_off,
+               reached * src->streams[i].coder.block_bytes);
+    const size_t floats = kv_head_block_bytes(c, src, head) - src->streams[2 * head].coder.block_bytes -
+                          src->streams[2 * head + 1].coder.block_bytes;
     if (floats)
-        memcpy(dst->body + to->score_off, src->body + from->score_off, src->lanes[2 * head].cap * floats);
+        memcpy(dst->body + to->score_off, src->body + from->score_off, src->streams[2 * head].cap * floats);
 }
 
 kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
@@ -48,7 +47,7 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
         for (uint32_t h = 0; h < from->n_kv_head; h++)
             copy_head(from, dst, src, h, from->len);
         if (src->ring)
-            memcpy(dst->ring, src->ring, (size_t)src->ring_cap * src->full_elems * sizeof *dst->ring);
+            memcpy(dst->ring, src->ring, (size_t)src->ring_cap * src->f16_elems * sizeof *dst->ring);
         if (src->sink)
             memcpy(dst->sink, src->sink, src->sink_elems * sizeof *src->sink);
         dst->end = src->end;

@@ -1,6 +1,6 @@
-/* Storing tokens. Work is shared out by (lane, block): blocks are the smallest pieces that threads can write independently.
+/* Storing tokens. Work is shared out by (stream, block): blocks are the smallest pieces that threads can write independently.
  *
- * Exact lanes are written to the body at once. Lossy lanes write f16 copies to the ring (or to the passing buffer, see
+ * Exact streams are written to the body at once. Lossy streams write f16 copies to the ring (or to the passing buffer, see
  * cache/state.h) and encode from these copies the tokens that have left the window before the first query of this call; with
  * no window there are no copies and tokens are encoded straight from f32. Either way a token is encoded from the same numbers
  * whatever the batch.
@@ -25,64 +25,64 @@ void kv_put_plan(kv_job *j) {
 
 /* Encode tokens from .. end-1 (rows of x, overwritten) into block b of the body; the first token that ever enters a block wipes
  * it. */
-static void encode(const kv_job *j, uint32_t lane_index, uint32_t b, uint32_t from, uint32_t end, float *x, void *work) {
-    const kv_lane *lane = &j->layer->lanes[lane_index];
-    const kv_head *head = &j->layer->heads[lane_index / 2];
-    const kv_coder *coder = &lane->coder;
-    uint8_t *block = kv_body_block(j->layer, lane, b - head->shift / KV_BLOCK);
+static void encode(const kv_job *j, uint32_t stream_index, uint32_t b, uint32_t from, uint32_t end, float *x, void *work) {
+    const kv_stream *stream = &j->layer->streams[stream_index];
+    const kv_head *head = &j->layer->heads[stream_index / 2];
+    const kv_coder *coder = &stream->coder;
+    uint8_t *block = kv_body_block(j->layer, stream, b - head->shift / KV_BLOCK);
     uint32_t start = b * KV_BLOCK;
-    if (from <= max_u32(start, kv_lossy(lane) ? j->layer->sinks + head->shift : 0))
+    if (from <= max_u32(start, kv_lossy(stream) ? j->layer->sinks + head->shift : 0))
         memset(block, 0, coder->block_bytes);
-    if (lane_index % 2 == 0 && j->layer->evicts && kv_scored(j->c))
+    if (stream_index % 2 == 0 && j->layer->evicts && kv_scored(j->c))
         kv_new_scores(j->c, j->layer, head, from - head->shift, end - from, x);
-    if (lane->framed)
-        kv_turn(j->c, j->layer, j->k, start / j->c->frame, x, end - from);
+    if (stream->framed)
+        kv_rotate_back(j->c, j->layer, j->k, start / j->c->frame, x, end - from);
     coder->ops->encode(coder, j->k, block, from - start, end - from, x, work);
 }
 
-/* This call's tokens that fall into block b of one lane. */
-static void store(const kv_job *j, uint32_t lane_index, uint32_t b, const kv_scratch *s) {
+/* This call's tokens that fall into block b of one stream. */
+static void store(const kv_job *j, uint32_t stream_index, uint32_t b, const kv_scratch *s) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
-    const kv_lane *lane = &l->lanes[lane_index];
+    const kv_stream *stream = &l->streams[stream_index];
     uint32_t start = b * KV_BLOCK, from = max_u32(start, j->pos), end = min_u32(start + KV_BLOCK, j->pos + j->n);
     size_t stride = (size_t)c->n_kv_head * c->dim;
-    const float *src = (lane_index % 2 ? j->val : j->key) + (from - j->pos) * stride + (size_t)(lane_index / 2) * c->dim;
+    const float *src = (stream_index % 2 ? j->val : j->key) + (from - j->pos) * stride + (size_t)(stream_index / 2) * c->dim;
     for (uint32_t t = 0; t < end - from; t++)
         memcpy(s->x + (size_t)t * c->dim, src + t * stride, c->dim * sizeof(float));
-    if (!kv_lossy(lane)) {
-        encode(j, lane_index, b, from, end, s->x, s->work);
+    if (!kv_lossy(stream)) {
+        encode(j, stream_index, b, from, end, s->x, s->work);
         return;
     }
     for (uint32_t t = from; t < min_u32(end, l->sinks); t++)
-        j->k->f16_store(s->x + (size_t)(t - from) * c->dim, c->dim, l->sink + lane->sink_off + (size_t)t * c->dim);
+        j->k->f16_store(s->x + (size_t)(t - from) * c->dim, c->dim, l->sink + stream->sink_off + (size_t)t * c->dim);
     if (l->ring_cap) {
-        kv_full_put(j, lane, from, end - from, s->x);
+        kv_f16_put(j, stream, from, end - from, s->x);
     } else if (end > l->sinks) {
         uint32_t skip = l->sinks > from ? l->sinks - from : 0;
-        encode(j, lane_index, b, from + skip, end, s->x + (size_t)skip * c->dim, s->work);
+        encode(j, stream_index, b, from + skip, end, s->x + (size_t)skip * c->dim, s->work);
     }
 }
 
 void kv_put(const kv_job *j) {
     const kv_layer *l = j->layer;
     const kv_scratch *s = &j->c->scratch[omp_get_thread_num()];
-    uint32_t n_lane = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK, n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
+    uint32_t n_stream = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK, n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
 #pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_lane * n_block; i++)
-        store(j, i % n_lane, first + i / n_lane, s);
+    for (uint32_t i = 0; i < n_stream * n_block; i++)
+        store(j, i % n_stream, first + i / n_stream, s);
     uint32_t from = max_u32(kv_encoded(l, j->pos), l->sinks), end = kv_encoded(l, j->pos + j->n);
     if (!l->ring_cap || from >= end)
         return;
     first = from / KV_BLOCK;
     n_block = (end - 1) / KV_BLOCK + 1 - first;
 #pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_lane * n_block; i++) {
-        const kv_lane *lane = &l->lanes[i % n_lane];
-        uint32_t b = first + i / n_lane, lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
-        if (!kv_lossy(lane))
+    for (uint32_t i = 0; i < n_stream * n_block; i++) {
+        const kv_stream *stream = &l->streams[i % n_stream];
+        uint32_t b = first + i / n_stream, lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
+        if (!kv_lossy(stream))
             continue;
-        kv_full_rows(j, lane, lo, hi - lo, s->x);
-        encode(j, i % n_lane, b, lo, hi, s->x, s->work);
+        kv_f16_rows(j, stream, lo, hi - lo, s->x);
+        encode(j, i % n_stream, b, lo, hi, s->x, s->work);
     }
 }

@@ -1,14 +1,13 @@
 /* Inside of the cache, shared by cache.c (what is stored where), cache/put.c (storing), cache/window.c (f16 copies) and
  * attention.c (reading).
  *
- * A lane is the K or the V of one KV head: lane 2h and lane 2h + 1 of head h. A layer keeps its tokens in blocks of KV_BLOCK
- * slots aligned to absolute positions; a block of a layer holds one coder block per lane, one after the other.
- *   body     encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones)
- *   ring     f16 copies of tokens that are not yet encoded (window, incomplete groups), for lanes whose codec is lossy; token t
- *            at t mod ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as
- *            the window allows.
+ * A stream is the K or the V of one KV head: stream 2h and stream 2h + 1 of head h. A layer keeps its tokens in blocks of
+ * KV_BLOCK slots aligned to absolute positions; a block of a layer holds one coder block per stream, one after the other. body
+ * encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones) ring     f16
+ * copies of tokens that are not yet encoded (window, incomplete groups), for streams whose codec is lossy; token t at t mod
+ * ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as the window allows.
  *   passing  the same layout for the tokens of one call, when they are more than the ring can take: one buffer for all layers
- *   sinks    f16 rows (sinks, dim) of lossy lanes
+ *   sinks    f16 rows (sinks, dim) of lossy streams
  * When len tokens are held, those below kv_encoded(layer, len) are encoded and those from there on are in the ring.
  *
  * A *slot* is a place in the body of a head. As long as nothing was evicted, it is the token's position. Eviction packs what it
@@ -46,14 +45,14 @@ static inline uint32_t kv_blocks(uint64_t tokens) {
     return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
 }
 
-typedef struct kv_lane {
+typedef struct kv_stream {
     kv_coder coder;
-    size_t body_off;   /* of its first block in the body */
-    uint32_t cap;      /* blocks of the body; block b is at b mod cap */
-    uint32_t full_off; /* elements of a token that come before its own in ring and passing; lossy lanes only */
-    size_t sink_off;   /* of its sink rows, in elements */
-    bool framed;       /* keys that are stored in RoPE frames */
-} kv_lane;
+    size_t body_off;  /* of its first block in the body */
+    uint32_t cap;     /* blocks of the body; block b is at b mod cap */
+    uint32_t f16_off; /* elements of a token that come before its own in ring and passing; lossy streams only */
+    size_t sink_off;  /* of its sink rows, in elements */
+    bool framed;      /* keys that are stored in RoPE frames */
+} kv_stream;
 
 /* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
 typedef struct kv_head {
@@ -67,19 +66,19 @@ typedef struct kv_head {
 } kv_head;
 
 typedef struct kv_layer {
-    kv_lane *lanes; /* (2 * n_kv_head) */
-    kv_head *heads; /* (n_kv_head) */
+    kv_stream *streams; /* (2 * n_kv_head) */
+    kv_head *heads;     /* (n_kv_head) */
     bool evicts;
-    uint32_t swa;          /* 0: full attention */
-    const float *turns;    /* (frames, 2, n_rot/2) of framed lanes: cos and sin of minus the angle of a frame */
-    uint32_t window;       /* the least that is not encoded; up to group - 1 tokens more */
-    uint32_t sinks, group; /* all lanes exact: window and sinks 0, group 1 */
+    uint32_t swa;           /* 0: full attention */
+    const float *rotations; /* (frames, 2, n_rot/2) of framed streams: cos and sin of minus the angle of a frame */
+    uint32_t window;        /* the least that is not encoded; up to group - 1 tokens more */
+    uint32_t sinks, group;  /* all streams exact: window and sinks 0, group 1 */
     uint8_t *body;
     uint16_t *ring, *sink;
     uint32_t body_cap; /* blocks; UINT32_MAX: as the heads have them */
     uint32_t ring_cap; /* tokens */
     size_t body_bytes;
-    uint32_t full_elems; /* of a token, all lossy lanes */
+    uint32_t f16_elems; /* of a token, all lossy streams */
     size_t sink_elems;
     uint32_t end;     /* tokens stored; ahead of the cache's len between kv_attend and kv_cache_commit */
     uint32_t body_lo; /* first block that is still whole */
@@ -90,7 +89,7 @@ typedef struct kv_layer {
 typedef struct kv_scratch {
     float *tile;                /* decoded keys (cdim, 64), then, in their place, values (64, cdim): both stay in L1 */
     float *x;                   /* (64, dim) tokens to encode */
-    float *q, *qf, *qc;         /* (rows, dim) scaled queries; turned for a frame; (rows, cdim) in coded space */
+    float *q, *qf, *qc;         /* (rows, dim) scaled queries; rotated for a frame; (rows, cdim) in coded space */
     float *bias, *no_bias;      /* (rows) */
     float *s, *mix;             /* (rows, 64); the same for blocks in which RoPE frames meet */
     float *total, *part;        /* running softmaxes, kv_acc_floats each */
@@ -110,10 +109,10 @@ struct kv_cache {
     float limit;   /* greatest magnitude that can be stored */
     uint32_t frame;
     kv_rope rope;
-    float *turns; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
+    float *rotations; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
     kv_layer *layers;
-    kv_lane *lanes; /* of all layers */
-    kv_head *heads; /* likewise */
+    kv_stream *streams; /* of all layers */
+    kv_head *heads;     /* likewise */
     kv_evict_cfg evict;
     double reads;             /* of all heads of layers of full attention */
     const float **queries;    /* (n_layer) */
@@ -124,7 +123,7 @@ struct kv_cache {
     size_t stage_bytes;
     uint32_t *keys;  /* (slots of a layer) what eviction sorts by */
     uint64_t *keep;  /* (blocks of a layer) */
-    kv_coder f16[2]; /* of lanes that the window covers, by side */
+    kv_coder f16[2]; /* of streams that the window covers, by side */
     uint16_t *passing;
     uint32_t passing_cap; /* tokens */
     size_t passing_bytes;
@@ -136,7 +135,7 @@ struct kv_cache {
     float *parts; /* decode: (n_kv_head, n_range) softmaxes of the rows of one token */
 };
 
-static inline bool kv_lossy(const kv_lane *l) {
+static inline bool kv_lossy(const kv_stream *l) {
     return !l->coder.ops->exact;
 }
 
@@ -151,8 +150,8 @@ static inline uint32_t kv_held(const kv_layer *l, const kv_head *h, uint32_t len
 }
 
 /* Block b of slots. */
-static inline uint8_t *kv_body_block(const kv_layer *l, const kv_lane *lane, uint32_t b) {
-    return l->body + lane->body_off + (size_t)(b % lane->cap) * lane->coder.block_bytes;
+static inline uint8_t *kv_body_block(const kv_layer *l, const kv_stream *stream, uint32_t b) {
+    return l->body + stream->body_off + (size_t)(b % stream->cap) * stream->coder.block_bytes;
 }
 
 static inline float *kv_scores(const kv_layer *l, const kv_head *h) {
@@ -192,11 +191,12 @@ static inline uint32_t kv_frame_of(const kv_cache *c, const kv_head *h, uint32_t
     return frame;
 }
 
-/* x (n, dim), vectors or queries of positions of frame `index`, turned back by its first position. */
-static inline void kv_turn(const kv_cache *c, const kv_layer *l, const rt_kernels *k, uint32_t index, float *x, uint32_t n) {
-    const float *turn = l->turns + (size_t)index * c->rope.n_rot;
+/* x (n, dim), vectors or queries of positions of frame `index`, rotated back by its first position. */
+static inline void kv_rotate_back(const kv_cache *c, const kv_layer *l, const rt_kernels *k, uint32_t index, float *x,
+                                  uint32_t n) {
+    const float *rotation = l->rotations + (size_t)index * c->rope.n_rot;
     if (index)
-        k->rope(x, n, c->dim, c->rope.n_rot, turn, turn + c->rope.n_rot / 2, c->rope.neox);
+        k->rope(x, n, c->dim, c->rope.n_rot, rotation, rotation + c->rope.n_rot / 2, c->rope.neox);
 }
 
 /* One call of kv_attend. */
@@ -241,7 +241,7 @@ static inline uint32_t kv_recent(const kv_cache_cfg *cfg, uint32_t budget) {
     const uint32_t stays = kv_slack(budget) + cfg->sinks, most = budget > stays ? budget - stays : 0;
     return max_u32(cfg->evict.recent, min_u32((uint32_t)(cfg->evict.near * (float)budget), most));
 }
-/* Bytes of a block of slots of a head: both lanes, scores and masses. */
+/* Bytes of a block of slots of a head: both streams, scores and masses. */
 size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
 /* Where a head's blocks, `cap` of them, lie in the body, from byte `at` on. */
 void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at);
@@ -274,13 +274,13 @@ void kv_settle(const kv_job *j); /* after attention: what the ring has room for 
 /* Decide where the tokens of this call go; before the region. */
 void kv_put_plan(kv_job *j);
 
-/* ---- cache/window.c: f16 copies of n tokens from position t on of a lossy lane with a ring ---- */
+/* ---- cache/window.c: f16 copies of n tokens from position t on of a lossy stream with a ring ---- */
 
-void kv_full_put(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, const float *x); /* <- x (n, dim) */
-void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *x);      /* -> x (n, dim) */
+void kv_f16_put(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, const float *x); /* <- x (n, dim) */
+void kv_f16_rows(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *x);      /* -> x (n, dim) */
 /* A tile as kv_codec.decode gives it. Tokens that there are no copies of come out as anything finite. */
-void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *tile);
+void kv_f16_tile(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *tile);
 /* One token between calls, as it is stored: row (dim). */
-void kv_full_row(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t t, uint16_t *row);
+void kv_f16_row(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint16_t *row);
 
 #endif

@@ -13,26 +13,26 @@ typedef struct run {
     size_t token, elem;
 } run;
 
-/* Those of lane's tokens t, t + 1, ..., at most n. */
-static run run_in(const kv_cache *c, const kv_layer *l, const kv_lane *lane, bool passing, uint32_t t, uint32_t n) {
+/* Those of stream's tokens t, t + 1, ..., at most n. */
+static run run_in(const kv_cache *c, const kv_layer *l, const kv_stream *stream, bool passing, uint32_t t, uint32_t n) {
     const uint32_t cap = passing ? c->passing_cap : l->ring_cap, slot = t % cap;
-    const bool key = lane->coder.side == KV_SIDE_K;
+    const bool key = stream->coder.side == KV_SIDE_K;
     run r = {.n = min_u32(n, cap - slot), .token = key ? 1 : c->dim, .elem = key ? cap : 1};
-    r.at = (passing ? c->passing : l->ring) + (size_t)lane->full_off * cap + slot * r.token;
+    r.at = (passing ? c->passing : l->ring) + (size_t)stream->f16_off * cap + slot * r.token;
     return r;
 }
 
 /* The same during a call. */
-static run run_of(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n) {
+static run run_of(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n) {
     const bool passing = t >= j->passing;
-    return run_in(j->c, j->layer, lane, passing, t, passing ? n : min_u32(n, j->passing - t));
+    return run_in(j->c, j->layer, stream, passing, t, passing ? n : min_u32(n, j->passing - t));
 }
 
-void kv_full_put(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, const float *x) {
+void kv_f16_put(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, const float *x) {
     const uint32_t dim = j->c->dim;
     uint16_t row[PROF_MAX_DIM];
     for (run r; n; t += r.n, n -= r.n) {
-        r = run_of(j, lane, t, n);
+        r = run_of(j, stream, t, n);
         for (uint32_t k = 0; k < r.n; k++, x += dim) {
             j->k->f16_store(x, dim, row);
             for (uint32_t i = 0; i < dim; i++)
@@ -46,16 +46,16 @@ static void copy_row(const run *r, uint32_t k, uint32_t dim, uint16_t *row) {
         row[i] = r->at[k * r->token + i * r->elem];
 }
 
-void kv_full_row(const kv_cache *c, const kv_layer *l, const kv_lane *lane, uint32_t t, uint16_t *row) {
-    const run r = run_in(c, l, lane, false, t, 1);
+void kv_f16_row(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint16_t *row) {
+    const run r = run_in(c, l, stream, false, t, 1);
     copy_row(&r, 0, c->dim, row);
 }
 
-void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *x) {
+void kv_f16_rows(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *x) {
     const uint32_t dim = j->c->dim;
     uint16_t row[PROF_MAX_DIM];
     for (run r; n; t += r.n, n -= r.n) {
-        r = run_of(j, lane, t, n);
+        r = run_of(j, stream, t, n);
         for (uint32_t k = 0; k < r.n; k++, x += dim) {
             copy_row(&r, k, dim, row);
             j->k->f16_load(row, dim, x);
@@ -63,13 +63,13 @@ void kv_full_rows(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, 
     }
 }
 
-void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, float *tile) {
+void kv_f16_tile(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *tile) {
     const uint32_t dim = j->c->dim;
-    if (lane->coder.side == KV_SIDE_K)
+    if (stream->coder.side == KV_SIDE_K)
         n = KV_BLOCK;
     for (run r; n; t += r.n, n -= r.n) {
-        r = run_of(j, lane, t, n);
-        if (lane->coder.side == KV_SIDE_V) {
+        r = run_of(j, stream, t, n);
+        if (stream->coder.side == KV_SIDE_V) {
             j->k->f16_load(r.at, (size_t)r.n * dim, tile);
             tile += (size_t)r.n * dim;
             continue;
@@ -81,13 +81,13 @@ void kv_full_tile(const kv_job *j, const kv_lane *lane, uint32_t t, uint32_t n, 
 }
 
 /* The tokens of this call that the ring has room for. */
-static void settle(const kv_job *j, const kv_lane *lane) {
+static void settle(const kv_job *j, const kv_stream *stream) {
     const uint32_t dim = j->c->dim, end = j->pos + j->n;
     uint32_t t = max_u32(j->pos, end > j->layer->ring_cap ? end - j->layer->ring_cap : 0);
     for (run to; t < end; t += to.n) {
-        const run from = run_in(j->c, j->layer, lane, true, t, end - t);
-        to = run_in(j->c, j->layer, lane, false, t, from.n);
-        if (lane->coder.side == KV_SIDE_V)
+        const run from = run_in(j->c, j->layer, stream, true, t, end - t);
+        to = run_in(j->c, j->layer, stream, false, t, from.n);
+        if (stream->coder.side == KV_SIDE_V)
             memcpy(to.at, from.at, (size_t)to.n * dim * sizeof *to.at);
         else
             for (uint32_t i = 0; i < dim; i++)
@@ -100,6 +100,6 @@ void kv_settle(const kv_job *j) {
         return;
 #pragma omp for schedule(dynamic)
     for (uint32_t i = 0; i < 2 * j->c->n_kv_head; i++)
-        if (kv_lossy(&j->layer->lanes[i]))
-            settle(j, &j->layer->lanes[i]);
+        if (kv_lossy(&j->layer->streams[i]))
+            settle(j, &j->layer->streams[i]);
 }

@@ -1,11 +1,11 @@
 /* Codecs of the cache: one row of functions each, indexed by kv_codec_id.
  *
- * A coder is one codec set up for one lane (the K or the V of one KV head). It encodes tokens into blocks of KV_BLOCK slots
+ * A coder is one codec set up for one stream (the K or the V of one KV head). It encodes tokens into blocks of KV_BLOCK slots
  * and decodes a block into an f32 tile in the coder's own space: `cdim` coordinates per token, in which
- *     score = query(q) . tile column + bias          (K: tile is (cdim, 64), tokens along lanes)
- *     value = output(sum over tokens of p * tile row) (V: tile is (64, cdim), coordinates along lanes)
- * so attention never turns a token back into model space: it turns one query and one sum instead. Codecs whose own space is
- * the model's leave query and output NULL (and cdim = dim).
+ *     score = query(q) . tile column + bias          (K: tile is (cdim, 64), tokens along streams)
+ *     value = output(sum over tokens of p * tile row) (V: tile is (64, cdim), coordinates along streams)
+ * so attention never reconstructs a token in model space: it projects one query and reconstructs one sum instead. Codecs whose
+ * own space is the model's leave query and output NULL (and cdim = dim).
  *
  * Blocks start as zero bytes; slots are written in rising order, and slots beyond the last one written are zero, so that
  * equal tokens give equal bytes. A block has no pointers and no alignment beyond 8 bytes.

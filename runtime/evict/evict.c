@@ -15,7 +15,7 @@ typedef struct plan {
     kv_head *h;
     uint32_t head;
     uint32_t lo, hi;      /* slots that may go */
-    uint32_t end, total;  /* behind the last encoded slot; behind the last one that any lane stores */
+    uint32_t end, total;  /* behind the last encoded slot; behind the last one that any stream stores */
     uint32_t most, kept;  /* of lo .. hi-1: that may stay, that do */
     uint32_t *key;        /* (hi) */
     uint64_t *keep;       /* (blocks) of first .. end-1 */
@@ -182,17 +182,17 @@ static uint32_t append(const kv_coder *k, uint8_t *dst, uint32_t to, const uint8
     return to;
 }
 
-static void pack_lane(const kv_layer *l, const plan *p, const kv_lane *lane, uint8_t *dst) {
-    const uint32_t end = kv_lossy(lane) ? p->end : p->total;
-    memset(dst, 0, p->cap * lane->coder.block_bytes);
-    for (uint32_t b = 0; !kv_lossy(lane) && b * KV_BLOCK < l->sinks; b++)
-        append(&lane->coder, dst, b * KV_BLOCK, kv_body_block(l, lane, b), kv_span(b * KV_BLOCK, 0, l->sinks));
+static void pack_lane(const kv_layer *l, const plan *p, const kv_stream *stream, uint8_t *dst) {
+    const uint32_t end = kv_lossy(stream) ? p->end : p->total;
+    memset(dst, 0, p->cap * stream->coder.block_bytes);
+    for (uint32_t b = 0; !kv_lossy(stream) && b * KV_BLOCK < l->sinks; b++)
+        append(&stream->coder, dst, b * KV_BLOCK, kv_body_block(l, stream, b), kv_span(b * KV_BLOCK, 0, l->sinks));
     uint32_t to = p->first;
     for (uint32_t b = p->h->first / KV_BLOCK; b * KV_BLOCK < end; b++)
-        to = append(&lane->coder, dst, to, kv_body_block(l, lane, b), p->keep[b] | kv_span(b * KV_BLOCK, p->end, end));
+        to = append(&stream->coder, dst, to, kv_body_block(l, stream, b), p->keep[b] | kv_span(b * KV_BLOCK, p->end, end));
 }
 
-/* Also those of tokens that an exact lane has stored before they are encoded in the other. */
+/* Also those of tokens that an exact stream has stored before they are encoded in the other. */
 static void pack_floats(const plan *p, const float *src, float *dst, uint32_t stored) {
     uint32_t to = p->first;
     for (uint32_t s = p->h->first; s < p->end; s++)
@@ -212,12 +212,12 @@ static void pack_head(const kv_job *j, plan *p) {
     const kv_layer *l = j->layer;
     uint8_t *dst = c->stage + p->at;
     for (uint32_t i = 2 * p->head; i < 2 * p->head + 2; i++) {
-        pack_lane(l, p, &l->lanes[i], dst);
-        dst += p->cap * l->lanes[i].coder.block_bytes;
+        pack_lane(l, p, &l->streams[i], dst);
+        dst += p->cap * l->streams[i].coder.block_bytes;
     }
     if (!kv_scored(c))
         return;
-    const uint32_t stored = kv_lossy(&l->lanes[2 * p->head]) ? p->end : p->total;
+    const uint32_t stored = kv_lossy(&l->streams[2 * p->head]) ? p->end : p->total;
     const size_t bytes = p->cap * KV_BLOCK * sizeof(float);
     memset(dst, 0, bytes);
     if (scores_last(c))
@@ -249,9 +249,9 @@ static void begin(const kv_job *j, plan *p, uint32_t head) {
     const kv_layer *l = j->layer;
     kv_head *h = &l->heads[head];
     const uint32_t len = j->pos + j->n, in_slots = len - h->shift, guard = h->first + (c->sinks - l->sinks);
-    *p = (plan){.h = h, .head = head, .key = p->key, .keep = p->keep, .cap = l->lanes[2 * head].cap};
+    *p = (plan){.h = h, .head = head, .key = p->key, .keep = p->keep, .cap = l->streams[2 * head].cap};
     p->end = kv_encoded(l, len) - h->shift;
-    p->total = kv_lossy(&l->lanes[2 * head]) && kv_lossy(&l->lanes[2 * head + 1]) ? p->end : in_slots;
+    p->total = kv_lossy(&l->streams[2 * head]) && kv_lossy(&l->streams[2 * head + 1]) ? p->end : in_slots;
     p->hi = min_u32(p->end, in_slots > h->recent ? in_slots - h->recent : 0);
     p->lo = min_u32(guard, p->hi);
     const uint32_t stay = kv_held(l, h, len) - (p->hi - p->lo), may = h->budget - kv_slack(h->budget);
@@ -276,8 +276,8 @@ static void finish(const kv_job *j, const plan *p) {
     size_t at = p->at;
     kv_place_head(c, l, p->head, p->cap, at);
     for (uint32_t i = 2 * p->head; i < 2 * p->head + 2; i++) {
-        memcpy(l->body + at, c->stage + at, min_u32(blocks, p->cap) * l->lanes[i].coder.block_bytes);
-        at += p->cap * l->lanes[i].coder.block_bytes;
+        memcpy(l->body + at, c->stage + at, min_u32(blocks, p->cap) * l->streams[i].coder.block_bytes);
+        at += p->cap * l->streams[i].coder.block_bytes;
     }
     memcpy(l->body + at, c->stage + at, p->cap * KV_BLOCK * sizeof(float) * (kv_scored(c) + kv_merges(c)));
     h->first = p->first;
@@ -307,7 +307,7 @@ static void place(const kv_job *j, plan *p, uint32_t n) {
     const kv_layer *l = j->layer;
     size_t at = 0;
     for (uint32_t i = 0; i < n; i++) {
-        p[i].at = l->lanes[2 * p[i].head].body_off;
+        p[i].at = l->streams[2 * p[i].head].body_off;
         if (!c->evict.ada)
             continue;
         p[i].at = at;

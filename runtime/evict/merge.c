@@ -19,7 +19,7 @@ static const float alike = 0.5f; /* least cosine */
 typedef struct fold {
     const kv_job *j;
     const kv_head *h;
-    const kv_lane *k, *v;
+    const kv_stream *k, *v;
     uint32_t start;           /* slot of the block's first token */
     uint64_t gone, kept;      /* slots of the block */
     uint8_t target[KV_BLOCK]; /* of those gone: where to; KV_BLOCK: nowhere */
@@ -69,9 +69,9 @@ static bool match(fold *f) {
 }
 
 /* Slot t of a decoded tile in model space. */
-static void model_space(const fold *f, const kv_lane *lane, uint32_t t, float *x) {
+static void model_space(const fold *f, const kv_stream *stream, uint32_t t, float *x) {
     const rt_kernels *k = f->j->k;
-    const kv_coder *c = &lane->coder;
+    const kv_coder *c = &stream->coder;
     const float one = 1;
     float column[KV_MAX_CDIM];
     if (c->side == KV_SIDE_V) {
@@ -91,9 +91,9 @@ static void model_space(const fold *f, const kv_lane *lane, uint32_t t, float *x
         x[i] = f->constant[i] + k->dot(f->to_model + (size_t)i * c->cdim, column, c->cdim);
 }
 
-/* Averages of one lane, written over the kept ones. */
-static void average(const fold *f, const kv_lane *lane) {
-    const uint32_t dim = lane->coder.dim;
+/* Averages of one stream, written over the kept ones. */
+static void average(const fold *f, const kv_stream *stream) {
+    const uint32_t dim = stream->coder.dim;
     float x[PROF_MAX_DIM], total[KV_BLOCK] = {0};
     for (uint64_t rest = f->gone; rest; rest &= rest - 1) {
         const uint32_t i = (uint32_t)__builtin_ctzll(rest), to = f->target[i];
@@ -101,23 +101,23 @@ static void average(const fold *f, const kv_lane *lane) {
             continue;
         float *sum = f->sum + (size_t)to * dim;
         if (total[to] == 0) {
-            model_space(f, lane, to, sum);
+            model_space(f, stream, to, sum);
             for (uint32_t d = 0; d < dim; d++)
                 sum[d] *= f->weight[to];
             total[to] = f->weight[to];
         }
-        model_space(f, lane, i, x);
+        model_space(f, stream, i, x);
         for (uint32_t d = 0; d < dim; d++)
             sum[d] += f->weight[i] * x[d];
         total[to] += f->weight[i];
     }
-    uint8_t *block = kv_body_block(f->j->layer, lane, f->start / KV_BLOCK);
+    uint8_t *block = kv_body_block(f->j->layer, stream, f->start / KV_BLOCK);
     for (uint32_t t = 0; t < KV_BLOCK; t++) {
         float *sum = f->sum + (size_t)t * dim;
         for (uint32_t d = 0; total[t] > 0 && d < dim; d++)
             sum[d] /= total[t];
         if (total[t] > 0)
-            lane->coder.ops->encode(&lane->coder, f->j->k, block, t, 1, sum, f->work);
+            stream->coder.ops->encode(&stream->coder, f->j->k, block, t, 1, sum, f->work);
     }
 }
 
@@ -127,13 +127,13 @@ static void fold_block(fold *f) {
     const uint32_t b = f->start / KV_BLOCK;
     f->tile = f->j->c->scratch[omp_get_thread_num()].tile;
     for (int side = 0; side < 2; side++) {
-        const kv_lane *lane = side ? f->v : f->k;
-        const float *tile = lane->coder.ops->decode(&lane->coder, f->j->k, kv_body_block(l, lane, b), KV_BLOCK, f->tile);
+        const kv_stream *stream = side ? f->v : f->k;
+        const float *tile = stream->coder.ops->decode(&stream->coder, f->j->k, kv_body_block(l, stream, b), KV_BLOCK, f->tile);
         if (tile != f->tile)
-            memcpy(f->tile, tile, (size_t)lane->coder.cdim * KV_BLOCK * sizeof *tile);
+            memcpy(f->tile, tile, (size_t)stream->coder.cdim * KV_BLOCK * sizeof *tile);
         if (!side && !match(f))
             return;
-        average(f, lane);
+        average(f, stream);
     }
     for (uint64_t rest = f->gone; rest; rest &= rest - 1) {
         const uint32_t i = (uint32_t)__builtin_ctzll(rest), to = f->target[i];
@@ -153,8 +153,8 @@ void kv_fold(const kv_job *j, uint32_t head, uint32_t lo, uint32_t hi, const uin
     const kv_scratch *s = &c->scratch[omp_get_thread_num()];
     fold f = {.j = j,
               .h = &l->heads[head],
-              .k = &l->lanes[2 * head],
-              .v = &l->lanes[2 * head + 1],
+              .k = &l->streams[2 * head],
+              .v = &l->streams[2 * head + 1],
               .sum = s->x,
               .work = s->work,
               .to_model = s->to_model,

@@ -18,7 +18,7 @@ static const float ln_2 = 0x1.62e43p-1f;
 static void scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     float *s = t->s->s;
     if (kv_in_codes(t)) {
-        kv_code_scores(t, base, r0, n, b0, b1);
+        kv_int_scores(t, base, r0, n, b0, b1);
         for (uint32_t r = 0; r < n; r++)
             for (uint32_t i = b0 * KV_BLOCK; i < b1 * KV_BLOCK; i++)
                 s[r * KV_RANGE + i] *= ln_2;
@@ -54,7 +54,7 @@ static void look(const view *v, uint32_t range, row_fn *each, float *score) {
         return;
     const uint32_t b0 = (from - base) / KV_BLOCK, b1 = (end - base + KV_BLOCK - 1) / KV_BLOCK;
     if (kv_in_codes(t))
-        kv_code_keys(t, base, b0, b1);
+        kv_int_keys(t, base, b0, b1);
     for (uint32_t r0 = 0; r0 < t->rows; r0 += ROWS) {
         const uint32_t n = min_u32(ROWS, t->rows - r0);
         scores(t, base, r0, n, b0, b1);

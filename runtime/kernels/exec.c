@@ -69,9 +69,9 @@ static void detect(void) {
 #endif
 }
 
-bool rt_cpu_runs(rt_cpu level) {
+bool rt_cpu_runs(rt_cpu isa) {
     pthread_once(&once, detect);
-    return can_run[level];
+    return can_run[isa];
 }
 
 rt_cpu rt_cpu_detect(void) {
@@ -81,8 +81,8 @@ rt_cpu rt_cpu_detect(void) {
     return best;
 }
 
-const char *rt_cpu_name(rt_cpu level) {
-    return cpu_names[level];
+const char *rt_cpu_name(rt_cpu isa) {
+    return cpu_names[isa];
 }
 
 /* Lowest-numbered hardware thread of the core that CPU `cpu` belongs to; the CPU itself where the system does not say. */
@@ -113,19 +113,19 @@ static int physical_cores(void) {
 }
 
 kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, kv_err *err) {
-    rt_cpu level = rt_cpu_detect();
+    rt_cpu isa = rt_cpu_detect();
     if (cpu && strcmp(cpu, "auto") != 0) {
-        rt_cpu best = level;
-        for (level = 0; level < RT_CPU_COUNT; level++)
-            if (strcmp(cpu, cpu_names[level]) == 0)
+        rt_cpu best = isa;
+        for (isa = 0; isa < RT_CPU_COUNT; isa++)
+            if (strcmp(cpu, cpu_names[isa]) == 0)
                 break;
-        if (level == RT_CPU_COUNT)
-            return kv_fail(err, KV_EINVAL, "unknown CPU level '%s'; choose auto or one of " RT_CPU_NAMES, cpu);
-        if (!rt_kernels_for(level))
-            return kv_fail(err, KV_EUNSUPP, "this machine cannot run CPU level '%s'; the best it can is %s", cpu,
+        if (isa == RT_CPU_COUNT)
+            return kv_fail(err, KV_EINVAL, "unknown instruction set '%s'; choose auto or one of " RT_CPU_NAMES, cpu);
+        if (!rt_kernels_for(isa))
+            return kv_fail(err, KV_EUNSUPP, "this machine cannot run instruction set '%s'; the best it can is %s", cpu,
                            cpu_names[best]);
     }
-    e->k = rt_kernels_for(level);
+    e->k = rt_kernels_for(isa);
     e->n_threads = n_threads > 0 ? n_threads : physical_cores();
     e->exact = exact;
     e->in_place = false;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Each level of x86-64 has all that the ones before have, but that AVX-512 does not imply AVX-VNNI.
+/* Each instruction set of x86-64 has all that the ones before have, but that AVX-512 does not imply AVX-VNNI.
  *   avx2        AVX2, FMA, F16C
  *   avxvnni     AVX-VNNI
  *   avx512      F, BW, VL, DQ
@@ -40,13 +40,13 @@ typedef struct rt_exec {
     bool in_place;
 } rt_exec;
 
-/* Best level this machine can run. The first call asks the system for tiles, on behalf of all threads of the process. */
+/* Best one this machine can run. The first call asks the system for tiles, on behalf of all threads of the process. */
 rt_cpu rt_cpu_detect(void);
-bool rt_cpu_runs(rt_cpu level);
-const char *rt_cpu_name(rt_cpu level); /* as in RT_CPU_NAMES */
+bool rt_cpu_runs(rt_cpu isa);
+const char *rt_cpu_name(rt_cpu isa); /* as in RT_CPU_NAMES */
 
-/* Fill *e, in_place false. cpu: NULL or "auto" for the best, else a level's name (KV_EINVAL unknown, KV_EUNSUPP not on this
- * machine). n_threads <= 0: one per physical core that this process may use. */
+/* Fill *e, in_place false. cpu: NULL or "auto" for the best, else a name of RT_CPU_NAMES (KV_EINVAL unknown, KV_EUNSUPP not on
+ * this machine). n_threads <= 0: one per physical core that this process may use. */
 kv_status rt_exec_init(rt_exec *e, const char *cpu, int n_threads, bool exact, kv_err *err);
 
 /* Memory aligned to 64 bytes; large pieces ask the system for large pages, which spares translating addresses where they are

@@ -21,21 +21,21 @@ enum {
     RT_TOK_GROUP = 16,   /* tokens whose quantised activations lie interleaved */
     RT_MAT_FORMATS = 11, /* packed formats: rows of mat/format.h */
     RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
-    RT_CODE_SPAN = 512,  /* tokens that attention in codes takes at once */
+    RT_INT_SPAN = 512,   /* tokens that attention in codes takes at once */
     RT_TC_TILE = 16,     /* coordinates in a tile of a transform */
     RT_TC_INPUT = 4095,  /* largest code of what is transformed */
     /* Largest codes: with levels of 8 bits and 512 coordinates or tokens, sums stay within 31 bits and a sign, and a code is
      * 256 times a signed byte and another one. */
-    RT_CODE_QUERY = 127 * 256,
-    RT_CODE_WEIGHT = 127 * 256,
+    RT_INT_QUERY = 127 * 256,
+    RT_INT_WEIGHT = 127 * 256,
 };
 
 /* Bytes from a tile of 64 tokens to the next, half a page more than 16 bits a level take: parts of eight tiles that are read
  * side by side would else compete for the same lines of the first cache. Bytes of the codes of one query row. */
-static inline size_t rt_code_tile(size_t cdim) {
+static inline size_t rt_int_tile(size_t cdim) {
     return (cdim + 63) / 64 * 64 * 128 + 2048;
 }
-static inline size_t rt_code_row(size_t cdim) {
+static inline size_t rt_int_row(size_t cdim) {
     return (cdim + 63) / 64 * 128;
 }
 
@@ -60,7 +60,7 @@ struct rt_act_block; /* mat/format.h: 32 quantised activations of one token */
 typedef void rt_panel_tok(const void *panel, size_t cols, const float *x, float *y, size_t n_rows);
 
 typedef struct rt_kernels {
-    rt_cpu level;
+    rt_cpu isa;
 
     /* ---- mat_*.c ---- see mat/format.h for layouts and the order of sums */
     /* Quantise n (multiple of 32) floats of one token: block b goes to out[b * stride]. Scale d = amax/127, codes rounded to
@@ -123,34 +123,34 @@ typedef struct rt_kernels {
     void (*tc_levels)(const trellis_book *b, const uint64_t *const *planes, size_t n, int8_t *levels, size_t ld);
     void (*tc_gains)(const uint8_t *code, float *gain); /* trellis_gain of 64 tokens */
 
-    /* ---- code_*.c: attention of tokens whose coordinates are a gain times int8 levels ----
+    /* ---- attn_int_*.c: attention of tokens whose coordinates are a gain times int8 levels ----
      * Queries and weights are rounded to 16 bits and products are summed in integers, exactly, so that their order does not
-     * matter. Up to RT_CODE_SPAN tokens at a time, in tiles of 64 that start at multiples of 64; cdim coordinates, a multiple
+     * matter. Up to RT_INT_SPAN tokens at a time, in tiles of 64 that start at multiples of 64; cdim coordinates, a multiple
      * of 16. How tiles, codes of queries and weights lie in memory is the instruction set's own business; sizes below.
      *
-     * levels (cdim, 64) of 64 tokens -> a tile, rt_code_tile(cdim) bytes, for code_scores or for code_values. NULL: tiles are
+     * levels (cdim, 64) of 64 tokens -> a tile, rt_int_tile(cdim) bytes, for int_scores or for int_values. NULL: tiles are
      * the levels as they come. */
-    void (*code_keys)(const int8_t *levels, size_t cdim, void *tile);
-    void (*code_vals)(const int8_t *levels, size_t cdim, void *tile);
-    /* w (cdim) -> codes c[i] = rint(w[i] * (RT_CODE_QUERY / amax)), rt_code_row(cdim) bytes. Returns the scale
-     * amax / RT_CODE_QUERY; amax < 2^-100: all 0, scale 0; NaN or Inf anywhere: scale NaN. */
-    float (*code_query)(const float *w, size_t cdim, void *code);
-    /* s[r * RT_CODE_SPAN + t] = fma((float)(sum of c * level), scale[r] * gain[t], bias[r]) for n_tile tiles, one after the
-     * other; codes of n_q rows lie rt_code_row(cdim) bytes apart. */
-    void (*code_scores)(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
-                        const float *bias, const float *gain, float *s);
-    /* One row of scores, in bits: e[t] = 2^(s[t] - top) for from <= t < to (from < to <= RT_CODE_SPAN), else 0; weights
-     * p[t] = rint(e[t] * gain[t]), which must be at most RT_CODE_WEIGHT; p: 2 * RT_CODE_SPAN bytes, written for the tiles that
+    void (*int_keys)(const int8_t *levels, size_t cdim, void *tile);
+    void (*int_vals)(const int8_t *levels, size_t cdim, void *tile);
+    /* w (cdim) -> codes c[i] = rint(w[i] * (RT_INT_QUERY / amax)), rt_int_row(cdim) bytes. Returns the scale
+     * amax / RT_INT_QUERY; amax < 2^-100: all 0, scale 0; NaN or Inf anywhere: scale NaN. */
+    float (*int_query)(const float *w, size_t cdim, void *code);
+    /* s[r * RT_INT_SPAN + t] = fma((float)(sum of c * level), scale[r] * gain[t], bias[r]) for n_tile tiles, one after the
+     * other; codes of n_q rows lie rt_int_row(cdim) bytes apart. */
+    void (*int_scores)(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
+                       const float *bias, const float *gain, float *s);
+    /* One row of scores, in bits: e[t] = 2^(s[t] - top) for from <= t < to (from < to <= RT_INT_SPAN), else 0; weights
+     * p[t] = rint(e[t] * gain[t]), which must be at most RT_INT_WEIGHT; p: 2 * RT_INT_SPAN bytes, written for the tiles that
      * from .. to-1 touch; the other scores of these become -INFINITY. Returns the sum of e (16 partial sums as in rms_norm),
      * *top their greatest score. 2^x by a polynomial, rel. error < 3e-6, and 0 below 2^-100. */
-    float (*code_weights)(float *s, size_t from, size_t to, const float *gain, void *p, float *top);
-    /* o[r * cdim + i] = scale[r] * (float)(sum of p * level) over tiles first .. last-1, p of n_q rows 2 * RT_CODE_SPAN bytes
+    float (*int_weights)(float *s, size_t from, size_t to, const float *gain, void *p, float *top);
+    /* o[r * cdim + i] = scale[r] * (float)(sum of p * level) over tiles first .. last-1, p of n_q rows 2 * RT_INT_SPAN bytes
      * apart. */
-    void (*code_values)(const void *p, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last,
-                        const float *scale, float *o);
+    void (*int_values)(const void *p, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last, const float *scale,
+                       float *o);
 } rt_kernels;
 
-/* Each fills or overrides its rows; the table for a level begins with those of the levels below. */
+/* Each fills or overrides its rows; the table of an instruction set begins with those of the ones below. */
 void rt_mat_scalar(rt_kernels *k);
 void rt_mat_avx2(rt_kernels *k);
 void rt_mat_avxvnni(rt_kernels *k);
@@ -173,15 +173,15 @@ void rt_tc_neon(rt_kernels *k);
 void rt_tc_avxvnni(rt_kernels *k);
 void rt_tc_avx512(rt_kernels *k);
 void rt_tc_avx512vnni(rt_kernels *k); /* where there are VBMI and GFNI, too */
-void rt_code_scalar(rt_kernels *k);
-void rt_code_avx2(rt_kernels *k);
-void rt_code_neon(rt_kernels *k);
-void rt_code_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_code_neon asks */
-void rt_code_avxvnni(rt_kernels *k);
-void rt_code_avx512vnni(rt_kernels *k);
-void rt_code_amx(rt_kernels *k);
+void rt_attn_int_scalar(rt_kernels *k);
+void rt_attn_int_avx2(rt_kernels *k);
+void rt_attn_int_neon(rt_kernels *k);
+void rt_attn_int_neon_dot(rt_kernels *k); /* instead, where the processor has dot products; rt_attn_int_neon asks */
+void rt_attn_int_avxvnni(rt_kernels *k);
+void rt_attn_int_avx512vnni(rt_kernels *k);
+void rt_attn_int_amx(rt_kernels *k);
 
-/* The table of a level; built once (thread-safe), lives forever. NULL where the machine cannot run the level. */
-const rt_kernels *rt_kernels_for(rt_cpu level);
+/* The table of an instruction set; built once (thread-safe), lives forever. NULL where the machine cannot run it. */
+const rt_kernels *rt_kernels_for(rt_cpu isa);
 
 #endif

@@ -95,7 +95,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
         return kv_fail(err, KV_EINVAL,
                        "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
                        kv_evict_names[out->policy].name);
-    if (p && !cfg->level && shares_heads(p)) {
+    if (p && !cfg->equal_budgets && shares_heads(p)) {
         st = head_losses(hp, p, &out->loss, err);
         if (!st && !out->loss)
             st = head_weights(hp, p, &out->weight, err);

@@ -68,7 +68,8 @@ typedef struct rt_ctx_cfg {
     int evict, recent;   /* kv_evict_id; newest tokens that stay. Likewise: -1 */
     kv_budget budget;    /* overrides the profile's; nothing in it: does not. Where no policy is said: expected if
                             the profile has queries for it, else snapkv */
-    bool ada, level;     /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
+    bool ada,
+        equal_budgets; /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 

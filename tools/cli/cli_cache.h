@@ -10,7 +10,7 @@ typedef struct cli_cache {
     int64_t window, sinks, recent;
     int ctk, ctv, evict;
     kv_budget budget;
-    bool ada, level;
+    bool ada, equal_budgets;
 } cli_cache;
 #define CLI_CACHE_DEFAULT ((cli_cache){.window = -1, .sinks = -1, .recent = -1, .ctk = -1, .ctv = -1, .evict = -1})
 
@@ -48,7 +48,9 @@ typedef struct cli_cache {
          "which to keep, with a budget; without this option: the profile's policy, else expected where it has queries, else "  \
          "snapkv"},                                                                                                            \
         {"--ada", NULL, CLI_FLAG, NULL, &(c)->ada, 0, 0, "let the heads of a layer compete for its budget (AdaKV)"},           \
-        {"--level", NULL, CLI_FLAG, NULL, &(c)->level, 0, 0, "the same budget for all heads, whatever the profile says"}, {    \
+        {"--level",           NULL, CLI_FLAG, NULL,                                                                            \
+         &(c)->equal_budgets, 0,    0,        "the same budget for all heads, whatever the profile says"},                     \
+    {                                                                                                                          \
         "--recent", NULL, CLI_INT, "N", &(c)->recent, 0, 1 << 24,                                                              \
             "newest tokens that are never forgotten (without profile: 32)"                                                     \
     }
@@ -73,7 +75,7 @@ static inline rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
     cfg.evict = c->evict;
     cfg.budget = c->budget;
     cfg.ada = c->ada;
-    cfg.level = c->level;
+    cfg.equal_budgets = c->equal_budgets;
     return cfg;
 }
 

@@ -177,7 +177,7 @@ static json_t *result_json(const options *o, const rt_exec *e, double load_s, co
                      s.read, "prefill_int8_gmac", r->prefill.i8 * 1e-9, "prefill_f32_gmac", r->prefill.f32 * 1e-9,
                      "decode_weight_bytes", r->decode.weights / (double)o->decode, "decode_cache_bytes",
                      r->decode.cache / (double)o->decode, "probe_before", probe_json(&r->before), "probe_after",
-                     probe_json(&r->after), "cpu", rt_cpu_name(e->k->level), "threads", e->n_threads, "load_s", load_s);
+                     probe_json(&r->after), "cpu", rt_cpu_name(e->k->isa), "threads", e->n_threads, "load_s", load_s);
 }
 
 static kv_status print_json(const options *o, const rt_exec *e, double load_s, const result *r, size_t n, kv_err *err) {
@@ -206,7 +206,7 @@ static void print_row(const options *o, const result *r, bool first) {
 static void print_probes(const rt_exec *e, double load_s, const result *r, size_t n) {
     printf("\nThe machine (%s, %d threads), before and after each depth; shares are of the better of the two:\n"
            "   depth      reads GB/s        int8 G/s         AMX G/s         f32 G/s of multiply-adds\n",
-           rt_cpu_name(e->k->level), e->n_threads);
+           rt_cpu_name(e->k->isa), e->n_threads);
     for (size_t i = 0; i < n; i++)
         printf("%8u %7.1f %7.1f  %7.0f %7.0f %7.0f %7.0f %7.0f %7.0f\n", r[i].depth, r[i].before.read * 1e-9,
                r[i].after.read * 1e-9, r[i].before.i8 * 1e-9, r[i].after.i8 * 1e-9, r[i].before.tiles * 1e-9,
@@ -227,7 +227,7 @@ static kv_status serve(const rt_model *m, const speed_cfg *cfg, double load_s, k
     if (st)
         return st;
     st = write_json(json_pack("{s:i, s:I, s:s, s:i, s:f}", "depth", (int)cfg->depth, "kv_bytes", (json_int_t)speed_kv_bytes(b),
-                              "cpu", rt_cpu_name(e->k->level), "threads", e->n_threads, "load_s", load_s),
+                              "cpu", rt_cpu_name(e->k->isa), "threads", e->n_threads, "load_s", load_s),
                     JSON_COMPACT, err);
     for (char line[256]; !st && fgets(line, sizeof line, stdin);)
         if (!(st = speed_once(b, &prefill, &decode, err)))

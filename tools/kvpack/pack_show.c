@@ -102,12 +102,12 @@ static double mark_bits(const prof *p, const rt_hparams *hp) {
     return mark;
 }
 
-static void show_lane(pack_lane lane, double mark, bool last) {
+static void show_stream(pack_stream stream, double mark, bool last) {
     char bar[BAR + 1] = "", bits[16] = "?";
-    memset(bar, '#', (size_t)(lane.bits / mark + 0.5));
-    if (lane.bits > 0)
-        snprintf(bits, sizeof bits, "%.2f", lane.bits);
-    printf("  %-7s%5s %-*s", lane.mixed ? "mixed" : kv_codec_names[lane.codec].name, bits, last ? 0 : BAR, bar);
+    memset(bar, '#', (size_t)(stream.bits / mark + 0.5));
+    if (stream.bits > 0)
+        snprintf(bits, sizeof bits, "%.2f", stream.bits);
+    printf("  %-7s%5s %-*s", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, bits, last ? 0 : BAR, bar);
 }
 
 static void show_entropy(const prof *p, const prof_layer *l) {
@@ -133,12 +133,12 @@ static void show_budget(const prof *p, const prof_layer *l) {
         printf(" (%u..%u)", least, most);
 }
 
-static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_lane lane) {
+static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_stream stream) {
     printf("       %s heads", v ? "V" : "K");
     for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
         const prof_head head = pack_head(p, hp, v, layer, h);
         printf("%s %.2f", h ? "," : "", (double)head.bits);
-        if (lane.mixed)
+        if (stream.mixed)
             printf(" %s", kv_codec_names[head.codec].name);
     }
     putchar('\n');
@@ -158,16 +158,16 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
         printf("%5u", i);
         for (int v = 0; v < 2; v++)
-            show_lane(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
+            show_stream(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
         if (l && l->entropy)
             show_entropy(p, l);
         if (l && l->budget)
             show_budget(p, l);
         putchar('\n');
         for (int v = 0; v < 2; v++) {
-            const pack_lane lane = pack_sum(p, hp, v, i);
-            if (lane.uneven)
-                show_heads(p, hp, i, v, lane);
+            const pack_stream stream = pack_sum(p, hp, v, i);
+            if (stream.uneven)
+                show_heads(p, hp, i, v, stream);
         }
     }
     printf("# is %g bits", mark);

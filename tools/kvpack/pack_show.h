@@ -22,16 +22,16 @@ extern const uint32_t pack_tokens[PACK_SIZES];
 kv_status pack_sizes(const prof *p, const rt_hparams *hp, kv_cache_info out[PACK_SIZES], kv_err *err);
 
 /* K or V of one layer, summed up. */
-typedef struct pack_lane {
+typedef struct pack_stream {
     kv_codec_id codec; /* of the first head */
     bool mixed;        /* codecs differ */
     bool uneven;       /* codecs or bits differ */
     double bits;       /* mean over the heads; 0: not known without the model */
-} pack_lane;
+} pack_stream;
 uint32_t pack_n_heads(const prof *p, const rt_hparams *hp); /* KV heads; 1 where nobody says how many */
 prof_head pack_head(const prof *p, const rt_hparams *hp, bool v, uint32_t layer,
                     uint32_t head); /* bits filled in, where known */
-pack_lane pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer);
+pack_stream pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer);
 /* Layers that have something to say: those of the profile; of a hand-written one with overrides, the model's. */
 uint32_t pack_n_layers(const prof *p, const rt_hparams *hp);
 

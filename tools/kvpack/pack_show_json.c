@@ -35,13 +35,13 @@ static json_t *json_head(prof_head h) {
 }
 
 /* K or V of a layer: a name and bits, and every head. */
-static json_t *json_lane(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
-    const pack_lane lane = pack_sum(p, hp, v, layer);
+static json_t *json_stream(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
+    const pack_stream stream = pack_sum(p, hp, v, layer);
     json_t *heads = json_array();
     for (uint32_t h = 0; h < pack_n_heads(p, hp); h++)
         json_array_append_new(heads, json_head(pack_head(p, hp, v, layer, h)));
-    return json_pack("{s:s, s:o, s:o}", "codec", lane.mixed ? "mixed" : kv_codec_names[lane.codec].name, "bits",
-                     real_or_null(lane.bits), "heads", heads);
+    return json_pack("{s:s, s:o, s:o}", "codec", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, "bits",
+                     real_or_null(stream.bits), "heads", heads);
 }
 
 /* Of every KV head; null where the layer has one for all. */
@@ -70,8 +70,8 @@ static json_t *json_layers(const prof *p, const rt_hparams *hp) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pack_n_layers(p, hp); i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_lane(p, hp, false, i), "v",
-                                              json_lane(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, p->n_head),
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_stream(p, hp, false, i), "v",
+                                              json_stream(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, p->n_head),
                                               "importance", floats(l ? l->importance : NULL, p->n_kv_head), "budget",
                                               l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, l), "losses",
                                               floats(l ? l->losses : NULL, p->n_kv_head * KV_CUTS)));

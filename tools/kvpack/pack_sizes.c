@@ -27,10 +27,10 @@ static pack_token by_profile(const prof *p) {
     double bits = 0;
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
         for (int v = 0; v < 2; v++) {
-            pack_lane lane = pack_sum(p, NULL, v, l);
-            if (!(lane.bits > 0))
+            pack_stream stream = pack_sum(p, NULL, v, l);
+            if (!(stream.bits > 0))
                 return (pack_token){0};
-            bits += lane.bits * p->n_kv_head;
+            bits += stream.bits * p->n_kv_head;
         }
     return (pack_token){bits / 8 * p->head_dim, p->layers ? 4.0 * p->n_layer * p->n_kv_head * p->head_dim : 0};
 }
@@ -61,21 +61,21 @@ prof_head pack_head(const prof *p, const rt_hparams *hp, bool v, uint32_t layer,
     return h;
 }
 
-pack_lane pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
+pack_stream pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
     const uint32_t n = pack_n_heads(p, hp);
     const prof_head first = pack_head(p, hp, v, layer, 0);
-    pack_lane lane = {.codec = first.codec};
+    pack_stream stream = {.codec = first.codec};
     double sum = 0;
     bool all = true;
     for (uint32_t h = 0; h < n; h++) {
         const prof_head head = pack_head(p, hp, v, layer, h);
-        lane.mixed |= head.codec != first.codec;
-        lane.uneven |= head.codec != first.codec || head.bits != first.bits;
+        stream.mixed |= head.codec != first.codec;
+        stream.uneven |= head.codec != first.codec || head.bits != first.bits;
         all &= head.bits > 0;
         sum += (double)head.bits;
     }
-    lane.bits = all ? sum / n : 0;
-    return lane;
+    stream.bits = all ? sum / n : 0;
+    return stream;
 }
 
 uint32_t pack_n_layers(const prof *p, const rt_hparams *hp) {

@@ -83,7 +83,7 @@ static void say_cache(const cli_cache *o, const prof *p, const char *shipped, ge
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
     const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0 || o->evict >= 0 ||
-                          kv_budget_given(o->budget) || o->recent >= 0 || o->ada || o->level;
+                          kv_budget_given(o->budget) || o->recent >= 0 || o->ada || o->equal_budgets;
     if (p && o->ctk >= 0 && o->ctv >= 0)
         snprintf(source, sizeof source, "profile overridden");
     else if (p && *shipped)

@@ -31,24 +31,24 @@ typedef struct score {
 } score;
 
 /* A setting being measured. */
-typedef struct lane {
+typedef struct setting {
     rt_ctx *c;
     score *scores; /* (chunks * scored tokens of a chunk) */
     double reads;  /* kv_cache_info.reads of all chunks */
     double timed;  /* seconds of the tokens that are timed */
-} lane;
+} setting;
 
 typedef struct run {
     const rt_model *m;
     const eval_cfg *cfg;
-    rt_ctx *base; /* NULL: no baseline */
-    lane *lanes;  /* (n_lanes): the group that runs now */
-    size_t n_lanes;
+    rt_ctx *base;      /* NULL: no baseline */
+    setting *settings; /* (n_settings): the group that runs now */
+    size_t n_settings;
     uint32_t slice;              /* scored tokens per batch */
     float *logits, *logits_base; /* (slice, n_vocab) */
-    double *sorted;              /* as many as a lane has scores */
+    double *sorted;              /* as many as a setting has scores */
     int32_t *chunk;
-    size_t n_scores; /* of each lane, so far */
+    size_t n_scores; /* of each setting, so far */
     uint32_t chunks;
     bool (*progress)(void *, double);
     void *user;
@@ -105,14 +105,14 @@ static kv_status report(const run *r, uint32_t index, double at, kv_err *err) {
     return KV_OK;
 }
 
-/* Of the token at position `at`, whose logits are those of a lane; the baseline's are row `row` of its own. */
+/* Of the token at position `at`, whose logits are those of a setting; the baseline's are row `row` of its own. */
 static score score_of(const run *r, const float *logits, size_t row, uint32_t at) {
     const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
     return score_row(logits, r->base ? r->logits_base + row * n_vocab : NULL, n_vocab, r->chunk[at + 1]);
 }
 
-/* Run tokens [at, at + n) of the chunk through one lane; with `scored`, score what they predict. */
-static kv_status step(const run *r, const lane *l, uint32_t at, uint32_t n, bool scored, kv_err *err) {
+/* Run tokens [at, at + n) of the chunk through one setting; with `scored`, score what they predict. */
+static kv_status step(const run *r, const setting *l, uint32_t at, uint32_t n, bool scored, kv_err *err) {
     const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
     kv_status st = rt_forward(l->c, r->chunk + at, n, scored ? n : 0, r->logits, err);
     if (st || !scored)
@@ -125,23 +125,23 @@ static kv_status step(const run *r, const lane *l, uint32_t at, uint32_t n, bool
     return KV_OK;
 }
 
-/* The same through all lanes, one after the other. */
+/* The same through all settings, one after the other. */
 static kv_status step_all(const run *r, uint32_t index, uint32_t at, uint32_t n, bool scored, kv_err *err) {
     kv_status st = KV_OK;
-    for (size_t i = 0; i < r->n_lanes && !st; i++)
-        if (!(st = step(r, &r->lanes[i], at, n, scored, err)))
-            st = report(r, index, at + n * (double)(i + 1) / (double)r->n_lanes, err);
+    for (size_t i = 0; i < r->n_settings && !st; i++)
+        if (!(st = step(r, &r->settings[i], at, n, scored, err)))
+            st = report(r, index, at + n * (double)(i + 1) / (double)r->n_settings, err);
     return st;
 }
 
-/* Tokens [at, at + n) one by one, the lanes in turn, timed and scored. */
+/* Tokens [at, at + n) one by one, the settings in turn, timed and scored. */
 static kv_status step_timed(const run *r, uint32_t index, uint32_t at, uint32_t n, kv_err *err) {
     for (uint32_t t = 0; t < n; t++) {
         kv_status st = report(r, index, at + t, err);
         if (st)
             return st;
-        for (size_t i = 0; i < r->n_lanes; i++) {
-            lane *l = &r->lanes[i];
+        for (size_t i = 0; i < r->n_settings; i++) {
+            setting *l = &r->settings[i];
             const double started = cli_now();
             if ((st = rt_forward(l->c, r->chunk + at + t, 1, 1, r->logits, err)))
                 return st;
@@ -158,8 +158,8 @@ static kv_status run_chunk(run *r, uint32_t index, kv_err *err) {
                    timed = index + 1 == r->chunks ? end - r->cfg->decode : end;
     if (r->base)
         rt_ctx_clear(r->base);
-    for (size_t i = 0; i < r->n_lanes; i++)
-        rt_ctx_clear(r->lanes[i].c);
+    for (size_t i = 0; i < r->n_settings; i++)
+        rt_ctx_clear(r->settings[i].c);
     for (uint32_t at = 0; at < end;) {
         bool scored = at >= first;
         uint32_t left = (at >= timed ? end : scored ? timed : first) - at, most = scored ? r->slice : FEED;
@@ -232,7 +232,7 @@ static void compare(const run *r, const score *scores, eval_result *out) {
     out->dppl_se = 100 * exp(diff.mean) * diff.se;
 }
 
-static void summarise(const run *r, const lane *l, eval_result *out) {
+static void summarise(const run *r, const setting *l, eval_result *out) {
     moments nll = moments_of(l->scores, r->n_scores, NLL);
     kv_cache_info info = kv_cache_get_info(rt_ctx_cache(l->c));
     const double n_read = r->cfg->ctx - 1.0;
@@ -321,23 +321,23 @@ static size_t group_size(const size_t *bytes, size_t n, size_t limit) {
 }
 
 static void close_group(run *r) {
-    for (size_t i = 0; i < r->n_lanes; i++) {
-        rt_ctx_free(r->lanes[i].c);
-        free(r->lanes[i].scores);
+    for (size_t i = 0; i < r->n_settings; i++) {
+        rt_ctx_free(r->settings[i].c);
+        free(r->settings[i].scores);
     }
-    free(r->lanes);
-    r->lanes = NULL;
-    r->n_lanes = 0;
+    free(r->settings);
+    r->settings = NULL;
+    r->n_settings = 0;
 }
 
 static kv_status open_group(run *r, const eval_setting *settings, size_t n, kv_err *err) {
     r->n_scores = 0;
-    r->lanes = calloc(n, sizeof *r->lanes);
-    if (!r->lanes)
+    r->settings = calloc(n, sizeof *r->settings);
+    if (!r->settings)
         return kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", n);
-    for (r->n_lanes = 0; r->n_lanes < n;) {
-        lane *l = &r->lanes[r->n_lanes];
-        kv_status st = open_context(r, &settings[r->n_lanes++], &l->c, err);
+    for (r->n_settings = 0; r->n_settings < n;) {
+        setting *l = &r->settings[r->n_settings];
+        kv_status st = open_context(r, &settings[r->n_settings++], &l->c, err);
         if (st)
             return st;
         l->scores = malloc(r->chunks * scores_of_chunk(r->cfg) * sizeof *l->scores);
@@ -358,10 +358,10 @@ static kv_status run_group(run *r, const eval_setting *settings, size_t n, const
             r->chunk[0] = tok_bos(t);
         st = run_chunk(r, c, err);
         for (size_t i = 0; i < n; i++)
-            r->lanes[i].reads += kv_cache_get_info(rt_ctx_cache(r->lanes[i].c)).reads;
+            r->settings[i].reads += kv_cache_get_info(rt_ctx_cache(r->settings[i].c)).reads;
     }
     for (size_t i = 0; i < n && !st; i++)
-        summarise(r, &r->lanes[i], &out[i]);
+        summarise(r, &r->settings[i], &out[i]);
     close_group(r);
     return st;
 }

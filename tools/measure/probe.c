@@ -268,7 +268,7 @@ static size_t read_bytes(void) {
 }
 
 kv_status probe_run(const rt_exec *e, probe *out, kv_err *err) {
-    const loops l = loops_for(e->k->level);
+    const loops l = loops_for(e->k->isa);
     const int n = e->n_threads;
     const size_t bytes = read_bytes();
     uint8_t *p = aligned_alloc(HUGE_PAGE, bytes);

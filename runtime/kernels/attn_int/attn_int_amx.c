@@ -6,7 +6,7 @@
 #include "kernels/amx.h"
 #include "kernels/attn_int/attn_int_avx512.h"
 
-enum { SPAN = RT_CODE_SPAN, ROWS = 16, SUM = 16 * ROWS /* of one sum */ };
+enum { SPAN = RT_INT_SPAN, ROWS = 16, SUM = 16 * ROWS /* of one sum */ };
 
 /* Tile registers: 0-3 sums, 4-5 n rows of bytes, 6-7 keys or values. */
 static void configure(size_t n) {
@@ -36,7 +36,7 @@ INLINE __m512 total(const int32_t *high, const int32_t *low) {
 /* ---- scores ---- */
 
 static void keys(const int8_t *levels, size_t cdim, void *tile) {
-    code_pack_keys(levels, cdim, _mm512_setzero_si512(), tile);
+    int_pack_keys(levels, cdim, _mm512_setzero_si512(), tile);
 }
 
 /* Registers 4 and 5: high and low bytes of coordinates i .. i+63 of queries. */
@@ -55,7 +55,7 @@ INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32
         _tile_loadd(6, tile, 64);
         _tile_dpbssd(0, 4, 6);
         _tile_dpbssd(1, 5, 6);
-        _tile_loadd(7, tile + code_key_group(cdim), 64);
+        _tile_loadd(7, tile + int_key_group(cdim), 64);
         _tile_dpbssd(2, 4, 7);
         _tile_dpbssd(3, 5, 7);
     }
@@ -64,7 +64,7 @@ INLINE void multiply_keys(const char *code, size_t cdim, const char *tile, int32
 
 /* 64 tokens: sum (4 groups, row, high and low, 16). */
 INLINE void multiply_keys_few(const char *code, size_t cdim, const char *tile, int32_t *sum) {
-    const size_t ld = (cdim + 63) / 64 * 64, group = code_key_group(cdim);
+    const size_t ld = (cdim + 63) / 64 * 64, group = int_key_group(cdim);
     clear_sums();
     for (size_t i = 0; i < cdim; i += 64, tile += CODE_REGISTER) {
         _tile_loadd(4, code + i, ld);
@@ -93,11 +93,11 @@ INLINE void put_scores(const int32_t *sum, size_t low, size_t next, size_t n, co
 static void scores_many(const char *code, size_t n, size_t cdim, const char *tiles, size_t n_tile, const float *scale,
                         const float *bias, const float *gain, float *s) {
     _Alignas(64) int32_t sum[2][4 * SUM];
-    const size_t group = code_key_group(cdim);
+    const size_t group = int_key_group(cdim);
     configure(n);
     if (cdim && cdim <= 64)
         load_queries(code, cdim, 0);
-    for (size_t i = 0; i < n_tile; i++, tiles += rt_code_tile(cdim), gain += 64, s += 64) {
+    for (size_t i = 0; i < n_tile; i++, tiles += rt_int_tile(cdim), gain += 64, s += 64) {
         multiply_keys(code, cdim, tiles, sum[0]);
         multiply_keys(code, cdim, tiles + 2 * group, sum[1]);
         for (size_t g = 0; g < 4; g++)
@@ -109,7 +109,7 @@ static void scores_few(const char *code, size_t n, size_t cdim, const char *tile
                        const float *bias, const float *gain, float *s) {
     _Alignas(64) int32_t sum[4 * SUM];
     configure(2 * n);
-    for (size_t i = 0; i < n_tile; i++, tiles += rt_code_tile(cdim), gain += 64, s += 64) {
+    for (size_t i = 0; i < n_tile; i++, tiles += rt_int_tile(cdim), gain += 64, s += 64) {
         multiply_keys_few(code, cdim, tiles, sum);
         for (size_t g = 0; g < 4; g++)
             put_scores(sum + g * SUM, 16, 32, n, scale, bias, gain + 16 * g, s + 16 * g);
@@ -120,7 +120,7 @@ static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles,
                    const float *bias, const float *gain, float *s) {
     for (size_t r = 0; r < n_q; r += ROWS) {
         const size_t n = n_q - r < ROWS ? n_q - r : ROWS;
-        const char *c = (const char *)code + r * rt_code_row(cdim);
+        const char *c = (const char *)code + r * rt_int_row(cdim);
         if (n <= ROWS / 2)
             scores_few(c, n, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN);
         else
@@ -135,7 +135,7 @@ static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles,
 INLINE void multiply_values(const char *p, size_t cdim, const char *tile, size_t first, size_t last, bool two, int32_t *sum) {
     clear_sums();
     for (size_t n = first; n < last; n++) {
-        const char *v = tile + n * rt_code_tile(cdim);
+        const char *v = tile + n * rt_int_tile(cdim);
         _tile_loadd(4, p + 64 * n, 2 * SPAN);
         _tile_loadd(6, v, 64);
         _tile_dpbusd(0, 4, 6);
@@ -155,7 +155,7 @@ INLINE void multiply_values_few(const char *p, size_t cdim, const char *tile, si
                                 int32_t *sum) {
     clear_sums();
     for (size_t n = first; n < last; n++) {
-        const char *v = tile + n * rt_code_tile(cdim);
+        const char *v = tile + n * rt_int_tile(cdim);
         _tile_loadd(4, p + 64 * n, SPAN);
         _tile_loadd(6, v, 64);
         _tile_dpbusd(0, 4, 6);
@@ -202,8 +202,8 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     _tile_release();
 }
 
-void rt_code_amx(rt_kernels *k) {
-    k->code_keys = keys;
-    k->code_scores = scores;
-    k->code_values = values;
+void rt_attn_int_amx(rt_kernels *k) {
+    k->int_keys = keys;
+    k->int_scores = scores;
+    k->int_values = values;
 }

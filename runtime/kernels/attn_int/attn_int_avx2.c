@@ -30,14 +30,14 @@ static float query(const float *w, size_t cdim, void *code) {
         each[0] = each[i] > each[0] ? each[i] : each[0];
     memcpy(&amax, &each[0], sizeof amax);
     bool some = amax >= 0x1p-100f && amax < INFINITY;
-    __m256 inv = _mm256_set1_ps(some ? RT_CODE_QUERY / amax : 0);
+    __m256 inv = _mm256_set1_ps(some ? RT_INT_QUERY / amax : 0);
     memset(out, 0, cdim * sizeof *out);
     for (size_t i = 0; i < cdim && some; i += 16) {
         __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(w + i), inv));
         __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(w + i + 8), inv));
         _mm256_storeu_si256((__m256i *)(out + i), _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
     }
-    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+    return amax < INFINITY ? (some ? amax / RT_INT_QUERY : 0) : NAN;
 }
 
 /* ---- weights ---- */
@@ -91,10 +91,10 @@ static float weights(float *s, size_t from, size_t to, const float *gain, void *
     return fold(_mm256_add_ps(sum[0], sum[1]));
 }
 
-void rt_code_avx2(rt_kernels *k) {
-    k->code_keys = keys;
-    k->code_query = query;
-    k->code_scores = scores;
-    k->code_weights = weights;
-    k->code_values = values;
+void rt_attn_int_avx2(rt_kernels *k) {
+    k->int_keys = keys;
+    k->int_query = query;
+    k->int_scores = scores;
+    k->int_weights = weights;
+    k->int_values = values;
 }

@@ -15,7 +15,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { SPAN = RT_CODE_SPAN };
+enum { SPAN = RT_INT_SPAN };
 
 /* sum + a.low * b.low + a.high * b.high */
 INLINE __m256i add_pairs(__m256i sum, __m256i a, __m256i b) {
@@ -46,7 +46,7 @@ INLINE __m256i levels16(const int8_t *p) {
 /* 16 tokens from `tile` on. */
 INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const int16_t *tile, const float *scale,
                          const float *bias, const float *gain, float *s) {
-    const size_t row = rt_code_row(cdim) / sizeof *code;
+    const size_t row = rt_int_row(cdim) / sizeof *code;
     __m256i sum[ROWS][2];
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
@@ -69,9 +69,9 @@ INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t t = 0; t < 64 * n_tile; t += 16) {
-        const int16_t *tile = (const int16_t *)((const char *)tiles + t / 64 * rt_code_tile(cdim)) + t % 64 * 2;
+        const int16_t *tile = (const int16_t *)((const char *)tiles + t / 64 * rt_int_tile(cdim)) + t % 64 * 2;
         for (size_t r = 0; r < n_q; r += ROWS) {
-            const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
+            const int16_t *c = (const int16_t *)((const char *)code + r * rt_int_row(cdim));
             BY_ROWS(n_q - r, scores_block, c, cdim, tile, scale + r, bias + r, gain + t, s + r * SPAN + t);
         }
     }
@@ -96,7 +96,7 @@ INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const in
     for (int r = 0; r < ROWS; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t n = first; n < last; n++) {
-        const int8_t *v = tiles + n * rt_code_tile(cdim);
+        const int8_t *v = tiles + n * rt_int_tile(cdim);
         const int16_t *w = p + 64 * n;
 /* Unrolled, gcc adds products up in an order that needs more registers than there are. */
 #pragma GCC unroll 1

@@ -24,13 +24,13 @@ INLINE __m512i load_quarters(const int8_t *p, size_t ld) {
 enum { CODE_REGISTER = 1024 /* bytes of 16 dwords of 16 tokens or coordinates: what a tile register holds */ };
 
 /* Bytes of 16 tokens of a tile of keys. */
-INLINE size_t code_key_group(size_t cdim) {
+INLINE size_t int_key_group(size_t cdim) {
     return (cdim + 63) / 64 * CODE_REGISTER;
 }
 
 /* levels (cdim, 64 tokens) ^ flip -> (4 groups of tokens, cdim/4, 16 tokens, 4 coordinates). */
-INLINE void code_pack_keys(const int8_t *levels, size_t cdim, __m512i flip, void *tile) {
-    const size_t group = code_key_group(cdim);
+INLINE void int_pack_keys(const int8_t *levels, size_t cdim, __m512i flip, void *tile) {
+    const size_t group = int_key_group(cdim);
     char *out = tile;
     for (size_t i = 0; i < cdim; i += 4, levels += 4 * 64, out += 64) {
         __m512i a[4];

@@ -3,7 +3,7 @@
  *   - keys: (4 groups of tokens, ld/4, 16 tokens, 4 coordinates), levels + 128; ld = cdim rounded up to 64
  *   - queries: high bytes (ld), low bytes (ld), both signed
  *   - values: (cdim/16, 16 quads of tokens, 16 coordinates, 4 tokens)
- *   - weights: high bytes (RT_CODE_SPAN), low bytes (RT_CODE_SPAN), both unsigned
+ *   - weights: high bytes (RT_INT_SPAN), low bytes (RT_INT_SPAN), both unsigned
  *
  * AMX (attn_int/attn_int_amx.c) shares these layouts.
  */
@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SPAN = RT_CODE_SPAN };
+enum { SPAN = RT_INT_SPAN };
 
 INLINE __m512i quad(const uint8_t *p) {
     int32_t x;
@@ -23,7 +23,7 @@ INLINE __m512i quad(const uint8_t *p) {
 /* ---- tiles ---- */
 
 static void keys(const int8_t *levels, size_t cdim, void *tile) {
-    code_pack_keys(levels, cdim, _mm512_set1_epi8((char)0x80), tile);
+    int_pack_keys(levels, cdim, _mm512_set1_epi8((char)0x80), tile);
 }
 
 /* 16 coordinates at a time: their 16 x 16 quads, transposed. a[j] gets quads 4x .. 4x+3 of coordinates j, 4+j, 8+j and 12+j,
@@ -55,7 +55,7 @@ static float query(const float *w, size_t cdim, void *code) {
         top = _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(_mm512_loadu_ps(w + i))));
     float amax = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(top))));
     bool some = amax >= 0x1p-100f && amax < INFINITY;
-    __m512 inv = _mm512_set1_ps(some ? RT_CODE_QUERY / amax : 0);
+    __m512 inv = _mm512_set1_ps(some ? RT_INT_QUERY / amax : 0);
     char *out = code;
     memset(out, 0, 2 * ld);
     for (size_t i = 0; i < cdim && some; i += 16) {
@@ -64,7 +64,7 @@ static float query(const float *w, size_t cdim, void *code) {
         _mm_storeu_si128((__m128i *)(out + i), _mm512_cvtepi32_epi8(high));
         _mm_storeu_si128((__m128i *)(out + ld + i), _mm512_cvtepi32_epi8(c));
     }
-    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+    return amax < INFINITY ? (some ? amax / RT_INT_QUERY : 0) : NAN;
 }
 
 /* 128 times the sum of a row's codes: what the + 128 of the levels adds to a score. */
@@ -82,14 +82,14 @@ INLINE int32_t surplus(const uint8_t *code, size_t cdim) {
 /* 32 tokens from `tile` on. */
 INLINE void scores_block(const int rows, const uint8_t *code, const int32_t *extra, size_t cdim, const uint8_t *tile,
                          const float *scale, const float *bias, const float *gain, float *s) {
-    const size_t ld = (cdim + 63) / 64 * 64, row = rt_code_row(cdim);
+    const size_t ld = (cdim + 63) / 64 * 64, row = rt_int_row(cdim);
     __m512i high[4][2], low[4][2];
     for (int r = 0; r < rows; r++) {
         high[r][0] = high[r][1] = _mm512_setzero_si512();
         low[r][0] = low[r][1] = _mm512_set1_epi32(-extra[r]);
     }
     for (size_t i = 0; i < cdim; i += 4, tile += 64) {
-        __m512i k0 = _mm512_loadu_si512(tile), k1 = _mm512_loadu_si512(tile + code_key_group(cdim));
+        __m512i k0 = _mm512_loadu_si512(tile), k1 = _mm512_loadu_si512(tile + int_key_group(cdim));
         for (int r = 0; r < rows; r++) {
             __m512i h = quad(code + (size_t)r * row + i), l = quad(code + (size_t)r * row + ld + i);
             high[r][0] = _mm512_dpbusd_epi32(high[r][0], k0, h);
@@ -111,16 +111,16 @@ INLINE void scores_rows(const int rows, const uint8_t *code, size_t cdim, const 
                         const float *scale, const float *bias, const float *gain, float *s) {
     int32_t extra[4];
     for (int r = 0; r < rows; r++)
-        extra[r] = surplus(code + (size_t)r * rt_code_row(cdim), cdim);
+        extra[r] = surplus(code + (size_t)r * rt_int_row(cdim), cdim);
     for (size_t t = 0; t < 64 * n_tile; t += 32)
-        scores_block(rows, code, extra, cdim, tiles + t / 64 * rt_code_tile(cdim) + t % 64 / 16 * code_key_group(cdim), scale,
+        scores_block(rows, code, extra, cdim, tiles + t / 64 * rt_int_tile(cdim) + t % 64 / 16 * int_key_group(cdim), scale,
                      bias, gain + t, s + t);
 }
 
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t r = 0; r < n_q; r += 4) {
-        const uint8_t *c = (const uint8_t *)code + r * rt_code_row(cdim);
+        const uint8_t *c = (const uint8_t *)code + r * rt_int_row(cdim);
 #define SCORES(rows) scores_rows(rows, c, cdim, tiles, n_tile, scale + r, bias + r, gain, s + r * SPAN)
         switch (n_q - r) {
         case 1:
@@ -198,8 +198,8 @@ INLINE void values_block(const int rows, const int vecs, const uint8_t *p, size_
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++)
             high[r][j] = low[r][j] = _mm512_setzero_si512();
-    tile += first * rt_code_tile(cdim);
-    for (size_t n = first; n < last; n++, tile += rt_code_tile(cdim))
+    tile += first * rt_int_tile(cdim);
+    for (size_t n = first; n < last; n++, tile += rt_int_tile(cdim))
         for (size_t q = 0; q < 16; q++) {
             __m512i v[2];
             for (int j = 0; j < vecs; j++)
@@ -245,11 +245,11 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     }
 }
 
-void rt_code_avx512vnni(rt_kernels *k) {
-    k->code_keys = keys;
-    k->code_vals = vals;
-    k->code_query = query;
-    k->code_scores = scores;
-    k->code_weights = weights;
-    k->code_values = values;
+void rt_attn_int_avx512vnni(rt_kernels *k) {
+    k->int_keys = keys;
+    k->int_vals = vals;
+    k->int_query = query;
+    k->int_scores = scores;
+    k->int_weights = weights;
+    k->int_values = values;
 }

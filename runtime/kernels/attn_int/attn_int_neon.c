@@ -7,7 +7,7 @@
 #include "kernels/by_rows.h"
 #include "kernels/neon.h"
 
-enum { SPAN = RT_CODE_SPAN, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
+enum { SPAN = RT_INT_SPAN, QUARTERS = 4 /* of 16 tokens or levels: four lanes each */ };
 
 /* 16 levels, widened. */
 typedef struct wide {
@@ -27,13 +27,13 @@ INLINE void put(void *code, size_t cdim, size_t i, int16x8_t c) {
 }
 
 static float query(const float *w, size_t cdim, void *code) {
-    return code_query(w, cdim, code, put);
+    return int_query(w, cdim, code, put);
 }
 
 /* 16 tokens from `tile` on, four coordinates at a time. */
 INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const int8_t *tile, const float *scale,
                          const float *bias, const float *gain, float *s) {
-    const size_t row = rt_code_row(cdim) / sizeof *code;
+    const size_t row = rt_int_row(cdim) / sizeof *code;
     int32x4_t sum[ROWS][QUARTERS];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < QUARTERS; j++)
@@ -68,16 +68,16 @@ INLINE void scores_block(const int rows, const int16_t *code, size_t cdim, const
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t t = 0; t < RT_ATTN_TILE * n_tile; t += 16) {
-        const int8_t *from = (const int8_t *)tiles + t / RT_ATTN_TILE * rt_code_tile(cdim) + t % RT_ATTN_TILE;
+        const int8_t *from = (const int8_t *)tiles + t / RT_ATTN_TILE * rt_int_tile(cdim) + t % RT_ATTN_TILE;
         for (size_t r = 0; r < n_q; r += ROWS) {
-            const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
+            const int16_t *c = (const int16_t *)((const char *)code + r * rt_int_row(cdim));
             BY_ROWS(n_q - r, scores_block, c, cdim, from, scale + r, bias + r, gain + t, s + r * SPAN + t);
         }
     }
 }
 
 static float weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top) {
-    return code_weights(s, from, to, gain, p, top, put);
+    return int_weights(s, from, to, gain, p, top, put);
 }
 
 /* ---- values ---- */
@@ -98,7 +98,7 @@ INLINE void values_block(const int rows, const int16_t *p, size_t cdim, const in
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = vdupq_n_s32(0);
     for (size_t n = first; n < last; n++) {
-        const int8_t *v = tiles + n * rt_code_tile(cdim);
+        const int8_t *v = tiles + n * rt_int_tile(cdim);
         const int16_t *w = p + RT_ATTN_TILE * n;
         for (size_t t = 0; t < RT_ATTN_TILE; t += 16) {
             const wide v0 = widen(v + t), v1 = widen(v + RT_ATTN_TILE + t);
@@ -124,13 +124,13 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     }
 }
 
-void rt_code_neon(rt_kernels *k) {
+void rt_attn_int_neon(rt_kernels *k) {
     if (neon_has_dot()) {
-        rt_code_neon_dot(k);
+        rt_attn_int_neon_dot(k);
         return;
     }
-    k->code_query = query;
-    k->code_scores = scores;
-    k->code_weights = weights;
-    k->code_values = values;
+    k->int_query = query;
+    k->int_scores = scores;
+    k->int_weights = weights;
+    k->int_values = values;
 }

@@ -18,7 +18,7 @@ INLINE int16x8_t round_codes(float32x4_t a, float32x4_t b) {
     return vcombine_s16(vmovn_s32(vcvtnq_s32_f32(a)), vmovn_s32(vcvtnq_s32_f32(b)));
 }
 
-INLINE float code_query(const float *w, size_t cdim, void *code, put_codes *put) {
+INLINE float int_query(const float *w, size_t cdim, void *code, put_codes *put) {
     uint32x4_t top = vdupq_n_u32(0);
     float amax;
     for (size_t i = 0; i < cdim; i += 4) /* as integers: NaN is above Inf */
@@ -26,11 +26,11 @@ INLINE float code_query(const float *w, size_t cdim, void *code, put_codes *put)
     uint32_t bits = vmaxvq_u32(top);
     memcpy(&amax, &bits, sizeof amax);
     bool some = amax >= 0x1p-100f && amax < INFINITY;
-    float32x4_t inv = vdupq_n_f32(some ? RT_CODE_QUERY / amax : 0);
+    float32x4_t inv = vdupq_n_f32(some ? RT_INT_QUERY / amax : 0);
     for (size_t i = 0; i < cdim; i += 8)
         put(code, cdim, i,
             some ? round_codes(vmulq_f32(vld1q_f32(w + i), inv), vmulq_f32(vld1q_f32(w + i + 4), inv)) : vdupq_n_s16(0));
-    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+    return amax < INFINITY ? (some ? amax / RT_INT_QUERY : 0) : NAN;
 }
 
 /* 2^x for x <= 0, 0 below 2^-100; NaN stays. */
@@ -46,7 +46,7 @@ INLINE float32x4_t exp2_neg(float32x4_t x) {
     return vreinterpretq_f32_u32(vbicq_u32(e, vcltq_f32(x, vdupq_n_f32(-100))));
 }
 
-INLINE float code_weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top, put_codes *put) {
+INLINE float int_weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top, put_codes *put) {
     const size_t lo = from / RT_ATTN_TILE * RT_ATTN_TILE, hi = (to + RT_ATTN_TILE - 1) / RT_ATTN_TILE * RT_ATTN_TILE;
     float32x4_t most = vdupq_n_f32(-INFINITY), sum[4], c[4];
     for (size_t t = lo; t < from; t++)
@@ -66,8 +66,8 @@ INLINE float code_weights(float *s, size_t from, size_t to, const float *gain, v
             sum[j] = vaddq_f32(sum[j], e);
             c[j] = vmulq_f32(e, vld1q_f32(gain + t + 4 * j));
         }
-        put(p, RT_CODE_SPAN, t, round_codes(c[0], c[1]));
-        put(p, RT_CODE_SPAN, t + 8, round_codes(c[2], c[3]));
+        put(p, RT_INT_SPAN, t, round_codes(c[0], c[1]));
+        put(p, RT_INT_SPAN, t + 8, round_codes(c[2], c[3]));
     }
     float32x4_t half = vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
     float32x2_t two = vadd_f32(vget_low_f32(half), vget_high_f32(half));

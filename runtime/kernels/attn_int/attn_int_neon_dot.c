@@ -2,12 +2,12 @@
  * bits is split into two signed bytes, and a sum is 256 times that of the high bytes plus that of the low ones.
  *   - keys: (cdim/4, 64 tokens, 4 coordinates)
  *   - values: levels as they come, four tokens a lane, added across lanes at the end
- *   - queries: high bytes (ld), low bytes (ld), ld = cdim rounded up to 64; weights likewise, ld = RT_CODE_SPAN
+ *   - queries: high bytes (ld), low bytes (ld), ld = cdim rounded up to 64; weights likewise, ld = RT_INT_SPAN
  */
 #include "kernels/attn_int/attn_int_neon.h"
 #include "kernels/by_rows.h"
 
-enum { SPAN = RT_CODE_SPAN, TILE = RT_ATTN_TILE };
+enum { SPAN = RT_INT_SPAN, TILE = RT_ATTN_TILE };
 
 INLINE size_t low_bytes(size_t cdim) {
     return (cdim + 63) / 64 * 64;
@@ -20,11 +20,11 @@ INLINE void put(void *code, size_t cdim, size_t i, int16x8_t c) {
 }
 
 static float query(const float *w, size_t cdim, void *code) {
-    return code_query(w, cdim, code, put);
+    return int_query(w, cdim, code, put);
 }
 
 static float weights(float *s, size_t from, size_t to, const float *gain, void *p, float *top) {
-    return code_weights(s, from, to, gain, p, top, put);
+    return int_weights(s, from, to, gain, p, top, put);
 }
 
 static void keys(const int8_t *levels, size_t cdim, void *tile) {
@@ -44,7 +44,7 @@ enum { PAIR = 2 /* vectors of four tokens */ };
 /* Eight tokens from `tile` on, 16 coordinates at a time. */
 INLINE void scores_block(const int rows, const int8_t *code, size_t cdim, const int8_t *tile, const float *scale,
                          const float *bias, const float *gain, float *s) {
-    const size_t row = rt_code_row(cdim), ld = low_bytes(cdim);
+    const size_t row = rt_int_row(cdim), ld = low_bytes(cdim);
     int32x4_t high[ROWS][PAIR], low[ROWS][PAIR];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < PAIR; j++)
@@ -83,9 +83,9 @@ INLINE void scores_block(const int rows, const int8_t *code, size_t cdim, const 
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t t = 0; t < TILE * n_tile; t += 4 * PAIR) {
-        const int8_t *from = (const int8_t *)tiles + t / TILE * rt_code_tile(cdim) + t % TILE * 4;
+        const int8_t *from = (const int8_t *)tiles + t / TILE * rt_int_tile(cdim) + t % TILE * 4;
         for (size_t r = 0; r < n_q; r += ROWS) {
-            const int8_t *c = (const int8_t *)code + r * rt_code_row(cdim);
+            const int8_t *c = (const int8_t *)code + r * rt_int_row(cdim);
             BY_ROWS(n_q - r, scores_block, c, cdim, from, scale + r, bias + r, gain + t, s + r * SPAN + t);
         }
     }
@@ -104,7 +104,7 @@ INLINE void values_block(const int rows, const int8_t *p, size_t cdim, const int
             high[r][j] = low[r][j] = vdupq_n_s32(0);
     for (size_t n = first; n < last; n++)
         for (size_t t = 0; t < TILE; t += 16) {
-            const int8_t *v = tiles + n * rt_code_tile(cdim) + t, *w = p + TILE * n + t;
+            const int8_t *v = tiles + n * rt_int_tile(cdim) + t, *w = p + TILE * n + t;
             const int8x16_t v0 = vld1q_s8(v), v1 = vld1q_s8(v + TILE);
             for (int r = 0; r < rows; r++, w += 2 * SPAN) {
                 const int8x16_t h = vld1q_s8(w), l = vld1q_s8(w + SPAN);
@@ -129,10 +129,10 @@ static void values(const void *weight, size_t n_q, size_t cdim, const void *tile
     }
 }
 
-void rt_code_neon_dot(rt_kernels *k) {
-    k->code_keys = keys;
-    k->code_query = query;
-    k->code_scores = scores;
-    k->code_weights = weights;
-    k->code_values = values;
+void rt_attn_int_neon_dot(rt_kernels *k) {
+    k->int_keys = keys;
+    k->int_query = query;
+    k->int_scores = scores;
+    k->int_weights = weights;
+    k->int_values = values;
 }

@@ -18,26 +18,26 @@ static float query(const float *w, size_t cdim, void *code) {
     }
     memcpy(&amax, &top, sizeof amax);
     bool some = amax >= 0x1p-100f && amax < INFINITY;
-    float inv = some ? RT_CODE_QUERY / amax : 0;
+    float inv = some ? RT_INT_QUERY / amax : 0;
     for (size_t i = 0; i < cdim; i++)
         c[i] = some ? (int16_t)lrintf(w[i] * inv) : 0;
-    return amax < INFINITY ? (some ? amax / RT_CODE_QUERY : 0) : NAN;
+    return amax < INFINITY ? (some ? amax / RT_INT_QUERY : 0) : NAN;
 }
 
 /* Written so that compilers find vectors in it: sums of integers may be made in any order. */
 static void scores(const void *code, size_t n_q, size_t cdim, const void *tiles, size_t n_tile, const float *scale,
                    const float *bias, const float *gain, float *s) {
     for (size_t r = 0; r < n_q; r++) {
-        const int16_t *c = (const int16_t *)((const char *)code + r * rt_code_row(cdim));
+        const int16_t *c = (const int16_t *)((const char *)code + r * rt_int_row(cdim));
         for (size_t n = 0; n < n_tile; n++) {
-            const int8_t *level = (const int8_t *)tiles + n * rt_code_tile(cdim);
+            const int8_t *level = (const int8_t *)tiles + n * rt_int_tile(cdim);
             int32_t sum[RT_ATTN_TILE] = {0};
             for (size_t i = 0; i < cdim; i++, level += RT_ATTN_TILE)
                 for (int t = 0; t < RT_ATTN_TILE; t++)
                     sum[t] += c[i] * level[t];
             for (size_t t = 0; t < RT_ATTN_TILE; t++) {
                 const size_t at = n * RT_ATTN_TILE + t;
-                s[r * RT_CODE_SPAN + at] = fmaf((float)sum[t], scale[r] * gain[at], bias[r]);
+                s[r * RT_INT_SPAN + at] = fmaf((float)sum[t], scale[r] * gain[at], bias[r]);
             }
         }
     }
@@ -82,11 +82,11 @@ static float weights(float *s, size_t from, size_t to, const float *gain, void *
 static void values(const void *p, size_t n_q, size_t cdim, const void *tiles, size_t first, size_t last, const float *scale,
                    float *o) {
     for (size_t r = 0; r < n_q; r++) {
-        const int16_t *w = (const int16_t *)p + r * RT_CODE_SPAN;
+        const int16_t *w = (const int16_t *)p + r * RT_INT_SPAN;
         for (size_t i = 0; i < cdim; i++) {
             int32_t sum = 0;
             for (size_t n = first; n < last; n++) {
-                const int8_t *level = (const int8_t *)tiles + n * rt_code_tile(cdim) + i * RT_ATTN_TILE;
+                const int8_t *level = (const int8_t *)tiles + n * rt_int_tile(cdim) + i * RT_ATTN_TILE;
                 for (size_t t = 0; t < RT_ATTN_TILE; t++)
                     sum += w[n * RT_ATTN_TILE + t] * level[t];
             }
@@ -95,10 +95,10 @@ static void values(const void *p, size_t n_q, size_t cdim, const void *tiles, si
     }
 }
 
-void rt_code_scalar(rt_kernels *k) {
-    k->code_keys = k->code_vals = NULL;
-    k->code_query = query;
-    k->code_scores = scores;
-    k->code_weights = weights;
-    k->code_values = values;
+void rt_attn_int_scalar(rt_kernels *k) {
+    k->int_keys = k->int_vals = NULL;
+    k->int_query = query;
+    k->int_scores = scores;
+    k->int_weights = weights;
+    k->int_values = values;
 }

@@ -14,14 +14,14 @@
     for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)                                                                      \
         if (level != RT_CPU_SCALAR && (k = rt_kernels_for(level)))
 
-enum { SPAN = RT_CODE_SPAN, TILE = RT_ATTN_TILE, MAX_DIM = 512, ROWS = 19, N_TILE = SPAN / TILE };
+enum { SPAN = RT_INT_SPAN, TILE = RT_ATTN_TILE, MAX_DIM = 512, ROWS = 19, N_TILE = SPAN / TILE };
 
 static const size_t dims[] = {0, 16, 32, 48, 64, 80, 128, 208, 512};
 enum { N_DIMS = sizeof dims / sizeof *dims };
 
 static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
     if (memcmp(a, b, bytes))
-        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->level), what, x, y);
+        fail_msg("%s differs from scalar at %s (%zu, %zu)", rt_cpu_name(k->isa), what, x, y);
 }
 
 /* A range of tokens and some rows. */
@@ -44,7 +44,7 @@ static problem make(size_t cdim, bool extreme) {
         p.s[i] = extreme ? 5 : p.s[i] * (i % 3 ? 6 : 60);
     for (size_t t = 0; t < SPAN; t++) {
         p.gain[t] = (float)exp2(4 * rnd(&seed) - 2);
-        p.wgain[t] = extreme ? RT_CODE_WEIGHT : (float)(rnd(&seed) * RT_CODE_WEIGHT);
+        p.wgain[t] = extreme ? RT_INT_WEIGHT : (float)(rnd(&seed) * RT_INT_WEIGHT);
     }
     for (size_t r = 0; r < ROWS; r++) {
         p.bias[r] = rnd_normal(&seed);
@@ -60,13 +60,13 @@ static void drop(problem p) {
 }
 
 static char *tiles(const problem *p, size_t cdim, void (*pack)(const int8_t *, size_t, void *)) {
-    char *out = malloc(N_TILE * rt_code_tile(cdim) + 1);
-    memset(out, 0x55, N_TILE * rt_code_tile(cdim)); /* what pads a tile must not matter */
+    char *out = malloc(N_TILE * rt_int_tile(cdim) + 1);
+    memset(out, 0x55, N_TILE * rt_int_tile(cdim)); /* what pads a tile must not matter */
     for (size_t n = 0; n < N_TILE; n++)
         if (pack)
-            pack(p->levels + n * cdim * TILE, cdim, out + n * rt_code_tile(cdim));
+            pack(p->levels + n * cdim * TILE, cdim, out + n * rt_int_tile(cdim));
         else
-            memcpy(out + n * rt_code_tile(cdim), p->levels + n * cdim * TILE, cdim * TILE);
+            memcpy(out + n * rt_int_tile(cdim), p->levels + n * cdim * TILE, cdim * TILE);
     return out;
 }
 
@@ -74,17 +74,17 @@ static char *tiles(const problem *p, size_t cdim, void (*pack)(const int8_t *, s
 
 /* s (ROWS, SPAN) of n rows against n_tile tiles, and the scales of the codes. */
 static float *scores(const rt_kernels *k, const problem *p, size_t cdim, size_t n, size_t n_tile, float scale[ROWS]) {
-    char *tile = tiles(p, cdim, k->code_keys), *code = malloc(ROWS * rt_code_row(cdim) + 1);
+    char *tile = tiles(p, cdim, k->int_keys), *code = malloc(ROWS * rt_int_row(cdim) + 1);
     float *s = calloc(ROWS * SPAN, sizeof *s);
     for (size_t r = 0; r < n; r++)
-        scale[r] = k->code_query(p->w + r * cdim, cdim, code + r * rt_code_row(cdim));
-    k->code_scores(code, n, cdim, tile, n_tile, scale, p->bias, p->gain, s);
+        scale[r] = k->int_query(p->w + r * cdim, cdim, code + r * rt_int_row(cdim));
+    k->int_scores(code, n, cdim, tile, n_tile, scale, p->bias, p->gain, s);
     free(tile);
     free(code);
     return s;
 }
 
-static void kernels_code_scores_are_products(void **state) {
+static void kernels_attn_int_scores_are_products(void **state) {
     (void)state;
     enum { DIM = 80 };
     problem p = make(DIM, false);
@@ -93,7 +93,7 @@ static void kernels_code_scores_are_products(void **state) {
         double amax = 0;
         for (size_t i = 0; i < DIM; i++)
             amax = fmax(amax, fabs((double)p.w[r * DIM + i]));
-        assert_float_equal(scale[r], amax / RT_CODE_QUERY, 1e-6 * amax / RT_CODE_QUERY);
+        assert_float_equal(scale[r], amax / RT_INT_QUERY, 1e-6 * amax / RT_INT_QUERY);
         for (size_t t = 0; t < 3 * TILE; t++) {
             double want = p.bias[r], size = fabs(want);
             for (size_t i = 0; i < DIM; i++) {
@@ -114,13 +114,13 @@ static void kernels_code_scores_are_products(void **state) {
 static void check_scores(const rt_kernels *k, const rt_kernels *ref, const problem *p, size_t cdim, size_t n, size_t n_tile) {
     float sa[ROWS] = {0}, sb[ROWS] = {0};
     float *a = scores(ref, p, cdim, n, n_tile, sa), *b = scores(k, p, cdim, n, n_tile, sb);
-    same(sa, sb, sizeof sa, k, "code_query", cdim, n);
-    same(a, b, ROWS * SPAN * sizeof *a, k, "code_scores", cdim, n);
+    same(sa, sb, sizeof sa, k, "int_query", cdim, n);
+    same(a, b, ROWS * SPAN * sizeof *a, k, "int_scores", cdim, n);
     free(a);
     free(b);
 }
 
-static void kernels_code_scores(void **state) {
+static void kernels_attn_int_scores(void **state) {
     (void)state;
     EACH_LEVEL(k, ref)
     for (size_t d = 0; d < N_DIMS; d++) {
@@ -134,7 +134,7 @@ static void kernels_code_scores(void **state) {
 }
 
 /* Queries of nothing, or of what is no number. */
-static void kernels_code_queries_at_the_edge(void **state) {
+static void kernels_attn_int_queries_at_the_edge(void **state) {
     (void)state;
     static const float odd[] = {0, 0x1p-101f, 0x1p-100f, INFINITY, NAN, -INFINITY, 0x1.fffffep127f, -0.0f};
     float w[32] = {0}, one[8];
@@ -144,9 +144,9 @@ static void kernels_code_queries_at_the_edge(void **state) {
         for (size_t i = 0; k && i < sizeof odd / sizeof *odd; i++) {
             w[19] = odd[i];
             w[3] = i == 4 ? INFINITY : 0; /* NaN beats Inf */
-            one[i] = k->code_query(w, 32, code);
+            one[i] = k->int_query(w, 32, code);
             bool finite = isfinite(odd[i]);
-            assert_true(finite ? one[i] == (fabsf(odd[i]) < 0x1p-100f ? 0 : fabsf(odd[i]) / RT_CODE_QUERY) : isnan(one[i]));
+            assert_true(finite ? one[i] == (fabsf(odd[i]) < 0x1p-100f ? 0 : fabsf(odd[i]) / RT_INT_QUERY) : isnan(one[i]));
         }
     }
 }
@@ -159,12 +159,12 @@ typedef struct result {
 } result;
 
 static result values(const rt_kernels *k, const problem *p, size_t cdim, size_t n, size_t from, size_t to) {
-    char *tile = tiles(p, cdim, k->code_vals), *weight = calloc(ROWS, 2 * SPAN);
+    char *tile = tiles(p, cdim, k->int_vals), *weight = calloc(ROWS, 2 * SPAN);
     result r = {.o = calloc(ROWS * cdim + 1, sizeof(float)), .s = malloc(ROWS * SPAN * sizeof(float))};
     memcpy(r.s, p->s, ROWS * SPAN * sizeof(float));
     for (size_t i = 0; i < n; i++)
-        r.sum[i] = k->code_weights(r.s + i * SPAN, from, to, p->wgain, weight + i * 2 * SPAN, &r.top[i]);
-    k->code_values(weight, n, cdim, tile, from / TILE, (to + TILE - 1) / TILE, p->scale, r.o);
+        r.sum[i] = k->int_weights(r.s + i * SPAN, from, to, p->wgain, weight + i * 2 * SPAN, &r.top[i]);
+    k->int_values(weight, n, cdim, tile, from / TILE, (to + TILE - 1) / TILE, p->scale, r.o);
     free(tile);
     free(weight);
     return r;
@@ -175,7 +175,7 @@ static void drop_result(result r) {
     free(r.s);
 }
 
-static void kernels_code_values_are_sums(void **state) {
+static void kernels_attn_int_values_are_sums(void **state) {
     (void)state;
     enum { DIM = 48, FROM = 70, TO = 391 };
     problem p = make(DIM, false);
@@ -204,15 +204,15 @@ static void kernels_code_values_are_sums(void **state) {
 static void check_values(const rt_kernels *k, const rt_kernels *ref, const problem *p, size_t cdim, size_t n, size_t from,
                          size_t to) {
     result a = values(ref, p, cdim, n, from, to), b = values(k, p, cdim, n, from, to);
-    same(a.sum, b.sum, sizeof a.sum, k, "sums of code_weights", from, to);
-    same(a.top, b.top, sizeof a.top, k, "tops of code_weights", from, to);
-    same(a.s, b.s, ROWS * SPAN * sizeof *a.s, k, "scores after code_weights", from, to);
-    same(a.o, b.o, ROWS * cdim * sizeof *a.o, k, "code_values", cdim, n);
+    same(a.sum, b.sum, sizeof a.sum, k, "sums of int_weights", from, to);
+    same(a.top, b.top, sizeof a.top, k, "tops of int_weights", from, to);
+    same(a.s, b.s, ROWS * SPAN * sizeof *a.s, k, "scores after int_weights", from, to);
+    same(a.o, b.o, ROWS * cdim * sizeof *a.o, k, "int_values", cdim, n);
     drop_result(a);
     drop_result(b);
 }
 
-static void kernels_code_values(void **state) {
+static void kernels_attn_int_values(void **state) {
     (void)state;
     static const size_t reads[][2] = {{0, 512}, {0, 1}, {511, 512}, {63, 65}, {64, 128}, {5, 300}, {200, 201}};
     EACH_LEVEL(k, ref)
@@ -230,11 +230,11 @@ static void kernels_code_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_code_scores_are_products),
-        cmocka_unit_test(kernels_code_scores),
-        cmocka_unit_test(kernels_code_queries_at_the_edge),
-        cmocka_unit_test(kernels_code_values_are_sums),
-        cmocka_unit_test(kernels_code_values),
+        cmocka_unit_test(kernels_attn_int_scores_are_products),
+        cmocka_unit_test(kernels_attn_int_scores),
+        cmocka_unit_test(kernels_attn_int_queries_at_the_edge),
+        cmocka_unit_test(kernels_attn_int_values_are_sums),
+        cmocka_unit_test(kernels_attn_int_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
