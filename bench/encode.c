@@ -72,18 +72,28 @@ static kv_status open_coders(bench *b, kv_err *err) {
     return KV_OK;
 }
 
+typedef struct piece {
+    const bench *b;
+    uint32_t at, step;
+} piece;
+
+static void encode_some(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const piece *p = arg;
+    const bench *b = p->b;
+    const size_t dim = rt_model_hparams(b->m)->head_dim;
+    for (size_t i = first; i < end; i++) {
+        const kv_coder *c = &b->coders[i];
+        c->ops->encode(c, b->e.k, b->block[i], p->at, p->step, b->x + (i * KV_BLOCK + p->at) * dim, b->scratch[i]);
+    }
+}
+
 /* Seconds to encode one token of every head, `step` tokens at a time. */
 static double encode(const bench *b, uint32_t step) {
-    const size_t dim = rt_model_hparams(b->m)->head_dim;
     const double t = omp_get_wtime();
     for (int block = 0; block < TOKENS / KV_BLOCK; block++)
-        for (uint32_t at = 0; at < KV_BLOCK; at += step) {
-#pragma omp parallel for schedule(static) num_threads(b->e.n_threads)
-            for (size_t i = 0; i < b->n; i++) {
-                const kv_coder *c = &b->coders[i];
-                c->ops->encode(c, b->e.k, b->block[i], at, step, b->x + (i * KV_BLOCK + at) * dim, b->scratch[i]);
-            }
-        }
+        for (uint32_t at = 0; at < KV_BLOCK; at += step)
+            rt_for(rt_ctx_exec(b->ctx), b->n, 1, encode_some, &(piece){b, at, step});
     return (omp_get_wtime() - t) / TOKENS;
 }
 

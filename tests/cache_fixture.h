@@ -298,8 +298,12 @@ static inline uint32_t fix_encoded(const fixture *f, uint32_t layer, uint32_t le
     return len > least && !all_full ? (len - least) / group * group : 0;
 }
 
-static inline rt_exec fix_exec(rt_cpu level, int n_threads) {
-    return (rt_exec){.k = rt_kernels_for(level), .n_threads = n_threads};
+/* Caller ends it with rt_exec_stop. */
+static inline rt_exec fix_exec(rt_cpu isa, int n_threads) {
+    rt_exec e;
+    if (rt_exec_start(&(rt_exec){.k = rt_kernels_for(isa), .n_threads = n_threads}, &e, NULL))
+        abort();
+    return e;
 }
 
 /* Feed tokens until the cache holds `end`, `batch` at a time; out: (FIX_LAYERS, n_tok, n_head, dim) or NULL, lse and entropy

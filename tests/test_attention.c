@@ -228,6 +228,7 @@ static float *answers(const fixture *f, rt_cpu level, int n_threads, uint32_t ba
     assert_int_equal(fix_feed(f, c, &e, f->n_tok, batch, mem, mem + n * dim, mem + n * (dim + 1)), KV_OK);
     *digest = kv_cache_digest(c);
     kv_cache_free(c);
+    rt_exec_stop(&e);
     return mem;
 }
 

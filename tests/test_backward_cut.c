@@ -34,6 +34,7 @@ static float *random_floats(size_t n, float size, uint32_t *seed) {
 /* Attention of random vectors. */
 typedef struct fixture {
     attn_seq a;
+    rt_exec *exec;
     float *q, *k, *v, *d_out, *out, *grad, *cut;
 } fixture;
 
@@ -41,13 +42,16 @@ static const size_t Q = N * HEADS * DIM, KEY = N * KV * DIM;
 
 static fixture make(int n_threads) {
     uint32_t seed = 11;
-    fixture f = {.a = {.n = N, .n_pad = PAD, .n_head = HEADS, .n_kv_head = KV, .dim = DIM, .n_threads = n_threads}};
+    fixture f = {.a = {.n = N, .n_pad = PAD, .n_head = HEADS, .n_kv_head = KV, .dim = DIM}};
     f.q = random_floats(Q, 4, &seed);
     f.k = random_floats(KEY, 4, &seed);
     f.v = random_floats(KEY, 1, &seed);
     f.d_out = random_floats(Q, 1, &seed);
     attn_pack *packs[] = {&f.a.q, &f.a.d_out, &f.a.key, &f.a.val};
     f.a.k = rt_kernels_for(rt_cpu_detect());
+    rt_exec *e = malloc(sizeof *e);
+    assert_int_equal(rt_exec_start(&(rt_exec){.k = f.a.k, .n_threads = n_threads}, e, NULL), KV_OK);
+    f.a.exec = f.exec = e;
     for (int i = 0; i < 4; i++) {
         packs[i]->rows = random_floats(PAD * HEADS * DIM, 0, &seed);
         packs[i]->cols = random_floats(PAD * HEADS * DIM, 0, &seed);
@@ -67,6 +71,8 @@ static void drop(fixture *f) {
                     f->k,          f->v,          f->d_out,        f->out,          f->grad,       f->cut};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
+    rt_exec_stop(f->exec);
+    free(f->exec);
 }
 
 static const float SCALE = 0.2f;

@@ -358,6 +358,7 @@ static void refuses(fixture *f, kv_status want, const char *words) {
     kv_cache *c = NULL;
     kv_err err = {0};
     assert_int_equal(kv_cache_new(&f->cfg, &e, &c, &err), want);
+    rt_exec_stop(&e);
     if (!strstr(err.msg, words))
         fail_msg("'%s' does not say '%s'", err.msg, words);
 }

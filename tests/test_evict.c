@@ -485,6 +485,7 @@ static void evict_is_the_same_in_any_batch(void **state) {
                 assert_true(kv_cache_digest(c) == digest);
             digest = kv_cache_digest(c);
             kv_cache_free(c);
+            rt_exec_stop(&e);
         }
     }
     free(want);

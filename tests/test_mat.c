@@ -22,12 +22,15 @@ static rt_arena weights; /* of all matrices here */
 static float *product(const gguf_tensor *t, const rt_exec *e, const float *x, size_t n_tok) {
     rt_mat *m;
     rt_act *a;
-    assert_int_equal(mat_new(t, e, &weights, &m, NULL), KV_OK);
-    assert_int_equal(act_new(n_tok, mat_cols(m), e, &a, NULL), KV_OK);
+    rt_exec own;
+    assert_int_equal(rt_exec_start(e, &own, NULL), KV_OK);
+    assert_int_equal(mat_new(t, &own, &weights, &m, NULL), KV_OK);
+    assert_int_equal(act_new(n_tok, mat_cols(m), &own, &a, NULL), KV_OK);
     size_t rows = mat_rows(m);
     float *y = malloc(n_tok * rows * sizeof *y);
-    act_set(a, e, x, n_tok, mat_cols(m));
-    mat_mul(m, e, a, y, rows);
+    act_set(a, &own, x, n_tok, mat_cols(m));
+    mat_mul(m, &own, a, y, rows);
+    rt_exec_stop(&own);
     act_free(a);
     mat_free(m);
     return y;
@@ -179,7 +182,9 @@ static void mat_mul_keeps_to_its_columns(void **state) {
 }
 
 /* y = x W as one fma chain per sum, and y += x W, against mat_mul_t. */
-static void check_transposed(const weight_type *type, size_t rows, size_t cols, size_t n_tok, const rt_exec *e) {
+static void check_transposed(const weight_type *type, size_t rows, size_t cols, size_t n_tok, const rt_exec *plain) {
+    rt_exec own, *e = &own;
+    assert_int_equal(rt_exec_start(plain, e, NULL), KV_OK);
     gguf_tensor t = weights_random(type, rows, cols, rows + cols);
     float *x = floats_random(n_tok * rows, 3), *y = floats_random(n_tok * cols, 4), *w = malloc(rows * cols * sizeof *w);
     float *want = malloc(n_tok * cols * sizeof *want);
@@ -199,6 +204,7 @@ static void check_transposed(const weight_type *type, size_t rows, size_t cols, 
         mat_mul_t(m, e, x, n_tok, y, add, scratch);
         assert_memory_equal(y, want, n_tok * cols * sizeof *y);
     }
+    rt_exec_stop(e);
     mat_free(m);
     free(scratch);
     free(want);

@@ -12,7 +12,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 static acc acc_at(const kv_cache *c, float *mem, size_t rows) {
@@ -263,10 +262,10 @@ static void attend_range(tile *t, const acc *a, uint32_t range) {
     }
 }
 
-void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n) {
+void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t first, uint32_t n) {
     const kv_cache *c = j->c;
     t->j = j;
-    t->s = &c->scratch[omp_get_thread_num()];
+    t->s = &c->scratch[thread];
     t->head = head;
     t->k = &j->layer->streams[2 * head];
     t->v = &j->layer->streams[2 * head + 1];
@@ -317,15 +316,23 @@ static void tile_finish(const tile *t, const acc *a) {
     }
 }
 
-/* Prefill: each item goes through its ranges alone. Later tokens have more to read, so they go first. */
-static void attend_tiles(const kv_job *j, uint32_t n_tok) {
+/* A call's attention, cut up. */
+typedef struct share {
+    const kv_job *j;
+    uint32_t n_tok;         /* tokens of an item; decode: 1 */
+    uint32_t n_range, step; /* decode: most ranges of a head, and how many of them an item takes */
+} share;
+
+/* Prefill: each item (tokens, KV head) goes through its ranges alone. Later tokens have more to read, so they go first. */
+static void attend_tiles(void *arg, int thread, size_t from, size_t end) {
+    const share *s = arg;
+    const kv_job *j = s->j;
     const kv_cache *c = j->c;
-    uint32_t n_tile = (j->n + n_tok - 1) / n_tok;
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_tile * c->n_kv_head; i++) {
-        uint32_t first = (n_tile - 1 - i / c->n_kv_head) * n_tok;
+    const uint32_t n_tile = (j->n + s->n_tok - 1) / s->n_tok;
+    for (size_t i = from; i < end; i++) {
+        const uint32_t first = (n_tile - 1 - (uint32_t)(i / c->n_kv_head)) * s->n_tok;
         tile t;
-        kv_tile_init(&t, j, i % c->n_kv_head, first, min_u32(n_tok, j->n - first));
+        kv_tile_init(&t, j, thread, (uint32_t)(i % c->n_kv_head), first, min_u32(s->n_tok, j->n - first));
         kv_tile_queries(&t);
         acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
         acc_reset(&t, &total, true, true);
@@ -344,40 +351,64 @@ static uint32_t ranges_of(const kv_job *j, uint32_t head, uint32_t *first) {
     return pos / KV_RANGE + 1 - *first;
 }
 
-/* Decode: one token, items are ranges, two at a time where there are enough: they share the codes of their queries. Then each
- * head's parts are merged. */
-static void attend_ranges(const kv_job *j) {
-    const kv_cache *c = j->c;
-    uint32_t first, n_range = 0;
-    for (uint32_t head = 0; head < c->n_kv_head; head++)
-        n_range = max_u32(n_range, ranges_of(j, head, &first));
-    uint32_t step = n_range * c->n_kv_head >= 8 * (uint32_t)omp_get_num_threads() ? 2 : 1, steps = (n_range + step - 1) / step;
-    size_t floats = kv_acc_floats(c, c->n_head / c->n_kv_head);
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < steps * c->n_kv_head; i++) {
-        uint32_t head = i / steps, lo = i % steps * step, hi = min_u32(lo + step, ranges_of(j, head, &first));
+static float *part_at(const share *s, uint32_t head, uint32_t range) {
+    const kv_cache *c = s->j->c;
+    return c->parts + ((size_t)head * s->n_range + range) * kv_acc_floats(c, c->n_head / c->n_kv_head);
+}
+
+/* Decode: one token, items (KV head, some ranges). */
+static void attend_ranges(void *arg, int thread, size_t from, size_t end) {
+    const share *s = arg;
+    const uint32_t steps = (s->n_range + s->step - 1) / s->step;
+    for (size_t i = from; i < end; i++) {
+        uint32_t first, head = (uint32_t)i / steps, lo = (uint32_t)i % steps * s->step;
+        const uint32_t hi = min_u32(lo + s->step, ranges_of(s->j, head, &first));
         if (lo >= hi)
             continue;
         tile t;
-        kv_tile_init(&t, j, head, 0, 1);
+        kv_tile_init(&t, s->j, thread, head, 0, 1);
         kv_tile_queries(&t);
         for (uint32_t r = lo; r < hi; r++) {
-            acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
+            acc part = acc_at(s->j->c, part_at(s, head, r), t.rows);
             attend_range(&t, &part, first + r);
         }
     }
-#pragma omp for schedule(static) nowait
-    for (uint32_t head = 0; head < c->n_kv_head; head++) {
+}
+
+/* Then each head's parts are merged. */
+static void merge_ranges(void *arg, int thread, size_t from, size_t end) {
+    const share *s = arg;
+    for (uint32_t head = (uint32_t)from; head < end; head++) {
+        uint32_t first;
         tile t;
-        kv_tile_init(&t, j, head, 0, 1);
-        acc total = acc_at(c, t.s->total, t.rows);
+        kv_tile_init(&t, s->j, thread, head, 0, 1);
+        acc total = acc_at(s->j->c, t.s->total, t.rows);
         acc_reset(&t, &total, true, true);
-        for (uint32_t r = 0; r < ranges_of(j, head, &first); r++) {
-            acc part = acc_at(c, c->parts + (head * n_range + r) * floats, t.rows);
+        for (uint32_t r = 0; r < ranges_of(s->j, head, &first); r++) {
+            acc part = acc_at(s->j->c, part_at(s, head, r), t.rows);
             acc_merge(&t, &total, &part);
         }
         tile_finish(&t, &total);
     }
+}
+
+/* One token: ranges are shared out, two at a time where there are enough of them, since they share the codes of their queries.
+ */
+static void decode(const kv_job *j, const rt_exec *e) {
+    const uint32_t n_head = j->c->n_kv_head;
+    share s = {.j = j, .n_tok = 1};
+    for (uint32_t first, head = 0; head < n_head; head++)
+        s.n_range = max_u32(s.n_range, ranges_of(j, head, &first));
+    s.step = s.n_range * n_head >= 8 * (uint32_t)e->n_threads ? 2 : 1;
+    rt_for(e, (size_t)((s.n_range + s.step - 1) / s.step) * n_head, 1, attend_ranges, &s);
+    rt_for(e, n_head, s.n_range > 1 ? 1 : n_head, merge_ranges, &s);
+}
+
+static void prefill(const kv_job *j, const rt_exec *e) {
+    const kv_cache *c = j->c;
+    const uint32_t group = c->n_head / c->n_kv_head, fit = group < KV_ROWS ? KV_ROWS / group : 1;
+    share s = {.j = j, .n_tok = max_u32(1, min_u32(fit, j->n * c->n_kv_head / (4 * (uint32_t)e->n_threads)))};
+    rt_for(e, (size_t)((j->n + s.n_tok - 1) / s.n_tok) * c->n_kv_head, 1, attend_tiles, &s);
 }
 
 /* NaN fails the comparison, Inf is above any limit. */
@@ -403,27 +434,19 @@ static kv_status check_call(const kv_cache *c, uint32_t layer, const float *k, c
 }
 
 /* Store some tokens and attend. */
-static void attend(const rt_exec *e, kv_job *j) {
-    const kv_cache *c = j->c;
-    uint32_t group = c->n_head / c->n_kv_head, n_threads = min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads);
+static void attend(const rt_exec *exec, kv_job *j) {
+    rt_exec e = *exec;
     if ((uint64_t)j->n * (j->pos + j->n) < 2 * KV_BLOCK)
-        n_threads = 1; /* less work than waking a thread */
-    uint32_t fit = group < KV_ROWS ? KV_ROWS / group : 1, share = j->n * c->n_kv_head / (4 * n_threads);
-    uint32_t n_tok = max_u32(1, min_u32(fit, share));
+        e.team = NULL; /* less work than asking for help */
     kv_put_plan(j);
-#pragma omp parallel num_threads(n_threads)
-    {
-        kv_put(j);
-        if (j->n == 1)
-            attend_ranges(j);
-        else
-            attend_tiles(j, n_tok);
-        kv_settle(j);
-        if (j->layer->evicts && kv_observes(c)) {
-#pragma omp barrier
-            kv_observe(j);
-        }
-    }
+    kv_put(j, &e);
+    if (j->n == 1)
+        decode(j, &e);
+    else
+        prefill(j, &e);
+    kv_settle(j, &e);
+    if (j->layer->evicts && kv_observes(j->c))
+        kv_observe(j, &e);
 }
 
 kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,

@@ -34,7 +34,7 @@ static inline uint32_t kv_first_seen(const kv_layer *l, uint32_t pos) {
 }
 
 /* Set up `n` query tokens from `first` of the call on, of one KV head, and copy their scaled queries. */
-void kv_tile_init(tile *t, const kv_job *j, uint32_t head, uint32_t first, uint32_t n);
+void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t first, uint32_t n);
 void kv_tile_queries(const tile *t);
 /* Keys of the tile at slot t0, decoded, for its first n slots; in the scratch memory or in place. */
 const float *kv_load_body(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n);

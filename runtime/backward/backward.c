@@ -20,13 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16 };
-
-#define FOR_ROWS(n) _Pragma("omp parallel for schedule(dynamic, 8) num_threads(n_threads)") for (size_t t = 0; t < n; t++)
+enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16, GRAIN = 8 /* rows of a thread at a time */ };
 
 typedef struct pass {
     const rt_model *m;
     const rt_backward_cfg *cfg;
+    rt_exec exec; /* the model's, with threads of its own */
     uint32_t n;
     rt_act *act;
     attn_seq attn;
@@ -109,7 +108,7 @@ static size_t lay_out(pass *p, float *base) {
         {&s->val.cols, pad_kv},
         {&s->lse, pad_heads},
         {&s->dot, pad_heads},
-        {&s->work, (size_t)s->n_threads * attn_work(s)},
+        {&s->work, (size_t)s->exec->n_threads * attn_work(s)},
         {&p->mat_t, transpose_floats(p->m, n)},
     };
     size_t at = 0;
@@ -129,13 +128,13 @@ static kv_status prepare(pass *p, kv_err *err) {
         .n_head = hp->n_head,
         .n_kv_head = hp->n_kv_head,
         .dim = hp->head_dim,
-        .n_threads = p->m->exec.n_threads,
-        .k = p->m->exec.k,
+        .exec = &p->exec,
+        .k = p->exec.k,
     };
     p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
     p->steps = 2 * (size_t)hp->n_layer + 4;
     const size_t cols = max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim);
-    kv_status st = act_new(p->n, cols, &p->m->exec, &p->act, err);
+    kv_status st = act_new(p->n, cols, &p->exec, &p->act, err);
     if (st)
         return st;
     p->scratch = aligned_alloc(64, lay_out(p, NULL) * sizeof(float));
@@ -143,8 +142,8 @@ static kv_status prepare(pass *p, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
     lay_out(p, p->scratch);
     p->rope_back.cos = p->rope.cos;
-    rows_rope_fill(p->m, 0, p->n, 1, &p->rope);
-    rows_rope_fill(p->m, 0, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
+    rows_rope_fill(p->m, &p->exec, 0, p->n, 1, &p->rope);
+    rows_rope_fill(p->m, &p->exec, 0, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
     for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++) {
         p->rope_back.sin[i] = -p->rope.sin[i];
         p->frame_back.sin[i] = -p->frame_back.sin[i];
@@ -179,17 +178,17 @@ static kv_status advance(pass *p, size_t steps, kv_err *err) {
 
 /* y (n, rows) = W x + bias */
 static void project(pass *p, const rt_mat *w, const float *bias, const float *x, float *y) {
-    act_set(p->act, &p->m->exec, x, p->n, mat_cols(w));
-    rows_project(p->m, &(rows_out){w, bias, y}, 1, p->act, p->n);
+    act_set(p->act, &p->exec, x, p->n, mat_cols(w));
+    rows_project(p->m, &p->exec, &(rows_out){w, bias, y}, 1, p->act, p->n);
 }
 
 /* q or k: what is projected, and that normed and rotated. */
 static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, const float *norm, float *raw,
                             float *y) {
     const size_t rows = mat_rows(w);
-    rows_project(p->m, &(rows_out){w, bias, raw}, 1, p->act, p->n);
+    rows_project(p->m, &p->exec, &(rows_out){w, bias, raw}, 1, p->act, p->n);
     memcpy(y, raw, p->n * rows * sizeof *y);
-    rows_rotate(p->m, layer, &p->rope, norm, p->n, (uint32_t)(rows / p->m->hp.head_dim), y);
+    rows_rotate(p->m, &p->exec, layer, &p->rope, norm, p->n, (uint32_t)(rows / p->m->hp.head_dim), y);
 }
 
 static uint32_t window_of(const pass *p, uint32_t layer) {
@@ -200,8 +199,8 @@ static uint32_t window_of(const pass *p, uint32_t layer) {
 static void add_block(pass *p, const float *y, const float *post_norm) {
     const uint32_t dim = p->m->hp.n_embd;
     if (post_norm)
-        rows_norm(p->m, y, post_norm, p->n, dim, p->h);
-    rows_add(p->m, p->x, post_norm ? p->h : y, p->n, dim);
+        rows_norm(p->m, &p->exec, y, post_norm, p->n, dim, p->h);
+    rows_add(p->m, &p->exec, p->x, post_norm ? p->h : y, p->n, dim);
 }
 
 /* A layer up to gate and up, from its input in x; x becomes the stream between attention and FFN.
@@ -209,29 +208,29 @@ static void add_block(pass *p, const float *y, const float *post_norm) {
 static void layer_forward(pass *p, uint32_t layer, float *entropy) {
     const rt_model *m = p->m;
     const rt_layer *y = &m->layers[layer];
-    rows_norm(m, p->x, y->attn_norm, p->n, m->hp.n_embd, p->h);
-    act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
+    rows_norm(m, &p->exec, p->x, y->attn_norm, p->n, m->hp.n_embd, p->h);
+    act_set(p->act, &p->exec, p->h, p->n, m->hp.n_embd);
     project_rotated(p, layer, y->q, y->q_bias, y->q_norm, p->q_raw, p->q);
     project_rotated(p, layer, y->k, y->k_bias, y->k_norm, p->k_raw, p->k);
-    rows_project(m, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
+    rows_project(m, &p->exec, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
     attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, entropy);
     project(p, y->o, y->o_bias, p->o, p->a);
     add_block(p, p->a, y->post_attn_norm);
-    rows_norm(m, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
-    act_set(p->act, &m->exec, p->h, p->n, m->hp.n_embd);
-    rows_project(m, (rows_out[]){{y->gate, NULL, p->gate}, {y->up, NULL, p->up}}, 2, p->act, p->n);
+    rows_norm(m, &p->exec, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
+    act_set(p->act, &p->exec, p->h, p->n, m->hp.n_embd);
+    rows_project(m, &p->exec, (rows_out[]){{y->gate, NULL, p->gate}, {y->up, NULL, p->up}}, 2, p->act, p->n);
 }
 
 static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
     const rt_model *m = p->m;
     const size_t e = (size_t)p->n * m->hp.n_embd;
     kv_status st = KV_OK;
-    rows_embed(m, tokens, p->n, p->x);
+    rows_embed(m, &p->exec, tokens, p->n, p->x);
     for (uint32_t l = 0; !st && l < m->hp.n_layer; l++) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
         layer_forward(p, l, NULL);
-        rows_gate(m, p->gate, p->up, p->n);
+        rows_gate(m, &p->exec, p->gate, p->up, p->n);
         project(p, y->down, NULL, p->gate, p->f);
         add_block(p, p->f, y->post_ffn_norm);
         st = advance(p, 1, err);
@@ -277,46 +276,69 @@ static void logit_gradient(const pass *p, size_t i, float *x) {
         p->cfg->drawn[i] = y;
 }
 
-/* g += norm^T(d): gradient through out = RMS norm of x, for rows of dim. y = x w r, r = 1/sqrt(mean x^2 + eps):
- * g_i += r (w_i d_i - x_i r^2 mean(w d x)). With `add` false g is overwritten; it may be d then. */
-static void norm_backward(const pass *p, const float *x, const float *w, const float *d, size_t n, size_t dim, bool add,
-                          float *g) {
-    const int n_threads = p->m->exec.n_threads;
-    const double eps = p->m->hp.rms_eps;
-    FOR_ROWS(n) {
-        const float *xr = x + t * dim, *dr = d + t * dim;
-        float *gr = g + t * dim;
+typedef struct norm_job {
+    const float *x, *w, *d;
+    size_t dim;
+    double eps;
+    bool add;
+    float *g;
+} norm_job;
+
+static void norm_rows(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const norm_job *j = arg;
+    const size_t dim = j->dim;
+    for (size_t t = first; t < end; t++) {
+        const float *xr = j->x + t * dim, *dr = j->d + t * dim, *w = j->w;
+        float *gr = j->g + t * dim;
         double square = 0, along = 0;
         for (size_t i = 0; i < dim; i++) {
             square += (double)xr[i] * xr[i];
             along += (double)(w[i] * dr[i]) * xr[i];
         }
-        const double r = 1 / sqrt(square / (double)dim + eps);
+        const double r = 1 / sqrt(square / (double)dim + j->eps);
         const float scale = (float)r, back = (float)(r * r * r * along / (double)dim);
         for (size_t i = 0; i < dim; i++) {
             float v = scale * w[i] * dr[i] - back * xr[i];
-            gr[i] = add ? gr[i] + v : v;
+            gr[i] = j->add ? gr[i] + v : v;
         }
     }
+}
+
+/* g += norm^T(d): gradient through out = RMS norm of x, for rows of dim. y = x w r, r = 1/sqrt(mean x^2 + eps):
+ * g_i += r (w_i d_i - x_i r^2 mean(w d x)). With `add` false g is overwritten; it may be d then. */
+static void norm_backward(const pass *p, const float *x, const float *w, const float *d, size_t n, size_t dim, bool add,
+                          float *g) {
+    rt_for(&p->exec, n, GRAIN, norm_rows, &(norm_job){x, w, d, dim, p->m->hp.rms_eps, add, g});
+}
+
+typedef struct logit_job {
+    const pass *p;
+    size_t at; /* position of the first row */
+    float *logits;
+} logit_job;
+
+static void logit_rows(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const logit_job *j = arg;
+    for (size_t t = first; t < end; t++)
+        logit_gradient(j->p, j->at + t, j->logits + t * j->p->m->hp.n_vocab);
 }
 
 static kv_status output_layer(pass *p, kv_err *err) {
     const rt_model *m = p->m;
     const uint32_t dim = m->hp.n_embd;
     const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
-    const int n_threads = m->exec.n_threads;
     float *logits = malloc(slice * n_vocab * sizeof *logits);
     if (!logits)
         return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
-    rows_norm(m, p->x, m->output_norm, p->n, dim, p->h);
+    rows_norm(m, &p->exec, p->x, m->output_norm, p->n, dim, p->h);
     for (size_t at = 0; at < p->n; at += slice) {
         const size_t n = p->n - at < slice ? p->n - at : slice;
-        act_set(p->act, &m->exec, p->h + at * dim, n, dim);
-        mat_mul(m->output, &m->exec, p->act, logits, n_vocab);
-        FOR_ROWS(n) {
-            logit_gradient(p, at + t, logits + t * n_vocab);
-        }
-        mat_mul_t(m->output, &m->exec, logits, n, p->g + at * dim, false, p->mat_t);
+        act_set(p->act, &p->exec, p->h + at * dim, n, dim);
+        mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
+        rt_for(&p->exec, n, GRAIN, logit_rows, &(logit_job){p, at, logits});
+        mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
     }
     free(logits);
     norm_backward(p, p->x, m->output_norm, p->g, p->n, dim, false, p->g);
@@ -326,7 +348,7 @@ static kv_status output_layer(pass *p, kv_err *err) {
 /* ---- backward ---- */
 
 static void times_t(const pass *p, const rt_mat *w, const float *x, float *y, bool add) {
-    mat_mul_t(w, &p->m->exec, x, p->n, y, add, p->mat_t);
+    mat_mul_t(w, &p->exec, x, p->n, y, add, p->mat_t);
 }
 
 /* Gradients through act(gate) * up: gate and up (n) in, their gradients out; d (n): gradient of the product.
@@ -350,25 +372,29 @@ static void gate_backward(const rt_kernels *k, bool gelu, const float *d, size_t
     }
 }
 
+static void gate_rows(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const pass *p = arg;
+    const size_t n_ff = p->m->hp.n_ff;
+    for (size_t at = first * n_ff; at < end * n_ff; at += n_ff)
+        gate_backward(p->exec.k, p->m->arch->gelu, p->d_act + at, n_ff, p->gate + at, p->up + at);
+}
+
 /* From g behind the FFN to g before it; gate and up become their gradients. */
 static void ffn_backward(pass *p, uint32_t layer) {
     const rt_model *m = p->m;
     const rt_layer *y = &m->layers[layer];
     const size_t n_ff = m->hp.n_ff;
-    const int n_threads = m->exec.n_threads;
     const float *d_f = p->g;
     if (y->post_ffn_norm) {
         memcpy(p->d_act, p->gate, p->n * n_ff * sizeof *p->d_act);
-        rows_gate(m, p->d_act, p->up, p->n);
+        rows_gate(m, &p->exec, p->d_act, p->up, p->n);
         project(p, y->down, NULL, p->d_act, p->f);
         norm_backward(p, p->f, y->post_ffn_norm, p->g, p->n, m->hp.n_embd, false, p->f);
         d_f = p->f;
     }
     times_t(p, y->down, d_f, p->d_act, false);
-    FOR_ROWS((size_t)p->n) {
-        const size_t at = t * n_ff;
-        gate_backward(m->exec.k, m->arch->gelu, p->d_act + at, n_ff, p->gate + at, p->up + at);
-    }
+    rt_for(&p->exec, p->n, GRAIN, gate_rows, p);
     times_t(p, y->gate, p->gate, p->h, false);
     times_t(p, y->up, p->up, p->h, true);
     norm_backward(p, p->x, y->ffn_norm, p->h, p->n, m->hp.n_embd, true, p->g);
@@ -386,7 +412,7 @@ static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
 /* Gradient with respect to q or k before norm and RoPE, in place. */
 static void unrotate(const pass *p, uint32_t layer, const float *norm, const float *raw, uint32_t n_head, float *d) {
     const uint32_t dim = p->m->hp.head_dim;
-    rows_rotate(p->m, layer, &p->rope_back, NULL, p->n, n_head, d);
+    rows_rotate(p->m, &p->exec, layer, &p->rope_back, NULL, p->n, n_head, d);
     if (norm)
         norm_backward(p, raw, norm, d, (size_t)p->n * n_head, dim, false, d);
 }
@@ -409,9 +435,9 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     kv_status st = check_finite(p, layer, err);
     if (st)
         return st;
-    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
-    rows_rotate(m, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
-    rows_rotate(m, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
+    rows_rotate(m, &p->exec, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
+    rows_rotate(m, &p->exec, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
+    rows_rotate(m, &p->exec, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
     p->cfg->tap(p->cfg->tap_user,
                 &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy, is_cut ? p->cut : NULL});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
@@ -429,8 +455,8 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
     pass p = {.m = m, .cfg = cfg, .n = n};
     const size_t e = (size_t)n * m->hp.n_embd;
     kv_status st;
-    if ((st = check_ids(&p, tokens, err)) || (st = prepare(&p, err)) || (st = forward(&p, tokens, err)) ||
-        (st = output_layer(&p, err)))
+    if ((st = check_ids(&p, tokens, err)) || (st = rt_exec_start(&m->exec, &p.exec, err)) || (st = prepare(&p, err)) ||
+        (st = forward(&p, tokens, err)) || (st = output_layer(&p, err)))
         goto done;
     for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
         memcpy(p.x, p.in + l * e, e * sizeof *p.x);
@@ -440,6 +466,7 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
             st = advance(&p, 1, err);
     }
 done:
+    rt_exec_stop(&p.exec);
     act_free(p.act);
     free(p.scratch);
     return st;

@@ -21,26 +21,40 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdbool.h>
 #include <string.h>
 
 enum { TILE = RT_ATTN_TILE };
 
+typedef struct pack_job {
+    const attn_seq *a;
+    const float *x;
+    uint32_t heads;
+    float scale;
+    const attn_pack *p;
+} pack_job;
+
+/* Tiles of heads, one head after the other. */
+static void pack_tiles(void *arg, int thread, size_t from, size_t end) {
+    (void)thread;
+    const pack_job *j = arg;
+    const attn_seq *a = j->a;
+    const size_t dim = a->dim, tiles = a->n_pad / TILE;
+    for (size_t at = from; at < end; at++) {
+        const size_t h = at / tiles, i = at % tiles;
+        float *rows = j->p->rows + (h * a->n_pad + i * TILE) * dim, *cols = j->p->cols + (h * tiles + i) * dim * TILE;
+        for (size_t t = 0; t < TILE; t++)
+            for (size_t c = 0; c < dim; c++) {
+                float v = i * TILE + t < a->n ? j->scale * j->x[((i * TILE + t) * j->heads + h) * dim + c] : 0;
+                rows[t * dim + c] = v;
+                cols[c * TILE + t] = v;
+            }
+    }
+}
+
 /* x (n, heads, dim) times scale, into both layouts. */
 static void pack(const attn_seq *a, const float *x, uint32_t heads, float scale, const attn_pack *p) {
-    const size_t dim = a->dim, tiles = a->n_pad / TILE;
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(a->n_threads)
-    for (size_t h = 0; h < heads; h++)
-        for (size_t i = 0; i < tiles; i++) {
-            float *rows = p->rows + (h * a->n_pad + i * TILE) * dim, *cols = p->cols + (h * tiles + i) * dim * TILE;
-            for (size_t t = 0; t < TILE; t++)
-                for (size_t c = 0; c < dim; c++) {
-                    float v = i * TILE + t < a->n ? scale * x[((i * TILE + t) * heads + h) * dim + c] : 0;
-                    rows[t * dim + c] = v;
-                    cols[c * TILE + t] = v;
-                }
-        }
+    rt_for(a->exec, heads * (a->n_pad / TILE), 1, pack_tiles, &(pack_job){a, x, heads, scale, p});
 }
 
 static const float *rows_of(const attn_seq *a, const attn_pack *p, size_t head, size_t tile) {
@@ -113,16 +127,27 @@ static void forward_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, fl
     unpack(a, o, 1, a->n_head, h, i, out);
 }
 
+typedef struct forward_job {
+    const attn_seq *a;
+    uint32_t swa;
+    float *out, *entropy;
+} forward_job;
+
+/* Items (tile, head), the longest first. */
+static void forward_items(void *arg, int thread, size_t from, size_t end) {
+    const forward_job *j = arg;
+    const attn_seq *a = j->a;
+    for (size_t i = from; i < end; i++)
+        forward_item(a, i % a->n_head, a->n_pad / TILE - 1 - i / a->n_head, j->swa, a->work + (size_t)thread * attn_work(a),
+                     j->out, j->entropy);
+}
+
 void attn_forward(attn_seq *a, const float *q, const float *key, const float *val, float scale, uint32_t swa, float *out,
                   float *entropy) {
-    const size_t tiles = a->n_pad / TILE;
     pack(a, q, a->n_head, scale, &a->q);
     pack(a, key, a->n_kv_head, 1, &a->key);
     pack(a, val, a->n_kv_head, 1, &a->val);
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(a->n_threads)
-    for (size_t late = 0; late < tiles; late++) /* the longest first */
-        for (size_t h = 0; h < a->n_head; h++)
-            forward_item(a, h, tiles - 1 - late, swa, a->work + (size_t)omp_get_thread_num() * attn_work(a), out, entropy);
+    rt_for(a->exec, a->n_pad / TILE * a->n_head, 1, forward_items, &(forward_job){a, swa, out, entropy});
 }
 
 /* ---- backward ---- */
@@ -284,33 +309,47 @@ static void key_item(const attn_seq *a, size_t g, size_t j, uint32_t swa, uint32
     unpack(a, v_sum[1], 1, a->n_kv_head, g, j, d->dv);
 }
 
-static void fill_dot(const attn_seq *a, const float *out, const float *d_out) {
-#pragma omp parallel for collapse(2) schedule(dynamic, 64) num_threads(a->n_threads)
-    for (size_t t = 0; t < a->n_pad; t++)
+typedef struct backward_job {
+    const attn_seq *a;
+    const float *out, *d_out;
+    float scale;
+    uint32_t swa, window;
+    const attn_grad *g;
+    const attn_cut *cut;
+} backward_job;
+
+/* out . d_out of some tokens, all heads. */
+static void fill_dot(void *arg, int thread, size_t from, size_t end) {
+    (void)thread;
+    const backward_job *j = arg;
+    const attn_seq *a = j->a;
+    for (size_t t = from; t < end; t++)
         for (size_t h = 0; h < a->n_head; h++) {
             const size_t at = (t * a->n_head + h) * a->dim;
             double sum = 0;
             for (size_t c = 0; t < a->n && c < a->dim; c++)
-                sum += (double)out[at + c] * d_out[at + c];
+                sum += (double)j->out[at + c] * j->d_out[at + c];
             a->dot[h * a->n_pad + t] = (float)sum;
         }
 }
 
+/* First all items (tile, KV head) of keys, then all (tile, head) of queries; of both the longest first. */
+static void backward_items(void *arg, int thread, size_t from, size_t end) {
+    const backward_job *j = arg;
+    const attn_seq *a = j->a;
+    const size_t tiles = a->n_pad / TILE, keys = tiles * a->n_kv_head;
+    float *work = a->work + (size_t)thread * attn_work(a);
+    for (size_t i = from; i < end; i++)
+        if (i < keys)
+            key_item(a, i % a->n_kv_head, i / a->n_kv_head, j->swa, j->window, work, j->g);
+        else
+            query_item(a, (i - keys) % a->n_head, tiles - 1 - (i - keys) / a->n_head, j->swa, j->scale, work, j->g->dq, j->cut);
+}
+
 void attn_backward(attn_seq *a, const float *out, const float *d_out, float scale, uint32_t swa, uint32_t window,
                    const attn_grad *g, const attn_cut *cut) {
-    const size_t tiles = a->n_pad / TILE;
+    backward_job j = {a, out, d_out, scale, swa, window, g, cut};
     pack(a, d_out, a->n_head, 1, &a->d_out);
-    fill_dot(a, out, d_out);
-#pragma omp parallel num_threads(a->n_threads)
-    {
-        float *work = a->work + (size_t)omp_get_thread_num() * attn_work(a);
-#pragma omp for collapse(2) schedule(dynamic) nowait
-        for (size_t j = 0; j < tiles; j++) /* the longest first */
-            for (size_t h = 0; h < a->n_kv_head; h++)
-                key_item(a, h, j, swa, window, work, g);
-#pragma omp for collapse(2) schedule(dynamic)
-        for (size_t late = 0; late < tiles; late++)
-            for (size_t h = 0; h < a->n_head; h++)
-                query_item(a, h, tiles - 1 - late, swa, scale, work, g->dq, cut);
-    }
+    rt_for(a->exec, a->n_pad, 64, fill_dot, &j);
+    rt_for(a->exec, a->n_pad / TILE * ((size_t)a->n_kv_head + a->n_head), 1, backward_items, &j);
 }

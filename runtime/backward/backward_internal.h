@@ -17,11 +17,11 @@ typedef struct attn_pack {
 /* Shape and working memory, reused from layer to layer. */
 typedef struct attn_seq {
     uint32_t n, n_pad, n_head, n_kv_head, dim;
-    int n_threads;
+    const rt_exec *exec; /* borrowed */
     const struct rt_kernels *k;
     attn_pack q, d_out, key, val; /* of n_head, n_head, n_kv_head, n_kv_head */
     float *lse, *dot;             /* (n_head, n_pad) log-sum-exp of the scores; out . d_out */
-    float *work;                  /* (n_threads, attn_work) */
+    float *work;                  /* (threads of exec, attn_work) */
 } attn_seq;
 
 /* Floats of one thread's working memory: scores of 64 queries and one row more, or four tiles; four tiles of results. */

@@ -41,29 +41,40 @@ static const kv_codec *pick_codec(const kv_cache *c, const kv_cache_cfg *cfg, ui
     return codec && !codec->exact && covered(c, cfg, layer) ? &kv_codec_f16 : codec;
 }
 
-/* Set up all coders; inverting the bases takes a while, so streams are shared out. The first failure in order is reported. */
-static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, int n_threads, kv_err *err) {
-    size_t n = n_streams(c), failed = n;
-    kv_err first = {0};
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (size_t i = 0; i < n; i++) {
-        const kv_codec_sel *sel = (i % 2 ? cfg->v : cfg->k) + i / 2;
-        const kv_codec *codec = pick_codec(c, cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
-        kv_err e = {0};
-        kv_status st = codec ? kv_coder_init(&c->streams[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &e)
-                             : kv_fail(&e, KV_EINVAL, "no codec has the number %d", (int)sel->id);
-        if (st) {
-#pragma omp critical(kv_init_coders)
-            if (i < failed) {
-                failed = i;
-                first = e;
-            }
-        }
+typedef struct coders_job {
+    kv_cache *c;
+    const kv_cache_cfg *cfg;
+    kv_err *errs; /* (streams) */
+} coders_job;
+
+static void init_some(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const coders_job *j = arg;
+    kv_cache *c = j->c;
+    for (size_t i = first; i < end; i++) {
+        const kv_codec_sel *sel = (i % 2 ? j->cfg->v : j->cfg->k) + i / 2;
+        const kv_codec *codec = pick_codec(c, j->cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
+        if (codec)
+            kv_coder_init(&c->streams[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &j->errs[i]);
+        else
+            kv_fail(&j->errs[i], KV_EINVAL, "no codec has the number %d", (int)sel->id);
     }
-    if (failed == n)
-        return KV_OK;
-    return kv_fail(err, first.code, "cache: layer %zu, KV head %zu, %s: %s", failed / 2 / c->n_kv_head,
-                   failed / 2 % c->n_kv_head, failed % 2 ? "V" : "K", first.msg);
+}
+
+/* Set up all coders; inverting the bases takes a while, so streams are shared out. The first failure in order is reported. */
+static kv_status init_coders(kv_cache *c, const kv_cache_cfg *cfg, const rt_exec *e, kv_err *err) {
+    const size_t n = n_streams(c);
+    kv_status st = KV_OK;
+    kv_err *errs = calloc(n, sizeof *errs);
+    if (!errs)
+        return kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
+    rt_for(e, n, 1, init_some, &(coders_job){c, cfg, errs});
+    for (size_t i = 0; !st && i < n; i++)
+        if (errs[i].code)
+            st = kv_fail(err, errs[i].code, "cache: layer %zu, KV head %zu, %s: %s", i / 2 / c->n_kv_head, i / 2 % c->n_kv_head,
+                         i % 2 ? "V" : "K", errs[i].msg);
+    free(errs);
+    return st;
 }
 
 /* Zeroed memory; untouched pages cost nothing. Sets *bad on failure and for sizes that cannot be right; does nothing then. */
@@ -219,7 +230,7 @@ static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
 }
 
 /* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */
-static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **out, kv_err *err) {
+static kv_status new_coders(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
     bool bad = false;
     kv_cache *c = *out = NULL;
     kv_status st = check_cfg(cfg, err);
@@ -243,7 +254,7 @@ static kv_status new_coders(const kv_cache_cfg *cfg, int n_threads, kv_cache **o
         return kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);
     for (int side = 0; side < 2; side++)
         kv_coder_init(&c->f16[side], &kv_codec_f16, side ? KV_SIDE_V : KV_SIDE_K, c->dim, NULL, NULL);
-    return init_coders(c, cfg, n_threads, err);
+    return init_coders(c, cfg, e, err);
 }
 
 /* What eviction works with. */
@@ -295,7 +306,7 @@ static kv_status init_rotations(kv_cache *c, kv_err *err) {
 kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out, kv_err *err) {
     bool bad = false;
     kv_cache *c;
-    kv_status st = new_coders(cfg, e->n_threads, &c, err);
+    kv_status st = new_coders(cfg, e, &c, err);
     if (st)
         goto done;
     if ((st = lay_out(c, cfg, err)) || (st = init_rotations(c, err)))
@@ -465,7 +476,7 @@ kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t
     each.n_ctx = 0;
     for (uint32_t i = 0; i < n; i++)
         each.n_ctx = max_u32(each.n_ctx, n_ctx[i]);
-    if ((st = new_coders(&each, 1, &c, err)))
+    if ((st = new_coders(&each, &(rt_exec){0}, &c, err)))
         goto done;
     if (!(own = malloc(n_streams(c) * sizeof *own))) {
         st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u layers", c->n_layer);

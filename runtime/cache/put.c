@@ -7,7 +7,6 @@
  */
 #include "cache/state.h"
 
-#include <omp.h>
 #include <string.h>
 
 void kv_put_plan(kv_job *j) {
@@ -64,25 +63,45 @@ static void store(const kv_job *j, uint32_t stream_index, uint32_t b, const kv_s
     }
 }
 
-void kv_put(const kv_job *j) {
+/* Pieces (block, stream) of what comes in. */
+static void store_pieces(void *arg, int thread, size_t from, size_t end) {
+    const kv_job *j = arg;
+    const uint32_t n_stream = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK;
+    for (size_t i = from; i < end; i++)
+        store(j, (uint32_t)(i % n_stream), first + (uint32_t)(i / n_stream), &j->c->scratch[thread]);
+}
+
+/* What leaves the window with the tokens of this call: [*from, *end) of the layer. */
+static bool leaving(const kv_job *j, uint32_t *from, uint32_t *end) {
     const kv_layer *l = j->layer;
-    const kv_scratch *s = &j->c->scratch[omp_get_thread_num()];
-    uint32_t n_stream = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK, n_block = (j->pos + j->n - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_stream * n_block; i++)
-        store(j, i % n_stream, first + i / n_stream, s);
-    uint32_t from = max_u32(kv_encoded(l, j->pos), l->sinks), end = kv_encoded(l, j->pos + j->n);
-    if (!l->ring_cap || from >= end)
-        return;
-    first = from / KV_BLOCK;
-    n_block = (end - 1) / KV_BLOCK + 1 - first;
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_stream * n_block; i++) {
-        const kv_stream *stream = &l->streams[i % n_stream];
-        uint32_t b = first + i / n_stream, lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
+    *from = max_u32(kv_encoded(l, j->pos), l->sinks);
+    *end = kv_encoded(l, j->pos + j->n);
+    return l->ring_cap && *from < *end;
+}
+
+/* Pieces (block, stream) of what leaves the window. */
+static void encode_pieces(void *arg, int thread, size_t first, size_t last) {
+    const kv_job *j = arg;
+    const kv_layer *l = j->layer;
+    const kv_scratch *s = &j->c->scratch[thread];
+    const uint32_t n_stream = 2 * j->c->n_kv_head;
+    uint32_t from, end;
+    leaving(j, &from, &end);
+    for (size_t i = first; i < last; i++) {
+        const uint32_t index = (uint32_t)(i % n_stream), b = from / KV_BLOCK + (uint32_t)(i / n_stream);
+        const kv_stream *stream = &l->streams[index];
+        const uint32_t lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
         if (!kv_lossy(stream))
             continue;
         kv_f16_rows(j, stream, lo, hi - lo, s->x);
-        encode(j, i % n_stream, b, lo, hi, s->x, s->work);
+        encode(j, index, b, lo, hi, s->x, s->work);
     }
+}
+
+void kv_put(kv_job *j, const rt_exec *e) {
+    const size_t n_stream = 2 * (size_t)j->c->n_kv_head;
+    uint32_t from, end;
+    rt_for(e, n_stream * ((j->pos + j->n - 1) / KV_BLOCK + 1 - j->pos / KV_BLOCK), 1, store_pieces, j);
+    if (leaving(j, &from, &end))
+        rt_for(e, n_stream * ((end - 1) / KV_BLOCK + 1 - from / KV_BLOCK), 1, encode_pieces, j);
 }

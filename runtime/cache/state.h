@@ -251,7 +251,7 @@ void kv_lay_out_heads(const kv_cache *c, kv_layer *l);
 void kv_evict_clear(const kv_cache *c, kv_layer *l);
 /* Scores of n new body slots, whose keys are x (n, dim). */
 void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x);
-/* Let go of tokens in the heads that are due, after a call that ended where they are. Not inside of a parallel region. */
+/* Let go of tokens in the heads that are due, after a call that ended where they are. */
 void kv_evict(const kv_job *j, const rt_exec *e);
 static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
     uint32_t next = UINT32_MAX;
@@ -261,18 +261,17 @@ static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
 }
 /* Fold those of slots lo .. hi-1 of a head that `keep` (a word a block) does not name into those that it does. By one thread.
  */
-void kv_fold(const kv_job *j, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep);
-/* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. Called by every thread
- * of a parallel region, after attention and a barrier. */
-void kv_observe(const kv_job *j);
+void kv_fold(const kv_job *j, int thread, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep);
+/* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. After
+ * attention. */
+void kv_observe(kv_job *j, const rt_exec *e);
 /* Scores <- what queries as calibrated, after the tokens of this call, would give to the body slots of a head. */
-void kv_expect(const kv_job *j, uint32_t head);
+void kv_expect(const kv_job *j, int thread, uint32_t head);
 
-/* Called by every thread of a parallel region; kv_put ends with a barrier, and there must be one before kv_settle. */
-void kv_put(const kv_job *j);    /* store and encode, before attention */
-void kv_settle(const kv_job *j); /* after attention: what the ring has room for moves there from passing */
-/* Decide where the tokens of this call go; before the region. */
+/* Decide where the tokens of this call go; first of all. */
 void kv_put_plan(kv_job *j);
+void kv_put(kv_job *j, const rt_exec *e);    /* store and encode, before attention */
+void kv_settle(kv_job *j, const rt_exec *e); /* after attention: what the ring has room for moves there from passing */
 
 /* ---- cache/window.c: f16 copies of n tokens from position t on of a lossy stream with a ring ---- */
 

@@ -3,7 +3,6 @@
  */
 #include "cache/state.h"
 
-#include <omp.h>
 #include <string.h>
 
 /* Copies of n tokens; element i of the k-th is at[k * token + i * elem]. */
@@ -95,11 +94,15 @@ static void settle(const kv_job *j, const kv_stream *stream) {
     }
 }
 
-void kv_settle(const kv_job *j) {
-    if (j->passing == UINT32_MAX)
-        return;
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < 2 * j->c->n_kv_head; i++)
+static void settle_streams(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const kv_job *j = arg;
+    for (size_t i = first; i < end; i++)
         if (kv_lossy(&j->layer->streams[i]))
             settle(j, &j->layer->streams[i]);
+}
+
+void kv_settle(kv_job *j, const rt_exec *e) {
+    if (j->passing != UINT32_MAX)
+        rt_for(e, 2 * (size_t)j->c->n_kv_head, 1, settle_streams, j);
 }

@@ -91,10 +91,10 @@ static float pooled(const float *score, const plan *p, uint32_t s, uint32_t reac
     return best;
 }
 
-static void fill_keys(const kv_job *j, const plan *p) {
+static void fill_keys(const kv_job *j, int thread, const plan *p) {
     const kv_evict_cfg *e = &j->c->evict;
     if (e->policy == KV_EVICT_EXPECTED)
-        kv_expect(j, p->head);
+        kv_expect(j, thread, p->head);
     const float *score = kv_scored(j->c) ? kv_scores(j->layer, p->h) : NULL;
     const uint32_t reach = e->policy == KV_EVICT_SNAPKV ? e->pool / 2 : 0;
     for (uint32_t s = p->lo; s < p->hi; s++)
@@ -316,33 +316,52 @@ static void place(const kv_job *j, plan *p, uint32_t n) {
     }
 }
 
+typedef struct plans {
+    const kv_job *j;
+    plan *p;
+} plans;
+
+static void choose_pieces(void *arg, int thread, size_t first, size_t end) {
+    const plans *s = arg;
+    const uint64_t one = 1;
+    for (plan *p = s->p + first; p < s->p + end; p++) {
+        fill_keys(s->j, thread, p);
+        if (!s->j->c->evict.ada)
+            choose(p, &one, 1, p->most);
+    }
+}
+
+static void pack_pieces(void *arg, int thread, size_t first, size_t end) {
+    const plans *s = arg;
+    const kv_cache *c = s->j->c;
+    for (plan *p = s->p + first; p < s->p + end; p++) {
+        if (kv_merges(c))
+            kv_fold(s->j, thread, p->head, p->lo, p->hi, p->keep);
+        pack_head(s->j, p);
+        if (c->frames)
+            pack_frames(c, p, c->fresh + (size_t)p->head * kv_n_frames(c));
+    }
+}
+
+static void finish_pieces(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const plans *s = arg;
+    for (plan *p = s->p + first; p < s->p + end; p++)
+        finish(s->j, p);
+}
+
 void kv_evict(const kv_job *j, const rt_exec *e) {
     const kv_cache *c = j->c;
-    const uint64_t one = 1;
     plan p[PROF_MAX_HEADS];
     const uint32_t n = due(j, p);
-    const int n_threads = (int)min_u32(n, min_u32((uint32_t)e->n_threads, (uint32_t)c->n_threads));
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (uint32_t i = 0; i < n; i++) {
-        fill_keys(j, &p[i]);
-        if (!c->evict.ada)
-            choose(&p[i], &one, 1, p[i].most);
-    }
+    plans s = {j, p};
+    rt_for(e, n, 1, choose_pieces, &s);
     if (c->evict.ada)
         choose_together(c, j->layer, p);
     for (uint32_t i = 0; i < n; i++)
         settle(j->layer, &p[i]);
     place(j, p, n);
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (uint32_t i = 0; i < n; i++) {
-        if (kv_merges(c))
-            kv_fold(j, p[i].head, p[i].lo, p[i].hi, p[i].keep);
-        pack_head(j, &p[i]);
-        if (c->frames)
-            pack_frames(c, &p[i], c->fresh + (size_t)p[i].head * kv_n_frames(c));
-    }
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (uint32_t i = 0; i < n; i++)
-        finish(j, &p[i]);
+    rt_for(e, n, 1, pack_pieces, &s);
+    rt_for(e, n, 1, finish_pieces, &s);
     plan_next(c, j->layer, j->pos + j->n);
 }

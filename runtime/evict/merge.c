@@ -10,7 +10,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 static const float alike = 0.5f; /* least cosine */
@@ -125,7 +124,6 @@ static void fold_block(fold *f) {
     const kv_layer *l = f->j->layer;
     float *mass = kv_masses(l, f->h) + f->start, *score = kv_scores(l, f->h) + f->start;
     const uint32_t b = f->start / KV_BLOCK;
-    f->tile = f->j->c->scratch[omp_get_thread_num()].tile;
     for (int side = 0; side < 2; side++) {
         const kv_stream *stream = side ? f->v : f->k;
         const float *tile = stream->coder.ops->decode(&stream->coder, f->j->k, kv_body_block(l, stream, b), KV_BLOCK, f->tile);
@@ -147,14 +145,15 @@ static void fold_block(fold *f) {
             mass[t] = logf(f->weight[t]);
 }
 
-void kv_fold(const kv_job *j, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep) {
+void kv_fold(const kv_job *j, int thread, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
-    const kv_scratch *s = &c->scratch[omp_get_thread_num()];
+    const kv_scratch *s = &c->scratch[thread];
     fold f = {.j = j,
               .h = &l->heads[head],
               .k = &l->streams[2 * head],
               .v = &l->streams[2 * head + 1],
+              .tile = s->tile,
               .sum = s->x,
               .work = s->work,
               .to_model = s->to_model,

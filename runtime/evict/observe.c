@@ -7,7 +7,6 @@
 #include "attention/tile.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 enum { ROWS = 16 };
@@ -101,13 +100,13 @@ static uint32_t observed_from(const kv_job *j, const kv_head *h) {
 }
 
 /* Tokens first .. first+n-1 of the call look at a range. */
-static void observe_tile(const kv_job *j, uint32_t head, uint32_t range, uint32_t first, uint32_t n) {
+static void observe_tile(const kv_job *j, int thread, uint32_t head, uint32_t range, uint32_t first, uint32_t n) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
     uint32_t to[KV_ROWS];
     float lse[KV_ROWS];
     tile t;
-    kv_tile_init(&t, j, head, first, n);
+    kv_tile_init(&t, j, thread, head, first, n);
     for (uint32_t r = 0; r < t.rows; r++) {
         const uint32_t pos = t.pos + r / t.group, far = pos + 1 > t.h->recent ? pos + 1 - t.h->recent : 0;
         to[r] = min_u32(kv_encoded(l, pos + 1), far);
@@ -117,21 +116,27 @@ static void observe_tile(const kv_job *j, uint32_t head, uint32_t range, uint32_
     look(&(view){&t, to, lse}, range, add_weights, kv_scores(l, t.h));
 }
 
-void kv_observe(const kv_job *j) {
+/* Pieces (range, KV head). */
+static void observe_pieces(void *arg, int thread, size_t from, size_t end) {
+    const kv_job *j = arg;
     const kv_cache *c = j->c;
     const uint32_t group = c->n_head / c->n_kv_head, step = KV_ROWS / group;
-    uint32_t n_range = 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
-        n_range = max_u32(n_range, (j->pos + j->n - j->layer->heads[h].shift + KV_RANGE - 1) / KV_RANGE);
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n_range * c->n_kv_head; i++) {
-        const uint32_t head = i % c->n_kv_head, range = i / c->n_kv_head;
+    for (size_t i = from; i < end; i++) {
+        const uint32_t head = (uint32_t)(i % c->n_kv_head), range = (uint32_t)(i / c->n_kv_head);
         const kv_head *h = &j->layer->heads[head];
         for (uint32_t at = observed_from(j, h), n; h->budget && at < j->n; at += n) {
             n = min_u32(step, j->n - at);
-            observe_tile(j, head, range, at, n);
+            observe_tile(j, thread, head, range, at, n);
         }
     }
+}
+
+void kv_observe(kv_job *j, const rt_exec *e) {
+    const kv_cache *c = j->c;
+    uint32_t n_range = 0;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        n_range = max_u32(n_range, (j->pos + j->n - j->layer->heads[h].shift + KV_RANGE - 1) / KV_RANGE);
+    rt_for(e, (size_t)n_range * c->n_kv_head, 1, observe_pieces, j);
 }
 
 /* ---- expected attention ---- */
@@ -161,14 +166,14 @@ static void put_queries(const tile *t, const float *queries, uint32_t pos, float
 
 /* After Devoto, Jeblick, Jégou, *Expected attention* (2025): attention that future queries are expected to pay, from their
  * statistics. There a Gaussian stands for them; here queries that calibration drew, put at several distances. */
-void kv_expect(const kv_job *j, uint32_t head) {
+void kv_expect(const kv_job *j, int thread, uint32_t head) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
     const uint32_t layer = (uint32_t)(l - c->layers), len = j->pos + j->n;
     uint32_t to[KV_ROWS];
     float lse[KV_ROWS];
     tile t;
-    kv_tile_init(&t, j, head, j->n - 1, 1);
+    kv_tile_init(&t, j, thread, head, j->n - 1, 1);
     t.group = 1;
     t.n = t.rows = EXPECTED_ROWS;
     const uint32_t end = kv_encoded(l, len) - t.h->shift;

@@ -14,18 +14,17 @@
 #include "kernels/mat/format.h"
 
 #include <assert.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    CHUNK = 256,                 /* columns of the f32 path at a time: a multiple of every block */
-    TURN_COLS = 64,              /* columns transposed at a time: what is being written stays in the first cache */
-    ACT_CHUNK_BYTES = 1 << 20,   /* activations swept at a time */
-    ACT_PARALLEL_COLS = 1 << 14, /* quantise in parallel from this many numbers on */
-    BATCH_PARTS = 8,             /* of a batch's product, for each thread */
-    T_ROWS = 256,                /* rows of the transposed product at a time: a panel of 32 KiB */
-    T_TOKENS = 192,              /* tokens of one of its items */
+    PACK_TILES = 16,           /* of a thread at a time, while loading */
+    CHUNK = 256,               /* columns of the f32 path at a time: a multiple of every block */
+    TURN_COLS = 64,            /* columns transposed at a time: what is being written stays in the first cache */
+    ACT_CHUNK_BYTES = 1 << 20, /* activations swept at a time */
+    BATCH_PARTS = 8,           /* of a batch's product, for each thread */
+    T_ROWS = 256,              /* rows of the transposed product at a time: a panel of 32 KiB */
+    T_TOKENS = 192,            /* tokens of one of its items */
 };
 
 struct rt_mat {
@@ -43,6 +42,7 @@ struct rt_act {
     uint8_t *tiles; /* owned: one tile for each thread, tile_bytes apart, for weights that stay in place; or NULL */
     size_t tile_bytes;
     const float *x; /* borrowed */
+    const rt_kernels *k;
     size_t n_tok, cols;
     bool quantised;
 };
@@ -61,17 +61,26 @@ static kv_status take_room(const rt_mat *m, rt_arena *arena, size_t n, size_t by
     return KV_OK;
 }
 
+typedef struct pack_job {
+    const rt_mat *m;
+    uint8_t *out;
+} pack_job;
+
+static void pack_tiles(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const pack_job *j = arg;
+    for (size_t i = first; i < end; i++)
+        pack_tile(j->m, i, j->out + i * j->m->tiles.tile_bytes);
+}
+
 static kv_status pack(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
-    const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = m->tiles.tile_bytes;
+    const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS;
     uint8_t *packed;
-    kv_status st = take_room(m, arena, n_tiles, tile_bytes, &packed, err);
+    kv_status st = take_room(m, arena, n_tiles, m->tiles.tile_bytes, &packed, err);
     if (st)
         return st;
     m->tiles.data = packed;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static)
-    for (size_t i = 0; i < n_tiles; i++) {
-        pack_tile(m, i, packed + i * tile_bytes);
-    }
+    rt_for(e, n_tiles, PACK_TILES, pack_tiles, &(pack_job){m, packed});
     return KV_OK;
 }
 
@@ -94,18 +103,15 @@ static inline __attribute__((always_inline)) void transpose(const uint8_t *rows,
                 memcpy(panel + (c * RT_PANEL_ROWS + r) * size, rows + r * row_bytes + c * size, size);
 }
 
-static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
-    const size_t n = n_panels(m), bytes = RT_PANEL_ROWS * m->row_bytes;
-    uint8_t *packed;
-    kv_status st = take_room(m, arena, n, bytes, &packed, err);
-    if (st)
-        return st;
-    m->panels = packed;
-#pragma omp parallel for num_threads(e->n_threads) schedule(static)
-    for (size_t p = 0; p < n; p++) {
+static void fill_panels(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const pack_job *j = arg;
+    const rt_mat *m = j->m;
+    const size_t bytes = RT_PANEL_ROWS * m->row_bytes;
+    for (size_t p = first; p < end; p++) {
         const size_t n_rows = panel_rows(m, p);
         const uint8_t *rows = m->data + p * bytes;
-        uint8_t *panel = packed + p * bytes;
+        uint8_t *panel = j->out + p * bytes;
         if (n_rows < RT_PANEL_ROWS)
             memset(panel, 0, bytes);
         if (m->type->block_bytes == sizeof(float))
@@ -113,6 +119,15 @@ static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_er
         else
             transpose(rows, m->row_bytes, n_rows, m->cols, sizeof(uint16_t), panel);
     }
+}
+
+static kv_status pack_panels(rt_mat *m, const rt_exec *e, rt_arena *arena, kv_err *err) {
+    uint8_t *packed;
+    kv_status st = take_room(m, arena, n_panels(m), RT_PANEL_ROWS * m->row_bytes, &packed, err);
+    if (st)
+        return st;
+    m->panels = packed;
+    rt_for(e, n_panels(m), 1, fill_panels, &(pack_job){m, packed});
     return KV_OK;
 }
 
@@ -220,32 +235,37 @@ void act_free(rt_act *a) {
     free(a);
 }
 
+static void quantise(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const rt_act *a = arg;
+    const size_t n_blocks = a->cols / RT_KBLOCK;
+    for (size_t t = first; t < end; t++) {
+        const size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, left = a->n_tok - start;
+        a->k->act_quant(a->x + t * a->cols, a->cols, a->blocks + start * n_blocks + (t - start),
+                        left < RT_TOK_GROUP ? left : RT_TOK_GROUP);
+    }
+}
+
 void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t cols) {
     assert(n_tok <= a->max_tok && cols <= a->max_cols);
     a->x = x;
     a->n_tok = n_tok;
     a->cols = cols;
     a->quantised = !e->exact && cols % RT_KBLOCK == 0;
-    if (!a->quantised)
-        return;
-    size_t n_blocks = cols / RT_KBLOCK;
-#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic, RT_TOK_GROUP) if (n_tok * cols >= ACT_PARALLEL_COLS)
-    for (size_t t = 0; t < n_tok; t++) {
-        size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, left = n_tok - start;
-        size_t group = left < RT_TOK_GROUP ? left : RT_TOK_GROUP;
-        e->k->act_quant(x + t * cols, cols, a->blocks + start * n_blocks + (t - start), group);
-    }
+    a->k = e->k;
+    if (a->quantised)
+        rt_for(e, n_tok, RT_TOK_GROUP, quantise, a);
 }
 
 /* n_tiles tiles from `first` on and n tokens; blocks and y are theirs. */
-static void mul_tiles(const rt_mat *m, const rt_exec *e, const rt_act *a, size_t first, size_t n_tiles,
+static void mul_tiles(const rt_mat *m, const rt_exec *e, const rt_act *a, int thread, size_t first, size_t n_tiles,
                       const rt_act_block *blocks, size_t n, float *y, size_t ldy) {
     rt_mat_tiles own = m->tiles;
     if (m->tiles.data) {
         e->k->mat_i8[own.fmt.id](&m->tiles, first, n_tiles, blocks, n, y + first * RT_TILE_ROWS, ldy);
         return;
     }
-    uint8_t *data = a->tiles + (size_t)omp_get_thread_num() * a->tile_bytes;
+    uint8_t *data = a->tiles + (size_t)thread * a->tile_bytes;
     own.data = data;
     for (size_t i = first; i < first + n_tiles; i++) {
         own.rows = rt_tile_n_rows(&m->tiles, i);
@@ -275,7 +295,7 @@ static size_t part_start(size_t n, size_t p, size_t parts, bool batch) {
 }
 
 /* Part p of `parts` of a product's rows. */
-static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, size_t p, size_t parts) {
+static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, int thread, size_t p, size_t parts) {
     const rt_mat *m = o->m;
     const size_t n_tiles = (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, n_blocks = m->cols / RT_KBLOCK;
     const bool batch = is_batch(a);
@@ -283,7 +303,7 @@ static void mul_part(const mat_out *o, const rt_exec *e, const rt_act *a, size_t
     const size_t sweep = sweep_tokens(a->n_tok, m->cols);
     for (size_t t = 0; t < a->n_tok; t += sweep) {
         size_t n = a->n_tok - t < sweep ? a->n_tok - t : sweep;
-        mul_tiles(m, e, a, first, end - first, a->blocks + t * n_blocks, n, o->y + t * o->ldy, o->ldy);
+        mul_tiles(m, e, a, thread, first, end - first, a->blocks + t * n_blocks, n, o->y + t * o->ldy, o->ldy);
     }
 }
 
@@ -357,17 +377,29 @@ static void mul_part_f32(const mat_out *o, const rt_exec *e, const rt_act *a, si
     }
 }
 
+/* Products of the same activations, cut into parts. */
+typedef struct mul_job {
+    const mat_out *outs;
+    size_t n, parts;
+    const rt_exec *e;
+    const rt_act *a;
+} mul_job;
+
+static void mul_parts(void *arg, int thread, size_t first, size_t end) {
+    const mul_job *j = arg;
+    for (size_t p = first; p < end; p++)
+        for (size_t i = 0; i < j->n; i++)
+            if (j->outs[i].m->int8 && j->a->quantised)
+                mul_part(&j->outs[i], j->e, j->a, thread, p, j->parts);
+            else
+                mul_part_f32(&j->outs[i], j->e, j->a, p, j->parts);
+}
+
 void mat_mul_each(const mat_out *outs, size_t n, const rt_exec *e, const rt_act *a) {
     const size_t parts = (size_t)e->n_threads * (is_batch(a) ? BATCH_PARTS : 1);
     for (size_t i = 0; i < n; i++)
         assert(a->cols == outs[i].m->cols && outs[i].ldy >= outs[i].m->rows);
-#pragma omp parallel for num_threads(e->n_threads) schedule(dynamic)
-    for (size_t p = 0; p < parts; p++)
-        for (size_t i = 0; i < n; i++)
-            if (outs[i].m->int8 && a->quantised)
-                mul_part(&outs[i], e, a, p, parts);
-            else
-                mul_part_f32(&outs[i], e, a, p, parts);
+    rt_for(e, parts, 1, mul_parts, &(mul_job){outs, n, parts, e, a});
 }
 
 void mat_mul(const rt_mat *m, const rt_exec *e, const rt_act *a, float *y, size_t ldy) {
@@ -399,26 +431,53 @@ static void spread_row(const rt_mat *m, const rt_kernels *k, size_t row, size_t 
     }
 }
 
+/* T_ROWS rows, from `row` on, of the transposed product. */
+typedef struct t_job {
+    const rt_mat *m;
+    const rt_kernels *k;
+    const float *x;
+    size_t n_tok, row, n; /* n of the T_ROWS */
+    float *y, *panels;    /* panels: (strips, T_ROWS, 32) */
+    float *part;          /* (n_tok, T_ROWS) of x, close together */
+    bool first;           /* y is overwritten */
+} t_job;
+
+static void spread_rows(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const t_job *j = arg;
+    for (size_t r = first; r < end; r++)
+        spread_row(j->m, j->k, j->row + r, r, j->panels);
+}
+
+static void gather_part(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const t_job *j = arg;
+    for (size_t t = first; t < end; t++)
+        memcpy(j->part + t * T_ROWS, j->x + t * j->m->rows + j->row, j->n * sizeof *j->part);
+}
+
+static void mul_strips(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const t_job *j = arg;
+    const rt_mat *m = j->m;
+    const size_t blocks = (j->n_tok + T_TOKENS - 1) / T_TOKENS;
+    for (size_t i = first; i < end; i++) {
+        const size_t c = i / blocks * RT_PANEL_ROWS, cols = m->cols - c < RT_PANEL_ROWS ? m->cols - c : RT_PANEL_ROWS;
+        const size_t t = i % blocks * T_TOKENS, toks = j->n_tok - t < T_TOKENS ? j->n_tok - t : T_TOKENS;
+        j->k->mat_f32(j->panels + c * T_ROWS, j->n, j->part + t * T_ROWS, T_ROWS, toks, j->y + t * m->cols + c, m->cols, cols,
+                      j->first);
+    }
+}
+
 void mat_mul_t(const rt_mat *m, const rt_exec *e, const float *x, size_t n_tok, float *y, bool add, float *scratch) {
     _Static_assert(CHUNK % RT_PANEL_ROWS == 0, "strips do not straddle chunks");
     const size_t strips = n_strips(m), blocks = (n_tok + T_TOKENS - 1) / T_TOKENS;
-    float *part = scratch + strips * T_ROWS * RT_PANEL_ROWS; /* (n_tok, T_ROWS) of x, close together */
-#pragma omp parallel num_threads(e->n_threads)
-    for (size_t row = 0; row < m->rows; row += T_ROWS) {
-        const size_t n = m->rows - row < T_ROWS ? m->rows - row : T_ROWS;
-#pragma omp for schedule(dynamic, 8) nowait
-        for (size_t r = 0; r < n; r++)
-            spread_row(m, e->k, row + r, r, scratch);
-#pragma omp for schedule(dynamic, 8)
-        for (size_t t = 0; t < n_tok; t++)
-            memcpy(part + t * T_ROWS, x + t * m->rows + row, n * sizeof *part);
-#pragma omp for schedule(dynamic) collapse(2)
-        for (size_t s = 0; s < strips; s++)
-            for (size_t b = 0; b < blocks; b++) {
-                size_t c = s * RT_PANEL_ROWS, cols = m->cols - c < RT_PANEL_ROWS ? m->cols - c : RT_PANEL_ROWS;
-                size_t t = b * T_TOKENS, toks = n_tok - t < T_TOKENS ? n_tok - t : T_TOKENS;
-                e->k->mat_f32(scratch + c * T_ROWS, n, part + t * T_ROWS, T_ROWS, toks, y + t * m->cols + c, m->cols, cols,
-                              !add && row == 0);
-            }
+    t_job j = {.m = m, .k = e->k, .x = x, .n_tok = n_tok, .y = y, .panels = scratch, .first = !add};
+    j.part = scratch + strips * T_ROWS * RT_PANEL_ROWS;
+    for (j.row = 0; j.row < m->rows; j.row += T_ROWS, j.first = false) {
+        j.n = m->rows - j.row < T_ROWS ? m->rows - j.row : T_ROWS;
+        rt_for(e, j.n, 8, spread_rows, &j);
+        rt_for(e, n_tok, 64, gather_part, &j);
+        rt_for(e, strips * blocks, 1, mul_strips, &j);
     }
 }

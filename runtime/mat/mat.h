@@ -10,6 +10,7 @@
 
 #include "gguf/gguf.h"
 #include "kernels/exec.h"
+#include "machine/memory.h"
 
 #include <stddef.h>
 #include <stdint.h>

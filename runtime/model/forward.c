@@ -13,6 +13,7 @@
 
 struct rt_ctx {
     const rt_model *m;
+    rt_exec exec; /* the model's, with threads of its own */
     kv_cache *cache;
     uint32_t n_ctx, n_batch;
     rt_act *act;
@@ -68,12 +69,14 @@ kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_
     if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
         goto done;
     cc.rope = (kv_rope){m->inv_freq, hp->n_rot, m->arch->rope_neox};
+    if ((st = rt_exec_start(&m->exec, &c->exec, err)))
+        goto done;
     c->n_ctx = cc.n_ctx;
     c->n_batch = cc.n_batch;
     uint32_t n_q = hp->n_head * hp->head_dim;
     uint32_t max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
-    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &m->exec, &c->act, err)) ||
-        (st = kv_cache_new(&cc, &m->exec, &c->cache, err)))
+    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->exec, &c->act, err)) ||
+        (st = kv_cache_new(&cc, &c->exec, &c->cache, err)))
         goto done;
     c->scratch = rt_alloc(lay_out(c, NULL) * sizeof(float));
     if (!c->scratch) {
@@ -95,6 +98,7 @@ void rt_ctx_free(rt_ctx *c) {
         return;
     act_free(c->act);
     kv_cache_free(c->cache);
+    rt_exec_stop(&c->exec);
     free(c->scratch);
     free(c->lse);
     free(c);
@@ -113,6 +117,9 @@ kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err) {
     return KV_OK;
 }
 
+const rt_exec *rt_ctx_exec(const rt_ctx *c) {
+    return &c->exec;
+}
 kv_cache *rt_ctx_cache(rt_ctx *c) {
     return c->cache;
 }
@@ -135,21 +142,21 @@ void rt_ctx_clear(rt_ctx *c) {
 static void add_block(rt_ctx *c, const float *post_norm, uint32_t n) {
     const uint32_t d = c->m->hp.n_embd;
     if (post_norm)
-        rows_norm(c->m, c->h, post_norm, n, d, c->h);
-    rows_add(c->m, c->x, c->h, n, d);
+        rows_norm(c->m, &c->exec, c->h, post_norm, n, d, c->h);
+    rows_add(c->m, &c->exec, c->x, c->h, n, d);
 }
 
 static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *err) {
     const rt_model *m = c->m;
     const rt_hparams *hp = &m->hp;
-    const rt_exec *e = &m->exec;
+    const rt_exec *e = &c->exec;
     const rt_layer *y = &m->layers[layer];
-    rows_norm(m, c->x, y->attn_norm, n, hp->n_embd, c->h);
+    rows_norm(m, e, c->x, y->attn_norm, n, hp->n_embd, c->h);
     act_set(c->act, e, c->h, n, hp->n_embd);
     const rows_out qkv[] = {{y->q, y->q_bias, c->q}, {y->k, y->k_bias, c->k}, {y->v, y->v_bias, c->v}};
-    rows_project(m, qkv, 3, c->act, n);
-    rows_rotate(m, layer, &c->rope, y->q_norm, n, hp->n_head, c->q);
-    rows_rotate(m, layer, &c->rope, y->k_norm, n, hp->n_kv_head, c->k);
+    rows_project(m, e, qkv, 3, c->act, n);
+    rows_rotate(m, e, layer, &c->rope, y->q_norm, n, hp->n_head, c->q);
+    rows_rotate(m, e, layer, &c->rope, y->k_norm, n, hp->n_kv_head, c->k);
 
     float *lse = c->tap ? c->lse : NULL, *entropy = c->tap ? c->entropy : NULL;
     kv_status st = kv_attend(c->cache, e, layer, c->q, c->k, c->v, n, hp->attn_scale, c->o, lse, entropy, err);
@@ -158,7 +165,7 @@ static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *
     if (c->tap)
         c->tap(c->tap_user, &(rt_tap_view){layer, rt_ctx_len(c), n, c->q, c->k, c->v, lse, entropy});
     act_set(c->act, e, c->o, n, (size_t)hp->n_head * hp->head_dim);
-    rows_project(m, &(rows_out){y->o, y->o_bias, c->h}, 1, c->act, n);
+    rows_project(m, e, &(rows_out){y->o, y->o_bias, c->h}, 1, c->act, n);
     add_block(c, y->post_attn_norm, n);
     return KV_OK;
 }
@@ -166,13 +173,14 @@ static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *
 static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
     const rt_model *m = c->m;
     const rt_hparams *hp = &m->hp;
+    const rt_exec *e = &c->exec;
     const rt_layer *y = &m->layers[layer];
-    rows_norm(m, c->x, y->ffn_norm, n, hp->n_embd, c->h);
-    act_set(c->act, &m->exec, c->h, n, hp->n_embd);
-    rows_project(m, (rows_out[]){{y->gate, NULL, c->gate}, {y->up, NULL, c->up}}, 2, c->act, n);
-    rows_gate(m, c->gate, c->up, n);
-    act_set(c->act, &m->exec, c->gate, n, hp->n_ff);
-    rows_project(m, &(rows_out){y->down, NULL, c->h}, 1, c->act, n);
+    rows_norm(m, e, c->x, y->ffn_norm, n, hp->n_embd, c->h);
+    act_set(c->act, e, c->h, n, hp->n_embd);
+    rows_project(m, e, (rows_out[]){{y->gate, NULL, c->gate}, {y->up, NULL, c->up}}, 2, c->act, n);
+    rows_gate(m, e, c->gate, c->up, n);
+    act_set(c->act, e, c->gate, n, hp->n_ff);
+    rows_project(m, e, &(rows_out){y->down, NULL, c->h}, 1, c->act, n);
     add_block(c, y->post_ffn_norm, n);
 }
 
@@ -194,8 +202,8 @@ kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_ou
     kv_status st = check_tokens(c, tokens, n, err);
     if (st)
         return st;
-    rows_embed(c->m, tokens, n, c->x);
-    rows_rope_fill(c->m, rt_ctx_len(c), n, 1, &c->rope);
+    rows_embed(c->m, &c->exec, tokens, n, c->x);
+    rows_rope_fill(c->m, &c->exec, rt_ctx_len(c), n, 1, &c->rope);
     for (uint32_t l = 0; l < hp->n_layer; l++) {
         if ((st = attention_block(c, l, n, err)))
             return st;
@@ -203,9 +211,9 @@ kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_ou
     }
     kv_cache_commit(c->cache, n);
     if (n_out) {
-        rows_norm(c->m, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
-        act_set(c->act, &c->m->exec, c->h, n_out, hp->n_embd);
-        mat_mul(c->m->output, &c->m->exec, c->act, logits, hp->n_vocab);
+        rows_norm(c->m, &c->exec, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
+        act_set(c->act, &c->exec, c->h, n_out, hp->n_embd);
+        mat_mul(c->m->output, &c->exec, c->act, logits, hp->n_vocab);
     }
     return KV_OK;
 }

@@ -279,15 +279,19 @@ kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_e
     rt_model *m = calloc(1, sizeof *m);
     if (!m)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
-    m->exec = *e;
+    if ((st = rt_exec_start(e, &m->exec, err))) /* threads for packing; contexts have their own */
+        goto done;
     if ((st = gguf_open(path, &m->file, err)) || (st = read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
     if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, err)))
         goto done;
+    rt_exec_stop(&m->exec);
     *out = m;
     m = NULL;
 done:
+    if (m)
+        rt_exec_stop(&m->exec);
     rt_model_free(m);
     return st;
 }

@@ -83,6 +83,7 @@ typedef struct rt_ctx rt_ctx;
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);
 void rt_ctx_free(rt_ctx *c);
 kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err); /* NULL: none. KV_ENOMEM */
+const rt_exec *rt_ctx_exec(const rt_ctx *c);                              /* its threads, between calls; borrowed */
 kv_cache *rt_ctx_cache(rt_ctx *c);                                        /* borrowed */
 uint32_t rt_ctx_n_ctx(const rt_ctx *c);
 uint32_t rt_ctx_n_batch(const rt_ctx *c);

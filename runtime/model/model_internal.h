@@ -2,6 +2,7 @@
 #ifndef RT_MODEL_INTERNAL_H
 #define RT_MODEL_INTERNAL_H
 
+#include "machine/memory.h"
 #include "mat/mat.h"
 #include "model/model.h"
 

@@ -161,18 +161,23 @@ static json_t *position(const float *logits, double lse, const int32_t *best, si
     return list;
 }
 
-static kv_status run_slice(job *j, const int32_t *ids, uint32_t n, json_t *out, kv_err *err) {
+static void look_at(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const job *j = arg;
     const size_t n_vocab = rt_model_hparams(j->m)->n_vocab;
-    const int n_threads = rt_model_exec(j->m)->n_threads;
-    kv_status st = rt_forward(j->ctx, ids, n, n, j->logits, err);
-    if (st)
-        return st;
-#pragma omp parallel for schedule(static) num_threads(n_threads)
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = first; i < end; i++) {
         const float *x = j->logits + i * n_vocab;
         find_best(x, n_vocab, j->top, j->best + i * j->top);
         j->lse[i] = eval_log_sum_exp(x, n_vocab);
     }
+}
+
+static kv_status run_slice(job *j, const int32_t *ids, uint32_t n, json_t *out, kv_err *err) {
+    const size_t n_vocab = rt_model_hparams(j->m)->n_vocab;
+    kv_status st = rt_forward(j->ctx, ids, n, n, j->logits, err);
+    if (st)
+        return st;
+    rt_for(rt_ctx_exec(j->ctx), n, 1, look_at, j);
     for (uint32_t i = 0; i < n; i++)
         if (json_array_append_new(out, position(j->logits + i * n_vocab, j->lse[i], j->best + i * j->top, j->top)))
             return kv_fail(err, KV_ENOMEM, "out of memory for the result");

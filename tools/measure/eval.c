@@ -111,18 +111,26 @@ static score score_of(const run *r, const float *logits, size_t row, uint32_t at
     return score_row(logits, r->base ? r->logits_base + row * n_vocab : NULL, n_vocab, r->chunk[at + 1]);
 }
 
+typedef struct score_job {
+    const run *r;
+    uint32_t at; /* position of the first */
+    score *out;
+} score_job;
+
+static void score_some(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const score_job *j = arg;
+    const size_t n_vocab = rt_model_hparams(j->r->m)->n_vocab;
+    for (size_t i = first; i < end; i++)
+        j->out[i] = score_of(j->r, j->r->logits + i * n_vocab, i, j->at + (uint32_t)i);
+}
+
 /* Run tokens [at, at + n) of the chunk through one setting; with `scored`, score what they predict. */
 static kv_status step(const run *r, const setting *l, uint32_t at, uint32_t n, bool scored, kv_err *err) {
-    const size_t n_vocab = rt_model_hparams(r->m)->n_vocab;
     kv_status st = rt_forward(l->c, r->chunk + at, n, scored ? n : 0, r->logits, err);
-    if (st || !scored)
-        return st;
-    const int n_threads = rt_model_exec(r->m)->n_threads;
-    score *out = l->scores + r->n_scores;
-#pragma omp parallel for schedule(static) num_threads(n_threads)
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = score_of(r, r->logits + i * n_vocab, i, at + i);
-    return KV_OK;
+    if (!st && scored)
+        rt_for(rt_ctx_exec(l->c), n, 1, score_some, &(score_job){r, at, l->scores + r->n_scores});
+    return st;
 }
 
 /* The same through all settings, one after the other. */

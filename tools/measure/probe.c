@@ -7,7 +7,6 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +18,7 @@ enum {
     READ_ROUNDS = 4,
     HUGE_PAGE = 2 << 20,
     MATH_ROUNDS = 8,
+    MOST_THREADS = 1024,
     CHAINS = 12, /* sums side by side, to hide the latency of one */
 };
 static const double math_seconds = 0.006; /* of one round, on every thread */
@@ -224,40 +224,62 @@ static loops loops_for(rt_cpu level) {
 
 /* ---- rounds ---- */
 
+/* One piece for each thread: they are far too long for any to take two. */
+typedef struct round {
+    math_fn *math;
+    read_fn *read;
+    const uint8_t *p;
+    size_t part; /* bytes of a piece */
+    double *speed;
+    uint64_t *sum;
+} round_job;
+
+static void math_piece(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const round_job *j = arg;
+    for (size_t i = first; i < end; i++) {
+        const double started = cli_now();
+        double seconds = 0;
+        size_t done = 0;
+        while (seconds < math_seconds) {
+            done += j->math(1000);
+            seconds = cli_now() - started;
+        }
+        j->speed[i] = (double)done / seconds;
+    }
+}
+
+static void read_piece(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const round_job *j = arg;
+    for (size_t i = first; i < end; i++)
+        j->sum[i] = j->read(j->p + i * j->part, j->part);
+}
+
 /* Multiply-adds a second of all threads together: each counts its own, for the same time. */
-static double best_math(math_fn *loop, int n_threads) {
-    double best = 0;
+static double best_math(const rt_exec *e, math_fn *loop) {
+    double best = 0, speed[MOST_THREADS];
     for (int round = 0; round < MATH_ROUNDS; round++) {
         double sum = 0;
-#pragma omp parallel num_threads(n_threads) reduction(+ : sum)
-        {
-            size_t done = 0;
-            double seconds = 0, started;
-#pragma omp barrier
-            started = cli_now();
-            while (seconds < math_seconds) {
-                done += loop(1000);
-                seconds = cli_now() - started;
-            }
-            sum += (double)done / seconds;
-        }
+        rt_for(e, (size_t)e->n_threads, 1, math_piece, &(round_job){.math = loop, .speed = speed});
+        for (int i = 0; i < e->n_threads; i++)
+            sum += speed[i];
         best = fmax(best, sum);
     }
     return best;
 }
 
 /* Threads read a part each; the slowest one counts. */
-static double best_read(read_fn *loop, const uint8_t *p, size_t bytes, int n_threads) {
-    const size_t part = bytes / (size_t)n_threads / 4096 * 4096;
+static double best_read(const rt_exec *e, read_fn *loop, const uint8_t *p, size_t bytes) {
+    const size_t n = (size_t)e->n_threads, part = bytes / n / 4096 * 4096;
     double best = 0;
-    uint64_t sum = 0;
+    uint64_t sum[MOST_THREADS];
     for (int round = 0; round < READ_ROUNDS; round++) {
         const double started = cli_now();
-#pragma omp parallel num_threads(n_threads) reduction(+ : sum)
-        sum += loop(p + (size_t)omp_get_thread_num() * part, part);
-        best = fmax(best, (double)(part * (size_t)n_threads) / (cli_now() - started));
+        rt_for(e, n, 1, read_piece, &(round_job){.read = loop, .p = p, .part = part, .sum = sum});
+        best = fmax(best, (double)(part * n) / (cli_now() - started));
     }
-    __asm__ volatile("" ::"r"(sum));
+    __asm__ volatile("" ::"r"(sum) : "memory");
     return best;
 }
 
@@ -267,23 +289,27 @@ static size_t read_bytes(void) {
     return (size_t)(wanted < READ_LEAST ? READ_LEAST : wanted > READ_MOST ? READ_MOST : wanted) / HUGE_PAGE * HUGE_PAGE;
 }
 
-kv_status probe_run(const rt_exec *e, probe *out, kv_err *err) {
-    const loops l = loops_for(e->k->isa);
-    const int n = e->n_threads;
+kv_status probe_run(const rt_exec *exec, probe *out, kv_err *err) {
+    const loops l = loops_for(exec->k->isa);
     const size_t bytes = read_bytes();
+    rt_exec e, some = *exec;
+    kv_status st = KV_OK;
+    some.n_threads = some.n_threads < MOST_THREADS ? some.n_threads : MOST_THREADS;
     uint8_t *p = aligned_alloc(HUGE_PAGE, bytes);
     if (!p)
         return kv_fail(err, KV_ENOMEM, "out of memory for measuring the machine (%zu MiB)", bytes >> 20);
     madvise(p, bytes, MADV_HUGEPAGE); /* fewer page walks where there are such pages; all right where not */
-#pragma omp parallel for num_threads(n) schedule(static)
-    for (size_t i = 0; i < bytes; i += 4096) /* every page by the thread that will read it */
-        memset(p + i, 1, 4096);
-    out->read = best_read(l.read, p, bytes, n);
+    if ((st = rt_exec_start(&some, &e, err)))
+        goto done;
+    memset(p, 1, bytes);
+    out->read = best_read(&e, l.read, p, bytes);
+    out->i8 = best_math(&e, l.i8);
+    out->f32 = best_math(&e, l.f32);
+    out->tiles = l.tiles ? best_math(&e, l.tiles) : 0;
+    rt_exec_stop(&e);
+done:
     free(p);
-    out->i8 = best_math(l.i8, n);
-    out->f32 = best_math(l.f32, n);
-    out->tiles = l.tiles ? best_math(l.tiles, n) : 0;
-    return KV_OK;
+    return st;
 }
 
 probe probe_best(probe a, probe b) {
