@@ -34,24 +34,24 @@ static void run(fixture *f, int fd, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to read"},
         {"--ctx", "-c", CLI_INT, "N", &f->ctx, 1, 1048576, "tokens of context"},
-        {"--text", NULL, CLI_STRS, "FILE...", &f->text, 0, 0, "text to read"},
+        {"--text", NULL, CLI_INS, "FILE...", &f->text, 0, 0, "text to read"},
         {.kind = CLI_HEADING, .help = "What to make of it"},
         {"--bits", NULL, CLI_REAL, "B", &f->bits, 1, 16, "bits per element"},
-        {"--out", "-o", CLI_STR, "FILE", &f->out, 0, 0, "where to write"},
-        {"--report", NULL, CLI_FILE, "[FILE]", &f->report, 0, 0, "a report, or on stdout"},
+        {"--out", "-o", CLI_OUT, "FILE", &f->out, 0, 0, "where to write"},
+        {"--report", NULL, CLI_OUT_OR_STDOUT, "[FILE]", &f->report, 0, 0, "a report, or on stdout"},
         {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE", &f->ctk, 0, 0, "type of the keys"},
         {"--json", NULL, CLI_FLAG, NULL, &f->json, 0, 0,
          "a help text that is so long that it cannot possibly fit on the line where it began but has to go on below"},
         {0},
     };
-    const cli_spec spec = {.tool = "probe",
-                           .usage = "MODEL [TEXT] [options]",
-                           .summary = "Probes.",
-                           .examples = "  probe model.gguf\n",
-                           .opts = opts,
-                           .positional = f->positional,
-                           .n_positional = 2,
-                           .n_required = 1};
+    const cli_spec spec = {
+        .tool = "probe",
+        .usage = "MODEL [TEXT] [options]",
+        .summary = "Probes.",
+        .examples = "  probe model.gguf\n",
+        .opts = opts,
+        .args = (const cli_arg[]){{"MODEL", CLI_IN, &f->positional[0]}, {"TEXT", CLI_IN, &f->positional[1]}, {0}},
+        .n_required = 1};
     FILE *tmp = tmpfile();
     assert_non_null(tmp);
     fflush(fd == STDOUT_FILENO ? stdout : stderr);
@@ -201,6 +201,19 @@ static void cli_counts_arguments(void **state) {
     COMPLAINS("probe: error: unexpected argument 'c'\nusage: probe MODEL [TEXT] [options]\n", "a", "b", "c");
 }
 
+static void cli_refuses_an_output_that_is_an_input(void **state) {
+    (void)state;
+    COMPLAINS(
+        "probe: error: --out ./m and MODEL m are the same file, and an output may not be an input; choose another name for "
+        "--out\n",
+        "m", "-o", "./m");
+    COMPLAINS("probe: error: --report b and --text b are the same file, and an output may not be an input; choose another name "
+              "for --report\n",
+              "m", "--text", "a", "b", "--report=b");
+    COMPLAINS("probe: error: --out - and --report - are the same file; choose another name for one of them\n", "m", "-o", "-",
+              "--report");
+}
+
 static void cli_help_shows_every_row_and_default(void **state) {
     (void)state;
     fixture f = {0};
@@ -298,6 +311,7 @@ int main(void) {
         cmocka_unit_test(cli_suggests_the_nearest_option),
         cmocka_unit_test(cli_wants_values_where_needed),
         cmocka_unit_test(cli_counts_arguments),
+        cmocka_unit_test(cli_refuses_an_output_that_is_an_input),
         cmocka_unit_test(cli_help_shows_every_row_and_default),
         cmocka_unit_test(cli_version_names_tool_and_version),
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),

@@ -71,6 +71,10 @@ static kv_status fail_errno(kv_err *err, const char *path, const char *what) {
     return kv_fail(err, KV_EIO, "%s: %s: %s%s", path, what, strerror(code), fix);
 }
 
+bool atomic_file_is_straight(const char *path, const struct stat *there) {
+    return !S_ISREG(there->st_mode) || !strncmp(path, "/dev/", 5);
+}
+
 /* Where to write: sets f->target, or leaves it NULL where the path must be written straight. *mode: of the existing file, or
  * 0666 for the umask to cut. */
 static kv_status resolve_target(atomic_file *f, mode_t *mode, bool *exists, kv_err *err) {
@@ -88,8 +92,8 @@ static kv_status resolve_target(atomic_file *f, mode_t *mode, bool *exists, kv_e
         f->target = strdup(f->path);
     } else if (S_ISDIR(st.st_mode)) {
         return kv_fail(err, KV_EIO, "%s: is a directory (name a file in it)", f->path);
-    } else if (!S_ISREG(st.st_mode) || !strncmp(f->path, "/dev/", 5)) {
-        return KV_OK; /* /dev/stdout may be a redirected regular file: that one the shell has open, it must not be replaced */
+    } else if (atomic_file_is_straight(f->path, &st)) {
+        return KV_OK;
     } else {
         if (access(f->path, W_OK) != 0)
             return fail_errno(err, f->path, "cannot write"); /* rename would replace a write-protected file */

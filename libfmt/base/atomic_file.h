@@ -7,10 +7,16 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+
+struct stat;
 
 typedef struct atomic_file atomic_file;
 
+/* Whether what is at the path, as stat() has it, is written into as it is rather than replaced: a pipe, a terminal, a device.
+ * /dev/stdout may be a redirected regular file: that one the shell has open, it must not be replaced. */
+bool atomic_file_is_straight(const char *path, const struct stat *there);
 kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err);
 FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
 /* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */

@@ -201,10 +201,14 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     case CLI_BUDGET:
         return take_budget(spec, o, s);
     case CLI_STR:
-    case CLI_FILE:
+    case CLI_IN:
+    case CLI_PROFILE:
+    case CLI_OUT:
+    case CLI_OUT_OR_STDOUT:
         *(const char **)o->dst = s;
         return true;
-    case CLI_STRS: {
+    case CLI_STRS:
+    case CLI_INS: {
         cli_strs *list = o->dst;
         const char **grown = realloc(list->v, (list->n + 1) * sizeof *grown);
         if (!grown) {
@@ -220,6 +224,10 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         break;
     }
     return false;
+}
+
+static bool is_list(const cli_opt *o) {
+    return o->kind == CLI_STRS || o->kind == CLI_INS;
 }
 
 /* The option at argv[*i] and its value or values; *i ends on the last word used. */
@@ -241,7 +249,7 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     if (eq)
         return take_value(spec, o, eq + 1);
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
-    if (o->kind == CLI_FILE && (!next || looks_like_option(next)))
+    if (o->kind == CLI_OUT_OR_STDOUT && (!next || looks_like_option(next)))
         return take_value(spec, o, "-");
     /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
     if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
@@ -251,7 +259,7 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
     do
         if (!take_value(spec, o, argv[++*i]))
             return false;
-    while (o->kind == CLI_STRS && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
+    while (is_list(o) && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
     return true;
 }
 
@@ -261,7 +269,7 @@ static int missing_argument(const cli_spec *spec, size_t filled) {
     return CLI_USAGE;
 }
 
-int cli_parse(const cli_spec *spec, int argc, char **argv) {
+static int parse_words(const cli_spec *spec, int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--") && !spec->err; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             cli_help(spec);
@@ -272,6 +280,8 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
             return CLI_OK;
         }
     }
+    static const cli_arg none = {0};
+    const cli_arg *arg = spec->args ? spec->args : &none;
     size_t filled = 0;
     bool options = true;
     for (int i = 1; i < argc; i++) {
@@ -280,8 +290,9 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
         } else if (options && looks_like_option(argv[i])) {
             if (!take_option(spec, argc, argv, &i))
                 return CLI_USAGE;
-        } else if (filled < spec->n_positional) {
-            spec->positional[filled++] = argv[i];
+        } else if (arg->name) {
+            *arg++->dst = argv[i];
+            filled++;
         } else {
             refuse(spec, "unexpected argument '%s'", argv[i]);
             if (!spec->err)
@@ -290,6 +301,21 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
         }
     }
     return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+}
+
+int cli_parse(const cli_spec *spec, int argc, char **argv) {
+    kv_err err = {0};
+    int code = parse_words(spec, argc, argv);
+    if (code < 0 && cli_check_files(spec, &err)) {
+        refuse(spec, "%s", err.msg);
+        code = CLI_USAGE;
+    }
+    for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
+        if (is_list(o)) {
+            free(((cli_strs *)o->dst)->v);
+            *(cli_strs *)o->dst = (cli_strs){0};
+        }
+    return code;
 }
 
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv) {

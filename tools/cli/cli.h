@@ -13,16 +13,20 @@
 enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 typedef enum cli_kind {
-    CLI_FLAG,   /* bool *dst: set to true */
-    CLI_INT,    /* int64_t *dst, min..max */
-    CLI_REAL,   /* double *dst, min..max */
-    CLI_STR,    /* const char **dst, borrowed from argv */
-    CLI_FILE,   /* the same; without a value, i.e. last or before another option, it is "-": standard output */
-    CLI_STRS,   /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
-    CLI_CODEC,  /* int *dst: kv_codec_id by name */
-    CLI_EVICT,  /* int *dst: kv_evict_id by name */
-    CLI_BUDGET, /* kv_budget *dst: tokens, or percent of the context */
-    CLI_HEADING /* no option: `help` is a heading of the --help page */
+    CLI_FLAG,          /* bool *dst: set to true */
+    CLI_INT,           /* int64_t *dst, min..max */
+    CLI_REAL,          /* double *dst, min..max */
+    CLI_STR,           /* const char **dst, borrowed from argv: words, never the name of a file */
+    CLI_STRS,          /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
+    CLI_IN,            /* as CLI_STR: a file that is read */
+    CLI_INS,           /* as CLI_STRS: files that are read */
+    CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
+    CLI_OUT,           /* as CLI_STR: a file that is written */
+    CLI_OUT_OR_STDOUT, /* the same; without a value, i.e. last or before another option, it is "-": standard output */
+    CLI_CODEC,         /* int *dst: kv_codec_id by name */
+    CLI_EVICT,         /* int *dst: kv_evict_id by name */
+    CLI_BUDGET,        /* kv_budget *dst: tokens, or percent of the context */
+    CLI_HEADING        /* no option: `help` is a heading of the --help page */
 } cli_kind;
 
 typedef struct cli_strs {
@@ -40,22 +44,30 @@ typedef struct cli_opt {
     const char *help;
 } cli_opt;
 
+/* An argument without an option's name. */
+typedef struct cli_arg {
+    const char *name; /* "MODEL": how messages call it */
+    cli_kind kind;    /* CLI_STR, CLI_IN, CLI_PROFILE or CLI_OUT */
+    const char **dst; /* stays as it is where the argument is left out */
+} cli_arg;
+
 typedef struct cli_spec {
-    const char *tool;        /* "kveval ppl" */
-    kv_err *err;             /* words that are not the command line's: complaints go here and are not printed; or NULL */
-    const char *where;       /* begins them: "settings.txt:3"; or NULL */
-    const char *usage;       /* "MODEL --text FILE [options]" */
-    const char *summary;     /* a line or a paragraph */
-    const char *examples;    /* printed as they are; or NULL */
-    const cli_opt *opts;     /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
-    const char **positional; /* n_positional slots, filled in order; unfilled stay NULL */
-    size_t n_positional, n_required;
+    const char *tool;     /* "kveval ppl" */
+    kv_err *err;          /* words that are not the command line's: complaints go here and are not printed; or NULL */
+    const char *where;    /* begins them: "settings.txt:3"; or NULL */
+    const char *usage;    /* "MODEL --text FILE [options]" */
+    const char *summary;  /* a line or a paragraph */
+    const char *examples; /* printed as they are; or NULL */
+    const cli_opt *opts;  /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
+    const cli_arg *args;  /* filled in order; ends with {0}. NULL: there are none */
+    size_t n_required;
 } cli_spec;
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
- * stdout (with spec->err they are unknown). Returns -1 to go on, else the exit code to leave with (CLI_OK
- * after --help, CLI_USAGE after a message that names the option and the nearest known one). The list of a CLI_STRS is the
- * caller's to free() or to keep until exit. */
+ * stdout (with spec->err they are unknown). An output that is also an input, or another output, is refused (cli_paths.h): what
+ * names a file has a kind that says so. Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE
+ * after a message that names the option and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free()
+ * or to keep until exit; it is empty unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or

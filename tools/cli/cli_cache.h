@@ -18,7 +18,7 @@ typedef struct cli_cache {
 #define CLI_CACHE_ROWS(c)                                                                                                      \
     {"--profile",                                                                                                              \
      NULL,                                                                                                                     \
-     CLI_STR,                                                                                                                  \
+     CLI_PROFILE,                                                                                                              \
      "NAME",                                                                                                                   \
      &(c)->profile,                                                                                                            \
      0,                                                                                                                        \

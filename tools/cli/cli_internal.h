@@ -14,6 +14,9 @@ bool cli_color(int fd);
  */
 void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance);
 
+/* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
+kv_status cli_check_files(const cli_spec *spec, kv_err *err);
+
 void cli_help(const cli_spec *spec);
 void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to);
 

@@ -85,18 +85,22 @@ static bool visit_name(void *user, const char *path, const char *file) {
     return false;
 }
 
-kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err) {
+kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
+    const bool is_path = strchr(name_or_path, '/') || is_yaml(name_or_path);
     by_name s = {.name = name_or_path};
+    const bool shipped = !is_path && each_dir("", visit_name, &s);
+    if (!is_path && !shipped && access(name_or_path, F_OK))
+        return kv_fail(err, KV_EINVAL, "'%.80s' is neither a file nor a shipped profile; those are: %s", name_or_path,
+                       s.known[0] ? s.known + 2 : "none");
+    snprintf(path, CLI_PROFILE_PATH, "%s", shipped ? s.path : name_or_path);
+    return KV_OK;
+}
+
+kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err) {
+    char own[CLI_PROFILE_PATH], *where = path ? path : own;
     *out = NULL;
-    if (strchr(name_or_path, '/') || is_yaml(name_or_path) || !each_dir("", visit_name, &s)) {
-        if (!strchr(name_or_path, '/') && !is_yaml(name_or_path) && access(name_or_path, F_OK))
-            return kv_fail(err, KV_EINVAL, "'%.80s' is neither a file nor a shipped profile; those are: %s", name_or_path,
-                           s.known[0] ? s.known + 2 : "none");
-        snprintf(s.path, sizeof s.path, "%s", name_or_path);
-    }
-    if (path)
-        strcpy(path, s.path);
-    return prof_load(s.path, out, err);
+    kv_status st = cli_profile_path(name_or_path, where, err);
+    return st ? st : prof_load(where, out, err);
 }
 
 /* ---- by model ---- */

@@ -11,9 +11,13 @@
 
 enum { CLI_PROFILE_PATH = 4096 };
 
+/* Where the profile is that a name or path stands for, as cli_find_profile takes it; a path need not exist. path
+ * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are). */
+kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err);
+
 /* Load the profile that --profile and --preset name: "small" is a shipped one; what has a '/' in it or ends with .yaml is a
- * file. path  CLI_PROFILE_PATH bytes: where it was found; or NULL *out: caller frees with prof_free. KV_EINVAL: no such name
- * (lists those there are); errors of prof_load. */
+ * file. path  CLI_PROFILE_PATH bytes: where it was found; or NULL. *out: caller frees with prof_free. Errors of
+ * cli_profile_path and prof_load. */
 kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err);
 
 /* The shipped profile whose model.hash is hash, or NULL; caller frees with prof_free. Those that are broken or do not fit the

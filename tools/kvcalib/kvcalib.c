@@ -33,9 +33,9 @@ typedef struct options {
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to write"},
-        {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "the profile (YAML)"},
-        {"--report", NULL, CLI_STR, "FILE", &o->report, 0, 0, "a page about it with charts (HTML that needs nothing else)"},
-        {"--preset", "-p", CLI_STR, "NAME", &o->preset, 0, 0,
+        {"--out", "-o", CLI_OUT, "FILE", &o->out, 0, 0, "the profile (YAML)"},
+        {"--report", NULL, CLI_OUT, "FILE", &o->report, 0, 0, "a page about it with charts (HTML that needs nothing else)"},
+        {"--preset", "-p", CLI_PROFILE, "NAME", &o->preset, 0, 0,
          "aim, window and sinks of a preset: lossless, balanced, small, tiny, or a profile file with `aim:` (default: "
          "balanced)"},
         {"--bits", "-b", CLI_REAL, "B", &o->bits, CALIBRATE_LEAST_BITS, CALIBRATE_MOST_BITS,
@@ -61,7 +61,7 @@ static int parse(options *o, int argc, char **argv) {
          "everything "
          "is kept unless a budget is asked for when the model runs"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
-        {"--text", "-f", CLI_STRS, "FILE...", &o->text, 0, 0,
+        {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
@@ -86,8 +86,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvcalib model.gguf --out model.yaml --fit-ctx 32768 --fit-mem 256M\n"
                                 "  kvcalib model.gguf --out model.yaml --bits 3 --text manual.txt notes/*.md\n",
                     .opts = opts,
-                    .positional = &o->model,
-                    .n_positional = 1,
+                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
                     .n_required = 1},
         argc, argv);
 }
@@ -330,7 +329,7 @@ static kv_status settle(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
     kv_status st = settle_budget(o, err);
     if (!st)
-        st = cli_find_profile(o->preset ? o->preset : "balanced", &preset, NULL, err);
+        st = cli_find_profile(o->preset, &preset, NULL, err);
     if (st)
         return st;
     if (!aims && !preset->aim_bits && !preset->aim_kld)
@@ -352,7 +351,14 @@ static kv_status settle(options *o, kv_err *err) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.ctx = 1024, .frame = -1, .window = -1, .sinks = -1, .seed = 1, .evict = -1, .keep = PROF_EVICT_DEFAULT};
+    options o = {.preset = "balanced",
+                 .ctx = 1024,
+                 .frame = -1,
+                 .window = -1,
+                 .sinks = -1,
+                 .seed = 1,
+                 .evict = -1,
+                 .keep = PROF_EVICT_DEFAULT};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)

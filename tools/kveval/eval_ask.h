@@ -20,7 +20,7 @@ typedef struct ask_options {
     {.kind = CLI_HEADING, .help = "Cache setting"}, CLI_CACHE_ROWS(&(o)->cache),                                               \
         {"--settings",                                                                                                         \
          NULL,                                                                                                                 \
-         CLI_STR,                                                                                                              \
+         CLI_IN,                                                                                                               \
          "FILE",                                                                                                               \
          &(o)->settings,                                                                                                       \
          0,                                                                                                                    \
@@ -35,10 +35,16 @@ typedef struct ask_options {
 #define ASK_OUTPUT_ROWS(o, what_csv, what_html)                                                                                \
     {.kind = CLI_HEADING, .help = "Machine and output"}, CLI_MACHINE_ROWS(&(o)->machine),                                      \
         {"--exact", NULL, CLI_FLAG, NULL, &(o)->exact, 0, 0, "f32 matrix products instead of int8 ones: slower"},              \
-        {"--json",   NULL, CLI_FILE, "[FILE]",                                                                                 \
-         &(o)->json, 0,    0,        "all figures and answers as JSON; without a file on stdout, in place of the table"},      \
-        {"--csv", NULL, CLI_STR, "FILE", &(o)->csv, 0, 0, what_csv},                                                           \
-        {"--html", NULL, CLI_STR, "FILE", &(o)->html, 0, 0, what_html}, {                                                      \
+        {"--json",                                                                                                             \
+         NULL,                                                                                                                 \
+         CLI_OUT_OR_STDOUT,                                                                                                    \
+         "[FILE]",                                                                                                             \
+         &(o)->json,                                                                                                           \
+         0,                                                                                                                    \
+         0,                                                                                                                    \
+         "all figures and answers as JSON; without a file on stdout, in place of the table"},                                  \
+        {"--csv", NULL, CLI_OUT, "FILE", &(o)->csv, 0, 0, what_csv},                                                           \
+        {"--html", NULL, CLI_OUT, "FILE", &(o)->html, 0, 0, what_html}, {                                                      \
         "--quiet", "-q", CLI_FLAG, NULL, &(o)->quiet, 0, 0, "no progress bar"                                                  \
     }
 

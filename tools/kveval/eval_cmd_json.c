@@ -63,7 +63,7 @@ int eval_cmd_tokens(int argc, char **argv) {
     const char *model = NULL, *in = NULL;
     bool special = false;
     const cli_opt opts[] = {
-        {"--in", NULL, CLI_STR, "FILE", &in, 0, 0, "a JSON list of strings; '-': stdin"},
+        {"--in", NULL, CLI_IN, "FILE", &in, 0, 0, "a JSON list of strings; '-': stdin"},
         {"--special", NULL, CLI_FLAG, NULL, &special, 0, 0,
          "put BOS first where the model asks for it, and parse special tokens"},
         {0},
@@ -73,8 +73,7 @@ int eval_cmd_tokens(int argc, char **argv) {
                                      .summary = "Token ids of strings: a JSON list of lists on stdout, in the same order.",
                                      .examples = "  echo '[\"Hello world\"]' | kveval tokens model.gguf --in -\n",
                                      .opts = opts,
-                                     .positional = &model,
-                                     .n_positional = 1,
+                                     .args = (const cli_arg[]){{"MODEL", CLI_IN, &model}, {0}},
                                      .n_required = 1},
                          argc, argv);
     if (code >= 0)
@@ -249,7 +248,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
     cli_machine machine = {0};
     bool fast = false;
     const cli_opt opts[] = {
-        {"--in", NULL, CLI_STR, "FILE", &in, 0, 0, "{\"chunks\": [{\"tokens\": [id, ...]}, ...]}; '-': stdin"},
+        {"--in", NULL, CLI_IN, "FILE", &in, 0, 0, "{\"chunks\": [{\"tokens\": [id, ...]}, ...]}; '-': stdin"},
         {"--top", NULL, CLI_INT, "N", &top, 1, MAX_TOP, "how many tokens per position"},
         CLI_MACHINE_ROWS(&machine),
         {"--fast", NULL, CLI_FLAG, NULL, &fast, 0, 0, "int8 matrix products, as kvrun has them, instead of exact ones"},
@@ -264,8 +263,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
                         "place of a chunk's first token where the model adds one, as in llama.cpp's perplexity.",
                     .examples = "  echo '{\"chunks\": [{\"tokens\": [1, 2, 3]}]}' | kveval logprobs model.gguf --in -\n",
                     .opts = opts,
-                    .positional = &model,
-                    .n_positional = 1,
+                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &model}, {0}},
                     .n_required = 1},
         argc, argv);
     if (code >= 0)

@@ -19,7 +19,7 @@ typedef struct options {
 static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
-        {"--text", "-f", CLI_STR, "FILE", &o->text, 0, 0, "text to read"},
+        {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {.kind = CLI_HEADING, .help = "Cache setting"},
@@ -39,8 +39,8 @@ static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     cli_spec spec = *about;
     spec.usage = "MODEL --text FILE [options]";
     spec.opts = opts;
-    spec.positional = &o->model;
-    spec.n_positional = spec.n_required = 1;
+    spec.args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}};
+    spec.n_required = 1;
     o->tool = spec.tool;
     return cli_parse(&spec, argc, argv);
 }

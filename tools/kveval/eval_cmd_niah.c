@@ -48,8 +48,7 @@ static int parse(options *o, int argc, char **argv) {
                         "  kveval niah model.gguf --ctx 4096,16384 -ctk q4_0 -ctv q4_0 --html needles.html\n"
                         "  kveval niah model.gguf --question both --setting \"f16:\" \"q4_0: -ctk q4_0 -ctv q4_0\" --json\n",
             .opts = opts,
-            .positional = &o->model,
-            .n_positional = 1,
+            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
             .n_required = 1},
         argc, argv);
 }

@@ -10,7 +10,7 @@
 static const char tool[] = "kveval qa";
 
 typedef struct options {
-    const char *files[3]; /* model, document, questions */
+    const char *model, *document, *questions;
     ask_options ask;
 } options;
 
@@ -33,8 +33,10 @@ static int parse(options *o, int argc, char **argv) {
                 "  kveval qa packed.gguf bench/data/chronicle.txt bench/data/chronicle.tsv\n"
                 "  kveval qa model.gguf report.txt report.tsv --setting \"f16:\" \"q4_0: -ctk q4_0 -ctv q4_0\" --json\n",
             .opts = opts,
-            .positional = o->files,
-            .n_positional = 3,
+            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model},
+                                      {"DOCUMENT", CLI_IN, &o->document},
+                                      {"QUESTIONS", CLI_IN, &o->questions},
+                                      {0}},
             .n_required = 3},
         argc, argv);
 }
@@ -80,9 +82,9 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     qa_list questions = {0};
     qa_test test = {0};
     qa_result *results = NULL;
-    kv_status st = qa_list_load(o->files[2], &questions, err);
-    if (st || (st = ask_session_open(&s, tool, o->files[0], &o->ask, err)) ||
-        (st = qa_test_new(&s.frame, o->files[1], &questions, &test, err)))
+    kv_status st = qa_list_load(o->questions, &questions, err);
+    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) ||
+        (st = qa_test_new(&s.frame, o->document, &questions, &test, err)))
         goto done;
     ask_session_warn(&s, tool, test.n_ctx);
     results = calloc(s.list.n, sizeof *results);
@@ -95,9 +97,9 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                    .settings = &s.list,
                    .results = results,
                    .chat = s.frame.name,
-                   .questions_path = o->files[2],
-                   .origin = eval_origin(s.m.model, o->files[0], tool, argc, argv)};
-    r.origin.text = o->files[1];
+                   .questions_path = o->questions,
+                   .origin = eval_origin(s.m.model, o->model, tool, argc, argv)};
+    r.origin.text = o->document;
     r.origin.text_hash = test.hash;
     if (!(st = measure(&r, o->ask.quiet, results, err)))
         st = write_results(o, &r, err);

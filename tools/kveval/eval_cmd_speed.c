@@ -61,8 +61,7 @@ static int parse(options *o, int argc, char **argv) {
                                             "their share of what this machine can do.",
                                  .examples = "  kveval speed packed.gguf --depth 0,4096\n",
                                  .opts = opts,
-                                 .positional = &o->model,
-                                 .n_positional = 1,
+                                 .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
                                  .n_required = 1},
                      argc, argv);
 }

@@ -20,25 +20,25 @@ typedef struct options {
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
-        {"--text", "-f", CLI_STR, "FILE", &o->text, 0, 0, "text to read"},
+        {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {"--decode", NULL, CLI_INT, "N", &o->decode, 0, 1 << 24,
          "read the last N tokens one by one, the settings in turn, and say how fast (with --fast, on a machine that is idle)"},
         {.kind = CLI_HEADING, .help = "Which cache settings"},
-        {"--settings", NULL, CLI_STR, "FILE", &o->settings, 0, 0,
+        {"--settings", NULL, CLI_IN, "FILE", &o->settings, 0, 0,
          "a setting a line, \"name: options\", the options being those of kveval kld (-ctk, -ctv, --window, --sinks, "
          "--profile)"},
         {"--setting", NULL, CLI_STRS, "\"NAME: OPTIONS\"...", &o->setting, 0, 0,
          "one more such setting (without any: every uncalibrated codec with four sinks and no window, and the profile)"},
-        {"--profile", NULL, CLI_STR, "FILE", &o->profile, 0, 0,
+        {"--profile", NULL, CLI_PROFILE, "FILE", &o->profile, 0, 0,
          "the profile of settings that name none (default: the one in the model file)"},
         {"--baseline", NULL, CLI_CODEC, "TYPE", &o->baseline, 0, 0,
          "compare with the same model and a cache of this type (not a calibrated one)"},
         {.kind = CLI_HEADING, .help = "Where to write, besides the table on stdout"},
-        {"--json", NULL, CLI_STR, "FILE", &o->json, 0, 0, "all figures as JSON"},
-        {"--csv", NULL, CLI_STR, "FILE", &o->csv, 0, 0, "all figures as CSV, a setting a line"},
-        {"--html", NULL, CLI_STR, "FILE", &o->html, 0, 0, "a report with charts: one file that needs nothing else"},
+        {"--json", NULL, CLI_OUT, "FILE", &o->json, 0, 0, "all figures as JSON"},
+        {"--csv", NULL, CLI_OUT, "FILE", &o->csv, 0, 0, "all figures as CSV, a setting a line"},
+        {"--html", NULL, CLI_OUT, "FILE", &o->html, 0, 0, "a report with charts: one file that needs nothing else"},
         {.kind = CLI_HEADING, .help = "Machine and output"},
         CLI_MACHINE_ROWS(&o->machine),
         {"--fast", NULL, CLI_FLAG, NULL, &o->fast, 0, 0,
@@ -56,8 +56,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kveval sweep model.gguf --text wiki.txt --setting \"q8: -ctk q8_0 -ctv q8_0\" "
                                 "\"mine: --profile p.yaml\"\n",
                     .opts = opts,
-                    .positional = &o->model,
-                    .n_positional = 1,
+                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
                     .n_required = 1},
         argc, argv);
 }
@@ -98,7 +97,8 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     eval_result *results = NULL;
     kv_status st = o->text ? sweep_add_all(&list, o->settings, &o->setting, err)
                            : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    if (st || (st = eval_check_writable((const char *[]){o->json, o->csv, o->html}, 3, err)) ||
+    const cli_path outs[] = {{CLI_OUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}};
+    if (st || (st = sweep_check_outputs(&list, outs, 3, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||

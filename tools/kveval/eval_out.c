@@ -16,10 +16,10 @@ static bool is_stdout(const char *path) {
     return !strcmp(path, "-");
 }
 
-kv_status eval_check_writable(const char *const *paths, size_t n, kv_err *err) {
+kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err) {
     for (size_t i = 0; i < n; i++) {
         atomic_file *f = NULL;
-        kv_status st = paths[i] && !is_stdout(paths[i]) ? atomic_file_open(paths[i], &f, err) : KV_OK;
+        kv_status st = outs[i].path && !is_stdout(outs[i].path) ? atomic_file_open(outs[i].path, &f, err) : KV_OK;
         if (st)
             return st;
         atomic_file_abort(f);

@@ -3,6 +3,7 @@
 #define EVAL_OUT_H
 
 #include "base/status.h"
+#include "cli/cli_paths.h"
 #include "measure/ask.h"
 #include "report/report.h"
 
@@ -12,8 +13,8 @@
 
 #include <jansson.h>
 
-/* Find out now, not after an hour of work, whether the results can be written. NULL and "-" are passed over. */
-kv_status eval_check_writable(const char *const *paths, size_t n, kv_err *err);
+/* Find out now, not after an hour of work, whether the results can be written. Paths that are NULL or "-" are passed over. */
+kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err);
 
 /* Columns on a terminal that valid UTF-8 takes. */
 size_t eval_columns(const char *s);

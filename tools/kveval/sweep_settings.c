@@ -5,6 +5,7 @@
 
 #include "base/atomic_file.h"
 #include "codec/codec.h"
+#include "kveval/eval_out.h"
 #include "measure/eval_io.h"
 
 #include <stdio.h>
@@ -176,6 +177,17 @@ kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models
         st = sweep_add(l, "defaults", line, err);
     }
     return st;
+}
+
+kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
+    char what[SWEEP_NAME + 40];
+    kv_status st = KV_OK;
+    for (size_t i = 0; i < l->n * n && !st; i++) {
+        const sweep_setting *s = &l->v[i / n];
+        snprintf(what, sizeof what, "--profile of setting '%s'", s->name);
+        st = cli_paths_check((const cli_path[]){outs[i % n], {CLI_PROFILE, what, s->cache.profile}}, 2, err);
+    }
+    return st ? st : eval_check_writable(outs, n, err);
 }
 
 static kv_status hash_profile(const prof *p, char hash[33], kv_err *err) {

@@ -3,6 +3,7 @@
 #define SWEEP_SETTINGS_H
 
 #include "cli/cli_cache.h"
+#include "cli/cli_paths.h"
 #include "measure/eval.h"
 
 enum { SWEEP_MOST = 256, SWEEP_NAME = 80, SWEEP_MIXED = -1 };
@@ -35,6 +36,9 @@ kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines
 /* Every uncalibrated codec but `baseline` that suits heads of this width, for keys and values alike, without window and with
  * four sinks; and the model's own profile, if it has one: the same way, and with its own window. */
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
+/* Before any work: the outputs can be written, and none is a profile that a setting names. Errors of cli_paths_check and
+ * eval_check_writable. */
+kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
 /* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
 /* What eval_run and niah_run take: (n), names borrowed, the array to be freed. */

@@ -1,6 +1,7 @@
 /* kvpack: bake a profile into a model file, show the one that is in it, take it out again. */
 #include "base/atomic_file.h"
 #include "cli/cli.h"
+#include "cli/cli_paths.h"
 #include "cli/cli_profile.h"
 #include "gguf/gguf.h"
 #include "kvpack/pack_show.h"
@@ -23,7 +24,7 @@ typedef struct options {
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
-        {"--out", "-o", CLI_STR, "FILE", &o->out, 0, 0, "write the result here; replaces what is there, but never the input"},
+        {"--out", "-o", CLI_OUT, "FILE", &o->out, 0, 0, "write the result here; replaces what is there, but never the input"},
         {"--dry-run", "-n", CLI_FLAG, NULL, &o->dry_run, 0, 0,
          "check everything and say what would be written, but write nothing"},
         {"--show", NULL, CLI_FLAG, NULL, &o->show, 0, 0,
@@ -45,8 +46,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvpack --show packed.gguf\n"
                                 "  kvpack --strip packed.gguf --out model.gguf\n",
                     .opts = opts,
-                    .positional = o->files,
-                    .n_positional = 2,
+                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->files[0]}, {"PROFILE", CLI_PROFILE, &o->files[1]}, {0}},
                     .n_required = 1},
         argc, argv);
 }
@@ -73,11 +73,6 @@ static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp,
 
 static bool has_profile(const gguf *g) {
     return gguf_find(g, "kvcalib.version") || gguf_find(g, "kvcalib.profile") || gguf_find(g, "kvcalib.data");
-}
-
-static bool same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* ---- show ---- */
@@ -181,7 +176,8 @@ static kv_status get_profile(const options *o, const gguf *g, const rt_hparams *
                        "PROFILE), or name a ready-made one such as balanced (kvpack %s balanced --out FILE)",
                        hash, o->files[0], o->files[0]);
     cli_note(tool, "profile %s is for this model and applies; name another one to have that", path);
-    return KV_OK;
+    const cli_path files[] = {{CLI_IN, "the profile shipped for this model,", path}, {CLI_OUT, "--out", o->out}};
+    return cli_paths_check(files, 2, err);
 }
 
 static kv_status pack(const options *o, kv_err *err) {
@@ -193,10 +189,6 @@ static kv_status pack(const options *o, kv_err *err) {
     if ((st = gguf_open(o->files[0], &g, err)) || (st = rt_hparams_read(g, &hp, err)) ||
         (st = get_profile(o, g, &hp, &p, path, err)))
         goto done;
-    if (o->out && (same_file(o->out, o->files[0]) || same_file(o->out, path))) {
-        st = kv_fail(err, KV_EINVAL, "--out %s is the input itself; choose another name", o->out);
-        goto done;
-    }
     if (!o->dry_run && (st = prof_pack(g, p, o->out, err)))
         goto done;
     st = say(o, g, p, &hp, err);

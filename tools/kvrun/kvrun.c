@@ -26,12 +26,12 @@ static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to say"},
         {"--prompt", "-p", CLI_STR, "TEXT", &o->prompt, 0, 0, "answer this and leave, instead of opening a chat"},
-        {"--file", "-f", CLI_STR, "FILE", &o->file, 0, 0, "take the prompt from a file"},
+        {"--file", "-f", CLI_IN, "FILE", &o->file, 0, 0, "take the prompt from a file"},
         {"--system", "-sys", CLI_STR, "TEXT", &o->system, 0, 0, "system prompt, in place of the one in the model's template"},
         {"--raw", NULL, CLI_FLAG, NULL, &o->raw, 0, 0, "continue the prompt as plain text, without the chat template"},
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
-        {"--model", "-m", CLI_STR, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
+        {"--model", "-m", CLI_IN, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Context and cache"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
@@ -60,8 +60,7 @@ static int parse(options *o, int argc, char **argv) {
                         "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
                         "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
             .opts = opts,
-            .positional = &o->positional,
-            .n_positional = 1,
+            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->positional}, {0}},
             .n_required = 0},
         argc, argv);
 }
