@@ -64,12 +64,6 @@ EXCEPTIONS = {
     ("tools/measure", "tools/kveval"),
     ("tools/measure", "tools/report"),
     ("tools/kveval", "tools/report"),
-    # The clock, bytes as text and Ctrl-C come from the command line.
-    ("tools/measure", "tools/cli"),
-    ("tools/report", "tools/cli"),
-    ("tools/calibrate", "tools/cli"),
-    # Parts of a progress stand in calibrate.c, which uses calibrate_budget.c.
-    ("tools/calibrate", "tools/calibrate"),
     # cli_help.c uses the colours of cli.c, which calls it.
     ("tools/cli", "tools/cli"),
 }

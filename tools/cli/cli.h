@@ -87,10 +87,6 @@ void cli_progress_start(cli_progress *p, const char *label, bool quiet);
 void cli_progress_set(cli_progress *p, double done); /* 0..1 */
 void cli_progress_end(cli_progress *p);              /* wipes the bar */
 
-double cli_now(void); /* seconds, monotonic */
-/* "17.3 MiB" into buf (at least 24 bytes); returns buf. */
-char *cli_bytes(double bytes, char *buf);
-
 /* What a tool runs on, as options say it (CLI_MACHINE_ROWS of cli_cache.h). */
 typedef struct cli_machine {
     const char *cpu;

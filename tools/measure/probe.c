@@ -3,7 +3,7 @@
  */
 #include "measure/probe.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -234,10 +234,10 @@ static double best_math(math_fn *loop, int n_threads) {
             size_t done = 0;
             double seconds = 0, started;
 #pragma omp barrier
-            started = cli_now();
+            started = clock_now();
             while (seconds < math_seconds) {
                 done += loop(1000);
-                seconds = cli_now() - started;
+                seconds = clock_now() - started;
             }
             sum += (double)done / seconds;
         }
@@ -252,10 +252,10 @@ static double best_read(read_fn *loop, const uint8_t *p, size_t bytes, int n_thr
     double best = 0;
     uint64_t sum = 0;
     for (int round = 0; round < READ_ROUNDS; round++) {
-        const double started = cli_now();
+        const double started = clock_now();
 #pragma omp parallel num_threads(n_threads) reduction(+ : sum)
         sum += loop(p + (size_t)omp_get_thread_num() * part, part);
-        best = fmax(best, (double)(part * (size_t)n_threads) / (cli_now() - started));
+        best = fmax(best, (double)(part * (size_t)n_threads) / (clock_now() - started));
     }
     __asm__ volatile("" ::"r"(sum));
     return best;
