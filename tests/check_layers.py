@@ -60,12 +60,6 @@ EXCEPTIONS = {
     ("runtime/kernels", "runtime/kernels"),
     # The two tokenizers and the special tokens use tok_find and tok_push of tok.c, which calls them.
     ("runtime/text", "runtime/text"),
-    # Writers of results stand among what they are results of, and use parts of pages that the report keeps to itself.
-    ("tools/measure", "tools/kveval"),
-    ("tools/measure", "tools/report"),
-    ("tools/kveval", "tools/report"),
-    # cli_help.c uses the colours of cli.c, which calls it.
-    ("tools/cli", "tools/cli"),
 }
 
 # Only this part and the tests may have lines that match.

@@ -5,12 +5,11 @@
 #define CLI_H
 
 #include "base/status.h"
+#include "cli/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 typedef enum cli_kind {
     CLI_FLAG,   /* bool *dst: set to true */
@@ -65,11 +64,6 @@ typedef struct cli_command {
     int (*run)(int argc, char **argv);
 } cli_command;
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
-
-/* Print "tool: error: message" on stderr ("error:" in red on a terminal unless NO_COLOR) and return the exit code for the
- * status: CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
-int cli_report(const char *tool, const kv_err *err);
-void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
 
 /* Ctrl-C: the first sets a flag that long loops ask for; the second (or SIGTERM) removes temporary files and ends the process
  * with 130. */

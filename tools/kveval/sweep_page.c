@@ -3,7 +3,7 @@
 #include "kveval/sweep.h"
 
 #include "base/atomic_file.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

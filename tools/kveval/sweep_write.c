@@ -4,7 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "kveval/eval_out.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What a profile holds, as sections of a page; and the page of a calibration. */
 #include "base/format.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include "base/atomic_file.h"
 #include "measure/eval_io.h"

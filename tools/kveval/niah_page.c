@@ -1,10 +1,10 @@
 /* The HTML report of a needle test. */
 #include "base/format.h"
-#include "measure/niah_write.h"
+#include "kveval/niah_write.h"
 
 #include "base/atomic_file.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

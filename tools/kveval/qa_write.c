@@ -1,11 +1,11 @@
 /* The results of questions about a document as a table, JSON, CSV and a page. */
-#include "measure/qa_write.h"
+#include "kveval/qa_write.h"
 
 #include "base/atomic_file.h"
 #include "base/format.h"
 #include "kveval/eval_out.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* The results of a needle test as a table, JSON and CSV. */
-#include "measure/niah_write.h"
+#include "kveval/niah_write.h"
 
 #include "base/atomic_file.h"
 #include "base/format.h"
 #include "kveval/eval_out.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
