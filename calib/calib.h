@@ -4,6 +4,7 @@
 #ifndef CAL_CALIB_H
 #define CAL_CALIB_H
 
+#include "base/progress.h"
 #include "base/status.h"
 #include "profile/profile.h"
 #include "quant/loss_curve.h"
@@ -52,10 +53,9 @@ typedef struct cal_cfg {
 #define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search, .n_threads = 1})
 
 /* Solve transforms, allocate bits and fit codebooks for every head; fills p's layers (codec tc, bits, entropy, importance,
- * budget, queries), rounded to storage precision. p: from prof_new with the same shape. progress (may be NULL) is called with
- * 0..1 and returns false to cancel (KV_ECANCEL). */
-kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*progress)(void *user, double done), void *user,
-                    kv_err *err);
+ * budget, queries), rounded to storage precision. p: from prof_new with the same shape. KV_ECANCEL where progress (or NULL)
+ * says so. */
+kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress progress, void *user, kv_err *err);
 
 /* ---- how many tokens each layer and head keeps: docs/budgets.md ---- */
 

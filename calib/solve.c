@@ -100,14 +100,8 @@ static kv_status fit_levels(solver *r, uint32_t unit, kv_err *err) {
     return st;
 }
 
-typedef struct report {
-    bool (*call)(void *user, double done);
-    void *user;
-    double from, to;
-} report;
-
 /* Do `work` for all units, shared by threads. Units are independent: the result is the same for any number of threads. */
-static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), const report *to,
+static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), kv_progress_part *part,
                            kv_err *err) {
     kv_status st = KV_OK;
     uint32_t done = 0;
@@ -122,7 +116,7 @@ static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, ui
         mine = work(r, u, &detail);
 #pragma omp critical(cal_solve)
         {
-            if (!mine && to->call && !to->call(to->user, to->from + (to->to - to->from) * ++done / n))
+            if (!mine && !kv_progress_of_part(part, (double)++done / n))
                 mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
             if (mine && !st) {
                 kv_fail(err, mine, "%s", detail.msg);
@@ -188,8 +182,7 @@ static kv_status check(const cal_stats *s, const cal_cfg *cfg, const prof *p, kv
     return KV_OK;
 }
 
-kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*progress)(void *user, double done), void *user,
-                    kv_err *err) {
+kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress progress, void *user, kv_err *err) {
     kv_status st = check(s, cfg, p, err);
     if (st)
         return st;
@@ -206,10 +199,10 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, bool (*prog
     }
     la_single_thread();
     if ((st = cal_gauss_init(&r.gauss, cfg->search, err)) ||
-        (st = for_units(&r, units, find_transform, &(report){progress, user, 0, transforms}, err)))
+        (st = for_units(&r, units, find_transform, &(kv_progress_part){progress, user, 0, transforms}, err)))
         goto done;
     cal_allocate(&r.gauss, r.weight, all, (uint64_t)(cfg->bits * (double)all) - (uint64_t)units * TRELLIS_GAIN_BITS, r.bits);
-    if ((st = for_units(&r, units, fit_levels, &(report){progress, user, transforms, 1}, err)))
+    if ((st = for_units(&r, units, fit_levels, &(kv_progress_part){progress, user, transforms, 1}, err)))
         goto done;
     if ((st = summarise(s, p, err)))
         goto done;

@@ -1,4 +1,4 @@
-/* The command line: every kind of option, every complaint, the help page, progress, byte counts, Ctrl-C. */
+/* The command line: every kind of option, every complaint, the help page, progress, Ctrl-C. */
 #include "cli/cli.h"
 #include "profile/codec_id.h"
 
@@ -255,16 +255,6 @@ static void cli_dispatch_runs_the_subcommand(void **state) {
     assert_int_equal(cli_dispatch("probe", "Probes.", commands, 3, (char *[]){"probe", "seven", "--x"}), 7);
 }
 
-static void cli_bytes_reads_well(void **state) {
-    (void)state;
-    char buf[24];
-    assert_string_equal(cli_bytes(0, buf), "0 bytes");
-    assert_string_equal(cli_bytes(1023, buf), "1023 bytes");
-    assert_string_equal(cli_bytes(1536, buf), "1.5 KiB");
-    assert_string_equal(cli_bytes(17.3 * 1048576, buf), "17.3 MiB");
-    assert_string_equal(cli_bytes(200.0 * 1073741824, buf), "200 GiB");
-}
-
 static void cli_report_maps_status_to_exit_code(void **state) {
     (void)state;
     /* Its message goes to the log of the test; only the code matters here. */
@@ -315,7 +305,6 @@ int main(void) {
         cmocka_unit_test(cli_help_shows_every_row_and_default),
         cmocka_unit_test(cli_version_names_tool_and_version),
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),
-        cmocka_unit_test(cli_bytes_reads_well),
         cmocka_unit_test(cli_report_maps_status_to_exit_code),
         cmocka_unit_test(cli_second_interrupt_ends_the_process),
     };

@@ -1,7 +1,7 @@
 /* Report pages: well-formed whatever goes in, complete, and readable: labels apart, what cannot be drawn is named. */
 #include "base/atomic_file.h"
 #include "profile_fixture.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 #include "xml_check.h"
 
 #include <setjmp.h>

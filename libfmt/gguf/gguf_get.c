@@ -4,14 +4,6 @@
 #include <float.h>
 #include <math.h>
 
-const gguf_type_info gguf_types[GGUF_TYPE_COUNT] = {
-    [GGUF_U8] = {"u8", 1, 'u'},     [GGUF_I8] = {"i8", 1, 'i'},     [GGUF_U16] = {"u16", 2, 'u'},
-    [GGUF_I16] = {"i16", 2, 'i'},   [GGUF_U32] = {"u32", 4, 'u'},   [GGUF_I32] = {"i32", 4, 'i'},
-    [GGUF_F32] = {"f32", 4, 'f'},   [GGUF_BOOL] = {"bool", 1, 'u'}, [GGUF_STRING] = {"string", 0, 0},
-    [GGUF_ARRAY] = {"array", 0, 0}, [GGUF_U64] = {"u64", 8, 'u'},   [GGUF_I64] = {"i64", 8, 'i'},
-    [GGUF_F64] = {"f64", 8, 'f'},
-};
-
 const char *gguf_path(const gguf *g) {
     return g->path;
 }

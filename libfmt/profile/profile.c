@@ -5,15 +5,12 @@
  * basis is integers below 2^10 times a power of two, which is exact in f16 too and compresses to two thirds of it. The encoder
  * works with the inverse of the rounded basis, so rounding the basis costs no accuracy of its own.
  */
-#include "base/fp16.h"
 #include "profile/profile_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { BASIS_MIN_EXP = -24, BASIS_MAX_EXP = 5 }; /* a step of 2^-24 is the smallest f16; 1023 * 2^5 is below the largest */
 
 /* ---- allocation ---- */
 
@@ -103,21 +100,6 @@ bool prof_is_utf8(const char *s, size_t len) {
         if (!(n = utf8_len((const unsigned char *)s + i, len - i)))
             return false;
     return true;
-}
-
-bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
-    float most = 0;
-    for (uint32_t i = 0; i < dim; i++) {
-        if (!isfinite(row[i]))
-            return false;
-        most = fmaxf(most, fabsf(row[i]));
-    }
-    int e;
-    frexpf(most, &e); /* most < 2^e */
-    e -= PROF_BASIS_BITS;
-    e += rintf(ldexpf(most, -e)) == 1 << PROF_BASIS_BITS; /* it would be rounded up to a number of one bit more */
-    *exp = e < BASIS_MIN_EXP ? BASIS_MIN_EXP : e;
-    return most > 0 && e <= BASIS_MAX_EXP;
 }
 
 /* ---- rounding ---- */

@@ -88,11 +88,11 @@ double prof_number_value(const char *text);
 double prof_round_number(double v, int digits); /* as it comes back */
 enum { PROF_BITS_DIGITS = 6 };
 
+/* --- profile_tc.c: calibrated heads --- */
 /* Rows of a basis are stored as integers below 2^PROF_BASIS_BITS times a power of two. That power: 2^(*exp); false where the
  * row is zero, not finite, or too large. */
 enum { PROF_BASIS_BITS = 10 };
 bool prof_row_exp(const float *row, uint32_t dim, int *exp);
-
 void prof_tc_free(prof_tc *t);
 void prof_tc_round(prof_tc *t);
 kv_status prof_tc_check(const prof_tc *t, uint32_t dim, const char *where, const char *path, kv_err *err);

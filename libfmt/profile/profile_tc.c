@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { BASIS_MIN_EXP = -24, BASIS_MAX_EXP = 5 }; /* a step of 2^-24 is the smallest f16; 1023 * 2^5 is below the largest */
+
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err) {
     if (dim < 1 || dim > PROF_MAX_DIM)
         return kv_fail(err, KV_ERANGE, "profile: head width %u is outside 1..%d", dim, PROF_MAX_DIM);
@@ -36,6 +38,23 @@ uint32_t prof_tc_vector_bits(const prof_tc *t) {
     for (uint32_t i = 0; i < t->dim; i++)
         sum += t->bits[i];
     return sum + TRELLIS_GAIN_BITS;
+}
+
+/* ---- rows of a basis ---- */
+
+bool prof_row_exp(const float *row, uint32_t dim, int *exp) {
+    float most = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        if (!isfinite(row[i]))
+            return false;
+        most = fmaxf(most, fabsf(row[i]));
+    }
+    int e;
+    frexpf(most, &e); /* most < 2^e */
+    e -= PROF_BASIS_BITS;
+    e += rintf(ldexpf(most, -e)) == 1 << PROF_BASIS_BITS; /* it would be rounded up to a number of one bit more */
+    *exp = e < BASIS_MIN_EXP ? BASIS_MIN_EXP : e;
+    return most > 0 && e <= BASIS_MAX_EXP;
 }
 
 /* A row is integers below 2^PROF_BASIS_BITS times a power of two. */

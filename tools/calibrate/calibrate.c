@@ -26,11 +26,6 @@ struct calibration {
     uint32_t long_ctx;  /* that these were measured at */
 };
 
-bool calibrate_report(void *user, double done) {
-    const calibrate_part *p = user;
-    return !p->whole.call || p->whole.call(p->whole.user, p->from + (p->to - p->from) * done);
-}
-
 static void tap(void *user, const rt_backward_view *v) {
     const calibration *c = user;
     const cal_batch b = {.layer = v->layer,
@@ -55,13 +50,13 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
-        calibrate_part chunk = {progress, (double)i / n, (i + 1.0) / n};
+        kv_progress_part chunk = {progress.call, progress.user, (double)i / n, (i + 1.0) / n};
         const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
                                      .window = c->cfg->window,
                                      .frame = c->cfg->frame,
                                      .tap = tap,
                                      .tap_user = c,
-                                     .progress = calibrate_report,
+                                     .progress = kv_progress_of_part,
                                      .progress_user = &chunk};
         st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err);
     }
@@ -116,10 +111,11 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
         c->windowed[l] = rt_layer_swa(&c->hp, l);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
     const bool by_loss = has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
-    calibrate_part chunks = {progress, 0, by_loss ? 0.5 : 1}, texts = {progress, 0.5, 1};
-    st = gather(c, m, (calibrate_progress){calibrate_report, &chunks}, err);
+    kv_progress_part chunks = {progress.call, progress.user, 0, by_loss ? 0.5 : 1},
+                     texts = {progress.call, progress.user, 0.5, 1};
+    st = gather(c, m, (calibrate_progress){kv_progress_of_part, &chunks}, err);
     if (!st && by_loss)
-        st = gather_losses(c, m, (calibrate_progress){calibrate_report, &texts}, err);
+        st = gather_losses(c, m, (calibrate_progress){kv_progress_of_part, &texts}, err);
     if (st)
         calibration_free(c);
     else
@@ -165,7 +161,6 @@ static kv_status set_budgets(const calibration *c, prof *p, kv_err *err) {
 
 kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err) {
     const rt_hparams *hp = &c->hp;
-    calibrate_part whole = {progress, 0, 1};
     cal_cfg cfg = CAL_CFG_DEFAULT;
     cfg.bits = bits;
     cfg.search = c->exec.k->tc_search;
@@ -175,7 +170,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     if (st)
         return st;
     describe(c, bits, p);
-    st = cal_solve(c->stats, &cfg, p, calibrate_report, &whole, err);
+    st = cal_solve(c->stats, &cfg, p, progress.call, progress.user, err);
     if (!st)
         st = set_budgets(c, p, err);
     if (st)
@@ -204,12 +199,11 @@ kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t 
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
     const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
     const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
-    calibrate_part whole = {progress, 0, 1};
     eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
     eval_result got;
     setting.cache.profile = p;
-    kv_status st = eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, calibrate_report,
-                            &whole, &got, err);
+    kv_status st = eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, progress.call,
+                            progress.user, &got, err);
     if (st)
         return st;
     prof_measured *to = &p->measured[0];

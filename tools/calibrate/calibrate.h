@@ -2,6 +2,7 @@
 #ifndef CALIBRATE_H
 #define CALIBRATE_H
 
+#include "base/progress.h"
 #include "model/model.h"
 
 typedef struct calibrate_cfg {
@@ -25,18 +26,11 @@ enum {
 
 typedef struct calibrate_text calibrate_text; /* calibrate_text.h */
 
-/* Progress as in calib.h: called with 0..1, false cancels (KV_ECANCEL). */
+/* Whom to tell how far it is, and who may stop it (KV_ECANCEL). */
 typedef struct calibrate_progress {
-    bool (*call)(void *user, double done); /* or NULL */
+    kv_progress call; /* or NULL */
     void *user;
 } calibrate_progress;
-
-/* Part of a progress: give calibrate_report and the part itself to what does it. */
-typedef struct calibrate_part {
-    calibrate_progress whole;
-    double from, to;
-} calibrate_part;
-bool calibrate_report(void *part, double done);
 
 /* Statistics of a model, from which profiles of any size can be solved. */
 typedef struct calibration calibration;

@@ -1,7 +1,6 @@
 /* From what a user wants (a loss, a memory) to bits per number. */
+#include "base/format.h"
 #include "calibrate/calibrate.h"
-
-#include "cli/cli.h"
 
 #include <math.h>
 
@@ -39,10 +38,11 @@ kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld,
     kv_status st = KV_OK;
     for (int i = 0; i < MOST_STEPS; i++) {
         const double from = (double)i / MOST_STEPS, to = (i + 1.0) / MOST_STEPS, mid = from + SOLVING * (to - from);
-        calibrate_part solving = {progress, from, mid}, measuring = {progress, mid, to}; /* as if all steps were needed */
+        kv_progress_part solving = {progress.call, progress.user, from, mid},
+                         measuring = {progress.call, progress.user, mid, to}; /* as if all steps were needed */
         prof *p = NULL;
-        if ((st = calibration_solve(c, bits, (calibrate_progress){calibrate_report, &solving}, &p, err)) ||
-            (st = calibration_measure(c, m, (calibrate_progress){calibrate_report, &measuring}, p, err))) {
+        if ((st = calibration_solve(c, bits, (calibrate_progress){kv_progress_of_part, &solving}, &p, err)) ||
+            (st = calibration_measure(c, m, (calibrate_progress){kv_progress_of_part, &measuring}, p, err))) {
             prof_free(p);
             break;
         }
@@ -103,7 +103,7 @@ kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t byte
         st = kv_fail(err, KV_ERANGE,
                      "%u tokens do not fit into %s: with 1 bit per number they take %s; give more memory, fewer tokens, or a "
                      "smaller --window",
-                     n_ctx, cli_bytes((double)bytes, a), cli_bytes((double)least, b));
+                     n_ctx, format_bytes((double)bytes, a), format_bytes((double)least, b));
         goto done;
     }
     if (most <= bytes) {

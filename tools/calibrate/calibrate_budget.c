@@ -138,14 +138,14 @@ kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const ca
     taker t = {losses, texts->ctx / 2};
     kv_status st = KV_OK;
     for (uint32_t i = 0; i < texts->n && !st; i++) {
-        calibrate_part part = {progress, (double)i / texts->n, (i + 1.0) / texts->n};
+        kv_progress_part part = {progress.call, progress.user, (double)i / texts->n, (i + 1.0) / texts->n};
         const rt_backward_cfg how = {.seed = ~cfg->seed - i, /* not those of the chunks */
                                      .cuts = kv_cuts,
                                      .n_cut = KV_CUTS,
                                      .cut_sinks = cfg->sinks,
                                      .tap = take,
                                      .tap_user = &t,
-                                     .progress = calibrate_report,
+                                     .progress = kv_progress_of_part,
                                      .progress_user = &part};
         st = rt_backward(m, texts->ids + (size_t)i * texts->ctx, texts->ctx, &how, err);
     }

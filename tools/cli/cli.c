@@ -15,26 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-bool cli_color(int fd) {
-    const char *no_color = getenv("NO_COLOR");
-    return isatty(fd) && !(no_color && *no_color);
-}
-
-static void vcomplain(const char *tool, const char *fmt, va_list ap) {
-    bool color = cli_color(STDERR_FILENO);
-    fprintf(stderr, "%s: %serror:%s ", tool, color ? "\033[1;31m" : "", color ? "\033[0m" : "");
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-}
-
-__attribute__((format(printf, 2, 3))) static void complain(const char *tool, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    vcomplain(tool, fmt, ap);
-    va_end(ap);
-}
 
 /* About what is being parsed: printed, or for the caller who asked for that. */
 __attribute__((format(printf, 2, 3))) static void refuse(const cli_spec *spec, const char *fmt, ...) {
@@ -47,26 +27,8 @@ __attribute__((format(printf, 2, 3))) static void refuse(const cli_spec *spec, c
             vsnprintf(spec->err->msg + n, sizeof spec->err->msg - (size_t)n, fmt, ap);
         spec->err->code = KV_EINVAL;
     } else
-        vcomplain(spec->tool, fmt, ap);
+        cli_vcomplain(spec->tool, fmt, ap);
     va_end(ap);
-}
-
-int cli_report(const char *tool, const kv_err *err) {
-    complain(tool, "%s", err->msg);
-    return err->code == KV_ECANCEL ? CLI_INTERRUPTED : err->code == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
-}
-
-void cli_note(const char *tool, const char *fmt, ...) {
-    fprintf(stderr, "%s: ", tool);
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-}
-
-bool cli_opt_at(const cli_opt *o) {
-    return o->name || o->kind == CLI_HEADING;
 }
 
 /* Edit distance with neighbours swapped counting as one (optimal string alignment); long words are simply far apart. */
@@ -94,7 +56,9 @@ static size_t distance(const char *a, const char *b) {
     return d[n][m];
 }
 
-void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
+/* Keep `candidate` in *best if it is a likelier reading of `given` than what was there. Start with *best_distance = SIZE_MAX.
+ */
+static void consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
     if (!candidate)
         return;
     size_t limit = strlen(given) / 3 + 1;
@@ -112,12 +76,12 @@ static int unknown_option(const cli_spec *spec, const char *given) {
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
-        cli_consider(given, o->name, &best, &dist);
-        cli_consider(given, o->alias, &best, &dist);
+        consider(given, o->name, &best, &dist);
+        consider(given, o->alias, &best, &dist);
     }
     if (!spec->err) {
-        cli_consider(given, "--help", &best, &dist);
-        cli_consider(given, "--version", &best, &dist);
+        consider(given, "--help", &best, &dist);
+        consider(given, "--version", &best, &dist);
     }
     if (best)
         refuse(spec, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
@@ -333,11 +297,11 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
     for (const cli_command *c = commands; c->name; c++) {
         if (!strcmp(word, c->name))
             return c->run(argc - 1, argv + 1);
-        cli_consider(word, c->name, &best, &dist);
+        consider(word, c->name, &best, &dist);
     }
     if (best)
-        complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
+        cli_complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
     else
-        complain(tool, "unknown subcommand '%s' ('%s --help' lists all)", word, tool);
+        cli_complain(tool, "unknown subcommand '%s' ('%s --help' lists all)", word, tool);
     return CLI_USAGE;
 }

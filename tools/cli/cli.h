@@ -5,12 +5,11 @@
 #define CLI_H
 
 #include "base/status.h"
+#include "cli/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 typedef enum cli_kind {
     CLI_FLAG,          /* bool *dst: set to true */
@@ -78,11 +77,6 @@ typedef struct cli_command {
 } cli_command;
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
 
-/* Print "tool: error: message" on stderr ("error:" in red on a terminal unless NO_COLOR) and return the exit code for the
- * status: CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
-int cli_report(const char *tool, const kv_err *err);
-void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
-
 /* Ctrl-C: the first sets a flag that long loops ask for; the second (or SIGTERM) removes temporary files and ends the process
  * with 130. */
 void cli_catch_interrupts(void);
@@ -98,10 +92,6 @@ typedef struct cli_progress {
 void cli_progress_start(cli_progress *p, const char *label, bool quiet);
 void cli_progress_set(cli_progress *p, double done); /* 0..1 */
 void cli_progress_end(cli_progress *p);              /* wipes the bar */
-
-double cli_now(void); /* seconds, monotonic */
-/* "17.3 MiB" into buf (at least 24 bytes); returns buf. */
-char *cli_bytes(double bytes, char *buf);
 
 /* What a tool runs on, as options say it (CLI_MACHINE_ROWS of cli_cache.h). */
 typedef struct cli_machine {

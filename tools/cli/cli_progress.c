@@ -1,37 +1,19 @@
-/* Progress with ETA, and the figures that go with it: the time, byte counts.
+/* Progress with ETA.
  *
  * On a terminal a bar is redrawn in place at most ten times a second; elsewhere (logs) a line comes every ten seconds, so that
  * short runs leave no trace there.
  */
+#include "base/clock.h"
 #include "cli/cli.h"
 
-#include "cli/cli_internal.h"
-
 #include <math.h>
-#include <time.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static const double redraw = 0.1, log_every = 10.0;
 
-double cli_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-char *cli_bytes(double bytes, char *buf) {
-    static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    size_t u = 0;
-    while (fabs(bytes) >= 1024 && u + 1 < sizeof unit / sizeof *unit) {
-        bytes /= 1024;
-        u++;
-    }
-    snprintf(buf, 24, u && fabs(bytes) < 100 ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
-    return buf;
-}
-
 void cli_progress_start(cli_progress *p, const char *label, bool quiet) {
-    double now = cli_now();
+    double now = clock_now();
     *p = (cli_progress){.label = label, .started = now, .last = now, .tty = isatty(STDERR_FILENO), .quiet = quiet};
 }
 
@@ -48,7 +30,7 @@ static void duration(double seconds, char *buf, size_t size) {
 }
 
 void cli_progress_set(cli_progress *p, double done) {
-    double now = cli_now();
+    double now = clock_now();
     if (p->quiet || now - p->last < (p->tty ? redraw : log_every))
         return;
     done = done < 0 ? 0 : done > 1 ? 1 : done;

@@ -1,5 +1,7 @@
 /* kvcalib: measure a model on text and write the compression profile of its KV cache. */
 #include "base/atomic_file.h"
+#include "base/clock.h"
+#include "base/format.h"
 #include "calibrate/calibrate_text.h"
 #include "cli/cli_cache.h"
 #include "cli/cli_profile.h"
@@ -212,7 +214,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
     printf("%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head, p->head_dim,
            p->calib_tokens);
     printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
-           cli_bytes(elements * bits / 8, now), cli_bytes(elements * 4, f16), 32 / bits);
+           format_bytes(elements * bits / 8, now), format_bytes(elements * 4, f16), 32 / bits);
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
         printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
@@ -260,7 +262,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .sinks = (uint32_t)o->sinks,
                                .evict = o->keep,
                                .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS};
-    const double started = cli_now();
+    const double started = clock_now();
     calibrate_text text = {0};
     calibration *c = NULL;
     prof *p = NULL;
@@ -281,7 +283,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     cli_progress_end(&b.p);
     if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
         goto done;
-    st = (o->json ? print_json : print_summary)(o, p, cli_now() - started, err);
+    st = (o->json ? print_json : print_summary)(o, p, clock_now() - started, err);
 done:
     calibration_free(c);
     calibrate_text_free(&text);

@@ -1,4 +1,5 @@
 /* kveval ppl and kveval kld: what one cache setting loses on a text. The same measurement, printed from two ends. */
+#include "base/format.h"
 #include "cli/cli_cache.h"
 #include "kveval/eval_cmd.h"
 #include "measure/eval_io.h"
@@ -84,7 +85,8 @@ static void print_cost(const eval_result *r) {
     char bytes[24], f16[24];
     printf("bits per key    %9.3f\n", r->bits_k);
     printf("bits per value  %9.3f\n", r->bits_v);
-    printf("cache           %9s (f16: %s)\n", cli_bytes((double)r->kv_bytes, bytes), cli_bytes((double)r->kv_bytes_f16, f16));
+    printf("cache           %9s (f16: %s)\n", format_bytes((double)r->kv_bytes, bytes),
+           format_bytes((double)r->kv_bytes_f16, f16));
     if (r->reads_percent < 99.5)
         printf("kept            %9.0f tokens; %.0f %% of the reads of attention\n", r->held, r->reads_percent);
     printf("scored          %9zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);

@@ -2,7 +2,7 @@
 #include "kveval/eval_ask.h"
 #include "kveval/eval_cmd.h"
 #include "kveval/eval_out.h"
-#include "measure/niah_write.h"
+#include "kveval/niah_write.h"
 
 #include <errno.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "kveval/eval_ask.h"
 #include "kveval/eval_cmd.h"
 #include "kveval/eval_out.h"
-#include "measure/qa_write.h"
+#include "kveval/qa_write.h"
 
 #include <stdlib.h>
 #include <string.h>

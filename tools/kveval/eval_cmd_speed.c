@@ -1,6 +1,8 @@
 /* kveval speed: tokens per second of reading a prompt and of decoding, behind a cache that already holds some tokens, and how
  * far that is from what the machine can do (probe.h, roofline.h; docs/performance.md says what every share means).
  */
+#include "base/clock.h"
+#include "base/format.h"
 #include "cli/cli_cache.h"
 #include "kveval/eval_cmd.h"
 #include "measure/probe.h"
@@ -198,7 +200,7 @@ static void print_row(const options *o, const result *r, bool first) {
                (long long)o->prefill, (long long)o->decode);
     printf("%8u %8.1f ± %-6.1f %4.0f %% %4.0f %% %3.0f %% %8.1f ± %-6.1f %3.0f %%  %s\n", r->depth, r->prefill_tps,
            r->prefill_sd, 100 * s.i8, 100 * s.tiles, 100 * s.f32, r->decode_tps, r->decode_sd, 100 * s.read,
-           cli_bytes((double)r->kv_bytes, bytes));
+           format_bytes((double)r->kv_bytes, bytes));
     fflush(stdout);
 }
 
@@ -235,6 +237,12 @@ static kv_status serve(const rt_model *m, const speed_cfg *cfg, double load_s, k
     return st;
 }
 
+static bool go_on(void *user, double done) {
+    (void)user;
+    (void)done;
+    return !cli_interrupted();
+}
+
 int eval_cmd_speed(int argc, char **argv) {
     options o = {.depth = "0", .prefill = 512, .decode = 64, .reps = 5, .cache = CLI_CACHE_DEFAULT};
     int code = parse(&o, argc, argv);
@@ -246,11 +254,14 @@ int eval_cmd_speed(int argc, char **argv) {
     result results[MAX_DEPTHS];
     size_t n = 0;
     kv_status st = parse_depths(&o, depths, &n, &err);
-    const double started = cli_now();
+    const double started = clock_now();
     if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, o.json || o.paced, &m, &err)))
         goto done;
-    const double load_s = cli_now() - started;
-    speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile), .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode};
+    const double load_s = clock_now() - started;
+    speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
+                     .prefill = (uint32_t)o.prefill,
+                     .decode = (uint32_t)o.decode,
+                     .progress = go_on};
     for (size_t i = 0; i < n && !st; i++) {
         cfg.depth = depths[i];
         if (o.paced)

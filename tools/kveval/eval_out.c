@@ -3,7 +3,7 @@
 
 #include "base/atomic_file.h"
 #include "measure/eval_io.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,9 @@
 /* The HTML report of a sweep. */
+#include "base/format.h"
 #include "kveval/sweep.h"
 
 #include "base/atomic_file.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static void result_section(FILE *f, const sweep *s) {
                 sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), r->bits_k, r->bits_v,
                 eval_plus_minus(r->kld, r->kld_se, false, kld), r->top1,
                 eval_plus_minus(r->dppl_percent, r->dppl_se, true, ppl));
-        fprintf(f, "<td>%s</td><td>%.2f ×</td></tr>\n", cli_bytes((double)r->kv_bytes, bytes),
+        fprintf(f, "<td>%s</td><td>%.2f ×</td></tr>\n", format_bytes((double)r->kv_bytes, bytes),
                 (double)r->kv_bytes_f16 / (double)r->kv_bytes);
     }
     fputs("</tbody></table></div>\n", f);

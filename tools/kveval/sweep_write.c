@@ -1,9 +1,10 @@
 /* The results of a sweep as a table, JSON and CSV. */
+#include "base/format.h"
 #include "kveval/sweep.h"
 
 #include "base/atomic_file.h"
 #include "kveval/eval_out.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
         eval_cell(buf, BITS, false);
         printf("%6.2f %%  ", r->top1);
         eval_cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
-        printf("%*s", CACHE, cli_bytes((double)r->kv_bytes, buf));
+        printf("%*s", CACHE, format_bytes((double)r->kv_bytes, buf));
         if (s->cfg.decode)
             printf("%*.1f", ANSWERS, r->decode_tps);
         if (r->reads_percent < ALL)

@@ -1,5 +1,6 @@
 /* kvpack: bake a profile into a model file, show the one that is in it, take it out again. */
 #include "base/atomic_file.h"
+#include "base/format.h"
 #include "cli/cli.h"
 #include "cli/cli_paths.h"
 #include "cli/cli_profile.h"
@@ -148,7 +149,7 @@ static kv_status say(const options *o, const gguf *g, const prof *p, const rt_hp
     if (stat(o->files[0], &file))
         return kv_fail(err, KV_EIO, "%s: %s", o->files[0], strerror(errno));
     snprintf(head, sizeof head, "%.500s: model %s, profile %s (%.2f %% of it)%s", o->out ? o->out : "dry run",
-             cli_bytes((double)file.st_size, whole), cli_bytes((double)added, part),
+             format_bytes((double)file.st_size, whole), format_bytes((double)added, part),
              100.0 * (double)added / (double)file.st_size, has_profile(g) ? ", in place of the one that was there" : "");
     if (o->dry_run)
         printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, token.bytes,

@@ -1,7 +1,7 @@
 /* The profile as text. */
 #include "kvpack/pack_show.h"
 
-#include "cli/cli.h"
+#include "base/format.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -201,8 +201,8 @@ static kv_status show_sizes(const prof *p, const rt_hparams *hp, kv_err *err) {
         return st;
     printf("\ntokens          f16  this profile  times smaller\n");
     for (uint32_t i = 0; i < PACK_SIZES; i++)
-        printf("%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, cli_bytes((double)info[i].bytes_f16, a),
-               cli_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
+        printf("%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, format_bytes((double)info[i].bytes_f16, a),
+               format_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
     printf("all that a context allocates for keys and values: encoded, window, first tokens, and what %d at once need\n",
            PACK_BATCH);
     if (hp->swa)

@@ -1,5 +1,6 @@
 #include "kvrun/chat_ui.h"
 
+#include "base/format.h"
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -241,7 +242,7 @@ static void show_context(const char *tool, gen *g) {
     char now[24], f16[24];
     kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     cli_note(tool, "%zu of %u tokens used; the cache has %s (as f16: %s)", gen_len(g), rt_ctx_n_ctx(gen_ctx(g)),
-             cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16));
+             format_bytes((double)info.bytes, now), format_bytes((double)info.bytes_f16, f16));
     if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
         cli_note(tool, "%u tokens seen, %.0f kept by a KV head on average (at most %.0f)", rt_ctx_len(gen_ctx(g)), info.held,
                  info.most);

@@ -1,6 +1,6 @@
 #include "kvrun/generate.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +142,7 @@ static kv_status catch_up(gen *g, bool prompt, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "the prompt is empty");
     if (rt_ctx_len(g->ctx) == g->n)
         rewind_ctx(g, g->n - 1);
-    const double started = cli_now();
+    const double started = clock_now();
     const size_t from = rt_ctx_len(g->ctx);
     const uint32_t n_batch = rt_ctx_n_batch(g->ctx);
     for (size_t at = from; at < g->n;) {
@@ -157,7 +157,7 @@ static kv_status catch_up(gen *g, bool prompt, kv_err *err) {
     g->fresh = true;
     if (prompt) {
         g->stats.prompt_tokens += g->n - from;
-        g->stats.prompt_seconds += cli_now() - started;
+        g->stats.prompt_seconds += clock_now() - started;
     }
     return KV_OK;
 }
@@ -185,7 +185,7 @@ kv_status gen_answer(gen *g, int64_t n_max, void (*emit)(void *user, const char 
     kv_status st = make_room(g, err);
     if (st || (st = catch_up(g, true, err)))
         return st;
-    const double started = cli_now();
+    const double started = clock_now();
     for (int64_t i = 0; i != n_max; i++) {
         /* A shift or the last token may have to be fed first. */
         if ((st = make_room(g, err)) || (st = catch_up(g, false, err)))
@@ -205,7 +205,7 @@ kv_status gen_answer(gen *g, int64_t n_max, void (*emit)(void *user, const char 
             break;
         g->stats.answer_tokens++;
     }
-    g->stats.answer_seconds += cli_now() - started;
+    g->stats.answer_seconds += clock_now() - started;
     kv_status flushed = say(g, &stream, "", 0, emit, user, err);
     return st ? st : flushed;
 }

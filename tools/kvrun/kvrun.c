@@ -1,4 +1,5 @@
 /* kvrun: talk to a model, or let it answer once. Answers go to stdout, everything else to stderr. */
+#include "base/format.h"
 #include "cli/cli_cache.h"
 #include "cli/cli_profile.h"
 #include "kvrun/chat_ui.h"
@@ -94,7 +95,7 @@ static void say_cache(const cli_cache *o, const prof *p, const char *shipped, ge
     else if (override)
         snprintf(source, sizeof source, "no profile, cache set by options");
     cli_note(tool, "%s: K %.2f, V %.2f bits; %u tokens take %s (f16: %s, %.1fx)", source, info.bits_k, info.bits_v,
-             rt_ctx_n_ctx(gen_ctx(g)), cli_bytes((double)info.bytes, now), cli_bytes((double)info.bytes_f16, f16),
+             rt_ctx_n_ctx(gen_ctx(g)), format_bytes((double)info.bytes, now), format_bytes((double)info.bytes_f16, f16),
              info.bytes ? (double)info.bytes_f16 / (double)info.bytes : 0);
     if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
         cli_note(tool,

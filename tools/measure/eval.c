@@ -10,7 +10,7 @@
  */
 #include "measure/eval.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,9 +50,7 @@ typedef struct run {
     int32_t *chunk;
     size_t n_scores; /* of each setting, so far */
     uint32_t chunks;
-    bool (*progress)(void *, double);
-    void *user;
-    double from, to; /* this group's part of the progress */
+    kv_progress_part *group; /* what runs now, of the whole */
 } run;
 
 static size_t top_of(const float *x, size_t n) {
@@ -100,7 +98,7 @@ static score score_row(const float *set, const float *base, size_t n_vocab, int3
 /* Tell how far the group is, at a position of a chunk; KV_ECANCEL when told to stop. */
 static kv_status report(const run *r, uint32_t index, double at, kv_err *err) {
     const double done = (index + at / (r->cfg->ctx - 1)) / r->chunks;
-    if (r->progress && !r->progress(r->user, r->from + (r->to - r->from) * done))
+    if (!kv_progress_of_part(r->group, done))
         return kv_fail(err, KV_ECANCEL, "stopped while measuring");
     return KV_OK;
 }
@@ -150,10 +148,10 @@ static kv_status step_timed(const run *r, uint32_t index, uint32_t at, uint32_t 
             return st;
         for (size_t i = 0; i < r->n_settings; i++) {
             setting *l = &r->settings[i];
-            const double started = cli_now();
+            const double started = clock_now();
             if ((st = rt_forward(l->c, r->chunk + at + t, 1, 1, r->logits, err)))
                 return st;
-            l->timed += cli_now() - started;
+            l->timed += clock_now() - started;
             l->scores[r->n_scores + t] = score_of(r, r->logits, t, at + t);
         }
     }
@@ -394,10 +392,10 @@ static kv_status count_chunks(run *r, size_t n_tokens, kv_err *err) {
 }
 
 kv_status eval_run(const rt_model *m, const eval_cfg *cfg, const eval_setting *settings, size_t n_settings,
-                   const int32_t *tokens, size_t n_tokens, bool (*progress)(void *, double), void *user, eval_result *out,
-                   kv_err *err) {
-    const double started = cli_now();
-    run r = {.m = m, .cfg = cfg, .progress = progress, .user = user};
+                   const int32_t *tokens, size_t n_tokens, kv_progress progress, void *user, eval_result *out, kv_err *err) {
+    const double started = clock_now();
+    kv_progress_part group = {progress, user, 0, 1};
+    run r = {.m = m, .cfg = cfg, .group = &group};
     size_t *bytes = NULL;
     kv_status st = count_chunks(&r, n_tokens, err);
     if (st || (st = open_run(&r, err)))
@@ -411,13 +409,13 @@ kv_status eval_run(const rt_model *m, const eval_cfg *cfg, const eval_setting *s
         goto done;
     for (size_t at = 0, n; at < n_settings; at += n) {
         n = group_size(bytes + at, n_settings - at, cfg->cache_bytes ? cfg->cache_bytes : EVAL_CACHE_BYTES);
-        r.from = (double)at / (double)n_settings;
-        r.to = (double)(at + n) / (double)n_settings;
+        group.from = (double)at / (double)n_settings;
+        group.to = (double)(at + n) / (double)n_settings;
         if ((st = run_group(&r, settings + at, n, tokens, out + at, err)))
             goto done;
     }
     for (size_t i = 0; i < n_settings; i++)
-        out[i].seconds = cli_now() - started;
+        out[i].seconds = clock_now() - started;
 done:
     rt_ctx_free(r.base);
     free(r.logits);

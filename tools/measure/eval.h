@@ -10,6 +10,7 @@
 #ifndef EVAL_H
 #define EVAL_H
 
+#include "base/progress.h"
 #include "model/model.h"
 
 enum { EVAL_NO_BASELINE = -1, EVAL_CACHE_BYTES = 1 << 30 };
@@ -43,12 +44,12 @@ typedef struct eval_result {
 
 /* Measure n_settings > 0 settings; out: one result each, the same as if it had been measured alone. As many run at once as keep
  * their caches within cfg->cache_bytes; the baseline is computed once for each such group.
- * tokens: the whole text as tok_encode with TOK_BOS gives it, which is what llama.cpp cuts into chunks; borrowed. progress as
- * in calib.h. KV_ERANGE: fewer tokens than one chunk (says how many). Every setting is tried out before anything is measured.
+ * tokens: the whole text as tok_encode with TOK_BOS gives it, which is what llama.cpp cuts into chunks; borrowed.
+ * KV_ECANCEL where progress (or NULL) says so. KV_ERANGE: fewer tokens than one chunk (says how many). Every setting is tried
+ * out before anything is measured.
  */
 kv_status eval_run(const rt_model *m, const eval_cfg *cfg, const eval_setting *settings, size_t n_settings,
-                   const int32_t *tokens, size_t n_tokens, bool (*progress)(void *, double), void *user, eval_result *out,
-                   kv_err *err);
+                   const int32_t *tokens, size_t n_tokens, kv_progress progress, void *user, eval_result *out, kv_err *err);
 
 /* log(sum(exp(x[i]))) over n > 0 logits, in double. */
 double eval_log_sum_exp(const float *x, size_t n);

@@ -1,7 +1,7 @@
 /* Running the grid: settings one by one, lengths, haystacks, needles. */
 #include "measure/niah.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ typedef struct run {
     niah_result *out;
     double done, all; /* tokens, roughly */
     double upto;      /* what is done when the setting is */
-    bool (*progress)(void *, double);
+    kv_progress progress;
     void *user;
 } run;
 
@@ -105,13 +105,13 @@ static kv_status run_length(run *r, size_t i_ctx, kv_err *err) {
 }
 
 static kv_status run_setting(run *r, kv_err *err) {
-    const double started = cli_now();
+    const double started = clock_now();
     const size_t most = r->cfg->n_ctx * r->cfg->repeats * r->cfg->n_depth * 2;
     r->out->answers = calloc(most, sizeof *r->out->answers);
     kv_status st = r->out->answers ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", most);
     for (size_t i = 0; i < r->cfg->n_ctx && !st; i++)
         st = run_length(r, i, err);
-    r->out->seconds = cli_now() - started;
+    r->out->seconds = clock_now() - started;
     return st;
 }
 
@@ -132,8 +132,8 @@ static kv_status try_out(run *r, const eval_setting *settings, size_t n, kv_err 
     return st;
 }
 
-kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n,
-                   bool (*progress)(void *user, double done), void *user, niah_result *out, kv_err *err) {
+kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n, kv_progress progress,
+                   void *user, niah_result *out, kv_err *err) {
     run r = {.m = m, .cfg = cfg, .all = work(cfg) * (double)n, .progress = progress, .user = user};
     memset(out, 0, n * sizeof *out);
     kv_status st = ask_frame_new(m, &r.frame, err);

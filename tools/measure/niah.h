@@ -68,8 +68,8 @@ typedef struct niah_result {
 
 /* Measure n settings one after the other; out (n). All of them are tried out before anything is read. progress: 0..1; false:
  * KV_ECANCEL. On failure nothing is left to be freed. */
-kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n,
-                   bool (*progress)(void *user, double done), void *user, niah_result *out, kv_err *err);
+kv_status niah_run(const rt_model *m, const niah_cfg *cfg, const eval_setting *settings, size_t n, kv_progress progress,
+                   void *user, niah_result *out, kv_err *err);
 void niah_result_free(niah_result *r);
 
 /* Which answers count; -1: all. */

@@ -3,7 +3,7 @@
  */
 #include "measure/probe.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -225,7 +225,7 @@ static loops loops_for(rt_cpu level) {
 /* ---- rounds ---- */
 
 /* One piece for each thread: they are far too long for any to take two. */
-typedef struct round {
+typedef struct round_job {
     math_fn *math;
     read_fn *read;
     const uint8_t *p;
@@ -238,12 +238,12 @@ static void math_piece(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     const round_job *j = arg;
     for (size_t i = first; i < end; i++) {
-        const double started = cli_now();
+        const double started = clock_now();
         double seconds = 0;
         size_t done = 0;
         while (seconds < math_seconds) {
             done += j->math(1000);
-            seconds = cli_now() - started;
+            seconds = clock_now() - started;
         }
         j->speed[i] = (double)done / seconds;
     }
@@ -275,9 +275,9 @@ static double best_read(const rt_exec *e, read_fn *loop, const uint8_t *p, size_
     double best = 0;
     uint64_t sum[MOST_THREADS];
     for (int round = 0; round < READ_ROUNDS; round++) {
-        const double started = cli_now();
+        const double started = clock_now();
         rt_for(e, n, 1, read_piece, &(round_job){.read = loop, .p = p, .part = part, .sum = sum});
-        best = fmax(best, (double)(part * n) / (cli_now() - started));
+        best = fmax(best, (double)(part * n) / (clock_now() - started));
     }
     __asm__ volatile("" ::"r"(sum) : "memory");
     return best;

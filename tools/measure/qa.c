@@ -2,7 +2,7 @@
 #include "measure/qa.h"
 
 #include "base/atomic_file.h"
-#include "cli/cli.h"
+#include "base/clock.h"
 #include "measure/eval_io.h"
 
 #include <stdlib.h>
@@ -173,7 +173,7 @@ void qa_test_free(qa_test *t) {
 
 typedef struct run {
     double done, all; /* tokens */
-    bool (*progress)(void *, double);
+    kv_progress progress;
     void *user;
 } run;
 
@@ -195,9 +195,9 @@ static kv_status ask_all(asker *a, const qa_test *t, qa_result *out, kv_err *err
     return st;
 }
 
-kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, bool (*progress)(void *user, double done),
-                 void *user, qa_result *out, kv_err *err) {
-    const double started = cli_now();
+kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_progress progress, void *user, qa_result *out,
+                 kv_err *err) {
+    const double started = clock_now();
     run r = {.all = (double)t->document.n, .progress = progress, .user = user};
     ask_cfg cfg = {.ctx = *cache, .answer_tokens = QA_ANSWER_TOKENS, .progress = advance, .user = &r};
     asker *a = NULL;
@@ -212,7 +212,7 @@ kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, b
     out->cache = asker_cache_info(a);
     out->answers = calloc(t->questions->n, sizeof *out->answers);
     st = out->answers ? ask_all(a, t, out, err) : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", t->questions->n);
-    out->seconds = cli_now() - started;
+    out->seconds = clock_now() - started;
     asker_free(a);
     if (st)
         qa_result_free(out);

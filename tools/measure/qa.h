@@ -9,6 +9,7 @@
 #ifndef QA_H
 #define QA_H
 
+#include "base/progress.h"
 #include "measure/ask.h"
 
 enum { QA_MOST = 10000, QA_ANSWER_TOKENS = 32 };
@@ -51,8 +52,8 @@ typedef struct qa_result {
 } qa_result; /* free with qa_result_free */
 /* One setting: cache, whose n_ctx and n_batch are set here. progress: 0..1 of this setting; false: KV_ECANCEL. On failure
  * nothing is left to be freed. */
-kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, bool (*progress)(void *user, double done),
-                 void *user, qa_result *out, kv_err *err);
+kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_progress progress, void *user, qa_result *out,
+                 kv_err *err);
 void qa_result_free(qa_result *r);
 
 #endif

@@ -3,7 +3,7 @@
  */
 #include "measure/speed.h"
 
-#include "cli/cli.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
 
@@ -13,6 +13,10 @@ struct speed_bench {
     float *logits;
     int32_t *ids; /* (depth + the longer of both) */
 };
+
+static bool may_go_on(const speed_bench *b, double done) {
+    return !b->cfg.progress || b->cfg.progress(b->cfg.user, done);
+}
 
 kv_status speed_new(const rt_model *m, const speed_cfg *cfg, speed_bench **out, kv_err *err) {
     const uint32_t n_vocab = rt_model_hparams(m)->n_vocab, more = cfg->prefill > cfg->decode ? cfg->prefill : cfg->decode;
@@ -37,8 +41,9 @@ kv_status speed_new(const rt_model *m, const speed_cfg *cfg, speed_bench **out, 
         goto done;
     for (uint32_t at = 0; at < cfg->depth && !st;) {
         const uint32_t batch = rt_ctx_n_batch(b->prefix), step = cfg->depth - at < batch ? cfg->depth - at : batch;
-        st = cli_interrupted() ? kv_fail(err, KV_ECANCEL, "stopped while reading the first %u tokens", cfg->depth)
-                               : rt_forward(b->prefix, b->ids + at, step, 0, NULL, err);
+        st = may_go_on(b, (double)at / cfg->depth)
+                 ? rt_forward(b->prefix, b->ids + at, step, 0, NULL, err)
+                 : kv_fail(err, KV_ECANCEL, "stopped while reading the first %u tokens", cfg->depth);
         at += step;
     }
 done:
@@ -71,22 +76,22 @@ static kv_status go_back(speed_bench *b, kv_err *err) {
     return kv_cache_copy(rt_ctx_cache(b->ctx), rt_ctx_cache(b->prefix), err);
 }
 
-/* Time n tokens: in one piece, or one by one. */
-static kv_status time_tokens(speed_bench *b, uint32_t n, bool one_by_one, double *tps, kv_err *err) {
+/* Time n tokens: in one piece, or one by one. done: how far speed_once is afterwards. */
+static kv_status time_tokens(speed_bench *b, uint32_t n, bool one_by_one, double done, double *tps, kv_err *err) {
     const int32_t *ids = b->ids + b->cfg.depth;
     kv_status st = go_back(b, err);
-    const double started = cli_now();
+    const double started = clock_now();
     if (!one_by_one && !st)
         st = rt_prefill(b->ctx, ids, n, b->logits, err);
     for (uint32_t i = 0; one_by_one && i < n && !st; i++)
         st = rt_forward(b->ctx, ids + i, 1, 1, b->logits, err);
-    *tps = n / (cli_now() - started);
-    if (!st && cli_interrupted())
+    *tps = n / (clock_now() - started);
+    if (!st && !may_go_on(b, done))
         st = kv_fail(err, KV_ECANCEL, "stopped while timing");
     return st;
 }
 
 kv_status speed_once(speed_bench *b, double *prefill_tps, double *decode_tps, kv_err *err) {
-    kv_status st = time_tokens(b, b->cfg.prefill, false, prefill_tps, err);
-    return st ? st : time_tokens(b, b->cfg.decode, true, decode_tps, err);
+    kv_status st = time_tokens(b, b->cfg.prefill, false, 0.5, prefill_tps, err);
+    return st ? st : time_tokens(b, b->cfg.decode, true, 1, decode_tps, err);
 }

@@ -1,5 +1,5 @@
 /* Token budgets: a map of heads where each has its own, else bars of layers. */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * Colours go from light to dark in even steps of lightness, so that they also order when printed in grey.
  */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  * least while all others stay where they are (coordinate descent); cost is what it would cover, what its leader line would
  * cross, and the distance.
  */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* The frame of a report: style, title, sections, foot. */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include "base/atomic_file.h"
 

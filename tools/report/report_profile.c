@@ -1,8 +1,8 @@
 /* What a profile holds, as sections of a page; and the page of a calibration. */
-#include "report/report_internal.h"
+#include "base/format.h"
+#include "report/report_parts.h"
 
 #include "base/atomic_file.h"
-#include "cli/cli.h"
 #include "measure/eval_io.h"
 
 #include <math.h>
@@ -191,7 +191,7 @@ static void cards(FILE *f, const prof *p) {
     }
     if (p->n_layer && p->n_kv_head)
         fprintf(f, "<li><b>%s</b><span>per token, all layers</span></li>\n",
-                cli_bytes((double)p->n_layer * p->n_kv_head * p->head_dim * (k + v) / 8, bytes));
+                format_bytes((double)p->n_layer * p->n_kv_head * p->head_dim * (k + v) / 8, bytes));
     fputs("</ul>\n", f);
 }
 

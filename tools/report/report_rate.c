@@ -4,7 +4,7 @@
  * Okabe and Ito (Color Universal Design, 2008), which the colour-blind can tell apart. Points of a family with the same window
  * are joined.
  */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include "profile/codec_id.h"
 

@@ -3,7 +3,7 @@
  * Everything found is light; what is lost gets dark and warm. Lightness falls evenly, so that the map also reads in grey and to
  * the colour-blind, and every cell says its number.
  */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* Importance spectra: how the variance of a head's coefficients falls, and how many bits each gets. A panel for keys, one for
  * values; a thin line per head, the median of all heads bold; below it the mean of the bits, the range over heads as a band.
  */
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* The HTML report of a needle test. */
-#include "measure/niah_write.h"
+#include "base/format.h"
+#include "kveval/niah_write.h"
 
 #include "base/atomic_file.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static void summary_row(FILE *f, const niah_test *t, size_t i, int known) {
     fprintf(f, "</td><td>%.0f–%.0f %%</td>", 100 * all.lo, 100 * all.hi);
     for (size_t c = 0; c <= last; c++)
         percent_cell(f, share(r, (int)c, -1, known));
-    fprintf(f, "<td>%s</td><td>%.2f ×</td></tr>\n", cli_bytes((double)r->kv_bytes[last], bytes),
+    fprintf(f, "<td>%s</td><td>%.2f ×</td></tr>\n", format_bytes((double)r->kv_bytes[last], bytes),
             r->kv_bytes[last] ? (double)r->kv_bytes_f16[last] / (double)r->kv_bytes[last] : 0);
 }
 

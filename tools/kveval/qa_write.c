@@ -1,10 +1,11 @@
 /* The results of questions about a document as a table, JSON, CSV and a page. */
-#include "measure/qa_write.h"
+#include "kveval/qa_write.h"
 
 #include "base/atomic_file.h"
+#include "base/format.h"
 #include "kveval/eval_out.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <string.h>
 
@@ -38,7 +39,7 @@ kv_status qa_print(const qa_report *r, kv_err *err) {
         snprintf(buf, sizeof buf, "%u of %u", x->tally.hits, x->tally.n);
         eval_cell(buf, RIGHT, false);
         eval_cell(ask_percent(x->tally, true, buf), SHARE, false);
-        printf("%*s\n", CACHE, cli_bytes((double)x->cache.bytes, buf));
+        printf("%*s\n", CACHE, format_bytes((double)x->cache.bytes, buf));
     }
     for (size_t i = 0; i < r->settings->n; i++)
         if (r->results[i].tally.hits < r->results[i].tally.n) {
@@ -140,7 +141,7 @@ static void summary(FILE *f, const qa_report *r) {
                 sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), s.hits, s.n);
         rep_interval(f, s);
         fprintf(f, "</td><td>%.0f–%.0f %%</td><td>%s</td><td>%.2f ×</td></tr>\n", 100 * s.lo, 100 * s.hi,
-                cli_bytes((double)y->cache.bytes, bytes),
+                format_bytes((double)y->cache.bytes, bytes),
                 y->cache.bytes ? (double)y->cache.bytes_f16 / (double)y->cache.bytes : 0);
     }
     fputs("</tbody></table></div>\n", f);

@@ -1,10 +1,11 @@
 /* The results of a needle test as a table, JSON and CSV. */
-#include "measure/niah_write.h"
+#include "kveval/niah_write.h"
 
 #include "base/atomic_file.h"
+#include "base/format.h"
 #include "kveval/eval_out.h"
 #include "kveval/sweep.h"
-#include "report/report_internal.h"
+#include "report/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static void print_setting(const niah_test *t, size_t i, int known) {
     for (size_t c = 0; c < t->cfg.n_ctx; c++) {
         printf("%9u         ", t->cfg.ctx[c]);
         print_row(t, r, (niah_where){(int)c, -1, -1, known}, TOTAL);
-        printf("%10s\n", cli_bytes((double)r->kv_bytes[c], buf));
+        printf("%10s\n", format_bytes((double)r->kv_bytes[c], buf));
     }
     printf("      all         ");
     print_row(t, r, (niah_where){-1, -1, -1, known}, TOTAL);

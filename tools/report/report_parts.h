@@ -1,8 +1,8 @@
 /* The parts that report pages are made of. Every function writes to a stream; whether that worked shows when the file is
  * committed. The whole page is well-formed XML, too.
  */
-#ifndef REPORT_INTERNAL_H
-#define REPORT_INTERNAL_H
+#ifndef REPORT_PARTS_H
+#define REPORT_PARTS_H
 
 #include "report/report.h"
 

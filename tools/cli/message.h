@@ -1,0 +1,22 @@
+/* What tools say on stderr: "tool: error: message", and notes. */
+#ifndef CLI_MESSAGE_H
+#define CLI_MESSAGE_H
+
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit codes */
+
+/* Print "tool: error: message" on stderr ("error:" in red on a terminal unless NO_COLOR) and return the exit code for the
+ * status: CLI_INTERRUPTED for KV_ECANCEL, CLI_USAGE for KV_EINVAL, else CLI_FAIL. */
+int cli_report(const char *tool, const kv_err *err);
+void cli_complain(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* the same of any text */
+void cli_vcomplain(const char *tool, const char *fmt, va_list ap);
+void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
+
+/* Colour on this descriptor: a terminal, and NO_COLOR (no-color.org) unset or empty. */
+bool cli_color(int fd);
+
+#endif
