@@ -40,8 +40,8 @@ def packed_model(model):
 class Kvcalib:
     """`kveval speed --paced`: one measurement for every line that it reads."""
 
-    def __init__(self, model, depth, prefill, decode, threads, options=()):
-        command = [str(BIN / "kveval"), "speed", str(model), "--paced", "--depth", str(depth), "--prefill", str(prefill),
+    def __init__(self, model, depth, prefill, decode, threads, options=(), program=BIN / "kveval"):
+        command = [str(program), "speed", str(model), "--paced", "--depth", str(depth), "--prefill", str(prefill),
                    "--decode", str(decode), "-t", str(threads), *options]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = self.answer()

@@ -51,6 +51,8 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Cache setting"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Machine and output"},
+        {"--wait", NULL, CLI_STR, "HOW", &o->machine.wait, 0, 0,
+         "how threads wait for each other: auto (as the load of the machine asks for), spin, sleep; to compare [auto]"},
         CLI_MACHINE_ROWS(&o->machine),
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0,
          "a JSON list on stdout, per depth: depth, prefill_tps, prefill_sd, decode_tps, decode_sd (tokens/s), kv_bytes, shares "
