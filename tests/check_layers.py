@@ -52,8 +52,6 @@ EXCEPTIONS = {
     ("runtime/cache", "runtime/attention"),
     # The cache makes room for scores and clears what eviction knows; state.h declares what evict.c, observe.c, merge.c do.
     ("runtime/cache", "runtime/evict"),
-    # The two tokenizers and the special tokens use tok_find and tok_push of tok.c, which calls them.
-    ("runtime/text", "runtime/text"),
 }
 
 # Only this part and the tests may have lines that match.
