@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 
 #include "cli/cli_internal.h"
+#include "machine/cpu.h"
 #include "profile/codec_id.h"
 #include "profile/evict_id.h"
 
@@ -75,10 +76,11 @@ static void consider(const char *given, const char *candidate, const char **best
 static int unknown_option(const cli_spec *spec, const char *given) {
     const char *best = NULL;
     size_t dist = SIZE_MAX;
-    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
-        consider(given, o->name, &best, &dist);
-        consider(given, o->alias, &best, &dist);
-    }
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
+        if (cli_opt_shown(o)) {
+            consider(given, o->name, &best, &dist);
+            consider(given, o->alias, &best, &dist);
+        }
     if (!spec->err) {
         consider(given, "--help", &best, &dist);
         consider(given, "--version", &best, &dist);
@@ -98,7 +100,7 @@ static bool is_named(const cli_opt *o, const char *s, size_t len) {
 static const cli_opt *find_option(const cli_spec *spec, const char *s, size_t len) {
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (is_named(o, s, len))
-            return o;
+            return o->kind == CLI_OLD_NAME ? find_option(spec, o->arg, strlen(o->arg)) : o;
     return NULL;
 }
 
@@ -127,24 +129,43 @@ static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-/* The names that an option of a list takes. */
-static const char *name_of(const cli_opt *o, int id) {
-    return o->kind == CLI_CODEC ? kv_codec_names[id].name : kv_evict_names[id].name;
+bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]) {
+    const char *from = o->kind == CLI_CODEC && i < KV_CODEC_COUNT   ? kv_codec_names[i].name
+                       : o->kind == CLI_EVICT && i < KV_EVICT_COUNT ? kv_evict_names[i].name
+                       : o->kind == CLI_CPU && i == 0               ? "auto"
+                       : o->kind == CLI_CPU && i <= RT_CPU_COUNT    ? rt_cpu_name((rt_cpu)(i - 1))
+                       : o->kind == CLI_CHOICE                      ? o->arg
+                                                                    : NULL;
+    for (int skip = o->kind == CLI_CHOICE ? i : 0; from && skip > 0; skip--) {
+        from = strchr(from, '|');
+        from += from != NULL;
+    }
+    if (from)
+        snprintf(word, CLI_WORD, "%.*s", (int)strcspn(from, "|"), from);
+    return from != NULL;
 }
 
-static bool take_name(const cli_spec *spec, const cli_opt *o, const char *s) {
-    const int count = o->kind == CLI_CODEC ? KV_CODEC_COUNT : KV_EVICT_COUNT;
-    const int id = o->kind == CLI_CODEC ? kv_codec_by_name(s) : kv_evict_by_name(s);
-    if (id < 0) {
-        char names[256] = "";
-        size_t len = 0;
-        for (int i = 0; i < count && len < sizeof names; i++)
-            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", name_of(o, i));
-        refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, o->kind == CLI_CODEC ? "a cache type" : "a policy", names);
-        return false;
+/* One word of several. */
+static bool take_word(const cli_spec *spec, const cli_opt *o, const char *s) {
+    const char *what = o->kind == CLI_CODEC   ? "a cache type"
+                       : o->kind == CLI_EVICT ? "a policy"
+                       : o->kind == CLI_CPU   ? "an instruction set"
+                                              : "possible here";
+    char names[256] = "", word[CLI_WORD];
+    size_t len = 0;
+    for (int i = 0; cli_opt_word(o, i, word); i++) {
+        if (!strcmp(word, s)) {
+            if (o->kind == CLI_CODEC || o->kind == CLI_EVICT)
+                *(int *)o->dst = i;
+            else
+                *(const char **)o->dst = s;
+            return true;
+        }
+        if (len < sizeof names)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", word);
     }
-    *(int *)o->dst = id;
-    return true;
+    refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, what, names);
+    return false;
 }
 
 static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
@@ -161,7 +182,9 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         return take_number(spec, o, s);
     case CLI_CODEC:
     case CLI_EVICT:
-        return take_name(spec, o, s);
+    case CLI_CPU:
+    case CLI_CHOICE:
+        return take_word(spec, o, s);
     case CLI_BUDGET:
         return take_budget(spec, o, s);
     case CLI_STR:
@@ -185,6 +208,42 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     }
     case CLI_FLAG:
     case CLI_HEADING:
+    case CLI_OLD_NAME:
+        break;
+    }
+    return false;
+}
+
+bool cli_opt_differs(const cli_opt *a, const cli_opt *b) {
+    switch (a->kind) {
+    case CLI_FLAG:
+        return *(bool *)a->dst != *(bool *)b->dst;
+    case CLI_INT:
+        return *(int64_t *)a->dst != *(int64_t *)b->dst;
+    case CLI_REAL:
+        return *(double *)a->dst != *(double *)b->dst;
+    case CLI_CODEC:
+    case CLI_EVICT:
+        return *(int *)a->dst != *(int *)b->dst;
+    case CLI_BUDGET: {
+        const kv_budget *x = a->dst, *y = b->dst;
+        return x->tokens != y->tokens || x->share != y->share;
+    }
+    case CLI_STR:
+    case CLI_IN:
+    case CLI_PROFILE:
+    case CLI_OUT:
+    case CLI_OUT_OR_STDOUT:
+    case CLI_CPU:
+    case CLI_CHOICE: {
+        const char *x = *(const char **)a->dst, *y = *(const char **)b->dst;
+        return x && y ? strcmp(x, y) != 0 : x != y;
+    }
+    case CLI_STRS:
+    case CLI_INS:
+        return ((cli_strs *)a->dst)->n != ((cli_strs *)b->dst)->n;
+    case CLI_HEADING:
+    case CLI_OLD_NAME:
         break;
     }
     return false;

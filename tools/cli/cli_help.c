@@ -111,7 +111,7 @@ void cli_help(const cli_spec *spec) {
     };
     size_t width = page_width(), column = 0;
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
-        if (o->kind == CLI_HEADING)
+        if (!cli_opt_shown(o))
             continue;
         char name[96];
         label(o, name, sizeof name);
@@ -132,7 +132,7 @@ void cli_help(const cli_spec *spec) {
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
         if (o->kind == CLI_HEADING)
             heading(o->help);
-        else
+        else if (cli_opt_shown(o))
             option_row(o, column, width);
     }
     if (spec->opts[0].kind == CLI_HEADING)

@@ -1,4 +1,4 @@
-/* Shared by cli.c and cli_help.c. */
+/* Shared by the files of this room. */
 #ifndef CLI_INTERNAL_H
 #define CLI_INTERNAL_H
 
@@ -10,6 +10,16 @@
 static inline bool cli_opt_at(const cli_opt *o) {
     return o->name || o->kind == CLI_HEADING;
 }
+
+/* Whether it is an option that pages and completions show. */
+static inline bool cli_opt_shown(const cli_opt *o) {
+    return o->kind != CLI_HEADING && o->kind != CLI_OLD_NAME;
+}
+
+/* The words that an option takes where it takes no others: copies number `i` of them into `word`. False: there are no more, or
+ * it is not an option of that kind. */
+enum { CLI_WORD = 32 };
+bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
 
 /* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);

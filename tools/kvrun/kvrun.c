@@ -82,8 +82,7 @@ static kv_status check(options *o, kv_err *err) {
 static void say_cache(const cli_cache *o, const prof *p, const char *shipped, gen *g) {
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
-    const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0 || o->evict >= 0 ||
-                          kv_budget_given(o->budget) || o->recent >= 0 || o->ada || o->equal_budgets;
+    const bool override = cli_cache_given(o);
     if (p && o->ctk >= 0 && o->ctv >= 0)
         snprintf(source, sizeof source, "profile overridden");
     else if (p && *shipped)
