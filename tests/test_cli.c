@@ -291,7 +291,12 @@ static void cli_version_names_tool_and_version(void **state) {
     fixture f = {0};
     run(&f, STDOUT_FILENO, ARGS("--version"));
     assert_int_equal(f.code, CLI_OK);
-    assert_string_equal(f.said, "probe " KV_TOOL_VERSION "\n");
+    char isa[32];
+    assert_int_equal(sscanf(f.said, "probe " KV_TOOL_VERSION " (%31[a-z0-9]; ", isa), 1);
+    assert_string_equal(isa, rt_cpu_name(rt_cpu_detect()));
+    const char *sets = strstr(f.said, "\ninstruction sets: scalar");
+    assert_non_null(sets);
+    assert_non_null(strstr(sets, isa));
 }
 
 static int say_seven(int argc, char **argv) {

@@ -299,7 +299,7 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
             return CLI_OK;
         }
         if (!strcmp(argv[i], "--version")) {
-            printf("%s %s\n", spec->tool, KV_TOOL_VERSION);
+            cli_version(spec->tool);
             return CLI_OK;
         }
     }
@@ -348,7 +348,7 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
         return word ? CLI_OK : CLI_USAGE;
     }
     if (!strcmp(word, "--version")) {
-        printf("%s %s\n", tool, KV_TOOL_VERSION);
+        cli_version(tool);
         return CLI_OK;
     }
     const char *best = NULL;

@@ -106,7 +106,10 @@ void cli_help(const cli_spec *spec) {
     bool yes = false;
     const cli_opt common[] = {
         {.name = "--help", .alias = "-h", .kind = CLI_FLAG, .dst = &yes, .help = "this page"},
-        {.name = "--version", .kind = CLI_FLAG, .dst = &yes, .help = "the version"},
+        {.name = "--version",
+         .kind = CLI_FLAG,
+         .dst = &yes,
+         .help = "the version, the instruction set that will be used, and how this was built"},
         {0},
     };
     size_t width = page_width(), column = 0;

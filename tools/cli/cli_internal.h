@@ -24,6 +24,9 @@ bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
 /* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);
 
+/* Two lines: "kvrun 0.1.0 (avx2; gcc 12.2.0, Release)" with the instruction set that is chosen where --cpu does not say, and
+ * those that were compiled in. */
+void cli_version(const char *tool);
 void cli_help(const cli_spec *spec);
 void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to);
 
