@@ -3,8 +3,12 @@
 
 #include "cli/cli_internal.h"
 
-rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
+kv_status cli_cache_cfg(const cli_cache *c, const prof *p, rt_ctx_cfg *out, kv_err *err) {
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    if (c->evict > KV_EVICT_NONE && !kv_budget_given(c->budget) && !(p && kv_budget_given(p->evict.budget)))
+        return kv_fail(err, KV_EINVAL,
+                       "--evict %s needs a budget: add --budget 2048 (tokens) or --budget 50%% (of the context)",
+                       kv_evict_names[c->evict].name);
     cfg.profile = p;
     cfg.ctk = c->ctk;
     cfg.ctv = c->ctv;
@@ -15,7 +19,8 @@ rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
     cfg.budget = c->budget;
     cfg.ada = c->ada;
     cfg.equal_budgets = c->equal_budgets;
-    return cfg;
+    *out = cfg;
+    return KV_OK;
 }
 
 bool cli_cache_given(const cli_cache *c) {

@@ -63,8 +63,9 @@ typedef struct cli_cache {
             "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \
     }
 
-/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */
-rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p);
+/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. KV_EINVAL: an option
+ * needs another one, which the message names. */
+kv_status cli_cache_cfg(const cli_cache *c, const prof *p, rt_ctx_cfg *out, kv_err *err);
 /* Whether any of these options but --profile says something. */
 bool cli_cache_given(const cli_cache *c);
 
