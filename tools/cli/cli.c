@@ -1,13 +1,11 @@
 /* Reading a command line against a table of options.
  *
  * One pass over argv. Every message names the option, what was given and what would be right, and ends with where to read on.
- * The help page is in cli_help.c; both read the same rows.
+ * Help, manual pages and completions are in other files; all read the same rows.
  */
 #include "cli/cli.h"
 
 #include "cli/cli_internal.h"
-#include "machine/cpu.h"
-#include "profile/codec_id.h"
 #include "profile/evict_id.h"
 
 #include <errno.h>
@@ -129,22 +127,6 @@ static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]) {
-    const char *from = o->kind == CLI_CODEC && i < KV_CODEC_COUNT   ? kv_codec_names[i].name
-                       : o->kind == CLI_EVICT && i < KV_EVICT_COUNT ? kv_evict_names[i].name
-                       : o->kind == CLI_CPU && i == 0               ? "auto"
-                       : o->kind == CLI_CPU && i <= RT_CPU_COUNT    ? rt_cpu_name((rt_cpu)(i - 1))
-                       : o->kind == CLI_CHOICE                      ? o->arg
-                                                                    : NULL;
-    for (int skip = o->kind == CLI_CHOICE ? i : 0; from && skip > 0; skip--) {
-        from = strchr(from, '|');
-        from += from != NULL;
-    }
-    if (from)
-        snprintf(word, CLI_WORD, "%.*s", (int)strcspn(from, "|"), from);
-    return from != NULL;
-}
-
 /* One word of several. */
 static bool take_word(const cli_spec *spec, const cli_opt *o, const char *s) {
     const char *what = o->kind == CLI_CODEC   ? "a cache type"
@@ -214,41 +196,6 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-bool cli_opt_differs(const cli_opt *a, const cli_opt *b) {
-    switch (a->kind) {
-    case CLI_FLAG:
-        return *(bool *)a->dst != *(bool *)b->dst;
-    case CLI_INT:
-        return *(int64_t *)a->dst != *(int64_t *)b->dst;
-    case CLI_REAL:
-        return *(double *)a->dst != *(double *)b->dst;
-    case CLI_CODEC:
-    case CLI_EVICT:
-        return *(int *)a->dst != *(int *)b->dst;
-    case CLI_BUDGET: {
-        const kv_budget *x = a->dst, *y = b->dst;
-        return x->tokens != y->tokens || x->share != y->share;
-    }
-    case CLI_STR:
-    case CLI_IN:
-    case CLI_PROFILE:
-    case CLI_OUT:
-    case CLI_OUT_OR_STDOUT:
-    case CLI_CPU:
-    case CLI_CHOICE: {
-        const char *x = *(const char **)a->dst, *y = *(const char **)b->dst;
-        return x && y ? strcmp(x, y) != 0 : x != y;
-    }
-    case CLI_STRS:
-    case CLI_INS:
-        return ((cli_strs *)a->dst)->n != ((cli_strs *)b->dst)->n;
-    case CLI_HEADING:
-    case CLI_OLD_NAME:
-        break;
-    }
-    return false;
-}
-
 static bool is_list(const cli_opt *o) {
     return o->kind == CLI_STRS || o->kind == CLI_INS;
 }
@@ -293,6 +240,8 @@ static int missing_argument(const cli_spec *spec, size_t filled) {
 }
 
 static int parse_words(const cli_spec *spec, int argc, char **argv) {
+    if (!spec->err && cli_print_tool(spec, argc, argv))
+        return CLI_OK;
     for (int i = 1; i < argc && strcmp(argv[i], "--") && !spec->err; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             cli_help(spec);
@@ -351,6 +300,8 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
         cli_version(tool);
         return CLI_OK;
     }
+    if (cli_print_commands(tool, summary, commands, argc, argv))
+        return CLI_OK;
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = commands; c->name; c++) {

@@ -54,10 +54,11 @@ typedef struct cli_arg {
 } cli_arg;
 
 typedef struct cli_spec {
-    const char *tool;     /* "kveval ppl" */
-    kv_err *err;          /* words that are not the command line's: complaints go here and are not printed; or NULL */
-    const char *where;    /* begins them: "settings.txt:3"; or NULL */
-    const char *usage;    /* "MODEL --text FILE [options]" */
+    const char *tool;  /* "kveval ppl" */
+    kv_err *err;       /* words that are not the command line's: complaints go here and are not printed; or NULL */
+    const char *where; /* begins them: "settings.txt:3"; or NULL */
+    const char *usage; /* "MODEL --text FILE [options]" */
+    const char *brief; /* what the tool is in a few words, for its manual page; NULL: its row in a table of subcommands says */
     const char *summary;  /* a line or a paragraph */
     const char *examples; /* printed as they are; or NULL */
     const cli_opt *opts;  /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */

@@ -24,6 +24,16 @@ bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
 /* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);
 
+extern const cli_opt cli_common_opts[]; /* what every tool has; nowhere to put values. Ends with {0} */
+
+/* The help of an option with the names it takes and its default. */
+enum { CLI_HELP = 1024 };
+void cli_help_text(const cli_opt *o, char buf[CLI_HELP]);
+
+/* Manual pages and completions (cli_print.c). False: the words ask for something else. */
+bool cli_print_tool(const cli_spec *spec, int argc, char **argv);
+bool cli_print_commands(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
+
 /* Two lines: "kvrun 0.1.0 (avx2; gcc 12.2.0, Release)" with the instruction set that is chosen where --cpu does not say, and
  * those that were compiled in. */
 void cli_version(const char *tool);

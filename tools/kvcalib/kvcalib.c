@@ -78,6 +78,7 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL --out PROFILE.yaml [options]",
+                    .brief = "measure a model and write the compression profile of its KV cache",
                     .summary = "Run text through a model, forward and backward, find out what an error in every key and value "
                                "would cost, and solve for the best transform, bits and codebooks of every head's KV cache. The "
                                "profile says what that loses, "

@@ -54,6 +54,7 @@ static int parse(options *o, int argc, char **argv) {
         &(cli_spec){
             .tool = tool,
             .usage = "MODEL [-p TEXT] [options]",
+            .brief = "talk to a model with a compressed KV cache",
             .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
                        "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
                        "shipped for the model.",
