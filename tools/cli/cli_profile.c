@@ -96,6 +96,16 @@ kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
     return KV_OK;
 }
 
+static bool visit_any(void *user, const char *path, const char *file) {
+    (void)path;
+    fprintf(user, "%.*s\n", (int)strlen(file) - 5, file);
+    return false;
+}
+
+void cli_profile_names(FILE *to) {
+    each_dir("", visit_any, to);
+}
+
 kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err) {
     char own[CLI_PROFILE_PATH], *where = path ? path : own;
     *out = NULL;

@@ -280,9 +280,9 @@ static void print_parallel(uint32_t depth, const parallel_result *r, bool first)
     fflush(stdout);
 }
 
-static kv_status run_parallel(const options *o, const cli_model *m, const uint32_t *depths, size_t n, const uint32_t *seqs,
-                              size_t n_seqs, kv_err *err) {
-    parallel_cfg cfg = {.ctx = cli_cache_cfg(&o->cache, m->profile),
+static kv_status run_parallel(const options *o, const cli_model *m, const rt_ctx_cfg *ctx, const uint32_t *depths, size_t n,
+                              const uint32_t *seqs, size_t n_seqs, kv_err *err) {
+    parallel_cfg cfg = {.ctx = *ctx,
                         .prefill = (uint32_t)o->prefill,
                         .decode = (uint32_t)o->decode,
                         .reps = (uint32_t)o->reps};
@@ -319,14 +319,14 @@ int eval_cmd_speed(int argc, char **argv) {
     if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, o.json || o.paced, &m, &err)))
         goto done;
     const double load_s = clock_now() - started;
+    rt_ctx_cfg ctx;
+    if ((st = cli_cache_cfg(&o.cache, m.profile, &ctx, &err)))
+        goto done;
     if (o.parallel) {
-        st = run_parallel(&o, &m, depths, n, seqs, n_seqs, &err);
+        st = run_parallel(&o, &m, &ctx, depths, n, seqs, n_seqs, &err);
         goto done;
     }
-    speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
-                     .prefill = (uint32_t)o.prefill,
-                     .decode = (uint32_t)o.decode,
-                     .progress = go_on};
+    speed_cfg cfg = {.ctx = ctx, .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode, .progress = go_on};
     for (size_t i = 0; i < n && !st; i++) {
         cfg.depth = depths[i];
         if (o.paced)
