@@ -47,8 +47,6 @@ PARTS = [
 # What breaks the law today: pairs of rooms, the first of which may use the second all the same, or declares what the second
 # does; the same room twice: circles inside it. A pair that nothing needs any more is an error.
 EXCEPTIONS = {
-    # Packing weights into tiles is declared beside the kernels that read them, kernels/mat/format.h.
-    ("runtime/kernels", "runtime/mat"),
     # The two tokenizers and the special tokens use tok_find and tok_push of tok.c, which calls them.
     ("runtime/text", "runtime/text"),
 }

@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 #include "kernels/mat/format.h"
 #include "mat/mat.h"
+#include "mat/mat_pack.h"
 #include "weights.h"
 
 #include <math.h>
