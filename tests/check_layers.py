@@ -45,7 +45,7 @@ PARTS = [
 ]
 
 # What breaks the law today: pairs of rooms, the first of which may use the second all the same, or declares what the second
-# does; the same room twice: circles inside it. A pair that nothing needs any more is an error.
+# does; the same room twice: circles inside it. A pair that nothing needs any more is an error, and each has a line with its reason.
 EXCEPTIONS = set()
 
 # Only this part and the tests may have lines that match.
