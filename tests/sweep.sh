@@ -18,7 +18,7 @@ S
 
 "$bin/kveval" sweep "$model" --text text --ctx 64 --chunks 3 --settings settings --setting "same: -ctk f32 -ctv f32" \
     --decode 20 --json r.json --csv r.csv --html r.html >table 2>log || { cat log; die "kveval sweep"; }
-grep -q "KL divergence.*answers, tokens/s" table || die "no table on stdout"
+grep -q "KL divergence.*decode, tokens/s" table || die "no table on stdout"
 "$bin/kveval" kld "$model" --text text --ctx 64 --chunks 3 -ctk q4_0 -ctv q4_0 --window 8 --json >one.json 2>log
 python3 - <<'P' || die "what kveval sweep wrote"
 import csv, html.parser, json, re, xml.etree.ElementTree as tree

@@ -115,7 +115,7 @@ static void say_model(const rt_model *m, const chat_format *f, uint64_t seed) {
 }
 
 static void say_speed(const gen_stats *s) {
-    cli_note(tool, "prompt: %zu tokens in %.2f s (%.1f tokens/s); answer: %zu tokens in %.2f s (%.1f tokens/s)",
+    cli_note(tool, "prefill: %zu tokens in %.2f s (%.1f tokens/s); decode: %zu tokens in %.2f s (%.1f tokens/s)",
              s->prompt_tokens, s->prompt_seconds, s->prompt_seconds > 0 ? (double)s->prompt_tokens / s->prompt_seconds : 0,
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
