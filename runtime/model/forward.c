@@ -187,8 +187,9 @@ static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
 static kv_status check_tokens(const rt_ctx *c, const int32_t *tokens, size_t n, kv_err *err) {
     const uint32_t len = rt_ctx_len(c);
     if (n > c->n_ctx - len)
-        return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit (use a larger --ctx)",
-                       len, c->n_ctx, n);
+        return kv_fail(err, KV_ERANGE,
+                       "context is full: %u of %u tokens are taken, %zu more do not fit (a larger context is needed)", len,
+                       c->n_ctx, n);
     for (size_t t = 0; t < n; t++)
         if (tokens[t] < 0 || (uint32_t)tokens[t] >= c->m->hp.n_vocab)
             return kv_fail(err, KV_ERANGE, "token %zu: id %d is outside the vocabulary of %u", t, tokens[t], c->m->hp.n_vocab);
