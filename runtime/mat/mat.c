@@ -235,6 +235,10 @@ void act_free(rt_act *a) {
     free(a);
 }
 
+size_t act_bytes(const rt_act *a) {
+    return (a->max_tok * (a->max_cols / RT_KBLOCK) + 1) * sizeof *a->blocks;
+}
+
 static void quantise(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     const rt_act *a = arg;

@@ -331,18 +331,18 @@ const char *rt_model_hash(const rt_model *m) {
     return m->hash;
 }
 
-static void add_work(const rt_mat *m, rt_work *w) {
+static void add_cost(const rt_mat *m, rt_cost *w) {
     w->bytes += (double)mat_bytes(m);
     *(mat_is_int8(m) ? &w->i8 : &w->f32) += (double)mat_rows(m) * (double)mat_cols(m);
 }
 
-void rt_model_work(const rt_model *m, rt_work *layers, rt_work *output) {
-    *layers = *output = (rt_work){0};
-    add_work(m->output, output);
+void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
+    *layers = *output = (rt_cost){0};
+    add_cost(m->output, output);
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
         const rt_layer *y = &m->layers[i];
         const rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            add_work(all[j], layers);
+            add_cost(all[j], layers);
     }
 }

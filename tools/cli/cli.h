@@ -98,6 +98,7 @@ typedef struct cli_machine {
     const char *cpu;
     int64_t threads;
     bool no_repack;
+    const char *wait; /* auto, spin or sleep; NULL: auto */
 } cli_machine;
 struct rt_exec;
 kv_status cli_exec(const cli_machine *machine, bool exact, struct rt_exec *out, kv_err *err);
