@@ -421,6 +421,61 @@ static void api_goes_back_exactly(void **state) {
     kv_model_free(m);
 }
 
+static void api_checkpoint_is_reached_at_once(void **state) {
+    (void)state;
+    kv_model *m = load("llama");
+    kv_session *s = open_session(m, "q4_0"), *fresh = open_session(m, "q4_0");
+    const uint32_t n_vocab = vocabulary(m);
+    kv_session_facts f = KV_SESSION_FACTS_INIT;
+    int32_t ids[PROMPT], other[PROMPT];
+    uint32_t reached = 0;
+    float *logits = malloc(n_vocab * sizeof *logits);
+    const float *now;
+    make_ids(m, ids, PROMPT, 9);
+    make_ids(m, other, PROMPT, 10);
+    OK(kv_session_checkpoint(s, e));
+    OK(kv_session_prefill(s, ids, 70, NULL, NULL, e));
+    OK(kv_session_checkpoint(s, e));
+    OK(kv_session_logits(s, &now, e));
+    memcpy(logits, now, n_vocab * sizeof *logits);
+    OK(kv_session_get_facts(s, &f, e));
+    assert_true(f.bytes_checkpoints > n_vocab * sizeof *logits);
+    for (int i = 0; i < 3; i++) { /* a long answer, and another one, and once more */
+        OK(kv_session_prefill(s, other + i, 70, NULL, NULL, e));
+        OK(kv_session_go_back(s, 70, &reached, e));
+        assert_int_equal(reached, 70);
+        OK(kv_session_logits(s, &now, e));
+        assert_memory_equal(now, logits, n_vocab * sizeof *logits);
+    }
+    OK(kv_session_prefill(s, other, 60, NULL, NULL, e));
+    OK(kv_session_prefill(fresh, ids, 70, NULL, NULL, e));
+    OK(kv_session_prefill(fresh, other, 60, NULL, NULL, e));
+    same_logits(s, fresh, n_vocab);
+
+    OK(kv_session_go_back(s, 70, NULL, e)); /* behind the checkpoint, by way of a cut, and on with other tokens */
+    OK(kv_session_truncate(s, 66, e));
+    OK(kv_session_prefill(s, other, 60, NULL, NULL, e));
+    OK(kv_session_go_back(s, 70, &reached, e));
+    kv_session_clear(fresh);
+    OK(kv_session_prefill(fresh, ids, 66, NULL, NULL, e));
+    OK(kv_session_prefill(fresh, other, 4, NULL, NULL, e));
+    same_logits(s, fresh, n_vocab);
+
+    for (uint32_t i = 0; i < 20; i++) { /* more than are kept */
+        OK(kv_session_step(s, ids[i], NULL, e));
+        OK(kv_session_step(fresh, ids[i], NULL, e));
+        OK(kv_session_checkpoint(s, e));
+    }
+    same_logits(s, fresh, n_vocab);
+    kv_session_clear(s);
+    OK(kv_session_get_facts(s, &f, e));
+    assert_int_equal(f.bytes_checkpoints, 0);
+    free(logits);
+    kv_session_free(s);
+    kv_session_free(fresh);
+    kv_model_free(m);
+}
+
 static void api_prompt_reads_only_what_is_new(void **state) {
     (void)state;
     kv_model *m = load("qwen2");
@@ -724,6 +779,7 @@ int main(void) {
         cmocka_unit_test(api_decode_ends_for_a_reason),
         cmocka_unit_test(api_prefill_can_be_stopped_and_gone_on_with),
         cmocka_unit_test(api_goes_back_exactly),
+        cmocka_unit_test(api_checkpoint_is_reached_at_once),
         cmocka_unit_test(api_prompt_reads_only_what_is_new),
         cmocka_unit_test(api_tap_shows_layers_and_stops),
         cmocka_unit_test(api_text_there_and_back),

@@ -119,8 +119,10 @@ KV_API void kv_session_clear(kv_session *session);
 /* Drop the tokens from position n on, in place and exactly: as if they had never been there. KV_EINVAL: n is more than there
  * are, or something that was stored or let go because of them cannot be undone; nothing has changed then. */
 KV_API kv_status kv_session_truncate(kv_session *session, uint32_t n, kv_err *err);
-/* Say that one may want to come back to where the session is now. It makes kv_session_go_back cheaper where it can; it is never
- * needed, and there may be fewer places than were asked for. */
+/* Remember where the session is, so that kv_session_go_back gets there without reading anything again: to decode again with
+ * another sampler, say. Takes memory (bytes_checkpoints of kv_session_facts); of more than eight, the oldest but the first
+ * goes.
+ */
 KV_API kv_status kv_session_checkpoint(kv_session *session, kv_err *err);
 /* Go back to the first n tokens, always exactly. *reached (or NULL): how many of them the cache still holds; the others are
  * read again, from the ids that the session keeps, when they are needed next. KV_EINVAL: n is more than there are. */
@@ -130,8 +132,9 @@ KV_API kv_status kv_session_go_back(kv_session *session, uint32_t n, uint32_t *r
 
 typedef struct kv_session_facts {
     size_t size;
-    uint64_t bytes;        /* of the cache, as allocated for n_ctx tokens */
-    uint64_t bytes_f16;    /* of a cache of n_ctx tokens in f16 */
+    uint64_t bytes;     /* of the cache, as allocated for n_ctx tokens */
+    uint64_t bytes_f16; /* of a cache of n_ctx tokens in f16 */
+    uint64_t bytes_checkpoints;
     double bits_k, bits_v; /* true bits per number of the encoded part, everything included */
     double held, most;     /* tokens that a KV head holds now, and may hold: mean over heads of layers that see everything */
     uint32_t n_ctx, n_batch;
@@ -140,7 +143,7 @@ typedef struct kv_session_facts {
     uint32_t has_profile; /* 1: a profile applies */
 } kv_session_facts;
 #define KV_SESSION_FACTS_INIT                                                                                                  \
-    { sizeof(kv_session_facts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(kv_session_facts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Fill *out, whose size is set. KV_EINVAL: it is not. */
 KV_API kv_status kv_session_get_facts(const kv_session *session, kv_session_facts *out, kv_err *err);

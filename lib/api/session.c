@@ -1,5 +1,7 @@
 /* A session keeps the ids of its tokens; its context holds a beginning of them. What it does not hold yet is fed when logits
- * are wanted: after a decoded token, and after a way back that the cache could not go. */
+ * are wanted: after a decoded token, and after a way back that the cache could not go. A checkpoint keeps the logits, too, so
+ * that one can decode from there at once. Ways back all lead over rt_seq_go_back, which knows which checkpoints are still good.
+ */
 #include "api/api_internal.h"
 #include "session/sampler.h"
 
@@ -18,6 +20,11 @@ struct kv_session {
     bool has_profile;
     bool fresh;    /* logits belong to the last id */
     float *logits; /* (n_vocab) */
+    struct {
+        uint32_t n;
+        float *logits;
+    } kept[RT_CHECKPOINTS]; /* of checkpoints, in ascending order of their positions */
+    uint32_t n_kept;
     kv_tap tap;
     void *tap_user;
     int32_t tap_layer; /* -1: all */
@@ -105,11 +112,18 @@ done:
     return st;
 }
 
+/* Logits of what comes after more than n tokens are those of a sequence that is no more. */
+static void forget(kv_session *s, uint32_t n) {
+    while (s->n_kept && s->kept[s->n_kept - 1].n > n)
+        free(s->kept[--s->n_kept].logits);
+}
+
 void kv_session_free(kv_session *session) {
     if (!session)
         return;
     rt_ctx_free(session->ctx);
     kv_text_stream_free(session->stream);
+    forget(session, 0);
     free(session->ids);
     free(session->logits);
     free(session);
@@ -146,10 +160,12 @@ static kv_status run(kv_session *s, const int32_t *ids, uint32_t n, uint32_t n_o
     return kv_fail(err, KV_ECANCEL, "stopped after %u tokens by who looked on", rt_ctx_len(s->ctx));
 }
 
-/* Make the context forget all from n on: in place where the cache can, else by starting over. */
-static void rewind_ctx(kv_session *s, uint32_t n) {
-    if (rt_ctx_len(s->ctx) > n && kv_cache_truncate(rt_ctx_cache(s->ctx), n, NULL))
-        rt_ctx_clear(s->ctx);
+/* Make the context hold no more than n tokens: those, or where it cannot go there, fewer. Returns how many. */
+static uint32_t rewind_ctx(kv_session *s, uint32_t n) {
+    uint32_t reached = rt_ctx_len(s->ctx);
+    if (reached > n)
+        rt_seq_go_back(rt_ctx_seq(s->ctx), n, &reached);
+    return reached;
 }
 
 /* Feed what the context does not hold; afterwards the logits are those of the last id. */
@@ -203,9 +219,9 @@ kv_status kv_session_prompt(kv_session *session, const int32_t *ids, size_t n, u
         return st;
     while (same < n && same < session->n && session->ids[same] == ids[same])
         same++;
-    if (same == n && !(session->fresh && session->n == n) && same)
-        same--; /* the last is read for its logits */
     kv_session_go_back(session, same, &reached, NULL);
+    if (same && same == n && !session->fresh) /* the last is read again for its logits */
+        kv_session_go_back(session, --same, &reached, NULL);
     if (reused)
         *reused = reached;
     return kv_session_prefill(session, ids + same, n - same, progress, user, err);
@@ -345,32 +361,58 @@ const int32_t *kv_session_ids(const kv_session *session) {
     return session->ids;
 }
 
-void kv_session_clear(kv_session *session) {
-    session->n = 0;
-    session->fresh = false;
-    rt_ctx_clear(session->ctx);
-}
-
 static kv_status check_back(const kv_session *s, uint32_t n, kv_err *err) {
     return n > s->n ? kv_fail(err, KV_EINVAL, "the session holds %u tokens: there is no way back to %u", s->n, n) : KV_OK;
 }
 
+/* n tokens are left, and the context has been rewound. */
 static void shorten(kv_session *s, uint32_t n) {
     s->fresh = s->fresh && s->n == n;
     s->n = n;
+    forget(s, n);
+    if (!s->fresh && s->n_kept && s->kept[s->n_kept - 1].n == n && rt_ctx_len(s->ctx) == n) {
+        memcpy(s->logits, s->kept[s->n_kept - 1].logits, s->n_vocab * sizeof *s->logits);
+        s->fresh = true;
+    }
+}
+
+void kv_session_clear(kv_session *session) {
+    rt_ctx_clear(session->ctx);
+    shorten(session, 0);
 }
 
 kv_status kv_session_truncate(kv_session *session, uint32_t n, kv_err *err) {
     kv_status st = check_back(session, n, err);
     if (!st && n < rt_ctx_len(session->ctx))
         st = kv_cache_truncate(rt_ctx_cache(session->ctx), n, err);
-    if (!st)
-        shorten(session, n);
-    return st;
+    if (st)
+        return st;
+    uint32_t reached;
+    rt_seq_go_back(rt_ctx_seq(session->ctx), n, &reached); /* which is where it is now: checkpoints behind it are void */
+    shorten(session, n);
+    return KV_OK;
 }
 
 kv_status kv_session_checkpoint(kv_session *session, kv_err *err) {
-    (void)session, (void)err; /* there are no copies of a cache's state yet: kv_session_go_back reads again what it must */
+    kv_session *s = session;
+    kv_status st = s->n ? catch_up(s, NULL, NULL, err) : KV_OK;
+    if (st || !s->n || (s->n_kept && s->kept[s->n_kept - 1].n == s->n))
+        return st; /* an empty session needs no help to become empty */
+    float *logits = malloc(s->n_vocab * sizeof *logits);
+    if (!logits)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a checkpoint");
+    if ((st = rt_seq_checkpoint(rt_ctx_seq(s->ctx), err))) {
+        free(logits);
+        return st;
+    }
+    memcpy(logits, s->logits, s->n_vocab * sizeof *logits);
+    if (s->n_kept == RT_CHECKPOINTS) { /* as the engine does: the first one stays */
+        free(s->kept[1].logits);
+        memmove(s->kept + 1, s->kept + 2, (RT_CHECKPOINTS - 2) * sizeof *s->kept);
+        s->n_kept--;
+    }
+    s->kept[s->n_kept].n = s->n;
+    s->kept[s->n_kept++].logits = logits;
     return KV_OK;
 }
 
@@ -378,10 +420,10 @@ kv_status kv_session_go_back(kv_session *session, uint32_t n, uint32_t *reached,
     kv_status st = check_back(session, n, err);
     if (st)
         return st;
-    rewind_ctx(session, n);
+    const uint32_t held = rewind_ctx(session, n);
     shorten(session, n);
     if (reached)
-        *reached = rt_ctx_len(session->ctx);
+        *reached = held;
     return KV_OK;
 }
 
@@ -389,9 +431,11 @@ kv_status kv_session_go_back(kv_session *session, uint32_t n, uint32_t *reached,
 
 kv_status kv_session_get_facts(const kv_session *session, kv_session_facts *out, kv_err *err) {
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(session->ctx));
+    const uint64_t kept = (uint64_t)session->n_kept * session->n_vocab * sizeof(float);
     const kv_session_facts facts = {
         .size = sizeof facts,
         .bytes = info.bytes,
+        .bytes_checkpoints = kept + rt_seq_checkpoint_bytes(rt_ctx_seq(session->ctx)),
         .bytes_f16 = info.bytes_f16,
         .bits_k = info.bits_k,
         .bits_v = info.bits_v,
