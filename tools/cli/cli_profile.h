@@ -1,17 +1,18 @@
 /* Finding profiles: by name or file, and those shipped for a model. They are looked for in, one after the other,
  *   $KVCALIB_PROFILES                  directories separated by ':'
  *   $XDG_DATA_HOME/kvcalib/profiles    (~/.local/share without that variable)
- *   where kvcalib was installed, and the source tree it was built from
+ *   where kvcalib was installed; for programs that lie where they were built, the source tree
  * NAME.yaml in such a directory is the profile NAME, models/ in it holds profiles for single models. */
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
 #include "model/model.h"
 #include "profile/profile.h"
+#include "shipped/shipped.h"
 
 #include <stdio.h>
 
-enum { CLI_PROFILE_PATH = 4096 };
+enum { CLI_PROFILE_PATH = SHIPPED_PATH };
 
 /* Where the profile is that a name or path stands for, as cli_find_profile takes it; a path need not exist. path
  * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are). */
