@@ -1,8 +1,8 @@
 /* int8 products of AVX2, with VNNI where the including file is compiled with it. Layouts and the order of sums: mat/format.h.
  *
- * Half a tile (8 rows) x 32 columns is decoded into eight registers and multiplied with up to 16 tokens, some of them side by
- * side: a product waits for the one before it, and older processors keep too few of them in flight to find other work by
- * themselves.
+ * Both halves of a tile (2 x 8 rows) and up to 4 tokens have their sums side by side, in registers: then each load of codes or
+ * activations serves several products, and none of them waits for another. A quad is decoded as these tokens use it. Where
+ * there are many, some blocks are decoded first, then all tokens meet them, 4 at a time.
  *
  * Without VNNI, VPMADDUBSW adds pairs of products in 16 bits: codes of up to 6 bits can add several quads there before they
  * must be widened, as many as stay below 2^15. Full bytes would saturate; they are multiplied as signed numbers, |code - 128|
@@ -21,12 +21,10 @@
 
 enum {
     LANES = 8,
-    HALVES = 2, /* of a tile */
-#ifdef __AVXVNNI__
-    SIDE = 4, /* tokens side by side */
-#else
-    SIDE = 2,
-#endif
+    HALVES = 2,   /* of a tile */
+    TOKS = 4,     /* tokens side by side */
+    MANY = 12,    /* tokens for which decoding first pays */
+    CHUNK = 8,    /* blocks that are decoded first: a superblock */
     AHEAD = 4096, /* bytes to prefetch ahead, at least */
 };
 
@@ -134,27 +132,21 @@ INLINE __m256i broadcast_quad(const int8_t *q) {
     return _mm256_set1_epi32(four);
 }
 
-/* Half a block of eight rows: its quads where several tokens share them, else NULL, and they are decoded as they are used,
- * which saves registers. */
-typedef struct half {
-    const __m256i *quads;
+/* A block of a tile, with its quads (quad, half) where they are decoded already; else NULL, and they are decoded as they are
+ * used. */
+typedef struct block {
     const uint8_t *codes;
-} half;
+    const __m256i *quads;
+    const scales (*g)[2]; /* (half, group) */
+} block;
 
-INLINE __m256i quad_of(rt_fmt f, half h, int k) {
-    return h.quads ? h.quads[k] : load_quad(f, h.codes, k);
+INLINE __m256i quad_of(rt_fmt f, const block *b, int k, int h) {
+    return b->quads ? b->quads[k * HALVES + h] : load_quad(f, b->codes + h * 4 * LANES, k);
 }
 
 INLINE float sum_of(rt_fmt f, const rt_act_block *x, int g) {
     return f.group == 32 ? x->sum : x->sum2[g];
 }
-
-/* What one accumulator adds up of a block: half of its rows, for one token. */
-typedef struct part {
-    half h;
-    const scales *g; /* of the groups */
-    const rt_act_block *x;
-} part;
 
 /* M, and what the offset of the codes adds to a sum taken off, where they are multiplied with it. */
 INLINE __m256i start_of_sum(rt_fmt f, const rt_act_block *x, int g) {
@@ -164,87 +156,103 @@ INLINE __m256i start_of_sum(rt_fmt f, const rt_act_block *x, int g) {
     return _mm256_castps_si256(_mm256_fmadd_ps(_mm256_set1_ps((float)-f.offset), _mm256_set1_ps(sum_of(f, x, g)), magic));
 }
 
+/* Keep scales out of registers while products are added. */
+INLINE void keep_in_memory(scales (*g)[2]) {
+    __asm__("" : "+m"(*(scales(*)[HALVES][2])g));
+}
+
+/* Keep the sums of the next quad from being made before: there are no registers for that. */
+INLINE void in_order(__m256i *v) {
+    __asm__("" : "+x"(*v));
+}
+
 #ifdef __AVXVNNI__
 
-/* Add the products of quads first .. last-1 to n sums, side by side. */
-INLINE void add_products(rt_fmt f, const part *p, int n, int first, int last, __m256i *sum) {
-#pragma GCC unroll 8
-    for (int k = first; k < last; k++)
+/* Of `toks` tokens and both halves: M + the sum of (code - offset) * q over group g. */
+INLINE void dots(rt_fmt f, const block *b, const rt_act_block *x, int toks, int g, __m256i (*sum)[HALVES]) {
+    const int first = g * f.group / 4, last = first + f.group / 4;
 #pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            sum[i] = _mm256_dpbusd_avx_epi32(sum[i], quad_of(f, p[i].h, k), broadcast_quad(p[i].x->q + 4 * k));
+    for (int t = 0; t < toks; t++)
+        sum[t][0] = sum[t][1] = start_of_sum(f, x + t, g);
+#pragma GCC unroll 8
+    for (int k = first; k < last; k++) {
+        const __m256i low = quad_of(f, b, k, 0), high = quad_of(f, b, k, 1);
+#pragma GCC unroll 4
+        for (int t = 0; t < toks; t++) {
+            const __m256i q = broadcast_quad(x[t].q + 4 * k);
+            sum[t][0] = _mm256_dpbusd_avx_epi32(sum[t][0], low, q);
+            sum[t][1] = _mm256_dpbusd_avx_epi32(sum[t][1], high, q);
+        }
+    }
 }
 
 #else
 
-/* 16-bit pair sums of one quad. */
-INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, const int8_t *q) {
-    const __m256i x = broadcast_quad(q);
+/* 16-bit pair sums of one quad and activations. */
+INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, __m256i x) {
     if (is_signed(f))
         return _mm256_maddubs_epi16(_mm256_abs_epi8(quad), _mm256_sign_epi8(x, quad));
     return _mm256_maddubs_epi16(quad, x);
 }
 
-/* Add the products of quads first .. last-1 to n sums, side by side. */
-INLINE void add_products(rt_fmt f, const part *p, int n, int first, int last, __m256i *sum) {
+/* Of `toks` tokens and both halves: M + the sum of (code - offset) * q over group g. */
+INLINE void dots(rt_fmt f, const block *b, const rt_act_block *x, int toks, int g, __m256i (*sum)[HALVES]) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
     const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
-    __m256i pairs[SIDE];
+    const int first = g * f.group / 4, last = first + f.group / 4;
+    __m256i pairs[TOKS][HALVES];
 #pragma GCC unroll 8
-    for (int k = first; k < last; k += run) {
-        const int end = k + run < last ? k + run : last;
-#pragma GCC unroll 8
-        for (int j = k; j < end; j++)
+    for (int k = first; k < last; k++) {
+        const bool begins = (k - first) % run == 0, ends = (k - first) % run == run - 1 || k == last - 1;
+        const __m256i low = quad_of(f, b, k, 0), high = quad_of(f, b, k, 1);
+#pragma GCC unroll 4
+        for (int t = 0; t < toks; t++) {
+            const __m256i q = broadcast_quad(x[t].q + 4 * k), of[HALVES] = {quad_pairs(f, low, q), quad_pairs(f, high, q)};
 #pragma GCC unroll 2
-            for (int i = 0; i < n; i++) {
-                const __m256i pair = quad_pairs(f, quad_of(f, p[i].h, j), p[i].x->q + 4 * j);
-                pairs[i] = j > k ? _mm256_add_epi16(pairs[i], pair) : pair;
+            for (int h = 0; h < HALVES; h++) {
+                pairs[t][h] = begins ? of[h] : _mm256_add_epi16(pairs[t][h], of[h]);
+                in_order(&pairs[t][h]);
+                if (ends) {
+                    const __m256i four = _mm256_madd_epi16(pairs[t][h], _mm256_set1_epi16(1));
+                    sum[t][h] = _mm256_add_epi32(k < first + run ? start_of_sum(f, x + t, g) : sum[t][h], four);
+                }
             }
-#pragma GCC unroll 2
-        for (int i = 0; i < n; i++)
-            sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1)));
+        }
     }
 }
 
 #endif
 
-/* Of n parts, side by side: M + the sum of (code - offset) * q over group g. */
-INLINE void dots(rt_fmt f, const part *p, int n, int g, __m256 *out) {
-    const int first = g * f.group / 4;
-    __m256i sum[SIDE];
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++)
-        sum[i] = start_of_sum(f, p[i].x, g);
-    add_products(f, p, n, first, first + f.group / 4, sum);
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++)
-        out[i] = _mm256_castsi256_ps(sum[i]);
-}
-
-/* Add n parts to their accumulators. */
-INLINE void steps(rt_fmt f, const part *p, int n, __m256 *acc) {
-    __m256 u[SIDE], d[SIDE];
-    dots(f, p, n, 0, d);
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++)
-        u[i] = _mm256_fmadd_ps(p[i].g[0].w, d[i], p[i].g[0].c);
-    if (f.group == 16) {
-        dots(f, p, n, 1, d);
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            u[i] = _mm256_fmadd_ps(p[i].g[1].w, _mm256_sub_ps(d[i], _mm256_set1_ps(RT_MAT_MAGIC)), u[i]);
+/* Add a block to the accumulators of `toks` tokens and both halves. */
+INLINE void steps(rt_fmt f, const block *b, const rt_act_block *x, int toks, __m256 (*acc)[HALVES]) {
+    const int n = toks * HALVES;
+    __m256i sum[TOKS][HALVES];
+    __m256 u[TOKS * HALVES];
+    dots(f, b, x, toks, 0, sum);
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) {
+        const scales *g = b->g[i % HALVES];
+        u[i] = _mm256_fmadd_ps(g->w, _mm256_castsi256_ps(sum[i / HALVES][i % HALVES]), g->c);
     }
-    if (f.min)
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            u[i] = _mm256_fmadd_ps(p[i].g[0].o, _mm256_set1_ps(sum_of(f, p[i].x, 0)), u[i]);
-    if (f.min && f.group == 16)
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            u[i] = _mm256_fmadd_ps(p[i].g[1].o, _mm256_set1_ps(sum_of(f, p[i].x, 1)), u[i]);
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++)
-        acc[i] = _mm256_fmadd_ps(u[i], _mm256_set1_ps(p[i].x->d), acc[i]);
+    if (f.group == 16) {
+        dots(f, b, x, toks, 1, sum);
+#pragma GCC unroll 8
+        for (int i = 0; i < n; i++) {
+            const __m256 of = _mm256_castsi256_ps(sum[i / HALVES][i % HALVES]);
+            u[i] = _mm256_fmadd_ps(b->g[i % HALVES][1].w, _mm256_sub_ps(of, _mm256_set1_ps(RT_MAT_MAGIC)), u[i]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) {
+        const rt_act_block *tok = x + i / HALVES;
+        const scales *g = b->g[i % HALVES];
+        __m256 *a = &acc[i / HALVES][i % HALVES];
+        if (f.min)
+            u[i] = _mm256_fmadd_ps(g[0].o, _mm256_set1_ps(sum_of(f, tok, 0)), u[i]);
+        if (f.min && f.group == 16)
+            u[i] = _mm256_fmadd_ps(g[1].o, _mm256_set1_ps(sum_of(f, tok, 1)), u[i]);
+        *a = _mm256_fmadd_ps(u[i], _mm256_set1_ps(tok->d), *a);
+    }
 }
 
 INLINE void store_rows(float *y, __m256 v, size_t n) {
@@ -265,86 +273,110 @@ INLINE void prefetch(const uint8_t *p, size_t bytes) {
         _mm_prefetch((const char *)p + line, _MM_HINT_T0);
 }
 
-/* One block and tokens from t on, `side` at a time, of n. Returns the first that is left. */
-INLINE size_t abreast(const int side, rt_fmt f, const __m256i *quads, const scales *g, const rt_act_block *x, size_t t,
-                      size_t n, __m256 *acc) {
-    for (; t + (size_t)side <= n; t += (size_t)side) {
-        part p[SIDE];
-#pragma GCC unroll 4
-        for (int i = 0; i < side; i++)
-            p[i] = (part){{quads, NULL}, g, x + t + i};
-        steps(f, p, side, acc + t);
-    }
-    return t;
-}
-
-/* Eight rows of a tile, from `row` on, and the n tokens of a group: a block is decoded once for all of them. */
-INLINE void rows_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t row, const rt_act_block *x, size_t n, float *y,
-                      size_t ldy) {
-    const uint8_t *codes = rt_tile_codes(m, tile) + 4 * row, *rec = rt_tile_scales(m, tile, f);
-    const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+/* Of block b of those that share the scale record rec: (half, group). */
+INLINE void block_scales(rt_fmt f, const uint8_t *rec, size_t b, scales (*g)[2]) {
     const size_t groups = 32 / (size_t)f.group;
-    __m256 acc[RT_TOK_GROUP];
-    for (size_t t = 0; t < n; t++)
-        acc[t] = _mm256_setzero_ps();
-    for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
+#pragma GCC unroll 2
+    for (size_t h = 0; h < HALVES; h++) {
+        const size_t row = h * LANES;
         const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
-        for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
-            __m256i quads[8];
-#pragma GCC unroll 8
-            for (int k = 0; k < 8; k++)
-                quads[k] = load_quad(f, codes, k);
-            scales g[2] = {load_scales(f, rec, row, groups * b, d, min)};
-            if (groups == 2)
-                g[1] = load_scales(f, rec, row, 2 * b + 1, d, min);
-            size_t t = abreast(SIDE, f, quads, g, x, 0, n, acc);
-            if (SIDE > 2)
-                t = abreast(2, f, quads, g, x, t, n, acc);
-            abreast(1, f, quads, g, x, t, n, acc);
-        }
+        g[h][0] = load_scales(f, rec, row, groups * b, d, min);
+        if (groups == 2)
+            g[h][1] = load_scales(f, rec, row, 2 * b + 1, d, min);
     }
-    const size_t n_rows = rt_tile_n_rows(m, tile) - row;
-    for (size_t t = 0; t < n; t++)
-        store_rows(y + t * ldy + row, acc[t], n_rows);
 }
 
-/* All rows of a tile and one token. */
-INLINE void tile_tok(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, float *y) {
+/* Of `toks` tokens. */
+INLINE void store_tile(const rt_mat_tiles *m, size_t tile, const __m256 (*acc)[HALVES], int toks, float *y, size_t ldy) {
+    const size_t n_rows = rt_tile_n_rows(m, tile);
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++) {
+        store_rows(y + (size_t)t * ldy, acc[t][0], n_rows);
+        if (n_rows > LANES)
+            store_rows(y + (size_t)t * ldy + LANES, acc[t][1], n_rows - LANES);
+    }
+}
+
+/* A tile and `toks` <= TOKS tokens of a group of n. */
+INLINE void tile_few(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, int toks, float *y,
+                     size_t ldy, size_t ahead) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
-    const size_t groups = 32 / (size_t)f.group, ahead = prefetch_distance(m);
-    __m256 acc[HALVES] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 acc[TOKS][HALVES];
+#pragma GCC unroll 4
+    for (int t = 0; t < toks; t++)
+        acc[t][0] = acc[t][1] = _mm256_setzero_ps();
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
         prefetch(rec + ahead, rt_fmt_scale_bytes(f));
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             prefetch(codes + ahead, rt_fmt_code_bytes(f));
             scales g[HALVES][2];
-#pragma GCC unroll 2
-            for (size_t h = 0; h < HALVES; h++) {
-                const size_t row = h * LANES;
-                const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
-                g[h][0] = load_scales(f, rec, row, groups * b, d, min);
-                if (groups == 2)
-                    g[h][1] = load_scales(f, rec, row, 2 * b + 1, d, min);
-            }
-            steps(f, (part[]){{{NULL, codes}, g[0], x}, {{NULL, codes + 4 * LANES}, g[1], x}}, HALVES, acc);
+            block_scales(f, rec, b, g);
+            if (toks > 1)
+                keep_in_memory(g);
+            steps(f, &(block){codes, NULL, (const scales(*)[2])g}, x, toks, acc);
         }
     }
-    const size_t n_rows = rt_tile_n_rows(m, tile);
-    store_rows(y, acc[0], n_rows);
-    if (n_rows > LANES)
-        store_rows(y + LANES, acc[1], n_rows - LANES);
+    store_tile(m, tile, (const __m256(*)[HALVES])acc, toks, y, ldy);
 }
 
+/* A tile and `toks` tokens, a multiple of TOKS, of a group of n: CHUNK blocks are decoded at a time. */
+INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, size_t toks, float *y,
+                      size_t ldy, size_t ahead) {
+    const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
+    const size_t n_blocks = m->cols / 32, per_rec = rt_fmt_block_cols(f) / 32;
+    __m256 acc[RT_TOK_GROUP][HALVES];
+    __m256i quads[CHUNK][8 * HALVES];
+    scales g[CHUNK][HALVES][2];
+    for (size_t t = 0; t < toks; t++)
+        acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+    for (size_t at = 0; at < n_blocks; at += CHUNK, x += CHUNK * n) {
+        const size_t blocks = n_blocks - at < CHUNK ? n_blocks - at : CHUNK;
+        for (size_t b = 0; b < blocks; b++, codes += rt_fmt_code_bytes(f)) {
+            prefetch(codes + ahead, rt_fmt_code_bytes(f));
+#pragma GCC unroll 16
+            for (int k = 0; k < 8 * HALVES; k++)
+                quads[b][k] = load_quad(f, codes + k % HALVES * 4 * LANES, k / HALVES);
+            block_scales(f, rec, b % per_rec, g[b]);
+            if ((b + 1) % per_rec == 0) {
+                rec += rt_fmt_scale_bytes(f);
+                prefetch(rec + ahead, rt_fmt_scale_bytes(f));
+            }
+        }
+#pragma GCC unroll 1
+        for (size_t t = 0; t < toks; t += TOKS) {
+            __m256 own[TOKS][HALVES];
+            memcpy(own, acc + t, sizeof own);
+            for (size_t b = 0; b < blocks; b++)
+                steps(f, &(block){NULL, quads[b], (const scales(*)[2])g[b]}, x + b * n + t, TOKS, own);
+            memcpy(acc + t, own, sizeof own);
+        }
+    }
+#pragma GCC unroll 1
+    for (size_t t = 0; t < toks; t += TOKS)
+        store_tile(m, tile, (const __m256(*)[HALVES])acc + t, TOKS, y + t * ldy, ldy);
+}
+
+/* A tile is asked for ahead when the first tokens pass; the others find it in the caches. */
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
-    size_t n_rows = rt_tile_n_rows(m, tile);
+    size_t ahead = prefetch_distance(m);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         const size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
-        if (n == 1)
-            tile_tok(f, m, tile, x, n, y + t * ldy);
-        else
-            for (size_t row = 0; row < n_rows; row += LANES)
-                rows_toks(f, m, tile, row, x, n, y + t * ldy, ldy);
+        const size_t left = n % TOKS;
+        size_t i = 0;
+        if (n >= MANY) {
+            i = n - left;
+            tile_many(f, m, tile, x, n, i, y + t * ldy, ldy, ahead);
+            ahead = 0;
+        }
+        for (; n - i >= TOKS; i += TOKS, ahead = 0)
+            tile_few(f, m, tile, x + i, n, TOKS, y + (t + i) * ldy, ldy, ahead);
+        if (left == 3)
+            tile_few(f, m, tile, x + i, n, 3, y + (t + i) * ldy, ldy, ahead);
+        if (left == 2)
+            tile_few(f, m, tile, x + i, n, 2, y + (t + i) * ldy, ldy, ahead);
+        if (left == 1)
+            tile_few(f, m, tile, x + i, n, 1, y + (t + i) * ldy, ldy, ahead);
     }
 }
 
