@@ -35,12 +35,13 @@
 
 /* Nanoseconds. */
 enum {
-    LOOK = 1000000,       /* before sleeping, on a machine that is ours */
-    GLANCE = 2000,        /* on a busy one */
-    STARE = 20000000,     /* where one asked for spinning */
-    SUSPECT = 500000,     /* of one thread between two looks at the clock: was the core taken away? */
-    BUSY_MIN = 100000000, /* how long a machine found busy is taken to be so; doubles each time it is found so again */
+    LOOK = 1000000,      /* before sleeping, on a machine that is ours */
+    GLANCE = 2000,       /* on a busy one */
+    STARE = 20000000,    /* where one asked for spinning */
+    SUSPECT = 500000,    /* of one thread between two looks at the clock: was the core taken away? */
+    BUSY_MIN = 10000000, /* how long a machine found busy is taken to be so; doubles each time it is found so again */
     BUSY_MAX = 1600000000,
+    FORGET = 100000000, /* after which it is not "again" */
 };
 
 typedef struct member {
@@ -112,7 +113,7 @@ static int64_t time_taken(const member *m) {
 static void found_busy(rt_team *t, int64_t time) {
     const int64_t until = atomic_load_explicit(&t->busy_until, memory_order_relaxed);
     int64_t length = atomic_load_explicit(&t->busy_for, memory_order_relaxed);
-    length = time > until + length || !length ? BUSY_MIN : 2 * length < BUSY_MAX ? 2 * length : BUSY_MAX;
+    length = time > until + FORGET || !length ? BUSY_MIN : 2 * length < BUSY_MAX ? 2 * length : BUSY_MAX;
     atomic_store_explicit(&t->busy_for, length, memory_order_relaxed);
     atomic_store_explicit(&t->busy_until, time + length, memory_order_relaxed);
 }
