@@ -1,4 +1,4 @@
-/* Speed of matrix products, for every weight format and instruction set: bench_kernels [LEVEL] [THREADS].
+/* Speed of matrix products, for every weight format and instruction set: bench_kernels [ISA] [THREADS].
  * Prefill in 10^9 multiply-adds a second (512 tokens), decode in GB of weights a second (one token, a matrix larger than the
  * caches). Best of several runs.
  */
@@ -75,18 +75,18 @@ done:
     return seconds;
 }
 
-static void bench_level(const char *level, int threads) {
+static void bench_isa(const char *isa, int threads) {
     static const qtype types[] = {QT_Q4_0, QT_Q4_1, QT_Q5_0, QT_Q5_1, QT_Q8_0, QT_IQ4_NL, QT_Q2_K,
                                   QT_Q3_K, QT_Q4_K, QT_Q5_K, QT_Q6_K, QT_F32,  QT_F16,    QT_BF16};
     rt_exec e;
     size_t bytes;
     kv_err err;
-    if (rt_exec_init(&e, level, threads, false, &err) != KV_OK) {
-        printf("%s: %s\n", level, err.msg);
+    if (rt_exec_init(&e, isa, threads, false, &err) != KV_OK) {
+        printf("%s: %s\n", isa, err.msg);
         return;
     }
     size_t n_tok = e.k->isa == RT_CPU_SCALAR ? 16 : 512;
-    printf("%s, %d threads\n%-8s %10s %10s %10s %10s\n", level, e.n_threads, "type", "GMAC/s", "(long)", "exact", "GB/s, 1");
+    printf("%s, %d threads\n%-8s %10s %10s %10s %10s\n", isa, e.n_threads, "type", "GMAC/s", "(long)", "exact", "GB/s, 1");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const qtype_info *type = qtype_get(types[i]);
         double wide = 1536.0 * 768 * (double)n_tok / measure(&e, type, 1536, 768, n_tok, &bytes);
@@ -104,10 +104,10 @@ static void bench_level(const char *level, int threads) {
 int main(int argc, char **argv) {
     int threads = argc > 2 ? atoi(argv[2]) : 0;
     if (argc > 1 && strcmp(argv[1], "all") != 0)
-        bench_level(argv[1], threads);
+        bench_isa(argv[1], threads);
     else
-        for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
-            if (rt_kernels_for(level))
-                bench_level(rt_cpu_name(level), threads);
+        for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++)
+            if (rt_kernels_for(isa))
+                bench_isa(rt_cpu_name(isa), threads);
     return 0;
 }

@@ -5,8 +5,8 @@
 
 #include "base/fp16.h"
 #include "cache/cache.h"
-#include "step/step.h"
 #include "codec/codec.h"
+#include "step/step.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -75,6 +75,24 @@ bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char p
     return each(dirs, n, "", visit_name, &(by_name){name, path, known});
 }
 
+typedef struct by_any {
+    shipped_name *show;
+    void *user;
+} by_any;
+
+static bool visit_any(void *user, const char *path, const char *file) {
+    (void)path;
+    const by_any *s = user;
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)strlen(file) - 5, file);
+    s->show(s->user, name);
+    return false;
+}
+
+void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *user) {
+    each(dirs, n, "", visit_any, &(by_any){show, user});
+}
+
 /* ---- by model ---- */
 
 typedef struct by_model {

@@ -22,8 +22,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KV_BLOCK = 64 };
-
 typedef struct kv_cache kv_cache;
 
 /* Codec of one KV head's K or V. */

@@ -12,6 +12,7 @@
 #include "mat/mat.h"
 
 #include "kernels/mat/format.h"
+#include "mat/mat_pack.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -93,7 +93,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
         return KV_OK;
     if (!kv_budget_given(out->budget))
         return kv_fail(err, KV_EINVAL,
-                       "eviction by '%s' needs a budget: how many tokens to keep, as a number or a share of the context",
+                       "eviction by '%s' needs a budget: how many tokens to keep, or which share of the context",
                        kv_evict_names[out->policy].name);
     if (p && !cfg->equal_budgets && shares_heads(p)) {
         st = head_losses(hp, p, &out->loss, err);

@@ -78,6 +78,7 @@ static kv_status check_hparams(const rt_model *m, kv_err *err) {
 
 static kv_status read_hparams(rt_model *m, kv_err *err) {
     rt_hparams *hp = &m->hp;
+    char known[RT_ARCHS];
     gguf_str s = {0};
     kv_status st = gguf_get_str(m->file, "general.architecture", true, &s, err);
     if (st)
@@ -85,7 +86,7 @@ static kv_status read_hparams(rt_model *m, kv_err *err) {
     m->arch = rt_arch_find(s.s, s.len);
     if (!m->arch)
         return kv_fail(err, KV_EUNSUPP, "%s: architecture '%.*s' is not supported (supported: %s)", gguf_path(m->file),
-                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs());
+                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs(known));
     snprintf(hp->arch, sizeof hp->arch, "%s", m->arch->name);
     s = (gguf_str){"", 0};
     if ((st = gguf_get_str(m->file, "general.name", false, &s, err)))
@@ -122,8 +123,7 @@ static kv_status read_hparams(rt_model *m, kv_err *err) {
     if ((st = check_hparams(m, err)))
         return st;
     hp->embd_scale = m->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
-    /* Gemma 3 27B alone scales by the width of the stream per head. */
-    bool wide = m->arch->scale_embd && hp->n_layer == 62;
+    const bool wide = hp->n_layer == m->arch->wide_at;
     hp->attn_scale = 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
     return KV_OK;
 }

@@ -40,7 +40,8 @@ const gguf *rt_model_gguf(const rt_model *m);
 const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
-const char *rt_archs(void);                   /* "llama, qwen2, ..." for messages */
+enum { RT_ARCHS = 128 };
+const char *rt_archs(char buf[RT_ARCHS]); /* "llama, qwen2, ..." for messages; returns buf */
 
 /* What the weight matrices cost: of the layers for every token, and of the output matrix for every token whose logits are
  * wanted. For rooflines. */

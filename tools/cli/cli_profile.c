@@ -57,6 +57,17 @@ kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
     return KV_OK;
 }
 
+static void print_name(void *to, const char *name) {
+    fprintf(to, "%s\n", name);
+}
+
+void cli_profile_names(FILE *to) {
+    places where;
+    find_places(&where);
+    shipped_names(where.dir, where.n, print_name, to);
+    free(where.own);
+}
+
 kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err) {
     char own[CLI_PROFILE_PATH], *where = path ? path : own;
     *out = NULL;

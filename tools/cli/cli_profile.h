@@ -10,11 +10,17 @@
 #include "profile/profile.h"
 #include "shipped/shipped.h"
 
+#include <stdio.h>
+
 enum { CLI_PROFILE_PATH = SHIPPED_PATH };
 
 /* Where the profile is that a name or path stands for, as cli_find_profile takes it; a path need not exist. path
  * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are). */
 kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err);
+
+/* The names of those that are shipped, one a line, in the order in which they are found; twice where two directories have it.
+ */
+void cli_profile_names(FILE *to);
 
 /* Load the profile that --profile and --preset name: "small" is a shipped one; what has a '/' in it or ends with .yaml is a
  * file. path  CLI_PROFILE_PATH bytes: where it was found; or NULL. *out: caller frees with prof_free. Errors of

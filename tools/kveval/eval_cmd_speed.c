@@ -1,5 +1,5 @@
-/* kveval speed: tokens per second of reading a prompt and of decoding, behind a cache that already holds some tokens, and how
- * far that is from what the machine can do (probe.h, roofline.h; docs/performance.md says what every share means).
+/* kveval speed: tokens per second of prefill and of decode, behind a cache that already holds some tokens, and how far that is
+ * from what the machine can do (probe.h, roofline.h; docs/performance.md says what every share means).
  */
 #include "base/clock.h"
 #include "base/format.h"
@@ -54,8 +54,8 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Cache setting"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Machine and output"},
-        {"--wait", NULL, CLI_STR, "HOW", &o->machine.wait, 0, 0,
-         "how threads wait for each other: auto (as the load of the machine asks for), spin, sleep; to compare [auto]"},
+        {"--wait", NULL, CLI_CHOICE, "auto|spin|sleep", &o->machine.wait, 0, 0,
+         "how threads wait for each other: auto (as the load of the machine asks for), spin or sleep; to compare [auto]"},
         CLI_MACHINE_ROWS(&o->machine),
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0,
          "a JSON list on stdout, per depth: depth, prefill_tps, prefill_sd, decode_tps, decode_sd (tokens/s), kv_bytes, shares "
@@ -65,8 +65,8 @@ static int parse(options *o, int argc, char **argv) {
     };
     return cli_parse(&(cli_spec){.tool = tool,
                                  .usage = "MODEL [options]",
-                                 .summary = "Tokens per second of reading a prompt (prefill) and of answering (decode), and "
-                                            "their share of what this machine can do.",
+                                 .summary = "Tokens per second of prefill (tokens of a prompt, many at a time) and of decode "
+                                            "(one after the other), and their share of what this machine can do.",
                                  .examples = "  kveval speed packed.gguf --depth 0,4096\n"
                                              "  kveval speed packed.gguf --parallel 1,4,16 --depth 1024\n",
                                  .opts = opts,
@@ -154,9 +154,9 @@ done:
 /* ---- shares of the machine ---- */
 
 typedef struct shares {
-    double i8, f32; /* of each peak of vector instructions, while reading a prompt; above 1 where something faster was used */
+    double i8, f32; /* of each peak of vector instructions, in prefill; above 1 where something faster was used */
     double tiles;   /* the int8 products of the matrix unit's peak; 0: there is none */
-    double prefill; /* of the time that reading takes: what its arithmetic alone would take at the highest peaks */
+    double prefill; /* of the time that prefill takes: what its arithmetic alone would take at the highest peaks */
     double read;    /* of the bandwidth, while decoding */
 } shares;
 
@@ -280,12 +280,9 @@ static void print_parallel(uint32_t depth, const parallel_result *r, bool first)
     fflush(stdout);
 }
 
-static kv_status run_parallel(const options *o, const cli_model *m, const uint32_t *depths, size_t n, const uint32_t *seqs,
-                              size_t n_seqs, kv_err *err) {
-    parallel_cfg cfg = {.ctx = cli_cache_cfg(&o->cache, m->profile),
-                        .prefill = (uint32_t)o->prefill,
-                        .decode = (uint32_t)o->decode,
-                        .reps = (uint32_t)o->reps};
+static kv_status run_parallel(const options *o, const cli_model *m, const rt_ctx_cfg *ctx, const uint32_t *depths, size_t n,
+                              const uint32_t *seqs, size_t n_seqs, kv_err *err) {
+    parallel_cfg cfg = {.ctx = *ctx, .prefill = (uint32_t)o->prefill, .decode = (uint32_t)o->decode, .reps = (uint32_t)o->reps};
     json_t *list = json_array();
     kv_status st = KV_OK;
     for (size_t i = 0; i < n * n_seqs && !st; i++) {
@@ -319,14 +316,14 @@ int eval_cmd_speed(int argc, char **argv) {
     if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, o.json || o.paced, &m, &err)))
         goto done;
     const double load_s = clock_now() - started;
+    rt_ctx_cfg ctx;
+    if ((st = cli_cache_cfg(&o.cache, m.profile, &ctx, &err)))
+        goto done;
     if (o.parallel) {
-        st = run_parallel(&o, &m, depths, n, seqs, n_seqs, &err);
+        st = run_parallel(&o, &m, &ctx, depths, n, seqs, n_seqs, &err);
         goto done;
     }
-    speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
-                     .prefill = (uint32_t)o.prefill,
-                     .decode = (uint32_t)o.decode,
-                     .progress = go_on};
+    speed_cfg cfg = {.ctx = ctx, .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode, .progress = go_on};
     for (size_t i = 0; i < n && !st; i++) {
         cfg.depth = depths[i];
         if (o.paced)

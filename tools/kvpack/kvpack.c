@@ -37,6 +37,7 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
+                    .brief = "put a profile into a model file, show it, take it out again",
                     .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
                                "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
                                "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
