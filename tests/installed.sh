@@ -13,7 +13,7 @@ cxx=$(command -v c++ || command -v g++ || command -v clang++ || true)
 [ -n "$cxx" ] || echo "skipped: C++, no compiler"
 
 "$cmake" --install "$build" --prefix "$dir/first" >install.log || { cat install.log; die "cmake --install"; }
-for f in bin/kvcalib bin/kveval bin/kvpack bin/kvrun include/kv/kv.h share/kvcalib/profiles/balanced.yaml; do
+for f in bin/kvcalib bin/kveval bin/kvpack bin/kvrun share/man/man1/kvrun.1 include/kv/kv.h share/kvcalib/profiles/balanced.yaml; do
     [ -e "first/$f" ] || die "no $f in the installed tree"
 done
 

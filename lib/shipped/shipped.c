@@ -13,8 +13,10 @@ static int is_yaml(const struct dirent *d) {
     return n > 5 && *d->d_name != '.' && !strcmp(d->d_name + n - 5, ".yaml");
 }
 
+typedef bool visitor(void *user, const char *path, const char *name);
+
 /* Call visit for every profile of dir/sub in alphabetical order, until it returns true. */
-static bool each_file(const char *dir, const char *sub, shipped_visitor *visit, void *user) {
+static bool each_file(const char *dir, const char *sub, visitor *visit, void *user) {
     char path[SHIPPED_PATH];
     struct dirent **files;
     bool done = false;
@@ -31,15 +33,11 @@ static bool each_file(const char *dir, const char *sub, shipped_visitor *visit, 
     return done;
 }
 
-static bool each(const char *const *dirs, size_t n, const char *sub, shipped_visitor *visit, void *user) {
+static bool each(const char *const *dirs, size_t n, const char *sub, visitor *visit, void *user) {
     for (size_t i = 0; i < n; i++)
         if (each_file(dirs[i], sub, visit, user))
             return true;
     return false;
-}
-
-bool shipped_each(const char *const *dirs, size_t n, shipped_visitor *visit, void *user) {
-    return each(dirs, n, "", visit, user);
 }
 
 /* ---- by name ---- */
@@ -75,6 +73,24 @@ static bool visit_name(void *user, const char *path, const char *file) {
 bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char path[SHIPPED_PATH], char known[SHIPPED_KNOWN]) {
     *known = '\0';
     return each(dirs, n, "", visit_name, &(by_name){name, path, known});
+}
+
+typedef struct by_any {
+    shipped_name *show;
+    void *user;
+} by_any;
+
+static bool visit_any(void *user, const char *path, const char *file) {
+    (void)path;
+    const by_any *s = user;
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)strlen(file) - 5, file);
+    s->show(s->user, name);
+    return false;
+}
+
+void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *user) {
+    each(dirs, n, "", visit_any, &(by_any){show, user});
 }
 
 /* ---- by model ---- */

@@ -15,9 +15,9 @@ void shipped_directory(char out[SHIPPED_PATH]);
  * "balanced, small", "" if there are none. */
 bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char path[SHIPPED_PATH], char known[SHIPPED_KNOWN]);
 
-/* Call visit for every profile that a name stands for, file by file ("balanced.yaml"), until it returns true. */
-typedef bool shipped_visitor(void *user, const char *path, const char *file);
-bool shipped_each(const char *const *dirs, size_t n, shipped_visitor *visit, void *user);
+/* Show the name of every profile of n directories; twice where two have it. */
+typedef void shipped_name(void *user, const char *name);
+void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *user);
 
 /* Told of a profile that names the model, but is broken or does not fit: it is passed over. */
 typedef void shipped_broken(void *user, const kv_err *why);

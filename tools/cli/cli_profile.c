@@ -57,16 +57,14 @@ kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
     return KV_OK;
 }
 
-static bool visit_any(void *user, const char *path, const char *file) {
-    (void)path;
-    fprintf(user, "%.*s\n", (int)strlen(file) - 5, file);
-    return false;
+static void print_name(void *to, const char *name) {
+    fprintf(to, "%s\n", name);
 }
 
 void cli_profile_names(FILE *to) {
     places where;
     find_places(&where);
-    shipped_each(where.dir, where.n, visit_any, to);
+    shipped_names(where.dir, where.n, print_name, to);
     free(where.own);
 }
 
