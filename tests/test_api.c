@@ -572,6 +572,8 @@ static void api_text_there_and_back(void **state) {
         assert_int_equal(len, 0);
         assert_string_equal(streamed, back);
         assert_non_null(strstr(back, text)); /* SPM may put a space first */
+        kv_free(back);
+        kv_free(ids);
         kv_err err;
         int32_t high = (int32_t)vocabulary(m);
         assert_int_equal(kv_text_detokenize(m, &high, 1, 0, &back, NULL, &err), KV_ERANGE);
@@ -582,7 +584,7 @@ static void api_text_there_and_back(void **state) {
         assert_true(kv_text_eos(m) < 0 || kv_text_is_end(m, kv_text_eos(m)));
         assert_false(kv_text_is_end(m, high));
         kv_text_stream_free(stream);
-        kv_free(ids);
+        kv_free(ids); /* NULL since the call that failed */
         kv_model_free(m);
     }
 }
