@@ -241,8 +241,9 @@ INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t l
             store_rows(y + (size_t)t * ldy + 4 * j, acc[t][j], n_rows - 4 * j);
 }
 
-static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+static void mat_f32(const void *weights, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
                     size_t n_rows, bool first) {
+    const float *panel = weights;
     for (size_t row = 0; row < n_rows; row += 16) {
         size_t t = 0;
         for (; n_tok - t >= TOKS; t += TOKS)
