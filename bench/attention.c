@@ -1,9 +1,10 @@
-/* What attention costs in one layer of a model, for two codecs: bench_attention MODEL [PROFILE.yaml|-] [DEPTH] [LEVEL]. One
+/* What attention costs in one layer of a model, for two codecs: bench_attention MODEL [PROFILE.yaml|-] [DEPTH] [ISA]. One
  * thread, CPU time, best of several rounds, microseconds: of 512 tokens behind DEPTH others, and of one. Keys, values
  * and queries are random; the codecs are those of the layer whose bits are nearest the profile's mean, or f16.
  */
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "step/step.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ enum { TOKENS = 512, ROUNDS = 5, STEPS = 16 };
 typedef struct side {
     rt_ctx_cfg cfg;
     kv_cache *cache;
+    kv_work *work;
     double prompt, answer; /* best seconds */
 } side;
 
@@ -72,28 +74,30 @@ static kv_status open_side(side *s, const rt_hparams *hp, const rt_exec *e, cons
     one.rope = (kv_rope){inv_freq, hp->n_rot, true};
     st = kv_cache_new(&one, e, &s->cache, err);
     rt_cache_cfg_free(&cfg);
+    if (!st && !(st = kv_work_new(e, TOKENS, &s->work, err)))
+        st = kv_work_fit(s->work, s->cache, err);
     s->prompt = s->answer = 1e9;
     return st;
 }
 
 /* Seconds of one call; the tokens stay. */
-static double attend(side *s, const rt_exec *e, const float *q, const float *kv, float *out, uint32_t n) {
+static double attend(side *s, const float *q, const float *kv, float *out, uint32_t n) {
     const double t = now();
-    if (kv_attend(s->cache, e, 0, q, kv, kv + 1000, n, 0.125f, out, NULL, NULL, NULL))
+    if (kv_attend(s->work, &(kv_rows){s->cache, 0, n}, 1, 0, q, kv, kv + 1000, 0.125f, out, NULL, NULL, NULL))
         exit(1);
     const double took = now() - t;
     kv_cache_commit(s->cache, n);
     return took;
 }
 
-static void round_of(side *s, const rt_exec *e, const float *q, const float *kv, float *out, uint32_t depth) {
+static void round_of(side *s, const float *q, const float *kv, float *out, uint32_t depth) {
     kv_cache_clear(s->cache);
     for (uint32_t at = 0; at < depth; at += TOKENS)
-        attend(s, e, q, kv, out, depth - at < TOKENS ? depth - at : TOKENS);
-    double t = attend(s, e, q, kv, out, TOKENS);
+        attend(s, q, kv, out, depth - at < TOKENS ? depth - at : TOKENS);
+    double t = attend(s, q, kv, out, TOKENS);
     s->prompt = t < s->prompt ? t : s->prompt;
     for (int i = 0; i < STEPS; i++) {
-        t = attend(s, e, q, kv, out, 1);
+        t = attend(s, q, kv, out, 1);
         s->answer = t < s->answer ? t : s->answer;
     }
 }
@@ -106,7 +110,7 @@ int main(int argc, char **argv) {
     rt_hparams hp;
     kv_err err = {0};
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_attention MODEL [PROFILE.yaml|-] [DEPTH] [LEVEL]\n");
+        fprintf(stderr, "usage: bench_attention MODEL [PROFILE.yaml|-] [DEPTH] [ISA]\n");
         return 2;
     }
     const uint32_t depth = argc > 3 ? (uint32_t)atoi(argv[3]) : 4096;
@@ -130,12 +134,13 @@ int main(int argc, char **argv) {
     if ((st = open_side(&s, &hp, &e, inv_freq, &err)))
         goto done;
     for (int r = 0; r < ROUNDS; r++)
-        round_of(&s, &e, q, kv, out, depth);
+        round_of(&s, q, kv, out, depth);
     printf("%s, %s: prompt of %d %9.1f us, one token %8.1f us\n", p ? argv[2] : "f16", rt_cpu_name(e.k->isa), TOKENS,
            s.prompt * 1e6, s.answer * 1e6);
 done:
     if (st)
         fprintf(stderr, "bench_attention: %s\n", err.msg);
+    kv_work_free(s.work);
     kv_cache_free(s.cache);
     free(kv);
     free(q);

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import needs
+from needs import BIN, ROOT
+
 VENV = ROOT / "build" / "venv-bench"
-BIN = ROOT / "build" / "bin"
 
 
 def enter_venv(module, package):
@@ -18,10 +19,9 @@ def enter_venv(module, package):
     python = VENV / "bin" / "python"
     if python.exists() and os.path.samefile(sys.prefix, VENV):
         return
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    if subprocess.run([str(python), "-c", f"import {module}"], capture_output=True).returncode:
-        subprocess.run([str(python), "-m", "pip", "install", "-q", package], check=True)
+    if not python.exists() and subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
+        needs.give_up(f"no Python environment {VENV}: python3 could not make it; on Debian, apt-get install python3-venv")
+    needs.python_package(str(python), module, package)
     raise SystemExit(subprocess.run([str(python), *sys.argv]).returncode)
 
 
@@ -34,14 +34,23 @@ def packed_model(model):
     for profile in sorted((ROOT / "profiles" / "models").glob("*.yaml")):
         if not subprocess.run([str(BIN / "kvpack"), str(model), str(profile), "--out", str(out)], capture_output=True).returncode:
             return out
-    sys.exit(f"no profile in profiles/models is for {model}: make one with kvcalib and give the packed file by --packed")
+    needs.give_up(f"no profile in profiles/models is for {model}: make one with kvcalib and give the packed file by --packed")
+
+
+def ready(model, packed):
+    """The packed model (`packed`, else packed here), once everything is there that a bench of engines needs."""
+    needs.model_file(model)
+    if packed:
+        needs.file(packed, "packed model", "kvpack MODEL PROFILE --out makes it; without --packed the bench does")
+    needs.programs("kvpack", "kveval")
+    return packed or packed_model(model)
 
 
 class Kvcalib:
     """`kveval speed --paced`: one measurement for every line that it reads."""
 
-    def __init__(self, model, depth, prefill, decode, threads, options=()):
-        command = [str(BIN / "kveval"), "speed", str(model), "--paced", "--depth", str(depth), "--prefill", str(prefill),
+    def __init__(self, model, depth, prefill, decode, threads, options=(), program=BIN / "kveval"):
+        command = [str(program), "speed", str(model), "--paced", "--depth", str(depth), "--prefill", str(prefill),
                    "--decode", str(decode), "-t", str(threads), *options]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = self.answer()

@@ -1,4 +1,4 @@
-/* Speed of matrix products, for every weight format and instruction set: bench_kernels [LEVEL|all] [THREADS] [TYPE...].
+/* Speed of matrix products, for every weight format and instruction set: bench_kernels [ISA|all] [THREADS] [TYPE...].
  * Prefill in 10^9 multiply-adds a second (512 tokens), decode in GB of weights a second (one token, a matrix larger than the
  * caches). Then small batches, as when several sequences are decoded together: for a matrix that the caches hold and one that
  * they do not, the time of a batch relative to that of one token. The larger the better: GB/s and GMAC/s; the smaller: times.
@@ -131,17 +131,17 @@ static bool chosen(const qtype_info *type, int n, char **names) {
     return n == 0;
 }
 
-static void bench_level(const char *level, int threads, int n_names, char **names) {
+static void bench_isa(const char *isa, int threads, int n_names, char **names) {
     static const qtype types[] = {QT_Q4_0, QT_Q4_1, QT_Q5_0, QT_Q5_1, QT_Q8_0, QT_IQ4_NL, QT_Q2_K,
                                   QT_Q3_K, QT_Q4_K, QT_Q5_K, QT_Q6_K, QT_F32,  QT_F16,    QT_BF16};
     enum { N = sizeof types / sizeof *types };
     rt_exec plain, e;
     kv_err err;
-    if (rt_exec_init(&plain, level, threads, false, &err) != KV_OK || rt_exec_start(&plain, &e, &err) != KV_OK) {
-        printf("%s: %s\n", level, err.msg);
+    if (rt_exec_init(&plain, isa, threads, false, &err) != KV_OK || rt_exec_start(&plain, &e, &err) != KV_OK) {
+        printf("%s: %s\n", isa, err.msg);
         return;
     }
-    printf("%s, %d threads\nGMAC/s   %10s %10s %10s\n", level, e.n_threads, "many", "(long)", "exact");
+    printf("%s, %d threads\nGMAC/s   %10s %10s %10s\n", isa, e.n_threads, "many", "(long)", "exact");
     for (size_t i = 0; i < N; i++)
         if (chosen(qtype_get(types[i]), n_names, names))
             bench_large(&e, qtype_get(types[i]));
@@ -156,10 +156,10 @@ static void bench_level(const char *level, int threads, int n_names, char **name
 int main(int argc, char **argv) {
     const int threads = argc > 2 ? atoi(argv[2]) : 0, n_names = argc > 3 ? argc - 3 : 0;
     if (argc > 1 && strcmp(argv[1], "all") != 0)
-        bench_level(argv[1], threads, n_names, argv + 3);
+        bench_isa(argv[1], threads, n_names, argv + 3);
     else
-        for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
-            if (rt_kernels_for(level))
-                bench_level(rt_cpu_name(level), threads, n_names, argv + 3);
+        for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++)
+            if (rt_kernels_for(isa))
+                bench_isa(rt_cpu_name(isa), threads, n_names, argv + 3);
     return 0;
 }

@@ -1,6 +1,8 @@
-"""The real models and the text that benchmarks of quality use, and where they lie."""
+"""The real models that benchmarks of quality use, and where they lie."""
 import os
 import pathlib
+
+import needs
 
 MODELS = {  # short name: file in the model cache
     "smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -17,11 +19,21 @@ def model_path(name):
     return pathlib.Path(cache) / MODELS[name]
 
 
-def evaluation_text():
-    """WikiText-2 test, or None with a line that says what is missing."""
-    data = os.environ.get("KV_EVAL_DATA")
-    text = os.path.join(data, "data", "wikitext2-test.txt") if data else None
-    if not text or not os.access(text, os.R_OK):
-        print(f"skipped: {'no ' + text if text else 'KV_EVAL_DATA is not set: the folder with data/wikitext2-test.txt'}")
-        return None
-    return text
+def models_to_measure(asked, usual=tuple(MODELS)):
+    """[(name, path)]: the models named in `asked`, which must all be there; where it is None, those of
+    `usual` that are, at least one."""
+    if asked:
+        for name in asked.split(","):
+            if name not in MODELS:
+                needs.give_up(f"no such model: {name}; {', '.join(MODELS)} are known")
+            needs.known_model(name, model_path(name))
+        return [(name, model_path(name)) for name in asked.split(",")]
+    there = []
+    for name in usual:
+        if os.access(model_path(name), os.R_OK):
+            there.append((name, model_path(name)))
+        else:
+            print(f"skipped: no {model_path(name)} (scripts/fetch-model {name} gets it)", flush=True)
+    if not there:
+        needs.give_up(f"no model: scripts/fetch-model gets one of {', '.join(usual)}")
+    return there

@@ -9,49 +9,56 @@
 
 /* --- stats.c --- */
 
-/* How gradients were levelled (stats.c): to what power their lengths count, and the sum of squares of these. */
-typedef struct cal_level {
-    double power, square;
-} cal_level;
+/* Gradient power: the power to which the lengths of a head's gradients count (stats.c). */
+typedef struct cal_grad_power {
+    double p;      /* A gradient of length l counts as one of length l^p, 0 <= p <= 1. */
+    double square; /* The squared lengths, as they were before, have this sum. */
+} cal_grad_power;
 
 /* Sums over the tokens of one KV head of one layer. Matrices are (pad, pad), pad = head_dim rounded up to 8, upper triangle
  * only. k is measured from `shift`, a vector close to its mean, because keys with a large bias would lose their variance to
  * rounding otherwise; v is measured from zero. */
 typedef struct cal_head {
-    uint64_t n;                /* tokens in the sums */
-    double *kk, *vv, *gk, *gv; /* products of keys, values and the levelled gradients of both (stats.c) */
-    double *k;                 /* (pad) */
-    cal_level gk_level, gv_level;
-    float *shift;           /* (pad) */
-    float *k_samp, *v_samp; /* (n_samp, head_dim), evenly spaced over the tokens */
-    uint32_t n_samp;
+    uint64_t n;              /* So many tokens are in the sums. */
+    double *kk;              /* (pad, pad) Products of keys, measured from shift. */
+    double *vv;              /* (pad, pad) Products of values. */
+    double *gk;              /* (pad, pad) Products of the gradients of keys, after their lengths were raised to gk_power. */
+    double *gv;              /* (pad, pad) Products of the gradients of values, after their lengths were raised to gv_power. */
+    double *k;               /* (pad) The sum of keys, measured from shift. */
+    cal_grad_power gk_power; /* Lengths of the gradients of keys count to this power. */
+    cal_grad_power gv_power; /* Lengths of the gradients of values count to this power. */
+    float *shift;            /* (pad) A vector close to the mean of keys. */
+    float *k_samp;           /* (n_samp, head_dim) Some keys, evenly spaced over the tokens. */
+    float *v_samp;           /* (n_samp, head_dim) The values of the same tokens. */
+    uint32_t n_samp;         /* So many samples are there. */
 } cal_head;
 
-enum { CAL_ASKED = 256 }; /* queries of a KV head to choose from */
+enum { CAL_ASKED = 256 }; /* So many queries of a KV head are there to choose from. */
 
 struct cal_stats {
-    cal_shape shape;
-    uint32_t pad;
-    cal_head *heads;      /* (n_layer, n_kv_head) */
-    double *entropy;      /* (n_layer, n_head) sums of nats */
-    uint64_t *n_entropy;  /* (n_layer) tokens in them */
-    double *doubles;      /* memory behind the heads */
-    float *floats, *samp; /* likewise */
-    float *asked;         /* (n_layer, n_kv_head, CAL_ASKED, head_dim) queries.c */
-    bool has_queries;     /* of every layer that is to have them */
+    cal_shape shape;     /* The shape is as given, but for n_samples, which are n_tokens at most. */
+    uint32_t pad;        /* head_dim is rounded up to this. */
+    cal_head *heads;     /* (n_layer, n_kv_head) Each KV head has sums of its own. */
+    double *entropy;     /* (n_layer, n_head) Entropies of attention are summed here, nats. */
+    uint64_t *n_entropy; /* (n_layer) So many tokens are in these sums. */
+    double *doubles;     /* Matrices and vectors of the heads lie here. */
+    float *floats;       /* Shifts of the heads lie here. */
+    float *samp;         /* Samples of the heads lie here. */
+    float *asked;        /* (n_layer, n_kv_head, CAL_ASKED, head_dim) Queries to choose from are kept here (queries.c). */
+    bool has_queries;    /* Batches bring queries, for every layer that is to have them. */
 };
 
 /* --- transform.c --- */
 
 /* An invertible transform z = analysis (x - mean), x = mean + sum_i z[i] synthesis[i], with uncorrelated coefficients. */
 typedef struct cal_transform {
-    uint32_t dim;
-    double *analysis;  /* (dim, dim) row-major */
-    double *synthesis; /* (dim, dim) row i = synthesis vector of coefficient i */
-    double *lambda;    /* (dim) E[z[i]^2], falling, > 0; lambda[0] = 1 unless all is zero */
-    double *mean;      /* (dim) */
-    double cost;       /* nats that a squared error of 1 in a coefficient costs */
-    double *tmp;       /* (3, dim, dim) scratch */
+    uint32_t dim;      /* Vectors have so many coordinates: head_dim. */
+    double *analysis;  /* (dim, dim) Row i gives coefficient i. */
+    double *synthesis; /* (dim, dim) Row i is the synthesis vector of coefficient i. */
+    double *lambda;    /* (dim) E[z[i]^2] of each coefficient is falling, > 0; the first is 1 unless all is zero. */
+    double *mean;      /* (dim) It is subtracted before analysis. */
+    double cost;       /* A squared error of 1 in a coefficient costs so many nats. */
+    double *tmp;       /* (3, dim, dim) It is scratch memory. */
 } cal_transform;
 
 kv_status cal_transform_new(uint32_t dim, cal_transform *t, kv_err *err);
@@ -65,8 +72,8 @@ kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_tran
 
 /* Trellis codebooks for normally distributed coefficients. */
 typedef struct cal_gauss {
-    float levels[TRELLIS_LEVELS];         /* in units of the standard deviation */
-    double distortion[PROF_MAX_BITS + 1]; /* mean squared error by bits; [0] = 1 */
+    float levels[TRELLIS_LEVELS];         /* Levels are in units of the standard deviation. */
+    double distortion[PROF_MAX_BITS + 1]; /* The mean squared error of so many bits; that of none is 1. */
 } cal_gauss;
 
 kv_status cal_gauss_init(cal_gauss *g, trellis_search_fn *search, kv_err *err);

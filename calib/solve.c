@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <omp.h>
+
 /* Coefficients of n samples: z (n, dim). Doubles narrowed once: fixed order, no threads. */
 static void project(const cal_transform *t, const float *x, uint32_t n, float *z) {
     uint32_t d = t->dim;
@@ -100,31 +102,37 @@ static kv_status fit_levels(solver *r, uint32_t unit, kv_err *err) {
     return st;
 }
 
-/* Do `work` for all units, shared by threads. Units are independent: the result is the same for any number of threads. */
+/* Do `work` for all units, shared by threads. Units are independent: the result is the same for any number of threads. Progress
+ * is told by the calling thread alone. */
 static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), kv_progress_part *part,
                            kv_err *err) {
     kv_status st = KV_OK;
     uint32_t done = 0;
+    omp_lock_t lock; /* a named critical section would show among the symbols of a library */
+    omp_init_lock(&lock);
 #pragma omp parallel for schedule(dynamic) num_threads(r->cfg->n_threads > 0 ? r->cfg->n_threads : 1)
     for (uint32_t u = 0; u < n; u++) {
         kv_status mine;
-        kv_err detail;
+        kv_err detail = {0};
 #pragma omp atomic read
         mine = st;
         if (mine)
             continue;
         mine = work(r, u, &detail);
-#pragma omp critical(cal_solve)
-        {
-            if (!mine && !kv_progress_of_part(part, (double)++done / n))
-                mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
-            if (mine && !st) {
-                kv_fail(err, mine, "%s", detail.msg);
+        omp_set_lock(&lock);
+        done += !mine;
+        if (!mine && !omp_get_thread_num() && !kv_progress_of_part(part, (double)done / n))
+            mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
+        if (mine && !st) {
+            kv_fail(err, mine, "%s", detail.msg);
 #pragma omp atomic write
-                st = mine;
-            }
+            st = mine;
         }
+        omp_unset_lock(&lock);
     }
+    omp_destroy_lock(&lock);
+    if (!st && !kv_progress_of_part(part, 1))
+        st = kv_fail(err, KV_ECANCEL, "interrupted");
     return st;
 }
 

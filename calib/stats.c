@@ -98,7 +98,7 @@ static void add_products(const float *x, uint32_t pad, double *c) {
 static const double ENOUGH = 10;
 
 /* p for gradients like these n; a head is to see n_tokens. Zeros (nobody reads the token) do not count. */
-static double level_power(const float *g, size_t stride, uint32_t n, uint32_t dim, uint32_t n_tokens) {
+static double gradient_power(const float *g, size_t stride, uint32_t n, uint32_t dim, uint32_t n_tokens) {
     double sum = 0, square = 0, seen = 0;
     for (uint32_t t = 0; t < n; t++) {
         double length = 0;
@@ -114,7 +114,7 @@ static double level_power(const float *g, size_t stride, uint32_t n, uint32_t di
 }
 
 /* Scale the n rows of a block of gradients, (n, pad), to power `p` of their length; sum of their squares before. */
-static double level_rows(float *block, uint32_t n, uint32_t pad, double p) {
+static double raise_lengths(float *block, uint32_t n, uint32_t pad, double p) {
     double all = 0;
     for (uint32_t t = 0; t < n; t++, block += pad) {
         double square = 0;
@@ -129,9 +129,9 @@ static double level_rows(float *block, uint32_t n, uint32_t pad, double p) {
 }
 
 /* Sum the products of n vectors x[t * stride .. + dim), minus `shift` (or NULL); also their sum into `sum` (or NULL). With
- * `level` they are gradients: they are levelled first, and their squared lengths are summed there. */
+ * `power` they are gradients: their squared lengths are summed there, and raised to it before anything else. */
 static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim, uint32_t pad, const float *shift, double *c,
-                        double *sum, cal_level *level) {
+                        double *sum, cal_grad_power *power) {
     float block[BLOCK * PROF_MAX_DIM];
     for (uint32_t t0 = 0; t0 < n; t0 += BLOCK) {
         uint32_t m = n - t0 < BLOCK ? n - t0 : BLOCK;
@@ -139,8 +139,8 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
         for (uint32_t t = 0; t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
                 block[t * pad + i] = x[(t0 + t) * stride + i] - (shift ? shift[i] : 0);
-        if (level)
-            level->square += level_rows(block, m, pad, level->power);
+        if (power)
+            power->square += raise_lengths(block, m, pad, power->p);
         add_products(block, pad, c);
         for (uint32_t t = 0; sum && t < m; t++)
             for (uint32_t i = 0; i < dim; i++)
@@ -148,13 +148,13 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
     }
 }
 
-/* The first batch of a head decides how its gradients are levelled. */
+/* The first batch of a head decides the power of its gradients. */
 static void add_gradients(const float *g, size_t stride, uint32_t n, const cal_shape *sh, bool first, double *c,
-                          cal_level *level) {
+                          cal_grad_power *power) {
     const uint32_t pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
     if (first)
-        level->power = level_power(g, stride, n, sh->head_dim, sh->n_tokens);
-    add_vectors(g, stride, n, sh->head_dim, pad, NULL, c, NULL, level);
+        power->p = gradient_power(g, stride, n, sh->head_dim, sh->n_tokens);
+    add_vectors(g, stride, n, sh->head_dim, pad, NULL, c, NULL, power);
 }
 
 /* Keep n_samples of n_tokens vectors, evenly spaced: token t goes to slot t * n_samples / n_tokens where that is a new one.
@@ -209,7 +209,7 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
             keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
             break;
         case JOB_DK:
-            add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_level);
+            add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_power);
             break;
         case JOB_Q:
             if (b->q && !(sh->windowed && sh->windowed[b->layer]))
@@ -217,7 +217,7 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
                                  s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
             break;
         default:
-            add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_level);
+            add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_power);
         }
     }
     s->has_queries = b->q != NULL;

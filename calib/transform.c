@@ -75,7 +75,7 @@ static void rescale(cal_transform *t) {
     t->cost *= unit * unit;
 }
 
-/* cov = tmp[0] (dim, dim), metric from the padded products of levelled gradients g, their scale from g2; n tokens. */
+/* cov = tmp[0] (dim, dim), metric from the padded products of gradients g (stats.c), their scale from g2; n tokens. */
 static kv_status rotate(const double *g, double g2, uint64_t n, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
     uint32_t d = t->dim;
     double *cov = t->tmp, *a = cov + (size_t)d * d, *b = a + (size_t)d * d;
@@ -112,7 +112,7 @@ kv_status cal_transform_k(const cal_head *h, uint32_t pad, double damp, cal_tran
             cov[i * d + j] -= h->k[i] / n * (h->k[j] / n);
     for (uint32_t i = 0; i < d; i++)
         t->mean[i] = (double)h->shift[i] + h->k[i] / n;
-    return rotate(h->gk, h->gk_level.square, h->n, pad, damp, t, err);
+    return rotate(h->gk, h->gk_power.square, h->n, pad, damp, t, err);
 }
 
 kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_transform *t, kv_err *err) {
@@ -120,5 +120,5 @@ kv_status cal_transform_v(const cal_head *h, uint32_t pad, double damp, cal_tran
         return no_tokens(err);
     unpack(h->vv, pad, t->dim, (double)h->n, t->tmp);
     memset(t->mean, 0, t->dim * sizeof *t->mean);
-    return rotate(h->gv, h->gv_level.square, h->n, pad, damp, t, err);
+    return rotate(h->gv, h->gv_power.square, h->n, pad, damp, t, err);
 }

@@ -6,6 +6,7 @@
 #include "base/fp16.h"
 #include "cache/cache.h"
 #include "codec/codec.h"
+#include "step/step.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -306,24 +307,39 @@ static inline rt_exec fix_exec(rt_cpu isa, int n_threads) {
     return e;
 }
 
+/* One call with n tokens in a workspace of its own. */
+static inline kv_status fix_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k,
+                                   const float *v, uint32_t n, float scale, float *out, kv_err *err) {
+    kv_work *w;
+    if (kv_work_new(e, 64, &w, NULL) || kv_work_fit(w, c, NULL))
+        abort();
+    kv_status st = kv_attend(w, &(kv_rows){c, 0, n}, 1, layer, q, k, v, scale, out, NULL, NULL, err);
+    kv_work_free(w);
+    return st;
+}
+
 /* Feed tokens until the cache holds `end`, `batch` at a time; out: (FIX_LAYERS, n_tok, n_head, dim) or NULL, lse and entropy
  * (FIX_LAYERS, n_tok, n_head) or NULL. */
 static inline kv_status fix_feed(const fixture *f, kv_cache *c, const rt_exec *e, uint32_t end, uint32_t batch, float *out,
                                  float *lse, float *entropy) {
     size_t kv = (size_t)f->cfg.n_kv_head * f->cfg.head_dim, qs = (size_t)f->cfg.n_head * f->cfg.head_dim;
     float *spare = out ? NULL : malloc(batch * qs * sizeof *spare);
-    kv_status st = KV_OK;
+    kv_work *w;
+    kv_status st = kv_work_new(e, batch, &w, NULL);
+    if (st || (st = kv_work_fit(w, c, NULL)))
+        abort();
     while (!st && kv_cache_len(c) < end) {
         uint32_t pos = kv_cache_len(c), n = end - pos < batch ? end - pos : batch;
         for (uint32_t l = 0; l < FIX_LAYERS && !st; l++) {
             size_t row = (size_t)l * f->n_tok + pos;
-            st = kv_attend(c, e, l, f->q[l] + pos * qs, f->key[l] + pos * kv, f->val[l] + pos * kv, n, f->scale,
-                           out ? out + row * qs : spare, lse ? lse + row * f->cfg.n_head : NULL,
+            st = kv_attend(w, &(kv_rows){c, 0, n}, 1, l, f->q[l] + pos * qs, f->key[l] + pos * kv, f->val[l] + pos * kv,
+                           f->scale, out ? out + row * qs : spare, lse ? lse + row * f->cfg.n_head : NULL,
                            entropy ? entropy + row * f->cfg.n_head : NULL, NULL);
         }
         if (!st)
             kv_cache_commit(c, n);
     }
+    kv_work_free(w);
     free(spare);
     return st;
 }

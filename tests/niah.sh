@@ -62,7 +62,7 @@ fails 2 "50 is there twice" "$bin/kveval" niah "$model" --depths 50,50
 fails 2 "'0,101' is not a list" "$bin/kveval" niah "$model" --depths 0,101
 fails 2 "there is no 'nmber'" "$bin/kveval" niah "$model" --template nmber
 fails 2 "'near' is there twice" "$bin/kveval" niah "$model" --template near,near
-fails 2 "none of unknown, known, both" "$bin/kveval" niah "$model" --question maybe
+fails 2 "'maybe' is not possible here; known are unknown, known, both" "$bin/kveval" niah "$model" --question maybe
 fails 1 "no-such/r.json" "$bin/kveval" niah "$model" --json no-such/r.json
 fails 1 "too short" "$bin/kveval" niah "$model" -t 1 --ctx 128 --html never.html
 fails 2 "setting 'a': .*calibrated" "$bin/kveval" niah "$model" -t 1 --ctx 1536 --setting "a: -ctk tc" --csv never.csv

@@ -18,7 +18,7 @@ S
 
 "$bin/kveval" sweep "$model" --text text --ctx 64 --chunks 3 --settings settings --setting "same: -ctk f32 -ctv f32" \
     --decode 20 --json r.json --csv r.csv --html r.html >table 2>log || { cat log; die "kveval sweep"; }
-grep -q "KL divergence.*answers, tokens/s" table || die "no table on stdout"
+grep -q "KL divergence.*decode, tokens/s" table || die "no table on stdout"
 "$bin/kveval" kld "$model" --text text --ctx 64 --chunks 3 -ctk q4_0 -ctv q4_0 --window 8 --json >one.json 2>log
 python3 - <<'P' || die "what kveval sweep wrote"
 import csv, html.parser, json, re, xml.etree.ElementTree as tree
@@ -57,6 +57,12 @@ fails 2 "settings.bad:2: unknown option --windw; did you mean --window?" sh -c "
     exec '$bin/kveval' sweep '$model' --text text --settings settings.bad"
 fails 1 "no-such.yaml" "$bin/kveval" sweep "$model" --text text --setting "a: --profile no-such.yaml"
 fails 2 "setting 'a': .*calibrated" "$bin/kveval" sweep "$model" --text text --ctx 64 --setting "a: -ctk tc"
+fails 2 "setting 'a': --evict h2o needs a budget: add --budget" "$bin/kveval" sweep "$model" --text text --setting "a: --evict h2o"
+lacks="error: --evict h2o needs a budget: add --budget"
+fails 2 "$lacks" "$bin/kveval" kld "$model" --text text --evict h2o
+fails 2 "$lacks" "$bin/kveval" speed "$model" --evict h2o
+fails 2 "$lacks" "$bin/kveval" niah "$model" --evict h2o
+fails 2 "$lacks" "$bin/kvrun" "$model" --raw -p x --evict h2o
 fails 2 "--text" "$bin/kveval" sweep "$model"
 fails 2 "32 tokens to time .* 31" "$bin/kveval" sweep "$model" --text text --ctx 64 --decode 32
 fails 1 "tokens" "$bin/kveval" sweep "$model" --text settings --ctx 4096 --html never.html

@@ -37,11 +37,11 @@ static double worst(double a, double got, double want) {
 }
 
 /* Largest difference between the cache's answers and the plain model's. */
-static double compare(const fixture *f, rt_cpu level, uint32_t batch) {
+static double compare(const fixture *f, rt_cpu isa, uint32_t batch) {
     uint32_t dim = f->cfg.head_dim, group = f->cfg.n_head / f->cfg.n_kv_head;
     size_t rows = (size_t)FIX_LAYERS * f->n_tok * f->cfg.n_head;
     float *out = malloc(rows * dim * sizeof *out), *lse = malloc(rows * sizeof *lse), *ent = malloc(rows * sizeof *ent);
-    rt_exec e = fix_exec(level, 1);
+    rt_exec e = fix_exec(isa, 1);
     kv_cache *c = NULL;
     assert_int_equal(kv_cache_new(&f->cfg, &e, &c, NULL), KV_OK);
     assert_int_equal(fix_feed(f, c, &e, f->n_tok, batch, out, lse, ent), KV_OK);
@@ -219,10 +219,10 @@ static void attention_survives_large_scores(void **state) {
 }
 
 /* One run; out and lse as fix_feed gives them. */
-static float *answers(const fixture *f, rt_cpu level, int n_threads, uint32_t batch, uint64_t *digest) {
+static float *answers(const fixture *f, rt_cpu isa, int n_threads, uint32_t batch, uint64_t *digest) {
     size_t n = (size_t)FIX_LAYERS * f->n_tok * f->cfg.n_head, dim = f->cfg.head_dim;
     float *mem = malloc(n * (dim + 2) * sizeof *mem);
-    rt_exec e = fix_exec(level, n_threads);
+    rt_exec e = fix_exec(isa, n_threads);
     kv_cache *c = NULL;
     assert_int_equal(kv_cache_new(&f->cfg, &e, &c, NULL), KV_OK);
     assert_int_equal(fix_feed(f, c, &e, f->n_tok, batch, mem, mem + n * dim, mem + n * (dim + 1)), KV_OK);
@@ -232,12 +232,12 @@ static float *answers(const fixture *f, rt_cpu level, int n_threads, uint32_t ba
     return mem;
 }
 
-static void check_bits(const fixture *f, const float *want, uint64_t want_digest, rt_cpu level, int n_threads, uint32_t batch) {
+static void check_bits(const fixture *f, const float *want, uint64_t want_digest, rt_cpu isa, int n_threads, uint32_t batch) {
     uint64_t digest;
-    float *got = answers(f, level, n_threads, batch, &digest);
+    float *got = answers(f, isa, n_threads, batch, &digest);
     size_t bytes = (size_t)FIX_LAYERS * f->n_tok * f->cfg.n_head * (f->cfg.head_dim + 2) * sizeof *got;
     if (memcmp(got, want, bytes) || digest != want_digest)
-        fail_msg("bits differ at %s, %d threads, batches of %u%s", rt_cpu_name(level), n_threads, batch,
+        fail_msg("bits differ at %s, %d threads, batches of %u%s", rt_cpu_name(isa), n_threads, batch,
                  digest != want_digest ? " (stored bytes, too)" : "");
     free(got);
 }
@@ -284,9 +284,9 @@ static void attention_is_the_same_for_every_instruction_set(void **state) {
         fix_codecs(&f, mixes[m][0], mixes[m][1]);
         uint64_t digest;
         float *want = answers(&f, RT_CPU_SCALAR, 1, 100, &digest);
-        for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)
-            if (rt_cpu_runs(level))
-                check_bits(&f, want, digest, level, 1, 41);
+        for (rt_cpu isa = RT_CPU_AVX2; isa < RT_CPU_COUNT; isa++)
+            if (rt_cpu_runs(isa))
+                check_bits(&f, want, digest, isa, 1, 41);
         free(want);
         fix_drop(&f);
     }

@@ -205,12 +205,12 @@ static void cache_refuses_to_overflow(void **state) {
     kv_cache *c = make(&f, &e);
     kv_err err;
     float out[30 * 64];
-    assert_int_equal(kv_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 31, 1, out, NULL, NULL, &err), KV_EINVAL);
-    assert_int_equal(kv_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 0, 1, out, NULL, NULL, &err), KV_EINVAL);
-    assert_int_equal(kv_attend(c, &e, 2, f.q[0], f.key[0], f.val[0], 1, 1, out, NULL, NULL, &err), KV_EINVAL);
+    assert_int_equal(fix_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 31, 1, out, &err), KV_EINVAL);
+    assert_int_equal(fix_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 0, 1, out, &err), KV_EINVAL);
+    assert_int_equal(fix_attend(c, &e, 2, f.q[0], f.key[0], f.val[0], 1, 1, out, &err), KV_EINVAL);
     assert_int_equal(fix_feed(&f, c, &e, 35, 30, NULL, NULL, NULL), KV_OK);
     uint64_t digest = kv_cache_digest(c);
-    assert_int_equal(kv_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 6, 1, out, NULL, NULL, &err), KV_ERANGE);
+    assert_int_equal(fix_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 6, 1, out, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "40 tokens is full"));
     assert_int_equal(kv_cache_digest(c), digest);
     assert_int_equal(fix_feed(&f, c, &e, 40, 5, NULL, NULL, NULL), KV_OK);
@@ -255,9 +255,9 @@ static void cache_notices_a_layer_left_out(void **state) {
     rt_exec e = fix_exec(rt_cpu_detect(), 1);
     kv_cache *c = make(&f, &e);
     float out[10 * 64];
-    assert_int_equal(kv_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 10, 1, out, NULL, NULL, NULL), KV_OK);
+    assert_int_equal(fix_attend(c, &e, 0, f.q[0], f.key[0], f.val[0], 10, 1, out, NULL), KV_OK);
     kv_cache_commit(c, 10);
-    assert_int_equal(kv_attend(c, &e, 1, f.q[0], f.key[0], f.val[0], 10, 1, out, NULL, NULL, NULL), KV_EINVAL);
+    assert_int_equal(fix_attend(c, &e, 1, f.q[0], f.key[0], f.val[0], 10, 1, out, NULL), KV_EINVAL);
     kv_cache_free(c);
     fix_drop(&f);
 }

@@ -260,7 +260,7 @@ static void calibrate_refuses_what_cannot_work(void **state) {
     cfg = small;
     cfg.window = 65;
     assert_int_equal(calibration_new(m, &cfg, &t, (calibrate_progress){0}, &c, &err), KV_EINVAL);
-    assert_non_null(strstr(err.msg, "--window 65 leaves too little"));
+    assert_non_null(strstr(err.msg, "a window of 65 leaves too little"));
     assert_null(c);
     const char *missing[] = {"no/such/file"};
     cfg.texts = missing;

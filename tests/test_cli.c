@@ -1,5 +1,6 @@
 /* The command line: every kind of option, every complaint, the help page, progress, Ctrl-C. */
-#include "cli/cli.h"
+#include "cli/cli_cache.h"
+#include "machine/cpu.h"
 #include "profile/codec_id.h"
 
 #include <setjmp.h>
@@ -22,6 +23,7 @@ typedef struct fixture {
     const char *out, *report;
     cli_strs text;
     int ctk;
+    const char *cpu, *order;
     const char *positional[2];
     int code;
     char said[16384]; /* what went to the captured stream */
@@ -40,6 +42,9 @@ static void run(fixture *f, int fd, int argc, char **argv) {
         {"--out", "-o", CLI_OUT, "FILE", &f->out, 0, 0, "where to write"},
         {"--report", NULL, CLI_OUT_OR_STDOUT, "[FILE]", &f->report, 0, 0, "a report, or on stdout"},
         {"--cache-type-k", "-ctk", CLI_CODEC, "TYPE", &f->ctk, 0, 0, "type of the keys"},
+        {"--cpu", NULL, CLI_CPU, "ISA", &f->cpu, 0, 0, "instruction set"},
+        {"--order", NULL, CLI_CHOICE, "up|down", &f->order, 0, 0, "which end first"},
+        {.name = "--bits-each", .kind = CLI_OLD_NAME, .arg = "--bits"},
         {"--json", NULL, CLI_FLAG, NULL, &f->json, 0, 0,
          "a help text that is so long that it cannot possibly fit on the line where it began but has to go on below"},
         {0},
@@ -168,6 +173,50 @@ static const char *report_of(int argc, char **argv) {
     return f.report;
 }
 
+static void cli_takes_one_of_several_words(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "--cpu", "auto", "--order=down"));
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.cpu, "auto");
+    assert_string_equal(f.order, "down");
+    COMPLAINS("probe: error: --order: 'u' is not possible here; known are up, down\n", "m", "--order", "u");
+    COMPLAINS("probe: error: --order: 'up|down' is not possible here; known are up, down\n", "m", "--order", "up|down");
+    COMPLAINS("probe: error: --cpu: 'sse' is not an instruction set; known are auto, " RT_CPU_NAMES "\n", "m", "--cpu", "sse");
+}
+
+static void cli_understands_old_names(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "--bits-each", "3"));
+    assert_int_equal(f.code, -1);
+    assert_true(f.bits == 3);
+    run(&f, STDERR_FILENO, ARGS("m", "--bits-each=5"));
+    assert_true(f.bits == 5);
+    COMPLAINS("probe: error: --bits: 'x' is not a number in 1..16\n", "m", "--bits-each", "x");
+    COMPLAINS("probe: error: unknown option --bits-eac; did you mean --bits? ('probe --help' lists all)\n", "m", "--bits-eac");
+    run(&f, STDOUT_FILENO, ARGS("--help"));
+    assert_null(strstr(f.said, "--bits-each"));
+}
+
+static void cli_rows_differ_by_value(void **state) {
+    (void)state;
+    cli_cache given = CLI_CACHE_DEFAULT;
+    given.profile = "p.yaml";
+    assert_false(cli_cache_given(&given));
+    given.window = 0;
+    assert_true(cli_cache_given(&given));
+    given = CLI_CACHE_DEFAULT;
+    given.budget.share = 0.5f;
+    assert_true(cli_cache_given(&given));
+    given = CLI_CACHE_DEFAULT;
+    given.equal_budgets = true;
+    assert_true(cli_cache_given(&given));
+    given = CLI_CACHE_DEFAULT;
+    given.ctv = KV_F32;
+    assert_true(cli_cache_given(&given));
+}
+
 static void cli_file_may_be_left_out(void **state) {
     (void)state;
     assert_null(report_of(ARGS("m")));
@@ -242,7 +291,12 @@ static void cli_version_names_tool_and_version(void **state) {
     fixture f = {0};
     run(&f, STDOUT_FILENO, ARGS("--version"));
     assert_int_equal(f.code, CLI_OK);
-    assert_string_equal(f.said, "probe " KV_TOOL_VERSION "\n");
+    char isa[32];
+    assert_int_equal(sscanf(f.said, "probe " KV_TOOL_VERSION " (%31[a-z0-9]; ", isa), 1);
+    assert_string_equal(isa, rt_cpu_name(rt_cpu_detect()));
+    const char *sets = strstr(f.said, "\ninstruction sets: scalar");
+    assert_non_null(sets);
+    assert_non_null(strstr(sets, isa));
 }
 
 static int say_seven(int argc, char **argv) {
@@ -294,6 +348,9 @@ int main(void) {
         cmocka_unit_test(cli_fills_every_kind),
         cmocka_unit_test(cli_file_may_be_left_out),
         cmocka_unit_test(cli_keeps_defaults),
+        cmocka_unit_test(cli_takes_one_of_several_words),
+        cmocka_unit_test(cli_understands_old_names),
+        cmocka_unit_test(cli_rows_differ_by_value),
         cmocka_unit_test(cli_double_dash_ends_options),
         cmocka_unit_test(cli_text_may_begin_with_a_dash),
         cmocka_unit_test(cli_refuses_numbers_out_of_range),

@@ -268,11 +268,11 @@ static void codec_bytes_depend_on_the_tokens_alone(void **state) {
             bench whole = open_coder(id, side ? KV_SIDE_V : KV_SIDE_K, DIM, tc);
             whole.c.ops->encode(&whole.c, whole.k, whole.block, 0, 64, x, whole.work);
             for (size_t r = 0; r < sizeof runs / sizeof *runs; r++)
-                for (rt_cpu level = 0; level < RT_CPU_COUNT && runs[r] % whole.c.group == 0; level++) {
-                    if (!rt_cpu_runs(level))
+                for (rt_cpu isa = 0; isa < RT_CPU_COUNT && runs[r] % whole.c.group == 0; isa++) {
+                    if (!rt_cpu_runs(isa))
                         continue;
                     bench b = open_coder(id, whole.c.side, DIM, tc);
-                    b.k = rt_kernels_for(level);
+                    b.k = rt_kernels_for(isa);
                     for (uint32_t t = 0; t < 64; t += runs[r])
                         b.c.ops->encode(&b.c, b.k, b.block, t, t + runs[r] < 64 ? runs[r] : 64 - t, x + t * DIM, b.work);
                     assert_memory_equal(b.block, whole.block, b.c.block_bytes);

@@ -1,6 +1,6 @@
 /* Perplexity and KL divergence: against a plain recomputation, where they must be zero, for any number of threads, and what is
  * refused. */
-#include "measure/eval.h"
+#include "eval/eval.h"
 #include "support.h"
 
 #include <math.h>

@@ -320,11 +320,11 @@ static void evict(model *m, uint32_t len) {
 }
 
 /* Largest difference of answers, all tokens, both layers. */
-static double compare(const fixture *f, rt_cpu level, uint32_t batch, uint32_t budget) {
+static double compare(const fixture *f, rt_cpu isa, uint32_t batch, uint32_t budget) {
     const uint32_t row = f->cfg.n_head * f->cfg.head_dim;
     float *out = malloc((size_t)FIX_LAYERS * f->n_tok * row * sizeof *out);
     double *want = malloc(row * sizeof *want), err = 0;
-    rt_exec e = fix_exec(level, 1);
+    rt_exec e = fix_exec(isa, 1);
     kv_cache *c = NULL;
     kv_err why = {0};
     if (kv_cache_new(&f->cfg, &e, &c, &why))

@@ -140,7 +140,7 @@ static void evict_takes_the_curves(void **state) {
     }
 }
 
-/* By loss always, by entropy only where the profile has a budget or evicts, and never with --level. */
+/* By loss always, by entropy only where the profile has a budget or evicts, and never with equal budgets. */
 static void evict_shares_as_the_profile_says(void **state) {
     (void)state;
     enum { LOSS, ADVICE, EVICTS, BUDGET, LEVEL, WAYS };

@@ -8,11 +8,11 @@
 
 #include <cmocka.h>
 
-/* Calls body for each level above scalar that this machine has, with `k` its table and `ref` the scalar one. */
-#define EACH_LEVEL(k, ref)                                                                                                     \
+/* Calls body for each ISA above scalar that this machine has, with `k` its table and `ref` the scalar one. */
+#define EACH_ISA(k, ref)                                                                                                       \
     const rt_kernels *const ref = rt_kernels_for(RT_CPU_SCALAR), *k;                                                           \
-    for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)                                                            \
-        if ((k = rt_kernels_for(level)))
+    for (rt_cpu isa = RT_CPU_AVX2; isa < RT_CPU_COUNT; isa++)                                                                  \
+        if ((k = rt_kernels_for(isa)))
 
 static void same(const void *a, const void *b, size_t bytes, const rt_kernels *k, const char *what, size_t x, size_t y) {
     if (memcmp(a, b, bytes))
@@ -26,7 +26,7 @@ static void kernels_attn_scores(void **state) {
     (void)state;
     float *q = rnd_fill(MAX_Q * 256, 1), *kt = rnd_fill(256 * 64, 2);
     float a[MAX_Q * 70], b[MAX_Q * 70];
-    EACH_LEVEL(k, ref) for (size_t d = 0; d < N_DIMS; d++) for (size_t n = 0; n <= MAX_Q; n++) {
+    EACH_ISA(k, ref) for (size_t d = 0; d < N_DIMS; d++) for (size_t n = 0; n <= MAX_Q; n++) {
         memset(a, 1, sizeof a);
         memset(b, 1, sizeof b);
         ref->attn_scores(q, n, dims[d], kt, a, 70);
@@ -47,7 +47,7 @@ static void kernels_attn_values(void **state) {
     static const size_t tokens[] = {0, 1, 3, 64};
     float *p = rnd_fill(MAX_Q * 66, 1), *v = rnd_fill(64 * 256, 2), *o = rnd_fill(MAX_Q * 256 + GUARD, 3);
     float a[MAX_Q * 256 + GUARD], b[MAX_Q * 256 + GUARD];
-    EACH_LEVEL(k, ref)
+    EACH_ISA(k, ref)
     for (size_t d = 0; d < N_DIMS; d++)
         for (size_t n = 0; n <= MAX_Q; n++)
             for (size_t t = 0; t < 4; t++) {
@@ -79,7 +79,7 @@ static void kernels_attn_half_precision(void **state) {
     memcpy(x, edge, sizeof edge);
     for (size_t i = 16; i < N; i += 2)
         x[i] *= exp2f((float)i / 4 - 30);
-    EACH_LEVEL(k, ref) for (size_t n = 0; n <= N; n++) {
+    EACH_ISA(k, ref) for (size_t n = 0; n <= N; n++) {
         memset(a, 1, sizeof a);
         memset(b, 1, sizeof b);
         memset(fa, 1, sizeof fa);
@@ -111,7 +111,7 @@ static void kernels_attn_plain_codes(void **state) {
     assert_true(a[64 + 7] == (float)((q[32 + 7] & 15) - 8) * d[7] && a[64 + 39] == (float)((q[32 + 7] >> 4) - 8) * d[39]);
     scalar->q4_runs(q, d, 2, a);
     assert_true(a[32 + 7] == (float)((q[16 + 7] & 15) - 8) * d[1] && a[32 + 23] == (float)((q[16 + 7] >> 4) - 8) * d[1]);
-    EACH_LEVEL(k, ref) for (size_t n = 0; n <= ROWS; n++) {
+    EACH_ISA(k, ref) for (size_t n = 0; n <= ROWS; n++) {
         memset(a, 1, sizeof a);
         memset(b, 1, sizeof b);
         ref->q8_cols((const int8_t *)q, d, n, a);

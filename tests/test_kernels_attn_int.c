@@ -8,11 +8,11 @@
 
 #include <cmocka.h>
 
-/* Calls body for each level above scalar that this machine has, with `k` its table and `ref` the scalar one. */
-#define EACH_LEVEL(k, ref)                                                                                                     \
+/* Calls body for each ISA above scalar that this machine has, with `k` its table and `ref` the scalar one. */
+#define EACH_ISA(k, ref)                                                                                                       \
     const rt_kernels *const ref = rt_kernels_for(RT_CPU_SCALAR), *k;                                                           \
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)                                                                      \
-        if (level != RT_CPU_SCALAR && (k = rt_kernels_for(level)))
+    for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++)                                                                            \
+        if (isa != RT_CPU_SCALAR && (k = rt_kernels_for(isa)))
 
 enum { SPAN = RT_INT_SPAN, TILE = RT_ATTN_TILE, MAX_DIM = 512, ROWS = 19, N_TILE = SPAN / TILE };
 
@@ -122,7 +122,7 @@ static void check_scores(const rt_kernels *k, const rt_kernels *ref, const probl
 
 static void kernels_attn_int_scores(void **state) {
     (void)state;
-    EACH_LEVEL(k, ref)
+    EACH_ISA(k, ref)
     for (size_t d = 0; d < N_DIMS; d++) {
         problem p = make(dims[d], false), most = make(dims[d], true);
         for (size_t n = 0; n <= ROWS; n += dims[d] == 64 ? 1 : 6)
@@ -139,8 +139,8 @@ static void kernels_attn_int_queries_at_the_edge(void **state) {
     static const float odd[] = {0, 0x1p-101f, 0x1p-100f, INFINITY, NAN, -INFINITY, 0x1.fffffep127f, -0.0f};
     float w[32] = {0}, one[8];
     char code[256];
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
-        const rt_kernels *k = rt_kernels_for(level);
+    for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++) {
+        const rt_kernels *k = rt_kernels_for(isa);
         for (size_t i = 0; k && i < sizeof odd / sizeof *odd; i++) {
             w[19] = odd[i];
             w[3] = i == 4 ? INFINITY : 0; /* NaN beats Inf */
@@ -215,7 +215,7 @@ static void check_values(const rt_kernels *k, const rt_kernels *ref, const probl
 static void kernels_attn_int_values(void **state) {
     (void)state;
     static const size_t reads[][2] = {{0, 512}, {0, 1}, {511, 512}, {63, 65}, {64, 128}, {5, 300}, {200, 201}};
-    EACH_LEVEL(k, ref)
+    EACH_ISA(k, ref)
     for (size_t d = 0; d < N_DIMS; d++) {
         problem p = make(dims[d], false), most = make(dims[d], true);
         for (size_t n = 0; n <= ROWS; n += dims[d] == 64 ? 1 : 6) {

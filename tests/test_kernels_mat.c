@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 #include "kernels/mat/format.h"
 #include "mat/mat.h"
+#include "mat/mat_pack.h"
 #include "weights.h"
 
 #include <math.h>
@@ -12,10 +13,10 @@
 
 #include <cmocka.h>
 
-/* Levels above scalar that this machine has. */
-#define EACH_LEVEL(level)                                                                                                      \
-    for (rt_cpu level = RT_CPU_SCALAR + 1; level < RT_CPU_COUNT; level++)                                                      \
-        if (rt_kernels_for(level))
+/* ISAs above scalar that this machine has. */
+#define EACH_ISA(isa)                                                                                                          \
+    for (rt_cpu isa = RT_CPU_SCALAR + 1; isa < RT_CPU_COUNT; isa++)                                                            \
+        if (rt_kernels_for(isa))
 
 enum { MAX_TOK = 35, MAX_ROWS = 100, LDY = 112 };
 
@@ -54,8 +55,8 @@ static void kernels_quantise_alike(void **state) {
         memset(want, 0, sizeof want);
         memset(got, 0, sizeof got);
         rt_kernels_for(RT_CPU_SCALAR)->act_quant(x, N, want, 2);
-        EACH_LEVEL(level) {
-            rt_kernels_for(level)->act_quant(x, N, got, 2);
+        EACH_ISA(isa) {
+            rt_kernels_for(isa)->act_quant(x, N, got, 2);
             assert_memory_equal(got, want, sizeof want);
         }
         free(x);
@@ -63,8 +64,8 @@ static void kernels_quantise_alike(void **state) {
 }
 
 /* y (n_tok, LDY), prefilled so that a kernel that writes beyond its rows is seen. */
-static void product(rt_cpu level, const rt_fmt *f, const rt_mat_tiles *m, const float *x, size_t n_tok, float *y) {
-    const rt_kernels *k = rt_kernels_for(level);
+static void product(rt_cpu isa, const rt_fmt *f, const rt_mat_tiles *m, const float *x, size_t n_tok, float *y) {
+    const rt_kernels *k = rt_kernels_for(isa);
     rt_act_block *blocks = calloc(n_tok * (m->cols / 32), sizeof *blocks);
     for (size_t t = 0; t < n_tok; t++) {
         size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - start < RT_TOK_GROUP ? n_tok - start : RT_TOK_GROUP;
@@ -105,10 +106,10 @@ static void check_format(const weight_type *w, size_t rows, size_t cols, size_t 
                      packed + i * tile_bytes);
     float want[MAX_TOK * LDY], got[MAX_TOK * LDY];
     product(RT_CPU_SCALAR, f, &m, x, n_tok, want);
-    EACH_LEVEL(level) {
-        product(level, f, &m, x, n_tok, got);
+    EACH_ISA(isa) {
+        product(isa, f, &m, x, n_tok, got);
         if (memcmp(got, want, n_tok * LDY * sizeof *got) != 0)
-            fail_msg("%s on %s differs for %zu x %zu and %zu tokens", t.type->name, rt_cpu_name(level), rows, cols, n_tok);
+            fail_msg("%s on %s differs for %zu x %zu and %zu tokens", t.type->name, rt_cpu_name(isa), rows, cols, n_tok);
     }
     free(packed);
     free(x);
@@ -143,12 +144,12 @@ static void kernels_multiply_f32_alike(void **state) {
     float *start = floats_random(MAX_TOK * STRIDE, 3), want[MAX_TOK * STRIDE], got[MAX_TOK * STRIDE];
     for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
         for (size_t n_tok = 1; n_tok <= MAX_TOK; n_tok++)
-            EACH_LEVEL(level) {
+            EACH_ISA(isa) {
                 bool first = (n_rows + n_tok) % 2;
                 memcpy(want, start, sizeof want);
                 memcpy(got, start, sizeof got);
                 rt_kernels_for(RT_CPU_SCALAR)->mat_f32(panel, COLS, x, LDX, n_tok, want, STRIDE, n_rows, first);
-                rt_kernels_for(level)->mat_f32(panel, COLS, x, LDX, n_tok, got, STRIDE, n_rows, first);
+                rt_kernels_for(isa)->mat_f32(panel, COLS, x, LDX, n_tok, got, STRIDE, n_rows, first);
                 assert_memory_equal(got, want, sizeof want);
             }
     free(panel);
@@ -178,8 +179,8 @@ static void kernels_multiply_panels_alike(void **state) {
             const bool first = (n_rows + n_tok) % 2;
             memcpy(want, start, sizeof want); /* what is beyond the rows stays */
             rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, LDX, n_tok, want, STRIDE, n_rows, first);
-            for (rt_cpu level = RT_CPU_SCALAR; level < RT_CPU_COUNT; level++) {
-                const rt_kernels *k = rt_kernels_for(level);
+            for (rt_cpu isa = RT_CPU_SCALAR; isa < RT_CPU_COUNT; isa++) {
+                const rt_kernels *k = rt_kernels_for(isa);
                 if (!k)
                     continue;
                 rt_panel *each[] = {k->panel_f32, k->panel_f16, k->panel_bf16};

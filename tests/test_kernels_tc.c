@@ -9,11 +9,11 @@
 
 #include <cmocka.h>
 
-/* Calls body for each level above scalar that this machine has, with `k` its table and `ref` the scalar one. */
-#define EACH_LEVEL(k, ref)                                                                                                     \
+/* Calls body for each ISA above scalar that this machine has, with `k` its table and `ref` the scalar one. */
+#define EACH_ISA(k, ref)                                                                                                       \
     const rt_kernels *const ref = rt_kernels_for(RT_CPU_SCALAR), *k;                                                           \
-    for (rt_cpu level = RT_CPU_AVX2; level < RT_CPU_COUNT; level++)                                                            \
-        if ((k = rt_kernels_for(level)))
+    for (rt_cpu isa = RT_CPU_AVX2; isa < RT_CPU_COUNT; isa++)                                                                  \
+        if ((k = rt_kernels_for(isa)))
 
 enum { MAX_N = 512, GROUP = TRELLIS_GROUP, LDZ = MAX_N + 3 };
 
@@ -108,7 +108,7 @@ static void kernels_tc_search_of_all_widths(void **state) {
     (void)state;
     static const size_t tokens[] = {1, 9, 64};
     input in = input_make(1);
-    EACH_LEVEL(k, ref)
+    EACH_ISA(k, ref)
     for (size_t i = 0; i < N_CODED; i++)
         for (int widths = 1; widths <= N_WIDTHS; widths++) {
             book *bk = book_make(coded[i], widths);
@@ -122,7 +122,7 @@ static void kernels_tc_search_of_any_number_of_vectors(void **state) {
     (void)state;
     input in = input_make(2);
     book *bk = book_make(11, FALLING), *most = book_make(MAX_N, MIXED), *none = book_make(0, 1);
-    EACH_LEVEL(k, ref) {
+    EACH_ISA(k, ref) {
         for (size_t n = 0; n <= GROUP; n++)
             check_search(k, ref, bk, &in, n);
         check_search(k, ref, most, &in, 17);
@@ -148,7 +148,7 @@ static void kernels_tc_project_of_any_shape(void **state) {
     for (size_t i = 0; i < 128 * MOST; i++) /* the first tile in full */
         a[i] = (int16_t)(i < 16 * MOST ? (i & 1 ? 1 : -1) * (INT32_MAX / RT_TC_INPUT / MOST) : 2000 * rnd(&seed) - 1000);
     memcpy(x + MOST, mean, MOST * sizeof *x); /* some are exactly the mean */
-    EACH_LEVEL(k, ref)
+    EACH_ISA(k, ref)
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
         for (size_t c = 0; c < sizeof cdims / sizeof *cdims; c++)
             for (size_t n = 1; n <= TOKENS; n += 4) {
@@ -216,7 +216,7 @@ static void kernels_tc_levels(void **state) {
     enum { WORDS = MAX_N * 6 + 8 + 2 /* the other blocks begin so much later */ };
     uint64_t *planes = malloc(WORDS * sizeof *planes);
     random_planes(planes, WORDS, 5);
-    EACH_LEVEL(k, ref) check_levels(k, ref, planes);
+    EACH_ISA(k, ref) check_levels(k, ref, planes);
     free(planes);
 }
 
@@ -226,8 +226,8 @@ static void kernels_tc_gains(void **state) {
     float want[GROUP], got[GROUP + 1];
     for (int c = 0; c < 256; c++)
         code[c] = (uint8_t)c;
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
-        const rt_kernels *k = rt_kernels_for(level);
+    for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++) {
+        const rt_kernels *k = rt_kernels_for(isa);
         for (int c = 0; k && c < 256; c += GROUP) {
             for (int t = 0; t < GROUP; t++)
                 want[t] = trellis_gain((uint8_t)(c + t));

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-/* Levels above scalar that this machine has. */
-#define EACH_LEVEL(level)                                                                                                      \
-    for (rt_cpu level = RT_CPU_SCALAR + 1; level < RT_CPU_COUNT; level++)                                                      \
-        if (rt_kernels_for(level))
+/* ISAs above scalar that this machine has. */
+#define EACH_ISA(isa)                                                                                                          \
+    for (rt_cpu isa = RT_CPU_SCALAR + 1; isa < RT_CPU_COUNT; isa++)                                                            \
+        if (rt_kernels_for(isa))
 
 enum { MAX_N = 70 };
 
@@ -195,15 +195,15 @@ static void vec_instruction_sets_agree(void **state) {
     } kernels[] = {
         {"rms_norm", run_norm}, {"add", run_add}, {"silu_mul", run_silu}, {"gelu_mul", run_gelu}, {"exp_sum", run_exp},
         {"max", run_max},       {"dot", run_dot}, {"blend", run_blend},   {"rope", run_rope},     {"rope neox", run_rope_neox}};
-    EACH_LEVEL(level)
+    EACH_ISA(isa)
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
         for (size_t n = 0; n <= MAX_N; n++) {
             float *x = spread(MAX_N + 1, 120, n), *y = spread(MAX_N + 1, 1, n + 1000), *want = malloc((MAX_N + 1) * sizeof *x);
             memcpy(want, x, (MAX_N + 1) * sizeof *x);
             kernels[i].run(rt_kernels_for(RT_CPU_SCALAR), want, y, n);
-            kernels[i].run(rt_kernels_for(level), x, y, n);
+            kernels[i].run(rt_kernels_for(isa), x, y, n);
             if (memcmp(x, want, (MAX_N + 1) * sizeof *x) != 0)
-                fail_msg("%s on %s differs for n = %zu", kernels[i].name, rt_cpu_name(level), n);
+                fail_msg("%s on %s differs for n = %zu", kernels[i].name, rt_cpu_name(isa), n);
             free(x);
             free(y);
             free(want);

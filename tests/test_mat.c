@@ -283,8 +283,8 @@ static void exec_init_checks_its_arguments(void **state) {
     assert_int_equal(rt_exec_init(&e, "auto", 0, true, &err), KV_OK);
     assert_true(e.n_threads >= 1);
     assert_int_equal(e.k->isa, rt_cpu_detect());
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++)
-        assert_int_equal(rt_exec_init(&e, rt_cpu_name(level), 1, false, &err), rt_cpu_runs(level) ? KV_OK : KV_EUNSUPP);
+    for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++)
+        assert_int_equal(rt_exec_init(&e, rt_cpu_name(isa), 1, false, &err), rt_cpu_runs(isa) ? KV_OK : KV_EUNSUPP);
     assert_true(rt_cpu_runs(rt_cpu_detect()));
 }
 

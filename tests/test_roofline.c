@@ -85,10 +85,10 @@ static void roofline_sees_no_further_than_a_sliding_window(void **state) {
     drop(&l);
 }
 
-static void probe_finds_limits_at_every_level(void **state) {
+static void probe_finds_limits_on_every_isa(void **state) {
     (void)state;
-    for (rt_cpu level = 0; level < RT_CPU_COUNT; level++) {
-        const rt_exec e = {.k = rt_kernels_for(level), .n_threads = 2};
+    for (rt_cpu isa = 0; isa < RT_CPU_COUNT; isa++) {
+        const rt_exec e = {.k = rt_kernels_for(isa), .n_threads = 2};
         probe p;
         if (!e.k)
             continue;
@@ -97,7 +97,7 @@ static void probe_finds_limits_at_every_level(void **state) {
         assert_true(p.read > 1e7 && p.read < 1e14);
         assert_true(p.i8 > 1e6 && p.i8 < 1e16);
         assert_true(p.f32 > 1e5 && p.f32 < 1e15);
-        assert_true(level == RT_CPU_AMX ? p.tiles > p.i8 : p.tiles == 0);
+        assert_true(isa == RT_CPU_AMX ? p.tiles > p.i8 : p.tiles == 0);
         probe best = probe_best(p, (probe){2 * p.read, p.i8 / 2, p.f32, 0});
         assert_true(best.read == 2 * p.read && best.i8 == p.i8 && best.f32 == p.f32 && best.tiles == p.tiles);
     }
@@ -108,7 +108,7 @@ int main(void) {
         cmocka_unit_test(roofline_counts_matrices_and_attention),
         cmocka_unit_test(roofline_counts_what_is_encoded_as_it_is),
         cmocka_unit_test(roofline_sees_no_further_than_a_sliding_window),
-        cmocka_unit_test(probe_finds_limits_at_every_level),
+        cmocka_unit_test(probe_finds_limits_on_every_isa),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* How far a long piece of work is, and the way to stop it: one callback for both, the same everywhere.
+/* How far a long piece of work is, and the way to stop it: kv_progress of <kv/status.h>, the same everywhere.
  *
  * Whoever works calls it now and then, never from two threads at once, with the share that is done. Whoever asked for the work
  * shows that, and answers false (after Ctrl-C, say) when it is to stop; the work then returns KV_ECANCEL.
@@ -6,10 +6,7 @@
 #ifndef KV_PROGRESS_H
 #define KV_PROGRESS_H
 
-#include <stdbool.h>
-
-/* done: 0..1. Returns whether to go on. NULL in place of the function: nobody wants to know. */
-typedef bool (*kv_progress)(void *user, double done);
+#include <kv/status.h>
 
 /* A part of a longer piece of work: give kv_progress_of_part as the callback and the part as its user to what does that part,
  * and `whole` hears of it as of from..to of its own work. */

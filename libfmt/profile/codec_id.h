@@ -23,8 +23,21 @@ typedef enum kv_codec_id {
     KV_CODEC_COUNT
 } kv_codec_id;
 
+/* Codecs that work alike. */
+typedef enum kv_codec_family {
+    KV_FAMILY_FLOAT,
+    KV_FAMILY_BLOCK,
+    KV_FAMILY_HADAMARD,
+    KV_FAMILY_TURBO,
+    KV_FAMILY_POLAR,
+    KV_FAMILY_KIVI,
+    KV_FAMILY_TC,
+    KV_FAMILY_COUNT
+} kv_codec_family;
+
 typedef struct kv_codec_name {
     kv_codec_id id;
+    kv_codec_family family;
     const char *name;     /* as written in profiles and after -ctk/-ctv */
     const char *summary;  /* one line for --help */
     bool calibrated;      /* needs a prof_tc for every head */

@@ -46,7 +46,7 @@ nomem:
     return kv_fail(err, KV_ENOMEM, "profile: out of memory");
 }
 
-static void kv_free(prof_kv *kv, uint32_t n_kv_head) {
+static void prof_kv_free(prof_kv *kv, uint32_t n_kv_head) {
     for (uint32_t h = 0; kv->heads && h < n_kv_head; h++)
         prof_tc_free(&kv->heads[h]);
     free(kv->heads);
@@ -64,8 +64,8 @@ void prof_free(prof *p) {
         free(l->budgets);
         free(l->losses);
         free(l->queries);
-        kv_free(&l->k, p->n_kv_head);
-        kv_free(&l->v, p->n_kv_head);
+        prof_kv_free(&l->k, p->n_kv_head);
+        prof_kv_free(&l->v, p->n_kv_head);
     }
     free(p->layers);
     free(p->overrides);

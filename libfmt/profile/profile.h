@@ -209,6 +209,7 @@ kv_status prof_save(const prof *p, const char *path, kv_err *err); /* atomic */
 /* The profile inside a packed GGUF (keys kvcalib.version u32, kvcalib.profile string = YAML without the binary part,
  * kvcalib.data u8 array = zstd of the binary part). No such keys: KV_OK and *out = NULL. A broken profile is an error. */
 kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err);
+bool prof_is_in_gguf(const gguf *g); /* any of these keys, broken or not */
 /* Write `src` with the profile baked in (replacing one that is there) to `path`, or with p == NULL: without any profile. */
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err);
 /* Bytes that prof_pack adds to a model without a profile (but for up to one alignment of padding). */

@@ -11,9 +11,13 @@
 static const char PREFIX[] = "kvcalib.", KEY_VERSION[] = "kvcalib.version", KEY_TEXT[] = "kvcalib.profile",
                   KEY_DATA[] = "kvcalib.data";
 
+bool prof_is_in_gguf(const gguf *g) {
+    return gguf_find(g, KEY_VERSION) || gguf_find(g, KEY_TEXT) || gguf_find(g, KEY_DATA);
+}
+
 kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
     *out = NULL;
-    if (!gguf_find(g, KEY_VERSION) && !gguf_find(g, KEY_TEXT) && !gguf_find(g, KEY_DATA))
+    if (!prof_is_in_gguf(g))
         return KV_OK;
     uint32_t version = 0;
     gguf_str text = {0};

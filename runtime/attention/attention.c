@@ -115,23 +115,8 @@ static const float *load_f16(const tile *t, const kv_stream *stream, uint32_t t0
     return dst;
 }
 
-const float *kv_load_body(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n) {
-    return stream->coder.ops->decode(&stream->coder, t->j->k, kv_body_block(t->j->layer, stream, t0 / KV_BLOCK), n, t->s->tile);
-}
-
 static const float *load(const tile *t, const kv_stream *stream, uint32_t t0, uint32_t n, bool coded) {
     return coded ? kv_load_body(t, stream, t0, n) : load_f16(t, stream, t0, n, t->s->tile);
-}
-
-float kv_deviation(const rt_kernels *k, const float *s, uint32_t n, float m) {
-    float e[KV_BLOCK];
-    double sum = 0;
-    memcpy(e, s, n * sizeof *e);
-    k->exp_sum(e, n, m);
-    for (uint32_t i = 0; i < n; i++)
-        if (e[i] > 0)
-            sum += (double)e[i] * ((double)s[i] - m);
-    return (float)sum;
 }
 
 /* Scores of n tokens and the bias of each row -> weights in rows first .. last-1, with the running maximum and sum brought up
@@ -159,58 +144,6 @@ static void softmax(const tile *t, const acc *a, uint32_t first, uint32_t last, 
         if (project_v)
             a->body[r] += sum;
     }
-}
-
-void kv_project_queries(const tile *t, uint32_t frame) {
-    const kv_scratch *s = t->s;
-    const kv_coder *k = &t->k->coder;
-    const float *q = s->q;
-    if (frame) {
-        memcpy(s->qf, q, (size_t)t->rows * k->dim * sizeof *q);
-        kv_rotate_back(t->j->c, t->j->layer, t->j->k, frame, s->qf, t->rows);
-        q = s->qf;
-    }
-    k->ops->query(k, t->j->k, q, t->rows, s->qc, s->bias);
-}
-
-/* Rows first .. first+n-1 of the queries, rotated for a frame. */
-static const float *coded_queries(tile *t, uint32_t first, uint32_t frame) {
-    if (t->frame != frame)
-        kv_project_queries(t, t->frame = frame);
-    return t->s->qc + (size_t)first * t->k->coder.cdim;
-}
-
-/* Where keys of several frames meet in a block, each frame's queries are scored against all of it, and its columns are kept. */
-static const float *score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
-    const rt_kernels *k = t->j->k;
-    const size_t dim = t->k->coder.cdim;
-    uint32_t slot = max_u32(t0, t->h->first), stop = t0 + KV_BLOCK, end = stop;
-    const uint32_t frame = t->k->framed ? kv_frame_of(t->j->c, t->h, slot, &end) : 0;
-    if (!t->k->coder.ops->query) {
-        k->attn_scores(t->s->q + first * dim, n, dim, kt, s, lds);
-        return t->s->no_bias + first;
-    }
-    if (end >= stop) {
-        k->attn_scores(coded_queries(t, first, frame), n, dim, kt, s, lds);
-        return t->s->bias + first;
-    }
-    for (float *mix = t->s->mix; slot < stop; slot = end) {
-        const float *q = coded_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
-        end = min_u32(end, stop);
-        k->attn_scores(q, n, dim, kt, mix, KV_BLOCK);
-        for (uint32_t r = 0; r < n; r++)
-            for (uint32_t i = slot - t0; i < end - t0; i++)
-                s[r * lds + i] = mix[(size_t)r * KV_BLOCK + i] + t->s->bias[first + r];
-    }
-    return t->s->no_bias + first;
-}
-
-const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
-    const float *bias = score_block(t, first, n, t0, kt, s, lds), *mass = kv_tile_masses(t);
-    for (uint32_t r = 0; mass && r < n; r++)
-        for (uint32_t i = 0; i < KV_BLOCK; i++)
-            s[r * lds + i] += mass[t0 + i];
-    return bias;
 }
 
 /* One tile, one of its two kinds of tokens, all rows that see any. */
@@ -262,33 +195,6 @@ static void attend_range(tile *t, const acc *a, uint32_t range) {
     }
 }
 
-void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t first, uint32_t n) {
-    const kv_cache *c = j->c;
-    t->j = j;
-    t->s = &c->scratch[thread];
-    t->head = head;
-    t->k = &j->layer->streams[2 * head];
-    t->v = &j->layer->streams[2 * head + 1];
-    t->h = &j->layer->heads[head];
-    t->first = first;
-    t->pos = j->pos + first - t->h->shift;
-    t->n = n;
-    t->group = c->n_head / c->n_kv_head;
-    t->rows = n * t->group;
-    t->frame = UINT32_MAX;
-    memset(t->coded, 0xff, sizeof t->coded);
-}
-
-void kv_tile_queries(const tile *t) {
-    const kv_cache *c = t->j->c;
-    size_t len = (size_t)t->group * c->dim;
-    for (uint32_t i = 0; i < t->n; i++) {
-        const float *src = t->j->q + ((size_t)(t->first + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
-        for (size_t d = 0; d < len; d++)
-            t->s->q[i * len + d] = src[d] * t->j->scale;
-    }
-}
-
 /* Whether any row has values in coded space. */
 static bool any_coded(const tile *t, const acc *a) {
     bool some = false;
@@ -316,32 +222,22 @@ static void tile_finish(const tile *t, const acc *a) {
     }
 }
 
-/* A call's attention, cut up. */
-typedef struct share {
-    const kv_job *j;
-    uint32_t n_tok;         /* tokens of an item; decode: 1 */
-    uint32_t n_range, step; /* decode: most ranges of a head, and how many of them an item takes */
-} share;
-
-/* Prefill: each item (tokens, KV head) goes through its ranges alone. Later tokens have more to read, so they go first. */
-static void attend_tiles(void *arg, int thread, size_t from, size_t end) {
-    const share *s = arg;
-    const kv_job *j = s->j;
+/* Prefill, and decode where there are heads enough: piece (tokens, KV head) goes through its ranges alone. Later tokens have
+ * more to read, so they go first. */
+static void attend_tile(const kv_job *j, int thread, size_t i) {
     const kv_cache *c = j->c;
-    const uint32_t n_tile = (j->n + s->n_tok - 1) / s->n_tok;
-    for (size_t i = from; i < end; i++) {
-        const uint32_t first = (n_tile - 1 - (uint32_t)(i / c->n_kv_head)) * s->n_tok;
-        tile t;
-        kv_tile_init(&t, j, thread, (uint32_t)(i % c->n_kv_head), first, min_u32(s->n_tok, j->n - first));
-        kv_tile_queries(&t);
-        acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
-        acc_reset(&t, &total, true, true);
-        for (uint32_t r = kv_first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
-            attend_range(&t, &part, r);
-            acc_merge(&t, &total, &part);
-        }
-        tile_finish(&t, &total);
+    const uint32_t n_tile = (j->n + j->tile_tok - 1) / j->tile_tok;
+    const uint32_t first = (n_tile - 1 - (uint32_t)(i / c->n_kv_head)) * j->tile_tok;
+    tile t;
+    kv_tile_init(&t, j, thread, (uint32_t)(i % c->n_kv_head), first, min_u32(j->tile_tok, j->n - first));
+    kv_tile_queries(&t);
+    acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
+    acc_reset(&t, &total, true, true);
+    for (uint32_t r = kv_first_seen(j->layer, t.pos) / KV_RANGE; r <= (t.pos + t.n - 1) / KV_RANGE; r++) {
+        attend_range(&t, &part, r);
+        acc_merge(&t, &total, &part);
     }
+    tile_finish(&t, &total);
 }
 
 /* Ranges that the query of a call of one token reads of a head, from *first on. */
@@ -351,135 +247,76 @@ static uint32_t ranges_of(const kv_job *j, uint32_t head, uint32_t *first) {
     return pos / KV_RANGE + 1 - *first;
 }
 
-static float *part_at(const share *s, uint32_t head, uint32_t range) {
-    const kv_cache *c = s->j->c;
-    return c->parts + ((size_t)head * s->n_range + range) * kv_acc_floats(c, c->n_head / c->n_kv_head);
+static float *part_at(const kv_job *j, uint32_t head, uint32_t range) {
+    return j->parts + ((size_t)head * j->n_range + range) * kv_acc_floats(j->c, j->c->n_head / j->c->n_kv_head);
 }
 
-/* Decode: one token, items (KV head, some ranges). */
-static void attend_ranges(void *arg, int thread, size_t from, size_t end) {
-    const share *s = arg;
-    const uint32_t steps = (s->n_range + s->step - 1) / s->step;
-    for (size_t i = from; i < end; i++) {
-        uint32_t first, head = (uint32_t)i / steps, lo = (uint32_t)i % steps * s->step;
-        const uint32_t hi = min_u32(lo + s->step, ranges_of(s->j, head, &first));
-        if (lo >= hi)
-            continue;
-        tile t;
-        kv_tile_init(&t, s->j, thread, head, 0, 1);
-        kv_tile_queries(&t);
-        for (uint32_t r = lo; r < hi; r++) {
-            acc part = acc_at(s->j->c, part_at(s, head, r), t.rows);
-            attend_range(&t, &part, first + r);
-        }
+/* Decode: piece (KV head, some ranges). */
+static void attend_ranges(const kv_job *j, int thread, size_t i) {
+    const uint32_t steps = (j->n_range + j->range_step - 1) / j->range_step;
+    uint32_t first, head = (uint32_t)i / steps, lo = (uint32_t)i % steps * j->range_step;
+    const uint32_t hi = min_u32(lo + j->range_step, ranges_of(j, head, &first));
+    if (lo >= hi)
+        return;
+    tile t;
+    kv_tile_init(&t, j, thread, head, 0, 1);
+    kv_tile_queries(&t);
+    for (uint32_t r = lo; r < hi; r++) {
+        acc part = acc_at(j->c, part_at(j, head, r), t.rows);
+        attend_range(&t, &part, first + r);
     }
+}
+
+static size_t count_attended(const kv_job *j) {
+    const size_t heads = j->c->n_kv_head;
+    return j->n_range ? heads * ((j->n_range + j->range_step - 1) / j->range_step)
+                      : heads * ((j->n + j->tile_tok - 1) / j->tile_tok);
+}
+
+static void attend_piece(const kv_job *j, int thread, size_t i) {
+    (j->n_range ? attend_ranges : attend_tile)(j, thread, i);
+}
+
+static size_t count_merged(const kv_job *j) {
+    return j->n_range ? j->c->n_kv_head : 0;
 }
 
 /* Then each head's parts are merged. */
-static void merge_ranges(void *arg, int thread, size_t from, size_t end) {
-    const share *s = arg;
-    for (uint32_t head = (uint32_t)from; head < end; head++) {
-        uint32_t first;
-        tile t;
-        kv_tile_init(&t, s->j, thread, head, 0, 1);
-        acc total = acc_at(s->j->c, t.s->total, t.rows);
-        acc_reset(&t, &total, true, true);
-        for (uint32_t r = 0; r < ranges_of(s->j, head, &first); r++) {
-            acc part = acc_at(s->j->c, part_at(s, head, r), t.rows);
-            acc_merge(&t, &total, &part);
-        }
-        tile_finish(&t, &total);
+static void merge_piece(const kv_job *j, int thread, size_t head) {
+    uint32_t first;
+    tile t;
+    kv_tile_init(&t, j, thread, (uint32_t)head, 0, 1);
+    acc total = acc_at(j->c, t.s->total, t.rows);
+    acc_reset(&t, &total, true, true);
+    for (uint32_t r = 0; r < ranges_of(j, t.head, &first); r++) {
+        acc part = acc_at(j->c, part_at(j, t.head, r), t.rows);
+        acc_merge(&t, &total, &part);
     }
+    tile_finish(&t, &total);
 }
 
-/* One token: ranges are shared out, two at a time where there are enough of them, since they share the codes of their queries.
- */
-static void decode(const kv_job *j, const rt_exec *e) {
-    const uint32_t n_head = j->c->n_kv_head;
-    share s = {.j = j, .n_tok = 1};
-    for (uint32_t first, head = 0; head < n_head; head++)
-        s.n_range = max_u32(s.n_range, ranges_of(j, head, &first));
-    s.step = s.n_range * n_head >= 8 * (uint32_t)e->n_threads ? 2 : 1;
-    rt_for(e, (size_t)((s.n_range + s.step - 1) / s.step) * n_head, 1, attend_ranges, &s);
-    rt_for(e, n_head, s.n_range > 1 ? 1 : n_head, merge_ranges, &s);
-}
+const kv_stage kv_read = {count_attended, attend_piece}, kv_merge = {count_merged, merge_piece};
 
-static void prefill(const kv_job *j, const rt_exec *e) {
-    const kv_cache *c = j->c;
-    const uint32_t group = c->n_head / c->n_kv_head, fit = group < KV_ROWS ? KV_ROWS / group : 1;
-    share s = {.j = j, .n_tok = max_u32(1, min_u32(fit, j->n * c->n_kv_head / (4 * (uint32_t)e->n_threads)))};
-    rt_for(e, (size_t)((j->n + s.n_tok - 1) / s.n_tok) * c->n_kv_head, 1, attend_tiles, &s);
-}
-
-/* NaN fails the comparison, Inf is above any limit. */
-static bool storable(const float *x, size_t n, float limit) {
-    bool good = true;
-    for (size_t i = 0; i < n; i++)
-        good &= fabsf(x[i]) <= limit;
-    return good;
-}
-
-static kv_status check_call(const kv_cache *c, uint32_t layer, const float *k, const float *v, uint32_t n, kv_err *err) {
-    if (layer >= c->n_layer || !n || n > c->n_batch)
-        return kv_fail(err, KV_EINVAL, "cache: layer %u or batch of %u tokens outside 0..%u and 1..%u", layer, n,
-                       c->n_layer - 1, c->n_batch);
-    if (n > c->n_ctx - c->len)
-        return kv_fail(err, KV_ERANGE, "cache: the context of %u tokens is full: %u held, %u more do not fit", c->n_ctx, c->len,
-                       n);
-    size_t size = (size_t)n * c->n_kv_head * c->dim;
-    if (!storable(k, size, c->limit) || !storable(v, size, c->limit))
-        return kv_fail(err, KV_ERANGE, "cache: layer %u, tokens %u to %u: a key or value is NaN, infinite or above %g", layer,
-                       c->len, c->len + n - 1, (double)c->limit);
-    return KV_OK;
-}
-
-/* Store some tokens and attend. */
-static void attend(const rt_exec *exec, kv_job *j) {
-    rt_exec e = *exec;
-    if ((uint64_t)j->n * (j->pos + j->n) < 2 * KV_BLOCK)
-        e.team = NULL; /* less work than asking for help */
-    kv_put_plan(j);
-    kv_put(j, &e);
-    if (j->n == 1)
-        decode(j, &e);
-    else
-        prefill(j, &e);
-    kv_settle(j, &e);
-    if (j->layer->evicts && kv_observes(j->c))
-        kv_observe(j, &e);
-}
-
-kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
-                    float scale, float *out, float *lse, float *entropy, kv_err *err) {
-    kv_status st = check_call(c, layer, k, v, n, err);
-    if (st)
-        return st;
-    st = kv_layer_rewind(c, &c->layers[layer], c->len, false, err); /* a batch that failed half-way left tokens behind */
-    if (st)
-        return st;
-    kv_layer *l = &c->layers[layer];
-    const size_t kv = (size_t)c->n_kv_head * c->dim, qs = (size_t)c->n_head * c->dim;
-    float *sums = lse ? lse : c->lse;
-    for (uint32_t at = 0, step; at < n; at += step) {
-        const uint32_t pos = c->len + at;
-        step = min_u32(n - at, l->evicts ? kv_next_eviction(c, l) - pos : n);
-        kv_job j = {.c = c,
-                    .layer = l,
-                    .k = e->k,
-                    .pos = pos,
-                    .n = step,
-                    .q = q + at * qs,
-                    .key = k + at * kv,
-                    .val = v + at * kv,
-                    .scale = scale,
-                    .out = out + at * qs,
-                    .lse = sums ? sums + (size_t)at * c->n_head : NULL,
-                    .entropy = entropy ? entropy + (size_t)at * c->n_head : NULL};
-        attend(e, &j);
-        for (uint32_t h = 0; h < c->n_kv_head; h++)
-            c->reads += l->swa ? 0 : (double)step * kv_held(l, &l->heads[h], pos) + (double)step * (step + 1) / 2;
-        if (l->evicts && kv_next_eviction(c, l) == pos + step)
-            kv_evict(&j, e);
+void kv_cut_up(kv_work *w) {
+    const uint32_t n_threads = (uint32_t)w->exec.n_threads;
+    uint64_t heads = 0, tokens = 0;
+    float *parts = w->parts;
+    for (uint32_t i = 0; i < w->n_jobs; i++) {
+        heads += w->jobs[i].n == 1 ? w->jobs[i].c->n_kv_head : 0;
+        tokens += (uint64_t)w->jobs[i].n * w->jobs[i].c->n_kv_head;
     }
-    return KV_OK;
+    for (uint32_t i = 0; i < w->n_jobs; i++) {
+        kv_job *j = &w->jobs[i];
+        const uint32_t n_head = j->c->n_kv_head, group = j->c->n_head / n_head, fit = group < KV_ROWS ? KV_ROWS / group : 1;
+        const uint64_t share = tokens / (4 * n_threads);
+        j->tile_tok = share < fit ? max_u32(1, (uint32_t)share) : fit;
+        j->n_range = 0;
+        if (j->n > 1 || (w->n_jobs > 1 && heads >= KV_SPLIT_HEADS * n_threads))
+            continue;
+        for (uint32_t first, head = 0; head < n_head; head++)
+            j->n_range = max_u32(j->n_range, ranges_of(j, head, &first));
+        j->range_step = j->n_range * n_head >= 8 * n_threads ? 2 : 1;
+        j->parts = parts;
+        parts += (size_t)n_head * j->n_range * kv_acc_floats(j->c, group);
+    }
 }

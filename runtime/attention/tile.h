@@ -66,4 +66,9 @@ void kv_attend_int(tile *t, const acc *a, uint32_t range);
 void kv_int_keys(const tile *t, uint32_t base, uint32_t b0, uint32_t b1);
 void kv_int_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1);
 
+/* Storing done: what the jobs of a round read, and then the merging of parts that some of it leaves. */
+extern const kv_stage kv_read, kv_merge;
+/* Decide how the reading of the jobs of a round is cut into pieces: the heads of one token by ranges where there are few. */
+void kv_cut_up(kv_work *w);
+
 #endif

@@ -142,8 +142,8 @@ static kv_status prepare(pass *p, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
     lay_out(p, p->scratch);
     p->rope_back.cos = p->rope.cos;
-    rows_rope_fill(p->m, &p->exec, 0, p->n, 1, &p->rope);
-    rows_rope_fill(p->m, &p->exec, 0, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
+    rows_rope_fill(p->m, &p->exec, NULL, p->n, 1, &p->rope);
+    rows_rope_fill(p->m, &p->exec, NULL, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
     for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++) {
         p->rope_back.sin[i] = -p->rope.sin[i];
         p->frame_back.sin[i] = -p->frame_back.sin[i];

@@ -119,10 +119,8 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
     if (l->evicts)
         c->stage_bytes = l->body_bytes > c->stage_bytes ? l->body_bytes : c->stage_bytes;
     l->ring_cap = held ? min_u32(c->n_ctx, held + KV_BATCH) : 0;
-    if (l->ring_cap && l->ring_cap < c->n_ctx) {
-        size_t need = (size_t)c->passing_cap * l->f16_elems * sizeof *c->passing;
-        c->passing_bytes = need > c->passing_bytes ? need : c->passing_bytes;
-    }
+    if (l->ring_cap && l->ring_cap < c->n_ctx)
+        c->passing_elems = max_u32(c->passing_elems, l->f16_elems);
 }
 
 static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) {
@@ -146,14 +144,15 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
     kv_status st = budget ? kv_budgets(c, cfg, budget, err) : kv_fail(err, KV_ENOMEM, "no memory for a cache");
     c->n_batch = min_u32(cfg->n_batch, c->n_ctx);
     c->cdim = c->dim;
-    c->passing_cap = c->n_batch | KV_BATCH; /* not a power of two: rows of keys would share few lines of L1 */
-    c->passing_bytes = c->stage_bytes = 0;
+    c->passing_elems = 0;
+    c->stage_bytes = 0;
     for (uint32_t i = 0; !st && i < c->n_layer * c->n_kv_head; i++)
         c->heads[i] = (kv_head){.budget = budget[i], .recent = kv_recent(cfg, budget[i])};
     for (uint32_t i = 0; !st && i < c->n_layer; i++) {
         lay_out_layer(c, cfg, i);
         st = check_eviction(c, i, err);
     }
+    c->passing_bytes = kv_passing_tokens(c->n_batch) * c->passing_elems * sizeof(uint16_t);
     free(budget);
     return st;
 }
@@ -162,71 +161,6 @@ static void grab_layer(kv_layer *l, bool *bad) {
     l->body = grab(1, l->body_bytes, bad);
     l->ring = grab(l->ring_cap, l->f16_elems * sizeof *l->ring, bad);
     l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
-}
-
-/* Hand out the pieces of one thread's working memory from `base`; returns their bytes. base NULL: only count. */
-static size_t lay_out_scratch(const kv_cache *c, kv_scratch *s, char *base) {
-    const size_t rows = c->rows, q = rows * c->dim, coded = rows * c->cdim, blocks_of_range = KV_RANGE / KV_BLOCK;
-    const size_t codes = c->code_slots * rows, tile = c->code_slots ? blocks_of_range * rt_int_tile(c->cdim) : 0;
-    const size_t range = c->code_slots ? KV_RANGE : 0, f = sizeof(float);
-    size_t work = 0, at = 0;
-    for (size_t i = 0; i < n_streams(c); i++)
-        work = c->streams[i].coder.scratch > work ? c->streams[i].coder.scratch : work;
-    const struct {
-        void *p;
-        size_t bytes;
-    } parts[] = {
-        {&s->tile, KV_BLOCK * c->cdim * f},
-        {&s->x, KV_BLOCK * c->dim * f},
-        {&s->q, q * f},
-        {&s->qf, q * f},
-        {&s->qc, coded * f},
-        {&s->bias, rows * f},
-        {&s->no_bias, rows * f},
-        {&s->s, rows * KV_BLOCK * f},
-        {&s->mix, c->frame && c->stage_bytes ? rows * KV_BLOCK * f : 0},
-        {&s->total, kv_acc_floats(c, rows) * f},
-        {&s->part, kv_acc_floats(c, rows) * f},
-        {&s->work, work},
-        {&s->to_model, kv_merges(c) ? (size_t)c->dim * c->cdim * f : 0},
-        {&s->constant, kv_merges(c) ? c->dim * f : 0},
-        {&s->ktile, tile},
-        {&s->vtile, tile},
-        {&s->levels, KV_LEVEL_BLOCKS * c->cdim * KV_BLOCK},
-        {&s->kgain, range * f},
-        {&s->vgain, range * f},
-        {&s->wgain, range * f},
-        {&s->code, codes * rt_int_row(c->cdim)},
-        {&s->p, 16 * 2 * range},
-        {&s->cscale, codes * f},
-        {&s->cbias, codes * f},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (base)
-            memcpy(parts[i].p, &(char *){base + at}, sizeof base);
-        at += (parts[i].bytes + 63) / 64 * 64 + 64; /* whole cache lines, and one that keeps strides from being powers of two */
-    }
-    return at;
-}
-
-static void init_scratch(kv_cache *c, int n_threads, bool *bad) {
-    const uint32_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
-    c->rows = max_u32(KV_ROWS, group); /* as many tokens as fit into KV_ROWS, but one at least */
-    for (size_t i = 0; i < n_streams(c); i++)
-        if (c->streams[i].coder.ops->levels)
-            c->code_slots = !c->frame        ? 1
-                            : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
-                                             : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
-    const size_t bytes = lay_out_scratch(c, &(kv_scratch){0}, NULL);
-    c->scratch = grab((size_t)n_threads, sizeof *c->scratch, bad);
-    c->scratch_mem = grab(1, (size_t)n_threads * bytes + 63, bad);
-    c->parts = grab(c->n_kv_head * ranges, kv_acc_floats(c, group) * sizeof(float), bad);
-    if (*bad)
-        return;
-    c->n_threads = n_threads;
-    char *base = (char *)(((uintptr_t)c->scratch_mem + 63) / 64 * 64);
-    for (int t = 0; t < n_threads; t++)
-        lay_out_scratch(c, &c->scratch[t], base + (size_t)t * bytes);
 }
 
 /* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */
@@ -259,24 +193,18 @@ static kv_status new_coders(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache 
 
 /* What eviction works with. */
 static void grab_eviction(kv_cache *c, bool *bad) {
-    size_t most = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const kv_layer *l = &c->layers[i];
         size_t least = SIZE_MAX;
         for (uint32_t h = 0; h < c->n_kv_head; h++)
             least = kv_head_block_bytes(c, l, h) < least ? kv_head_block_bytes(c, l, h) : least;
-        if (l->evicts && l->body_bytes / least > most)
-            most = l->body_bytes / least; /* blocks, however heads share them */
+        if (l->evicts) /* blocks, however heads share them */
+            c->stage_blocks = max_u32(c->stage_blocks, (uint32_t)(l->body_bytes / least));
     }
     c->queries = grab(c->evict.queries ? c->n_layer : 0, sizeof *c->queries, bad);
     for (uint32_t i = 0; c->queries && i < c->n_layer; i++)
         c->queries[i] = c->evict.queries[i];
-    c->stage = grab(1, c->stage_bytes, bad);
-    c->keys = grab(most * KV_BLOCK, sizeof *c->keys, bad);
-    c->keep = grab(most, sizeof *c->keep, bad);
-    c->lse = grab(most && kv_observes(c) ? c->n_batch : 0, c->n_head * sizeof *c->lse, bad);
-    c->frames = grab(most ? (size_t)c->n_layer * c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->frames, bad);
-    c->fresh = grab(most ? c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->fresh, bad);
+    c->frames = grab(c->stage_blocks ? (size_t)c->n_layer * c->n_kv_head : 0, kv_n_frames(c) * sizeof *c->frames, bad);
     for (size_t i = 0; c->frames && i < (size_t)c->n_layer * c->n_kv_head; i++)
         c->heads[i].frames = c->frames + i * kv_n_frames(c);
 }
@@ -319,11 +247,15 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     for (size_t i = 0; i < n_streams(c); i++)
         if (c->streams[i].coder.ops != &kv_codec_f32)
             c->limit = 65504;
+    c->rows = max_u32(KV_ROWS, c->n_head / c->n_kv_head); /* as many tokens as fit into KV_ROWS, but one at least */
+    for (size_t i = 0; i < n_streams(c); i++)
+        if (c->streams[i].coder.ops->levels)
+            c->code_slots = !c->frame        ? 1
+                            : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
+                                             : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
     for (uint32_t i = 0; i < c->n_layer; i++)
         grab_layer(&c->layers[i], &bad);
-    c->passing = grab(1, c->passing_bytes, &bad);
     grab_eviction(c, &bad);
-    init_scratch(c, e->n_threads, &bad);
     if (bad)
         st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u tokens: ask for a smaller context", c->n_ctx);
     else
@@ -349,18 +281,9 @@ void kv_cache_free(kv_cache *c) {
     free(c->streams);
     free(c->heads);
     free(c->frames);
-    free(c->fresh);
-    free(c->lse);
     free(c->queries);
-    free(c->stage);
-    free(c->keys);
-    free(c->keep);
     free(c->layers);
     free(c->rotations);
-    free(c->passing);
-    free(c->scratch);
-    free(c->scratch_mem);
-    free(c->parts);
     free(c);
 }
 
@@ -390,6 +313,11 @@ static void forget(const kv_layer *l, const kv_stream *stream, const kv_head *h,
         kv_coder_clear(&stream->coder, kv_body_block(l, stream, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
 }
 
+void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n) {
+    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+        forget(l, &l->streams[i], &l->heads[i / 2], kv_lossy(&l->streams[i]) ? kv_encoded(l, n) : n);
+}
+
 /* Positions from here on came after every eviction. */
 static uint32_t last_cut(const kv_cache *c, const kv_layer *l) {
     uint32_t cut = 0;
@@ -417,8 +345,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
             l->end, n);
     if (dry)
         return KV_OK;
-    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
-        forget(l, &l->streams[i], &l->heads[i / 2], kv_lossy(&l->streams[i]) ? encoded : n);
+    kv_layer_forget(c, l, n);
     l->end = n;
     return KV_OK;
 }

@@ -22,8 +22,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KV_BLOCK = 64 };
-
 typedef struct kv_cache kv_cache;
 
 /* Codec of one KV head's K or V. */
@@ -86,21 +84,35 @@ kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
  */
 kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
 
-/* Add n tokens (n <= n_batch) at positions len .. len+n-1 of one layer, and attend with their queries.
- *   k, v (n, n_kv_head, head_dim) f32, after RoPE;  q (n, n_head, head_dim) f32;  out (n, n_head, head_dim) f32
- *   scale: of the scores, 1/sqrt(head_dim) mostly
- *   lse, entropy: (n, n_head) natural-log sum of exp(scaled score) and attention entropy in nats, or NULL
- * Call for layers 0 .. n_layer-1, then kv_cache_commit(c, n). KV_ERANGE: cache full; NaN or Inf in k or v. */
-kv_status kv_attend(kv_cache *c, const rt_exec *e, uint32_t layer, const float *q, const float *k, const float *v, uint32_t n,
-                    float scale, float *out, float *lse, float *entropy, kv_err *err);
+/* Working memory of attention, and the threads: one for any number of caches, which are made known to it with kv_work_fit. For
+ * one caller at a time. Calls have at most n_batch tokens together. e is copied, its team borrowed. */
+typedef struct kv_work kv_work;
+kv_status kv_work_new(const rt_exec *e, uint32_t n_batch, kv_work **out, kv_err *err);
+void kv_work_free(kv_work *w);
+/* Make it large enough for calls that c has a part in. KV_ENOMEM: it stays as it was. */
+kv_status kv_work_fit(kv_work *w, const kv_cache *c, kv_err *err);
+size_t kv_work_bytes(const kv_work *w);
+
+/* n more tokens are in all layers. */
 void kv_cache_commit(kv_cache *c, uint32_t n);
+
+/* What going back to where a cache stands now will need: the f16 copies that later tokens push out, blocks of sliding layers,
+ * scores. Caller frees. */
+typedef struct kv_checkpoint kv_checkpoint;
+kv_status kv_checkpoint_new(const kv_cache *c, kv_checkpoint **out, kv_err *err);
+void kv_checkpoint_free(kv_checkpoint *p);
+uint32_t kv_checkpoint_len(const kv_checkpoint *p);
+size_t kv_checkpoint_bytes(const kv_checkpoint *p);
+/* Make c, which has gone on from there, hold what it held then, bit for bit. KV_EINVAL: it holds less, or has let go of tokens
+ * since. */
+kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err);
 
 /* What the cache costs. All are bytes really allocated for blocks, their scores, sinks and ring (parameters such as codebooks
  * not counted). */
 typedef struct kv_cache_info {
     size_t bytes;          /* all of it, at capacity */
     size_t body_bytes;     /* the encoded part, at capacity */
-    size_t fp_bytes;       /* sinks and ring */
+    size_t fp_bytes;       /* sinks and ring, and what a call needs of the workspace beside them */
     double bits_k, bits_v; /* true bits per element of the body, metadata included */
     size_t bytes_f16;      /* what a cache of all n_ctx tokens costs with an f16 codec */
     double held, most;     /* tokens that a KV head holds now, and may hold: mean over all heads of layers of full attention */

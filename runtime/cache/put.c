@@ -13,8 +13,10 @@ void kv_put_plan(kv_job *j) {
     kv_layer *l = j->layer;
     uint32_t end = j->pos + j->n, last = (end - 1) / KV_BLOCK;
     j->passing = UINT32_MAX;
-    if (l->ring_cap && end - kv_encoded(l, j->pos) > l->ring_cap)
+    if (l->ring_cap && end - kv_encoded(l, j->pos) > l->ring_cap) {
         j->passing = j->pos;
+        kv_take_passing(j);
+    }
     if (end > l->ring_cap)
         l->ring_lo = max_u32(l->ring_lo, end - l->ring_cap);
     if (last >= l->body_cap)
@@ -63,13 +65,17 @@ static void store(const kv_job *j, uint32_t stream_index, uint32_t b, const kv_s
     }
 }
 
-/* Pieces (block, stream) of what comes in. */
-static void store_pieces(void *arg, int thread, size_t from, size_t end) {
-    const kv_job *j = arg;
-    const uint32_t n_stream = 2 * j->c->n_kv_head, first = j->pos / KV_BLOCK;
-    for (size_t i = from; i < end; i++)
-        store(j, (uint32_t)(i % n_stream), first + (uint32_t)(i / n_stream), &j->c->scratch[thread]);
+static size_t count_stored(const kv_job *j) {
+    return 2 * (size_t)j->c->n_kv_head * ((j->pos + j->n - 1) / KV_BLOCK + 1 - j->pos / KV_BLOCK);
 }
+
+/* Piece (block, stream) of what comes in. */
+static void store_piece(const kv_job *j, int thread, size_t i) {
+    const uint32_t n_stream = 2 * j->c->n_kv_head;
+    store(j, (uint32_t)(i % n_stream), j->pos / KV_BLOCK + (uint32_t)(i / n_stream), &j->w->scratch[thread]);
+}
+
+const kv_stage kv_store = {count_stored, store_piece};
 
 /* What leaves the window with the tokens of this call: [*from, *end) of the layer. */
 static bool leaving(const kv_job *j, uint32_t *from, uint32_t *end) {
@@ -79,29 +85,24 @@ static bool leaving(const kv_job *j, uint32_t *from, uint32_t *end) {
     return l->ring_cap && *from < *end;
 }
 
-/* Pieces (block, stream) of what leaves the window. */
-static void encode_pieces(void *arg, int thread, size_t first, size_t last) {
-    const kv_job *j = arg;
-    const kv_layer *l = j->layer;
-    const kv_scratch *s = &j->c->scratch[thread];
-    const uint32_t n_stream = 2 * j->c->n_kv_head;
+static size_t count_leaving(const kv_job *j) {
     uint32_t from, end;
-    leaving(j, &from, &end);
-    for (size_t i = first; i < last; i++) {
-        const uint32_t index = (uint32_t)(i % n_stream), b = from / KV_BLOCK + (uint32_t)(i / n_stream);
-        const kv_stream *stream = &l->streams[index];
-        const uint32_t lo = max_u32(from, b * KV_BLOCK), hi = min_u32(end, (b + 1) * KV_BLOCK);
-        if (!kv_lossy(stream))
-            continue;
-        kv_f16_rows(j, stream, lo, hi - lo, s->x);
-        encode(j, index, b, lo, hi, s->x, s->work);
-    }
+    return leaving(j, &from, &end) ? 2 * (size_t)j->c->n_kv_head * ((end - 1) / KV_BLOCK + 1 - from / KV_BLOCK) : 0;
 }
 
-void kv_put(kv_job *j, const rt_exec *e) {
-    const size_t n_stream = 2 * (size_t)j->c->n_kv_head;
+/* Piece (block, stream) of what leaves the window. */
+static void encode_piece(const kv_job *j, int thread, size_t i) {
+    const kv_layer *l = j->layer;
+    const kv_scratch *s = &j->w->scratch[thread];
+    const uint32_t n_stream = 2 * j->c->n_kv_head, index = (uint32_t)(i % n_stream);
     uint32_t from, end;
-    rt_for(e, n_stream * ((j->pos + j->n - 1) / KV_BLOCK + 1 - j->pos / KV_BLOCK), 1, store_pieces, j);
-    if (leaving(j, &from, &end))
-        rt_for(e, n_stream * ((end - 1) / KV_BLOCK + 1 - from / KV_BLOCK), 1, encode_pieces, j);
+    leaving(j, &from, &end);
+    const uint32_t b = from / KV_BLOCK + (uint32_t)(i / n_stream), lo = max_u32(from, b * KV_BLOCK);
+    const uint32_t hi = min_u32(end, (b + 1) * KV_BLOCK);
+    if (!kv_lossy(&l->streams[index]))
+        return;
+    kv_f16_rows(j, &l->streams[index], lo, hi - lo, s->x);
+    encode(j, index, b, lo, hi, s->x, s->work);
 }
+
+const kv_stage kv_encode = {count_leaving, encode_piece};

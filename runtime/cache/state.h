@@ -6,7 +6,8 @@
  * encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones) ring     f16
  * copies of tokens that are not yet encoded (window, incomplete groups), for streams whose codec is lossy; token t at t mod
  * ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as the window allows.
- *   passing  the same layout for the tokens of one call, when they are more than the ring can take: one buffer for all layers
+ *   passing  the same layout for the tokens of one call, when they are more than the ring can take: a part of one buffer of the
+ *            workspace, for all layers and caches
  *   sinks    f16 rows (sinks, dim) of lossy streams
  * When len tokens are held, those below kv_encoded(layer, len) are encoded and those from there on are in the ring.
  *
@@ -29,7 +30,8 @@ enum {
     KV_BATCH = 16,  /* tokens that leave a window four times as large together: encoding them one by one takes twice as long */
     KV_STEP = 64,   /* evictions happen at multiples of so many positions */
     KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
-    KV_ROWS = 256,  /* most query rows (tokens x heads of a group) that share a decoded tile */
+    KV_SPLIT_HEADS = 4, /* heads for each thread, from which on those of single tokens are not cut into ranges */
+    KV_ROWS = 256,      /* most query rows (tokens x heads of a group) that share a decoded tile */
 };
 
 static inline uint32_t max_u32(uint32_t a, uint32_t b) {
@@ -114,29 +116,26 @@ struct kv_cache {
     kv_stream *streams; /* of all layers */
     kv_head *heads;     /* likewise */
     kv_evict_cfg evict;
-    double reads;             /* of all heads of layers of full attention */
-    const float **queries;    /* (n_layer) */
-    uint32_t sinks;           /* of the configuration: exact layers have none of their own, but must not let go of them */
-    uint32_t *frames, *fresh; /* of all heads, kv_n_frames each; of a layer's heads, while they change */
-    float *lse;               /* (n_batch, n_head) of the call; where queries are observed */
-    uint8_t *stage;           /* where a layer's body is put together anew */
-    size_t stage_bytes;
-    uint32_t *keys;  /* (slots of a layer) what eviction sorts by */
-    uint64_t *keep;  /* (blocks of a layer) */
-    kv_coder f16[2]; /* of streams that the window covers, by side */
-    uint16_t *passing;
-    uint32_t passing_cap; /* tokens */
-    size_t passing_bytes;
-    int n_threads;
-    uint32_t rows;       /* most of a query tile */
-    uint32_t code_slots; /* frames that can meet in a range */
-    kv_scratch *scratch; /* (n_threads) */
-    void *scratch_mem;
-    float *parts; /* decode: (n_kv_head, n_range) softmaxes of the rows of one token */
+    double reads;           /* of all heads of layers of full attention */
+    const float **queries;  /* (n_layer) */
+    uint32_t sinks;         /* of the configuration: exact layers have none of their own, but must not let go of them */
+    uint32_t *frames;       /* of all heads, kv_n_frames each */
+    size_t stage_bytes;     /* what eviction needs of the workspace to put a layer's body together anew, */
+    uint32_t stage_blocks;  /* and most blocks of a layer */
+    kv_coder f16[2];        /* of streams that the window covers, by side */
+    uint32_t passing_elems; /* of a token, in the layer with the most streams that pass through */
+    size_t passing_bytes;   /* of the workspace */
+    uint32_t rows;          /* most of a query tile */
+    uint32_t code_slots;    /* frames that can meet in a range */
 };
 
 static inline bool kv_lossy(const kv_stream *l) {
     return !l->coder.ops->exact;
+}
+
+/* Tokens that the passing buffer takes for batches of so many. Not a power of two: rows of keys would share few lines of L1. */
+static inline size_t kv_passing_tokens(uint32_t n_batch) {
+    return n_batch | KV_BATCH;
 }
 
 /* Tokens that are encoded when len are held, as every query at position len - 1 sees it. */
@@ -199,16 +198,57 @@ static inline void kv_rotate_back(const kv_cache *c, const kv_layer *l, const rt
         k->rope(x, n, c->dim, c->rope.n_rot, rotation, rotation + c->rope.n_rot / 2, c->rope.neox);
 }
 
-/* One call of kv_attend. */
+/* The tokens of one cache in a round of kv_attend: none is behind an eviction. */
 typedef struct kv_job {
     kv_cache *c;
+    kv_work *w;
     kv_layer *layer;
     const rt_kernels *k;
     uint32_t pos, n;
-    uint32_t passing; /* first token in the passing buffer; UINT32_MAX: none */
+    uint32_t passing;     /* first token in the passing buffer; UINT32_MAX: none */
+    uint32_t passing_cap; /* tokens of its part of that buffer, */
+    uint16_t *passing_at; /* which begins here */
     const float *q, *key, *val;
     float scale, *out, *lse, *entropy;
+    uint32_t tile_tok; /* tokens that a piece of reading takes together */
+    uint32_t n_range,
+        range_step; /* one token whose heads are read by ranges: most ranges of a head, and how many a piece takes; */
+    float *parts;   /* n_range 0: not so. (n_kv_head, n_range) softmaxes */
 } kv_job;
+
+/* One thing that is done for all jobs of a round: into how many pieces a job is cut, and one of them. */
+typedef struct kv_stage {
+    size_t (*count)(const kv_job *j);
+    void (*piece)(const kv_job *j, int thread, size_t i);
+} kv_stage;
+void kv_run(kv_work *w, const kv_stage *stage);
+
+enum { KV_SCRATCH_PARTS = 24 };
+
+struct kv_work {
+    rt_exec exec;                  /* its team is borrowed */
+    uint32_t n_batch;              /* most rows of a call */
+    size_t need[KV_SCRATCH_PARTS]; /* bytes of the parts of a kv_scratch, in its order: the most that any cache asks for */
+    kv_scratch *scratch;           /* (n_threads) */
+    void *scratch_mem;
+    float *parts; /* softmaxes of ranges */
+    size_t parts_floats;
+    uint16_t *passing;
+    size_t passing_elems; /* of all of it */
+    size_t passing_taken; /* by jobs of this round */
+    uint8_t *stage;
+    size_t stage_bytes;
+    uint32_t *keys;  /* (stage_blocks * KV_BLOCK) what eviction sorts by */
+    uint64_t *keep;  /* (stage_blocks) */
+    uint32_t *fresh; /* frames of a layer's heads, while they change */
+    size_t n_keys, n_keep, n_fresh;
+    float *lse; /* (n_batch, n_head) of the call; where queries are observed */
+    size_t n_lse;
+    kv_job *jobs; /* (n_batch) */
+    uint32_t n_jobs;
+    uint32_t *done; /* (n_batch) tokens of each part of the call that earlier rounds did */
+    size_t *starts; /* (n_batch + 1) first piece of each job */
+};
 
 /* Floats of one running softmax over `rows` query rows. */
 static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
@@ -218,7 +258,10 @@ static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
 /* Make layer ready to take tokens from position n on (drop what is there, if anything). With dry: only say whether it can. */
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err);
 
-/* ---- cache/budget.c, evict/evict.c, evict/observe.c ---- */
+/* Wipe what its blocks hold of tokens from position n on. */
+void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n);
+
+/* ---- cache/budget.c ---- */
 
 /* The budget of every head, (n_layer, n_kv_head): 0 where it is no limit. KV_EINVAL: less than what always stays. */
 kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budget, kv_err *err);
@@ -247,31 +290,31 @@ size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
 void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at);
 /* All heads of a layer, as large as they may become; sets body_bytes. */
 void kv_lay_out_heads(const kv_cache *c, kv_layer *l);
-/* As new: nothing is held. */
-void kv_evict_clear(const kv_cache *c, kv_layer *l);
-/* Scores of n new body slots, whose keys are x (n, dim). */
-void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x);
-/* Let go of tokens in the heads that are due, after a call that ended where they are. */
-void kv_evict(const kv_job *j, const rt_exec *e);
 static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
     uint32_t next = UINT32_MAX;
     for (uint32_t h = 0; h < c->n_kv_head; h++)
         next = min_u32(next, l->heads[h].next);
     return next;
 }
-/* Fold those of slots lo .. hi-1 of a head that `keep` (a word a block) does not name into those that it does. By one thread.
- */
-void kv_fold(const kv_job *j, int thread, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep);
-/* Add to the scores of body slots what the queries of this call gave them, where the policy asks for it. After
- * attention. */
-void kv_observe(kv_job *j, const rt_exec *e);
-/* Scores <- what queries as calibrated, after the tokens of this call, would give to the body slots of a head. */
-void kv_expect(const kv_job *j, int thread, uint32_t head);
 
-/* Decide where the tokens of this call go; first of all. */
+/* ---- cache/schedule.c ---- */
+
+/* As new: nothing is held. */
+void kv_evict_clear(const kv_cache *c, kv_layer *l);
+/* When the heads of a layer must next let go of tokens, seen from position `now`. */
+void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now);
+/* Scores of n new body slots, whose keys are x (n, dim). */
+void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x);
+
+/* ---- cache/put.c, cache/window.c ---- */
+
+/* Decide where the tokens of a job go; first of all. */
 void kv_put_plan(kv_job *j);
-void kv_put(kv_job *j, const rt_exec *e);    /* store and encode, before attention */
-void kv_settle(kv_job *j, const rt_exec *e); /* after attention: what the ring has room for moves there from passing */
+/* Before attention: tokens come in; those that leave the window are encoded. After it: what the ring has room for moves there
+ * from the passing buffer. */
+extern const kv_stage kv_store, kv_encode, kv_settle;
+/* Give a job its part of the passing buffer. */
+void kv_take_passing(kv_job *j);
 
 /* ---- cache/window.c: f16 copies of n tokens from position t on of a lossy stream with a ring ---- */
 

@@ -12,19 +12,27 @@ typedef struct run {
     size_t token, elem;
 } run;
 
-/* Those of stream's tokens t, t + 1, ..., at most n. */
-static run run_in(const kv_cache *c, const kv_layer *l, const kv_stream *stream, bool passing, uint32_t t, uint32_t n) {
-    const uint32_t cap = passing ? c->passing_cap : l->ring_cap, slot = t % cap;
+/* Those of stream's tokens t, t + 1, ..., at most n, in the ring. */
+static run in_ring(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n) {
+    const uint32_t cap = l->ring_cap, slot = t % cap;
     const bool key = stream->coder.side == KV_SIDE_K;
     run r = {.n = min_u32(n, cap - slot), .token = key ? 1 : c->dim, .elem = key ? cap : 1};
-    r.at = (passing ? c->passing : l->ring) + (size_t)stream->f16_off * cap + slot * r.token;
+    r.at = l->ring + (size_t)stream->f16_off * cap + slot * r.token;
     return r;
 }
 
-/* The same during a call. */
+/* The same in the passing buffer. */
+static run in_passing(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n) {
+    const uint32_t cap = j->passing_cap;
+    const bool key = stream->coder.side == KV_SIDE_K;
+    run r = {.n = n, .token = key ? 1 : j->c->dim, .elem = key ? cap : 1};
+    r.at = j->passing_at + (size_t)stream->f16_off * cap + (t - j->passing) * r.token;
+    return r;
+}
+
+/* During a call. */
 static run run_of(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n) {
-    const bool passing = t >= j->passing;
-    return run_in(j->c, j->layer, stream, passing, t, passing ? n : min_u32(n, j->passing - t));
+    return t >= j->passing ? in_passing(j, stream, t, n) : in_ring(j->c, j->layer, stream, t, min_u32(n, j->passing - t));
 }
 
 void kv_f16_put(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, const float *x) {
@@ -46,7 +54,7 @@ static void copy_row(const run *r, uint32_t k, uint32_t dim, uint16_t *row) {
 }
 
 void kv_f16_row(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint16_t *row) {
-    const run r = run_in(c, l, stream, false, t, 1);
+    const run r = in_ring(c, l, stream, t, 1);
     copy_row(&r, 0, c->dim, row);
 }
 
@@ -84,8 +92,8 @@ static void settle(const kv_job *j, const kv_stream *stream) {
     const uint32_t dim = j->c->dim, end = j->pos + j->n;
     uint32_t t = max_u32(j->pos, end > j->layer->ring_cap ? end - j->layer->ring_cap : 0);
     for (run to; t < end; t += to.n) {
-        const run from = run_in(j->c, j->layer, stream, true, t, end - t);
-        to = run_in(j->c, j->layer, stream, false, t, from.n);
+        const run from = in_passing(j, stream, t, end - t);
+        to = in_ring(j->c, j->layer, stream, t, from.n);
         if (stream->coder.side == KV_SIDE_V)
             memcpy(to.at, from.at, (size_t)to.n * dim * sizeof *to.at);
         else
@@ -94,15 +102,14 @@ static void settle(const kv_job *j, const kv_stream *stream) {
     }
 }
 
-static void settle_streams(void *arg, int thread, size_t first, size_t end) {
-    (void)thread;
-    const kv_job *j = arg;
-    for (size_t i = first; i < end; i++)
-        if (kv_lossy(&j->layer->streams[i]))
-            settle(j, &j->layer->streams[i]);
+static size_t count_settled(const kv_job *j) {
+    return j->passing == UINT32_MAX ? 0 : 2 * (size_t)j->c->n_kv_head;
 }
 
-void kv_settle(kv_job *j, const rt_exec *e) {
-    if (j->passing != UINT32_MAX)
-        rt_for(e, 2 * (size_t)j->c->n_kv_head, 1, settle_streams, j);
+static void settle_piece(const kv_job *j, int thread, size_t i) {
+    (void)thread;
+    if (kv_lossy(&j->layer->streams[i]))
+        settle(j, &j->layer->streams[i]);
 }
+
+const kv_stage kv_settle = {count_settled, settle_piece};

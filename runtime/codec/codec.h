@@ -14,12 +14,15 @@
 #ifndef RT_CODEC_H
 #define RT_CODEC_H
 
-#include "cache/cache.h"
 #include "kernels/kernels.h"
+#include "profile/codec_id.h"
+#include "profile/profile.h"
+
+enum { KV_BLOCK = 64 }; /* Slots of a block: the unit in which the cache stores encoded tokens. */
 
 typedef enum kv_side { KV_SIDE_K, KV_SIDE_V } kv_side;
 
-enum { KV_LEVEL_BLOCKS = 2 /* as many fit into a first-level cache beside what is made of them */ };
+enum { KV_LEVEL_BLOCKS = 2 }; /* So many blocks fit into a first-level cache beside what is made of them. */
 
 /* How the slots of a block lie in a piece of it. */
 typedef enum kv_part_kind {
@@ -31,35 +34,37 @@ typedef enum kv_part_kind {
 } kv_part_kind;
 
 typedef struct kv_part {
-    kv_part_kind kind;
-    uint32_t count, size;
+    kv_part_kind kind; /* It says how slots lie in the part. */
+    uint32_t count;    /* There are so many words, columns or elements, as the kind says. */
+    uint32_t size;     /* An element takes so many bytes; planes and halves have a size of their own. */
 } kv_part;
 
 enum { KV_MAX_PARTS = 3, KV_PART_GROUP = 32 };
 
 typedef struct kv_coder {
-    const struct kv_codec *ops;
-    kv_side side;
-    uint32_t dim;       /* head_dim */
-    uint32_t cdim;      /* coordinates of a decoded tile, at most KV_MAX_CDIM */
-    uint32_t group;     /* tokens encoded together, at aligned positions: a power of two <= KV_BLOCK */
-    size_t block_bytes; /* a multiple of 8: the parts, one after the other */
-    kv_part parts[KV_MAX_PARTS];
-    uint32_t n_parts;
-    size_t scratch; /* bytes that encode needs */
-    double bits;    /* true bits per element, metadata included */
-    void *state;    /* the codec's own, or NULL */
+    const struct kv_codec *ops;  /* The codec, a row of the table; borrowed. */
+    kv_side side;                /* The stream is keys or values. */
+    uint32_t dim;                /* A vector of the model has so many coordinates: head_dim. */
+    uint32_t cdim;               /* A decoded tile has so many coordinates, at most KV_MAX_CDIM. */
+    uint32_t group;              /* So many tokens, at aligned positions, are encoded together: a power of two <= KV_BLOCK. */
+    size_t block_bytes;          /* A block is its parts, one after the other: a multiple of 8. */
+    kv_part parts[KV_MAX_PARTS]; /* The parts are in the order in which they lie in the block. */
+    uint32_t n_parts;            /* So many of the parts are in use. */
+    size_t scratch;              /* encode needs so many bytes of scratch memory. */
+    double bits;                 /* An element takes so many true bits, metadata included. */
+    void *state;                 /* The codec's own, freed by its free; NULL where it needs none. */
 } kv_coder;
 
 enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
 
 typedef struct kv_codec {
-    bool framed; /* keys come in RoPE frames where the cache has them */
-    bool exact;  /* as good as f16: tokens are stored at once, window and sinks mean nothing */
+    bool framed; /* Keys come in RoPE frames where the cache has them. */
+    bool exact;  /* The codec is as good as f16: tokens are stored at once, window and sinks mean nothing. */
     /* Fill scratch, bits and state, also cdim and group where not dim and 1, and lay out the block (kv_coder_part); ops, side
      * and dim are set. KV_EINVAL, KV_ERANGE, KV_ENOMEM. On failure state is as free expects it. */
     kv_status (*init)(kv_coder *c, const prof_tc *tc, kv_err *err);
-    void (*free)(kv_coder *c); /* or NULL */
+    /* Free the state; NULL where there is none. */
+    void (*free)(kv_coder *c);
     /* n tokens x (n, dim) into slots slot .. slot+n-1. Whole groups: slot and n are multiples of group, except that the
      * first group of all may lack tokens at its start, which are sinks and come to no codec. Finite values only. */
     void (*encode)(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n, const float *x,

@@ -3,7 +3,7 @@
 #ifndef RT_CODEC_PLANES_H
 #define RT_CODEC_PLANES_H
 
-#include "cache/cache.h"
+#include "codec/codec.h"
 
 #include <string.h>
 #if defined(__SSE2__)

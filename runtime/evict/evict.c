@@ -5,7 +5,7 @@
  * encoded tokens that are neither sinks nor among the newest `recent`. They are sorted by 32-bit keys, greater is better, among
  * equals the newer; a threshold is found by halving. Codes are moved as they are (kv_coder_gather).
  */
-#include "cache/state.h"
+#include "evict/evict.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,56 +24,7 @@ typedef struct plan {
     size_t at;
 } plan;
 
-/* ---- when ---- */
-
-/* The last multiple of KV_STEP at which `held` tokens have not grown beyond the budget. */
-static uint32_t next_eviction(uint32_t budget, uint32_t held, uint32_t now) {
-    const uint32_t free = budget > KV_STEP + held ? budget - KV_STEP - held : 0;
-    return now + (free / KV_STEP + 1) * KV_STEP;
-}
-
-static void plan_next(const kv_cache *c, kv_layer *l, uint32_t now) {
-    uint64_t budget = 0, held = 0;
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
-        kv_head *h = &l->heads[i];
-        budget += h->budget;
-        held += kv_held(l, h, now);
-        h->next = h->budget ? next_eviction(h->budget, kv_held(l, h, now), now) : UINT32_MAX;
-    }
-    if (!c->evict.ada || !l->evicts)
-        return;
-    /* All at once. Places were made for `slack` more tokens. */
-    const uint32_t n = c->n_kv_head, mean = (uint32_t)(budget / n);
-    uint32_t next = next_eviction(mean, (uint32_t)((held + n - 1) / n), now);
-    if (now)
-        next = min_u32(next, now + kv_slack(mean));
-    for (uint32_t i = 0; i < n; i++)
-        l->heads[i].next = next;
-}
-
-void kv_evict_clear(const kv_cache *c, kv_layer *l) {
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
-        l->heads[i].first = l->sinks;
-        l->heads[i].shift = l->heads[i].cut = 0;
-    }
-    if (l->evicts && c->evict.ada)
-        kv_lay_out_heads(c, l);
-    plan_next(c, l, 0);
-}
-
 /* ---- scores ---- */
-
-void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x) {
-    float *score = kv_scores(l, h) + slot;
-    for (uint32_t t = 0; t < n; t++, x += c->dim) {
-        double sum = 0;
-        for (uint32_t i = 0; c->evict.policy == KV_EVICT_KNORM && i < c->dim; i++)
-            sum += (double)x[i] * x[i];
-        score[t] = -(float)sqrt(sum);
-    }
-    if (kv_merges(c))
-        memset(kv_masses(l, h) + slot, 0, n * sizeof(float));
-}
 
 /* Floats in the order of unsigned integers. */
 static uint32_t ordered(float x) {
@@ -210,7 +161,7 @@ static bool scores_last(const kv_cache *c) {
 static void pack_head(const kv_job *j, plan *p) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
-    uint8_t *dst = c->stage + p->at;
+    uint8_t *dst = j->w->stage + p->at;
     for (uint32_t i = 2 * p->head; i < 2 * p->head + 2; i++) {
         pack_lane(l, p, &l->streams[i], dst);
         dst += p->cap * l->streams[i].coder.block_bytes;
@@ -276,10 +227,10 @@ static void finish(const kv_job *j, const plan *p) {
     size_t at = p->at;
     kv_place_head(c, l, p->head, p->cap, at);
     for (uint32_t i = 2 * p->head; i < 2 * p->head + 2; i++) {
-        memcpy(l->body + at, c->stage + at, min_u32(blocks, p->cap) * l->streams[i].coder.block_bytes);
+        memcpy(l->body + at, j->w->stage + at, min_u32(blocks, p->cap) * l->streams[i].coder.block_bytes);
         at += p->cap * l->streams[i].coder.block_bytes;
     }
-    memcpy(l->body + at, c->stage + at, p->cap * KV_BLOCK * sizeof(float) * (kv_scored(c) + kv_merges(c)));
+    memcpy(l->body + at, j->w->stage + at, p->cap * KV_BLOCK * sizeof(float) * (kv_scored(c) + kv_merges(c)));
     h->first = p->first;
     h->cut = p->end + h->shift;
     h->shift += p->down;
@@ -293,7 +244,7 @@ static uint32_t due(const kv_job *j, plan *p) {
     for (uint32_t h = 0; h < c->n_kv_head; h++) {
         if (j->layer->heads[h].next != j->pos + j->n)
             continue;
-        p[n] = (plan){.key = c->keys + block * KV_BLOCK, .keep = c->keep + block};
+        p[n] = (plan){.key = j->w->keys + block * KV_BLOCK, .keep = j->w->keep + block};
         begin(j, &p[n], h);
         block += p[n].cap;
         n++;
@@ -339,7 +290,7 @@ static void pack_pieces(void *arg, int thread, size_t first, size_t end) {
             kv_fold(s->j, thread, p->head, p->lo, p->hi, p->keep);
         pack_head(s->j, p);
         if (c->frames)
-            pack_frames(c, p, c->fresh + (size_t)p->head * kv_n_frames(c));
+            pack_frames(c, p, s->j->w->fresh + (size_t)p->head * kv_n_frames(c));
     }
 }
 
@@ -350,7 +301,8 @@ static void finish_pieces(void *arg, int thread, size_t first, size_t end) {
         finish(s->j, p);
 }
 
-void kv_evict(const kv_job *j, const rt_exec *e) {
+void kv_evict(const kv_job *j) {
+    const rt_exec *e = &j->w->exec;
     const kv_cache *c = j->c;
     plan p[PROF_MAX_HEADS];
     const uint32_t n = due(j, p);
@@ -363,5 +315,5 @@ void kv_evict(const kv_job *j, const rt_exec *e) {
     place(j, p, n);
     rt_for(e, n, 1, pack_pieces, &s);
     rt_for(e, n, 1, finish_pieces, &s);
-    plan_next(c, j->layer, j->pos + j->n);
+    kv_plan_evictions(c, j->layer, j->pos + j->n);
 }

@@ -6,7 +6,7 @@
  * score there from then on: n tokens with the same key get n times the attention of one.
  * Keys of different RoPE frames do not meet.
  */
-#include "cache/state.h"
+#include "evict/evict.h"
 
 #include <float.h>
 #include <math.h>
@@ -148,7 +148,7 @@ static void fold_block(fold *f) {
 void kv_fold(const kv_job *j, int thread, uint32_t head, uint32_t lo, uint32_t hi, const uint64_t *keep) {
     const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
-    const kv_scratch *s = &c->scratch[thread];
+    const kv_scratch *s = &j->w->scratch[thread];
     fold f = {.j = j,
               .h = &l->heads[head],
               .k = &l->streams[2 * head],

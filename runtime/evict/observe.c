@@ -4,6 +4,8 @@
  * of keys only. Weights are added slot by slot in the order of the queries, whatever the batch. Reads from nearer than `recent`
  * tokens do not count: such tokens stay anyway, and all would get most from their neighbours.
  */
+#include "evict/evict.h"
+
 #include "attention/tile.h"
 
 #include <math.h>
@@ -116,28 +118,29 @@ static void observe_tile(const kv_job *j, int thread, uint32_t head, uint32_t ra
     look(&(view){&t, to, lse}, range, add_weights, kv_scores(l, t.h));
 }
 
-/* Pieces (range, KV head). */
-static void observe_pieces(void *arg, int thread, size_t from, size_t end) {
-    const kv_job *j = arg;
+static size_t count_observed(const kv_job *j) {
     const kv_cache *c = j->c;
-    const uint32_t group = c->n_head / c->n_kv_head, step = KV_ROWS / group;
-    for (size_t i = from; i < end; i++) {
-        const uint32_t head = (uint32_t)(i % c->n_kv_head), range = (uint32_t)(i / c->n_kv_head);
-        const kv_head *h = &j->layer->heads[head];
-        for (uint32_t at = observed_from(j, h), n; h->budget && at < j->n; at += n) {
-            n = min_u32(step, j->n - at);
-            observe_tile(j, thread, head, range, at, n);
-        }
+    uint32_t n_range = 0;
+    if (!j->layer->evicts || !kv_observes(c))
+        return 0;
+    for (uint32_t h = 0; h < c->n_kv_head; h++)
+        n_range = max_u32(n_range, (j->pos + j->n - j->layer->heads[h].shift + KV_RANGE - 1) / KV_RANGE);
+    return (size_t)n_range * c->n_kv_head;
+}
+
+/* Piece (range, KV head). */
+static void observe_piece(const kv_job *j, int thread, size_t i) {
+    const kv_cache *c = j->c;
+    const uint32_t step = KV_ROWS / (c->n_head / c->n_kv_head);
+    const uint32_t head = (uint32_t)(i % c->n_kv_head), range = (uint32_t)(i / c->n_kv_head);
+    const kv_head *h = &j->layer->heads[head];
+    for (uint32_t at = observed_from(j, h), n; h->budget && at < j->n; at += n) {
+        n = min_u32(step, j->n - at);
+        observe_tile(j, thread, head, range, at, n);
     }
 }
 
-void kv_observe(kv_job *j, const rt_exec *e) {
-    const kv_cache *c = j->c;
-    uint32_t n_range = 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
-        n_range = max_u32(n_range, (j->pos + j->n - j->layer->heads[h].shift + KV_RANGE - 1) / KV_RANGE);
-    rt_for(e, (size_t)n_range * c->n_kv_head, 1, observe_pieces, j);
-}
+const kv_stage kv_observe = {count_observed, observe_piece};
 
 /* ---- expected attention ---- */
 

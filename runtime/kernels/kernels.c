@@ -38,6 +38,10 @@ static void build(void) {
     }
 }
 
+bool rt_kernels_built(rt_cpu isa) {
+    return isas[isa].fill[0] != NULL;
+}
+
 const rt_kernels *rt_kernels_for(rt_cpu isa) {
     pthread_once(&once, build);
     return rt_cpu_runs(isa) ? &tables[isa] : NULL;

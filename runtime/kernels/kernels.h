@@ -181,5 +181,7 @@ void rt_attn_int_amx(rt_kernels *k);
 
 /* The table of an instruction set; built once (thread-safe), lives forever. NULL where the machine cannot run it. */
 const rt_kernels *rt_kernels_for(rt_cpu isa);
+/* Whether there are kernels of this instruction set in the program, whatever the machine can run. */
+bool rt_kernels_built(rt_cpu isa);
 
 #endif

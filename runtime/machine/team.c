@@ -6,8 +6,8 @@
  * How long to look before sleeping. Waking a sleeper takes 5 to 50 microseconds, and a token's loops end hundreds of times in a
  * few milliseconds: on a machine that has nothing else to do, looking is what makes two threads worth it. Where other programs
  * want the cores, it is the other way round: a thread that looks burns the time that the one it waits for needs. Which of the
- * two it is shows: the system counts how often it took the core away from a thread that was not done with it. A thread that has
- * been at one piece for longer than SUSPECT asks for that count. While the machine is found busy, threads look for a moment
+ * two it is shows: a thread that has been at something for longer than SUSPECT asks the system for how long it really ran.
+ * Where a good part is missing, its core was taken away: while the machine is found busy like that, threads look for a moment
  * only.
  */
 #include "machine/team.h"
@@ -19,7 +19,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -38,17 +37,21 @@
 enum {
     LOOK = 1000000,      /* before sleeping, on a machine that is ours */
     GLANCE = 2000,       /* on a busy one */
+    STARE = 20000000,    /* where one asked for spinning */
     SUSPECT = 500000,    /* of one thread between two looks at the clock: was the core taken away? */
-    BUSY_MIN = 20000000, /* how long a machine found busy is taken to be so; doubles each time it is found so again */
-    BUSY_MAX = 640000000,
+    BUSY_MIN = 10000000, /* how long a machine found busy is taken to be so; doubles each time it is found so again */
+    BUSY_MAX = 1600000000,
+    FORGET = 100000000, /* after which it is not "again" */
 };
 
 typedef struct member {
     rt_team *team;
     int number;
     pthread_t thread;
-    int64_t seen; /* when it last looked at the clock */
-    long taken;   /* how often its core had been taken away by then */
+    int64_t seen;  /* when it last looked at the clock */
+    int64_t slept; /* all its sleep so far */
+    int64_t taken; /* when it last asked: time_taken, */
+    int64_t asked; /* and when that was */
 } member;
 
 struct rt_team {
@@ -66,9 +69,9 @@ struct rt_team {
     member members[]; /* (n_threads); number 0 is whoever calls */
 };
 
-static int64_t now(void) {
+static int64_t clock_of(clockid_t id) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(id, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -81,13 +84,15 @@ static void relax(void) {
 }
 
 /* Sleep while *word is `value`; may return early. Elsewhere than on Linux threads go on looking, but let others run. */
-static void sleep_on(_Atomic(uint32_t) *word, uint32_t value) {
+static void sleep_on(member *m, _Atomic(uint32_t) *word, uint32_t value) {
+    const int64_t start = clock_of(CLOCK_MONOTONIC);
 #if defined(__linux__)
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 #else
     (void)value, (void)word;
     sched_yield();
 #endif
+    m->slept += clock_of(CLOCK_MONOTONIC) - start;
 }
 
 static void wake(_Atomic(uint32_t) *word, size_t n) {
@@ -100,32 +105,30 @@ static void wake(_Atomic(uint32_t) *word, size_t n) {
 
 /* ---- is the machine ours? ---- */
 
-static long times_taken(void) {
-#if defined(RUSAGE_THREAD)
-    struct rusage u;
-    return getrusage(RUSAGE_THREAD, &u) ? 0 : u.ru_nivcsw;
-#else
-    return 0;
-#endif
+/* Time in which a member neither ran nor slept by its own will. Asking takes the system a while. */
+static int64_t time_taken(const member *m) {
+    return m->seen - clock_of(CLOCK_THREAD_CPUTIME_ID) - m->slept;
 }
 
 static void found_busy(rt_team *t, int64_t time) {
     const int64_t until = atomic_load_explicit(&t->busy_until, memory_order_relaxed);
     int64_t length = atomic_load_explicit(&t->busy_for, memory_order_relaxed);
-    length = time > until + length || !length ? BUSY_MIN : 2 * length < BUSY_MAX ? 2 * length : BUSY_MAX;
+    length = time > until + FORGET || !length ? BUSY_MIN : 2 * length < BUSY_MAX ? 2 * length : BUSY_MAX;
     atomic_store_explicit(&t->busy_for, length, memory_order_relaxed);
     atomic_store_explicit(&t->busy_until, time + length, memory_order_relaxed);
 }
 
-/* A member looks at the clock; returns the time. */
-static int64_t look_at_clock(rt_team *t, member *m) {
-    const int64_t time = now(), since = time - m->seen;
+/* A member looks at the clock; returns the time. ours: what it did since it last looked was the team's work or waiting for it.
+ */
+static int64_t look_at_clock(rt_team *t, member *m, bool ours) {
+    const int64_t time = clock_of(CLOCK_MONOTONIC), since = time - m->seen;
     m->seen = time;
     if (since > SUSPECT && t->wait == RT_WAIT_AUTO) {
-        const long taken = times_taken();
-        if (taken > m->taken)
+        const int64_t taken = time_taken(m), more = taken - m->taken;
+        if (ours && more > SUSPECT && more > (time - m->asked) / 8)
             found_busy(t, time);
         m->taken = taken;
+        m->asked = time;
     }
     return time;
 }
@@ -142,15 +145,18 @@ static bool all_left(uint32_t state, uint32_t last) {
     return !(state & INSIDE);
 }
 
+static int64_t patience_at(const rt_team *t, int64_t time) {
+    if (t->wait == RT_WAIT_AUTO)
+        return time < atomic_load_explicit(&t->busy_until, memory_order_relaxed) ? GLANCE : LOOK;
+    return t->wait == RT_WAIT_SPIN ? STARE : 0;
+}
+
 /* Look at the state until it is as wanted, as long as patience lasts. Returns the state that was seen last. */
 static uint32_t look(rt_team *t, member *m, bool (*wanted)(uint32_t state, uint32_t last), uint32_t last) {
     enum { ROUND = 50 };
-    int64_t time = look_at_clock(t, m);
-    const int64_t patience = t->wait == RT_WAIT_SPIN                                             ? INT64_MAX / 2
-                             : t->wait == RT_WAIT_SLEEP                                          ? 0
-                             : time < atomic_load_explicit(&t->busy_until, memory_order_relaxed) ? GLANCE
-                                                                                                 : LOOK;
-    for (const int64_t end = time + patience;; time = look_at_clock(t, m)) {
+    int64_t time = look_at_clock(t, m, true);
+    const int64_t patience = patience_at(t, time);
+    for (const int64_t end = time + patience;; time = look_at_clock(t, m, true)) {
         uint32_t s = atomic_load_explicit(&t->state, memory_order_acquire);
         for (int i = 0; i < ROUND && !wanted(s, last); i++) {
             relax();
@@ -167,10 +173,10 @@ static void take_pieces(rt_team *t, int thread) {
 }
 
 /* Sleep until there is a loop to enter, or anything else happens. */
-static void wait_for_loop(rt_team *t, uint32_t state) {
+static void wait_for_loop(rt_team *t, member *m, uint32_t state) {
     atomic_fetch_add(&t->sleepers, 1);
     if (atomic_load(&t->state) == state)
-        sleep_on(&t->state, state);
+        sleep_on(m, &t->state, state);
     atomic_fetch_sub(&t->sleepers, 1);
 }
 
@@ -185,11 +191,11 @@ static void leave(rt_team *t) {
 static void *help(void *arg) {
     member *m = arg;
     rt_team *t = m->team;
-    m->seen = now();
+    m->seen = clock_of(CLOCK_MONOTONIC);
     for (uint32_t last = 0, s = 0; !(s & END);) {
         s = look(t, m, may_go_on, last);
         if (!may_go_on(s, last)) {
-            wait_for_loop(t, s);
+            wait_for_loop(t, m, s);
         } else if (!(s & END) && atomic_compare_exchange_strong(&t->state, &s, s + 1)) {
             last = s & ~INSIDE;
             take_pieces(t, m->number);
@@ -204,7 +210,7 @@ static void wait_for_helpers(rt_team *t) {
         const uint32_t left = atomic_load(&t->left);
         atomic_store(&t->caller_sleeps, true);
         if (!all_left(atomic_load(&t->state), 0))
-            sleep_on(&t->left, left);
+            sleep_on(&t->members[0], &t->left, left);
         atomic_store(&t->caller_sleeps, false);
     }
 }
@@ -225,10 +231,20 @@ void rt_team_for(rt_team *t, size_t n, size_t grain, rt_piece *run, void *arg) {
     atomic_store(&t->state, loop | OPEN);
     if (atomic_load(&t->sleepers) > 0)
         wake(&t->state, (n - 1) / grain);
-    look_at_clock(t, &t->members[0]);
+    look_at_clock(t, &t->members[0], false);
     take_pieces(t, 0);
     if (atomic_fetch_and(&t->state, ~OPEN) & INSIDE)
         wait_for_helpers(t);
+}
+
+bool rt_wait_by_name(const char *name, rt_wait *out) {
+    static const char *const names[] = {"auto", "spin", "sleep"};
+    for (rt_wait w = RT_WAIT_AUTO; w <= RT_WAIT_SLEEP; w++)
+        if (!strcmp(name, names[w])) {
+            *out = w;
+            return true;
+        }
+    return false;
 }
 
 kv_status rt_team_new(int n_threads, rt_wait wait, rt_team **out, kv_err *err) {
@@ -237,7 +253,7 @@ kv_status rt_team_new(int n_threads, rt_wait wait, rt_team **out, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for %d threads", n_threads);
     memset(t, 0, sizeof *t);
     t->wait = wait;
-    t->members[0] = (member){.team = t, .seen = now()};
+    t->members[0] = (member){.team = t, .seen = clock_of(CLOCK_MONOTONIC)};
     for (t->n_threads = 1; t->n_threads < n_threads; t->n_threads++) {
         member *m = &t->members[t->n_threads];
         *m = (member){.team = t, .number = t->n_threads};

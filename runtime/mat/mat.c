@@ -12,6 +12,7 @@
 #include "mat/mat.h"
 
 #include "kernels/mat/format.h"
+#include "mat/mat_pack.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -234,6 +235,10 @@ void act_free(rt_act *a) {
         free(a->tiles);
     }
     free(a);
+}
+
+size_t act_bytes(const rt_act *a) {
+    return (a->max_tok * (a->max_cols / RT_KBLOCK) + 1) * sizeof *a->blocks;
 }
 
 static void quantise(void *arg, int thread, size_t first, size_t end) {

@@ -33,6 +33,7 @@ typedef struct rt_act rt_act;
 /* Its products must run with e's number of threads at most. */
 kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **out, kv_err *err);
 void act_free(rt_act *a);
+size_t act_bytes(const rt_act *a);
 /* Take x (n_tok, cols), row-major, borrowed until the last product. Quantises to int8 unless e->exact. */
 void act_set(rt_act *a, const rt_exec *e, const float *x, size_t n_tok, size_t cols);
 

@@ -1,7 +1,7 @@
 /* Lossless repacking of quantised rows into tiles. Two steps for each scale record (a block of 32, or a superblock of 256) of a
  * row: take the file's block apart into plain codes and scales, then place these in the tile's planes and scale records.
  */
-#include "kernels/mat/format.h"
+#include "mat/mat_pack.h"
 
 #include <string.h>
 

@@ -93,7 +93,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
         return KV_OK;
     if (!kv_budget_given(out->budget))
         return kv_fail(err, KV_EINVAL,
-                       "eviction by '%s' needs a budget: how many tokens to keep (--budget 2048, --budget 50%%)",
+                       "eviction by '%s' needs a budget: how many tokens to keep, or which share of the context",
                        kv_evict_names[out->policy].name);
     if (p && !cfg->equal_budgets && shares_heads(p)) {
         st = head_losses(hp, p, &out->loss, err);
@@ -108,7 +108,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err) {
     const prof *p = cfg->profile;
     const uint32_t n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
-    const uint32_t n_batch = cfg->n_batch ? cfg->n_batch : 512;
+    const uint32_t n_batch = cfg->n_batch ? cfg->n_batch : RT_BATCH;
     const size_t n = (size_t)hp->n_layer * hp->n_kv_head;
     kv_codec_sel *k = calloc(n, sizeof *k), *v = calloc(n, sizeof *v);
     uint32_t *swa = calloc(hp->n_layer, sizeof *swa);

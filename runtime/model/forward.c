@@ -1,229 +1,155 @@
-/* Contexts and the forward pass: a batch of tokens goes through all layers at once, matrix by matrix.
+/* The forward pass: a batch of rows goes through all layers at once, matrix by matrix.
  *
  *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
  *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
  *   gate, up (n, n_ff)
  *
- * Every token's result is computed by the same sums in the same order whatever the batch and the number of threads.
+ * Every row's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
-#include "model/rows.h"
+#include "model/work.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-struct rt_ctx {
-    const rt_model *m;
-    rt_exec exec; /* the model's, with threads of its own */
-    kv_cache *cache;
-    uint32_t n_ctx, n_batch;
-    rt_act *act;
-    float *scratch; /* one allocation for all that follow */
-    float *x, *h, *q, *k, *v, *o, *gate, *up;
-    rt_rope rope;
-    rt_tap tap;
-    void *tap_user;
-    float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
-};
-
-/* ---- contexts ---- */
-
-/* Hand out pieces of one allocation; with base == NULL only count. */
-static size_t lay_out(rt_ctx *c, float *base) {
-    const rt_hparams *hp = &c->m->hp;
-    const size_t n = c->n_batch, n_q = (size_t)hp->n_head * hp->head_dim, n_kv = (size_t)hp->n_kv_head * hp->head_dim;
-    const struct {
-        float **p;
-        size_t len;
-    } parts[] = {
-        {&c->x, n * hp->n_embd},
-        {&c->h, n * hp->n_embd},
-        {&c->q, n * n_q},
-        {&c->k, n * n_kv},
-        {&c->v, n * n_kv},
-        {&c->o, n * n_q},
-        {&c->gate, n * hp->n_ff},
-        {&c->up, n * hp->n_ff},
-        {&c->rope.cos, n * hp->n_rot},
-        {&c->rope.sin, n * hp->n_rot},
-    };
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (base)
-            *parts[i].p = base + at;
-        at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
-    }
-    return at;
-}
-
-kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
-    const rt_hparams *hp = &m->hp;
-    kv_cache_cfg cc = {0};
-    kv_status st = KV_OK;
-    rt_ctx *c = calloc(1, sizeof *c);
-    if (!c)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a context");
-    c->m = m;
-    if (cfg->profile &&
-        (st = prof_matches(cfg->profile, m->hash, hp->n_layer, hp->n_kv_head, hp->head_dim, gguf_path(m->file), err)))
-        goto done;
-    if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
-        goto done;
-    cc.rope = (kv_rope){m->inv_freq, hp->n_rot, m->arch->rope_neox};
-    if ((st = rt_exec_start(&m->exec, &c->exec, err)))
-        goto done;
-    c->n_ctx = cc.n_ctx;
-    c->n_batch = cc.n_batch;
-    uint32_t n_q = hp->n_head * hp->head_dim;
-    uint32_t max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
-    if ((st = act_new(c->n_batch, n_q > max_cols ? n_q : max_cols, &c->exec, &c->act, err)) ||
-        (st = kv_cache_new(&cc, &c->exec, &c->cache, err)))
-        goto done;
-    c->scratch = rt_alloc(lay_out(c, NULL) * sizeof(float));
-    if (!c->scratch) {
-        st = kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", c->n_batch);
-        goto done;
-    }
-    lay_out(c, c->scratch);
-    c->rope.cap = c->n_batch;
-    *out = c;
-    c = NULL;
-done:
-    rt_cache_cfg_free(&cc);
-    rt_ctx_free(c);
-    return st;
-}
-
-void rt_ctx_free(rt_ctx *c) {
-    if (!c)
-        return;
-    act_free(c->act);
-    kv_cache_free(c->cache);
-    rt_exec_stop(&c->exec);
-    free(c->scratch);
-    free(c->lse);
-    free(c);
-}
-
-kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err) {
-    const size_t n = (size_t)c->n_batch * c->m->hp.n_head;
-    if (tap && !c->lse) {
-        c->lse = malloc(2 * n * sizeof(float));
-        if (!c->lse)
-            return kv_fail(err, KV_ENOMEM, "out of memory for a tap on batches of %u tokens", c->n_batch);
-        c->entropy = c->lse + n;
-    }
-    c->tap = tap;
-    c->tap_user = user;
-    return KV_OK;
-}
-
-const rt_exec *rt_ctx_exec(const rt_ctx *c) {
-    return &c->exec;
-}
-kv_cache *rt_ctx_cache(rt_ctx *c) {
-    return c->cache;
-}
-uint32_t rt_ctx_n_ctx(const rt_ctx *c) {
-    return c->n_ctx;
-}
-uint32_t rt_ctx_n_batch(const rt_ctx *c) {
-    return c->n_batch;
-}
-uint32_t rt_ctx_len(const rt_ctx *c) {
-    return kv_cache_len(c->cache);
-}
-void rt_ctx_clear(rt_ctx *c) {
-    kv_cache_clear(c->cache);
-}
-
-/* ---- a layer ---- */
-
 /* x += what a block computed (in h), normed first where the architecture does so. */
-static void add_block(rt_ctx *c, const float *post_norm, uint32_t n) {
-    const uint32_t d = c->m->hp.n_embd;
+static void add_block(rt_work *w, const float *post_norm) {
+    const uint32_t n = w->batch.n, d = w->m->hp.n_embd;
     if (post_norm)
-        rows_norm(c->m, &c->exec, c->h, post_norm, n, d, c->h);
-    rows_add(c->m, &c->exec, c->x, c->h, n, d);
+        rows_norm(w->m, &w->exec, w->h, post_norm, n, d, w->h);
+    rows_add(w->m, &w->exec, w->x, w->h, n, d);
 }
 
-static kv_status attention_block(rt_ctx *c, uint32_t layer, uint32_t n, kv_err *err) {
-    const rt_model *m = c->m;
-    const rt_hparams *hp = &m->hp;
-    const rt_exec *e = &c->exec;
-    const rt_layer *y = &m->layers[layer];
-    rows_norm(m, e, c->x, y->attn_norm, n, hp->n_embd, c->h);
-    act_set(c->act, e, c->h, n, hp->n_embd);
-    const rows_out qkv[] = {{y->q, y->q_bias, c->q}, {y->k, y->k_bias, c->k}, {y->v, y->v_bias, c->v}};
-    rows_project(m, e, qkv, 3, c->act, n);
-    rows_rotate(m, e, layer, &c->rope, y->q_norm, n, hp->n_head, c->q);
-    rows_rotate(m, e, layer, &c->rope, y->k_norm, n, hp->n_kv_head, c->k);
+static void show_tap(rt_work *w, uint32_t layer) {
+    const rt_hparams *hp = &w->m->hp;
+    for (uint32_t i = 0; i < w->batch.n_parts; i++) {
+        const kv_rows *p = &w->batch.parts[i];
+        const size_t q = (size_t)p->first * hp->n_head, kv = (size_t)p->first * hp->n_kv_head * hp->head_dim;
+        w->tap(w->tap_user, &(rt_tap_view){layer, kv_cache_len(p->c), p->n, w->q + q * hp->head_dim, w->k + kv, w->v + kv,
+                                           w->lse + q, w->entropy + q});
+    }
+}
 
-    float *lse = c->tap ? c->lse : NULL, *entropy = c->tap ? c->entropy : NULL;
-    kv_status st = kv_attend(c->cache, e, layer, c->q, c->k, c->v, n, hp->attn_scale, c->o, lse, entropy, err);
+static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
+    const rt_model *m = w->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_exec *e = &w->exec;
+    const rt_layer *y = &m->layers[layer];
+    const uint32_t n = w->batch.n;
+    rows_norm(m, e, w->x, y->attn_norm, n, hp->n_embd, w->h);
+    act_set(w->act, e, w->h, n, hp->n_embd);
+    const rows_out qkv[] = {{y->q, y->q_bias, w->q}, {y->k, y->k_bias, w->k}, {y->v, y->v_bias, w->v}};
+    rows_project(m, e, qkv, 3, w->act, n);
+    rows_rotate(m, e, layer, &w->rope, y->q_norm, n, hp->n_head, w->q);
+    rows_rotate(m, e, layer, &w->rope, y->k_norm, n, hp->n_kv_head, w->k);
+    kv_status st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
+                             w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
     if (st)
         return st;
-    if (c->tap)
-        c->tap(c->tap_user, &(rt_tap_view){layer, rt_ctx_len(c), n, c->q, c->k, c->v, lse, entropy});
-    act_set(c->act, e, c->o, n, (size_t)hp->n_head * hp->head_dim);
-    rows_project(m, e, &(rows_out){y->o, y->o_bias, c->h}, 1, c->act, n);
-    add_block(c, y->post_attn_norm, n);
+    if (w->tap)
+        show_tap(w, layer);
+    act_set(w->act, e, w->o, n, (size_t)hp->n_head * hp->head_dim);
+    rows_project(m, e, &(rows_out){y->o, y->o_bias, w->h}, 1, w->act, n);
+    add_block(w, y->post_attn_norm);
     return KV_OK;
 }
 
-static void ffn_block(rt_ctx *c, uint32_t layer, uint32_t n) {
-    const rt_model *m = c->m;
+static void ffn_block(rt_work *w, uint32_t layer) {
+    const rt_model *m = w->m;
     const rt_hparams *hp = &m->hp;
-    const rt_exec *e = &c->exec;
+    const rt_exec *e = &w->exec;
     const rt_layer *y = &m->layers[layer];
-    rows_norm(m, e, c->x, y->ffn_norm, n, hp->n_embd, c->h);
-    act_set(c->act, e, c->h, n, hp->n_embd);
-    rows_project(m, e, (rows_out[]){{y->gate, NULL, c->gate}, {y->up, NULL, c->up}}, 2, c->act, n);
-    rows_gate(m, e, c->gate, c->up, n);
-    act_set(c->act, e, c->gate, n, hp->n_ff);
-    rows_project(m, e, &(rows_out){y->down, NULL, c->h}, 1, c->act, n);
-    add_block(c, y->post_ffn_norm, n);
+    const uint32_t n = w->batch.n;
+    rows_norm(m, e, w->x, y->ffn_norm, n, hp->n_embd, w->h);
+    act_set(w->act, e, w->h, n, hp->n_embd);
+    rows_project(m, e, (rows_out[]){{y->gate, NULL, w->gate}, {y->up, NULL, w->up}}, 2, w->act, n);
+    rows_gate(m, e, w->gate, w->up, n);
+    act_set(w->act, e, w->gate, n, hp->n_ff);
+    rows_project(m, e, &(rows_out){y->down, NULL, w->h}, 1, w->act, n);
+    add_block(w, y->post_ffn_norm);
 }
 
-static kv_status check_tokens(const rt_ctx *c, const int32_t *tokens, size_t n, kv_err *err) {
-    const uint32_t len = rt_ctx_len(c);
-    if (n > c->n_ctx - len)
-        return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit (use a larger --ctx)",
-                       len, c->n_ctx, n);
-    for (size_t t = 0; t < n; t++)
-        if (tokens[t] < 0 || (uint32_t)tokens[t] >= c->m->hp.n_vocab)
-            return kv_fail(err, KV_ERANGE, "token %zu: id %d is outside the vocabulary of %u", t, tokens[t], c->m->hp.n_vocab);
+static void output_block(rt_work *w, float *logits) {
+    const rt_model *m = w->m;
+    const rt_batch *b = &w->batch;
+    const uint32_t n = b->n_wanted, d = m->hp.n_embd;
+    for (uint32_t i = 0; i < n; i++) /* nobody reads the others any more */
+        if (b->wanted[i] != i)
+            memmove(w->x + (size_t)i * d, w->x + (size_t)b->wanted[i] * d, d * sizeof *w->x);
+    rows_norm(m, &w->exec, w->x, m->output_norm, n, d, w->h);
+    act_set(w->act, &w->exec, w->h, n, d);
+    mat_mul(m->output, &w->exec, w->act, logits, m->hp.n_vocab);
+}
+
+kv_status rt_full(const rt_seq *s, size_t n, kv_err *err) {
+    return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit",
+                   kv_cache_len(s->cache), s->n_ctx, n);
+}
+
+kv_status rt_check_id(const rt_seq *s, const int32_t *tokens, size_t t, kv_err *err) {
+    if (tokens[t] < 0 || (uint32_t)tokens[t] >= s->m->hp.n_vocab)
+        return kv_fail(err, KV_ERANGE, "token %zu: id %d is outside the vocabulary of %u", t, tokens[t], s->m->hp.n_vocab);
     return KV_OK;
 }
 
-kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
-    const rt_hparams *hp = &c->m->hp;
-    if (n < 1 || n > c->n_batch || n_out > n)
-        return kv_fail(err, KV_EINVAL, "a batch of %u tokens with %u outputs: 1..%u tokens are possible", n, n_out, c->n_batch);
-    kv_status st = check_tokens(c, tokens, n, err);
+/* That the parts fit; and the positions of their rows. */
+static kv_status place_rows(rt_work *w, kv_err *err) {
+    rt_batch *b = &w->batch;
+    kv_status st;
+    for (uint32_t i = 0; i < b->n_parts; i++) {
+        const kv_rows *p = &b->parts[i];
+        const rt_seq *s = b->seqs[i];
+        const uint32_t len = kv_cache_len(s->cache);
+        if (p->n > s->n_ctx - len)
+            return rt_full(s, p->n, err);
+        for (uint32_t t = 0; t < p->n; t++) {
+            if ((st = rt_check_id(s, b->tokens + p->first, t, err)))
+                return st;
+            b->pos[p->first + t] = len + t;
+        }
+    }
+    return KV_OK;
+}
+
+kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
+    const rt_batch *b = &w->batch;
+    kv_status st = place_rows(w, err);
     if (st)
         return st;
-    rows_embed(c->m, &c->exec, tokens, n, c->x);
-    rows_rope_fill(c->m, &c->exec, rt_ctx_len(c), n, 1, &c->rope);
-    for (uint32_t l = 0; l < hp->n_layer; l++) {
-        if ((st = attention_block(c, l, n, err)))
+    rows_embed(w->m, &w->exec, b->tokens, b->n, w->x);
+    rows_rope_fill(w->m, &w->exec, b->pos, b->n, 1, &w->rope);
+    for (uint32_t l = 0; l < w->m->hp.n_layer; l++) {
+        if ((st = attention_block(w, l, err)))
             return st;
-        ffn_block(c, l, n);
+        ffn_block(w, l);
     }
-    kv_cache_commit(c->cache, n);
-    if (n_out) {
-        rows_norm(c->m, &c->exec, c->x + (size_t)(n - n_out) * hp->n_embd, c->m->output_norm, n_out, hp->n_embd, c->h);
-        act_set(c->act, &c->exec, c->h, n_out, hp->n_embd);
-        mat_mul(c->m->output, &c->exec, c->act, logits, hp->n_vocab);
+    for (uint32_t i = 0; i < b->n_parts; i++) {
+        memcpy(b->seqs[i]->tokens + kv_cache_len(b->parts[i].c), b->tokens + b->parts[i].first,
+               b->parts[i].n * sizeof *b->tokens);
+        kv_cache_commit(b->parts[i].c, b->parts[i].n);
     }
+    if (b->n_wanted)
+        output_block(w, logits);
     return KV_OK;
 }
 
-kv_status rt_prefill(rt_ctx *c, const int32_t *tokens, size_t n, float *logits, kv_err *err) {
-    kv_status st = check_tokens(c, tokens, n, err);
-    for (size_t at = 0; !st && at < n;) {
-        uint32_t step = n - at < c->n_batch ? (uint32_t)(n - at) : c->n_batch;
-        st = rt_forward(c, tokens + at, step, logits && at + step == n, logits, err);
-        at += step;
+kv_status rt_step(rt_work *w, const rt_row *rows, uint32_t n, float *logits, kv_err *err) {
+    rt_batch *b = &w->batch;
+    if (n < 1 || n > w->n_batch)
+        return kv_fail(err, KV_EINVAL, "a step of %u rows: 1..%u are possible", n, w->n_batch);
+    b->n = n;
+    b->n_parts = b->n_wanted = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        b->tokens[i] = rows[i].token;
+        if (rows[i].logits)
+            b->wanted[b->n_wanted++] = i;
+        if (!b->n_parts || b->seqs[b->n_parts - 1] != rows[i].seq) {
+            for (uint32_t j = 0; j < b->n_parts; j++)
+                if (b->seqs[j] == rows[i].seq)
+                    return kv_fail(err, KV_EINVAL, "a step with rows of one sequence apart from each other (row %u)", i);
+            b->seqs[b->n_parts] = rows[i].seq;
+            b->parts[b->n_parts++] = (kv_rows){rows[i].seq->cache, i, 0};
+        }
+        if (++b->parts[b->n_parts - 1].n > rows[i].seq->n_batch)
+            return kv_fail(err, KV_EINVAL, "a step with more than %u rows of one sequence", rows[i].seq->n_batch);
     }
-    return st;
+    return rt_run_batch(w, logits, err);
 }

@@ -78,6 +78,7 @@ static kv_status check_hparams(const rt_model *m, kv_err *err) {
 
 static kv_status read_hparams(rt_model *m, kv_err *err) {
     rt_hparams *hp = &m->hp;
+    char known[RT_ARCHS];
     gguf_str s = {0};
     kv_status st = gguf_get_str(m->file, "general.architecture", true, &s, err);
     if (st)
@@ -85,7 +86,7 @@ static kv_status read_hparams(rt_model *m, kv_err *err) {
     m->arch = rt_arch_find(s.s, s.len);
     if (!m->arch)
         return kv_fail(err, KV_EUNSUPP, "%s: architecture '%.*s' is not supported (supported: %s)", gguf_path(m->file),
-                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs());
+                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs(known));
     snprintf(hp->arch, sizeof hp->arch, "%s", m->arch->name);
     s = (gguf_str){"", 0};
     if ((st = gguf_get_str(m->file, "general.name", false, &s, err)))
@@ -122,8 +123,7 @@ static kv_status read_hparams(rt_model *m, kv_err *err) {
     if ((st = check_hparams(m, err)))
         return st;
     hp->embd_scale = m->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
-    /* Gemma 3 27B alone scales by the width of the stream per head. */
-    bool wide = m->arch->scale_embd && hp->n_layer == 62;
+    const bool wide = hp->n_layer == m->arch->wide_at;
     hp->attn_scale = 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
     return KV_OK;
 }
@@ -331,18 +331,18 @@ const char *rt_model_hash(const rt_model *m) {
     return m->hash;
 }
 
-static void add_work(const rt_mat *m, rt_work *w) {
+static void add_cost(const rt_mat *m, rt_cost *w) {
     w->bytes += (double)mat_bytes(m);
     *(mat_is_int8(m) ? &w->i8 : &w->f32) += (double)mat_rows(m) * (double)mat_cols(m);
 }
 
-void rt_model_work(const rt_model *m, rt_work *layers, rt_work *output) {
-    *layers = *output = (rt_work){0};
-    add_work(m->output, output);
+void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
+    *layers = *output = (rt_cost){0};
+    add_cost(m->output, output);
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
         const rt_layer *y = &m->layers[i];
         const rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            add_work(all[j], layers);
+            add_cost(all[j], layers);
     }
 }

@@ -1,7 +1,9 @@
-/* A loaded model and contexts that run it.
+/* A loaded model and what runs it.
  *
- *   rt_model    weights, tokenizer, hyper-parameters; read-only after loading, shared by any number of contexts
- *   rt_ctx      KV cache and scratch memory of one sequence
+ *   rt_model    weights, tokenizer, hyper-parameters; read-only after loading, shared by all that follow
+ *   rt_work     threads, activations and scratch memory of a step: one for any number of sequences
+ *   rt_seq      a sequence: its KV cache, the ids of its tokens, the checkpoints that it can go back to
+ *   rt_ctx      a sequence with a workspace of its own, for those who need but one
  */
 #ifndef RT_MODEL_H
 #define RT_MODEL_H
@@ -38,15 +40,16 @@ const gguf *rt_model_gguf(const rt_model *m);
 const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
-const char *rt_archs(void);                   /* "llama, qwen2, ..." for messages */
+enum { RT_ARCHS = 128 };
+const char *rt_archs(char buf[RT_ARCHS]); /* "llama, qwen2, ..." for messages; returns buf */
 
 /* What the weight matrices cost: of the layers for every token, and of the output matrix for every token whose logits are
  * wanted. For rooflines. */
-typedef struct rt_work {
+typedef struct rt_cost {
     double bytes;   /* of the matrices, as they lie in memory: read once per batch */
     double i8, f32; /* multiply-adds for one token, by the arithmetic that does them */
-} rt_work;
-void rt_model_work(const rt_model *m, rt_work *layers, rt_work *output);
+} rt_cost;
+void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output);
 
 /* What a tap sees after one layer's attention: all borrowed, valid during the call. */
 typedef struct rt_tap_view {
@@ -61,7 +64,7 @@ typedef void (*rt_tap)(void *user, const rt_tap_view *view);
 /* How a context stores its cache. Zero-initialise, then set what matters. */
 typedef struct rt_ctx_cfg {
     uint32_t n_ctx;      /* 0: min(4096, n_ctx_train) */
-    uint32_t n_batch;    /* most tokens per rt_forward; 0: 512 */
+    uint32_t n_batch;    /* most tokens per rt_forward; 0: RT_BATCH */
     const prof *profile; /* or NULL; borrowed for the life of the context; must match the model */
     int ctk, ctv;        /* kv_codec_id that overrides the profile's, or -1: profile, else f16. Not KV_TC without a profile */
     int window, sinks;   /* override, or -1: profile's, else 0 */
@@ -79,12 +82,60 @@ typedef struct rt_ctx_cfg {
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);
 void rt_cache_cfg_free(kv_cache_cfg *cfg);
 
+/* ---- a workspace, sequences, steps ---- */
+
+/* For steps of up to n_batch rows (0: RT_BATCH), for one caller at a time, with as many threads of its own as the model was
+ * loaded for. */
+enum { RT_BATCH = 512 };
+typedef struct rt_work rt_work;
+kv_status rt_work_new(const rt_model *m, uint32_t n_batch, rt_work **out, kv_err *err);
+void rt_work_free(rt_work *w);                 /* its sequences first */
+const rt_exec *rt_work_exec(const rt_work *w); /* its threads, between steps; borrowed */
+size_t rt_work_bytes(const rt_work *w);
+kv_status rt_work_set_tap(rt_work *w, rt_tap tap, void *user, kv_err *err); /* NULL: none. KV_ENOMEM */
+
+/* A sequence that w can run. n_batch of cfg: most of its rows in a step, no more than w has; errors as of rt_cache_cfg_new and
+ * kv_cache_new. Caller frees before w. */
+typedef struct rt_seq rt_seq;
+kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *err);
+void rt_seq_free(rt_seq *s);
+kv_cache *rt_seq_cache(rt_seq *s); /* borrowed */
+uint32_t rt_seq_n_ctx(const rt_seq *s);
+uint32_t rt_seq_len(const rt_seq *s);          /* tokens held */
+const int32_t *rt_seq_tokens(const rt_seq *s); /* their ids, (rt_seq_len); borrowed until the next step */
+void rt_seq_clear(rt_seq *s);
+
+/* One token to be run. */
+typedef struct rt_row {
+    rt_seq *seq;
+    int32_t token;
+    bool logits; /* are they wanted? */
+} rt_row;
+
+/* Run n rows (1 <= n <= n_batch), those of a sequence side by side and in order, at its next positions; some sequences may
+ * prefill while others decode. logits (wanted rows, n_vocab), in the order of the rows. What a sequence gets has the same bits
+ * whatever else is in the step. KV_EINVAL: rows of a sequence apart from each other; KV_ERANGE: its context is full, or an id
+ * outside the vocabulary. Nothing is added on failure. */
+kv_status rt_step(rt_work *w, const rt_row *rows, uint32_t n, float *logits, kv_err *err);
+
+/* Remember where the sequence stands, so that it can go back there exactly. Of more than RT_CHECKPOINTS the oldest but the
+ * first goes. */
+enum { RT_CHECKPOINTS = 8 };
+kv_status rt_seq_checkpoint(rt_seq *s, kv_err *err);
+size_t rt_seq_checkpoint_bytes(const rt_seq *s); /* of all that there are */
+/* Go back to n tokens, n <= len, or where that cannot be done exactly to the nearest place before: *reached, from where the
+ * caller runs the rest again (rt_seq_tokens still holds the ids up to the old length). */
+void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
+
+/* ---- a sequence with a workspace of its own ---- */
+
 typedef struct rt_ctx rt_ctx;
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);
 void rt_ctx_free(rt_ctx *c);
-kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err); /* NULL: none. KV_ENOMEM */
-const rt_exec *rt_ctx_exec(const rt_ctx *c);                              /* its threads, between calls; borrowed */
-kv_cache *rt_ctx_cache(rt_ctx *c);                                        /* borrowed */
+kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err); /* as rt_work_set_tap */
+const rt_exec *rt_ctx_exec(const rt_ctx *c);
+rt_seq *rt_ctx_seq(rt_ctx *c);     /* borrowed */
+kv_cache *rt_ctx_cache(rt_ctx *c); /* borrowed */
 uint32_t rt_ctx_n_ctx(const rt_ctx *c);
 uint32_t rt_ctx_n_batch(const rt_ctx *c);
 uint32_t rt_ctx_len(const rt_ctx *c);

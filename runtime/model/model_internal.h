@@ -15,6 +15,7 @@ typedef struct rt_arch {
     bool gelu;          /* gated GELU (tanh form); else SiLU */
     bool scale_embd;    /* embeddings times sqrt(n_embd) */
     uint32_t swa_every; /* with a sliding window: every how many layers attention is full */
+    uint32_t wide_at;   /* a model of so many layers scales scores by the width of the stream per head, not by head_dim; or 0 */
 } rt_arch;
 
 const rt_arch *rt_arch_find(const char *name, size_t len);

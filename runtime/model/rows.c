@@ -13,7 +13,8 @@ typedef struct job {
     const int32_t *tokens;
     const float *x, *w;
     float *y;
-    uint32_t dim, n_head, layer, kind, step, pos0;
+    uint32_t dim, n_head, layer, kind, step;
+    const uint32_t *pos;
     const rt_rope *rope;
 } job;
 
@@ -89,15 +90,15 @@ static void fill(void *arg, int thread, size_t first, size_t end) {
     const size_t base = (size_t)j->kind * j->rope->cap * half;
     for (size_t t = first; t < end; t++)
         for (uint32_t i = 0; i < half; i++) {
-            double angle = (double)((j->pos0 + t) / j->step * j->step) * inv_freq[i];
+            double angle = (double)((j->pos ? j->pos[t] : (uint32_t)t) / j->step * j->step) * inv_freq[i];
             j->rope->cos[base + t * half + i] = (float)cos(angle);
             j->rope->sin[base + t * half + i] = (float)sin(angle);
         }
 }
 
-void rows_rope_fill(const rt_model *m, const rt_exec *e, uint32_t pos0, uint32_t n, uint32_t step, const rt_rope *r) {
+void rows_rope_fill(const rt_model *m, const rt_exec *e, const uint32_t *pos, uint32_t n, uint32_t step, const rt_rope *r) {
     for (uint32_t kind = 0; kind < (m->hp.swa ? 2u : 1u); kind++)
-        run(e, n, fill, (job){.m = m, .kind = kind, .pos0 = pos0, .step = step, .rope = r});
+        run(e, n, fill, (job){.m = m, .kind = kind, .pos = pos, .step = step, .rope = r});
 }
 
 static void rotate(void *arg, int thread, size_t first, size_t end) {

@@ -27,8 +27,8 @@ typedef struct rows_out {
 void rows_project(const rt_model *m, const rt_exec *e, const rows_out *outs, size_t n_outs, const rt_act *a, uint32_t n);
 /* gate (n, n_ff) = act(gate) * up */
 void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n);
-/* Rotations of positions pos0 .. pos0+n-1, each first rounded down to a multiple of `step`. */
-void rows_rope_fill(const rt_model *m, const rt_exec *e, uint32_t pos0, uint32_t n, uint32_t step, const rt_rope *r);
+/* Rotations of positions pos[0 .. n-1] (NULL: 0 .. n-1), each first rounded down to a multiple of `step`. */
+void rows_rope_fill(const rt_model *m, const rt_exec *e, const uint32_t *pos, uint32_t n, uint32_t step, const rt_rope *r);
 /* Norm (norm may be NULL) and rotate every head of q or k, x (n, n_head, head_dim), in place. */
 void rows_rotate(const rt_model *m, const rt_exec *e, uint32_t layer, const rt_rope *r, const float *norm, uint32_t n,
                  uint32_t n_head, float *x);

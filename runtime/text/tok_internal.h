@@ -1,9 +1,9 @@
 /* Inside the tokenizers.
  *
  * A tokenizer is a vocabulary (token texts as they stand in the file, a hash from text to id, attributes, the bytes each token
- * stands for) and one of two ways to cut text into tokens. Both start from single characters (SPM) or bytes (BPE) in a linked
- * list and join neighbours, best first, until nothing joins any more: tok_merge.c does that with a heap, tok_bpe.c and
- * tok_spm.c say which neighbours join and how urgently. Before that, tok_special.c cuts out special tokens, and for BPE
+ * stands for: tok_vocab.c) and one of two ways to cut text into tokens. Both start from single characters (SPM) or bytes (BPE)
+ * in a linked list and join neighbours, best first, until nothing joins any more: tok_merge.c does that with a heap, tok_bpe.c
+ * and tok_spm.c say which neighbours join and how urgently. Before that, tok_special.c cuts out special tokens, and for BPE
  * tok_pre.c cuts the text into words. Nothing in a tok changes after tok_new, so any number of threads may encode with it.
  */
 #ifndef RT_TOK_INTERNAL_H
@@ -17,17 +17,20 @@ enum {
     ATTR_NORMAL = 1,
     ATTR_UNKNOWN = 2,
     ATTR_CONTROL = 4,
-    ATTR_USER = 8,    /* user-defined: found in the text before anything else, even where special tokens are not parsed */
-    ATTR_UNUSED = 16, /* never appears in text */
-    ATTR_BYTE = 32,   /* <0xXX> */
-    ATTR_EOG = 64,    /* ends a generation */
+    ATTR_USER = 8,    /* User-defined: it is found before anything else, even where special tokens are not parsed. */
+    ATTR_UNUSED = 16, /* It never appears in text. */
+    ATTR_BYTE = 32,   /* It is <0xXX> and stands for this byte. */
+    ATTR_EOG = 64,    /* It ends a generation. */
     ATTR_SPECIAL = ATTR_UNKNOWN | ATTR_CONTROL,
 };
 
-/* ids on their way out */
+enum { TOK_MAX_TEXT = 1 << 29 }; /* Bytes: offsets inside are 32 bits, and U+FFFD or U+2581 may triple a text. */
+
+/* Ids on their way out. */
 typedef struct tok_ids {
-    int32_t *id;
-    size_t n, cap;
+    int32_t *id; /* (n) The ids, in the order of the text; NULL while there are none. */
+    size_t n;    /* So many ids are there. */
+    size_t cap;  /* So many ids have room before the next reallocation. */
 } tok_ids;
 
 /* ---- pre-tokenizer: text to words (tok_pre.c) ---- */
@@ -36,10 +39,10 @@ typedef struct tok_pre tok_pre;
 
 /* The bytes to merge and where words end in them. `text` is the input itself or a cleaned copy. Freed with tok_words_free. */
 typedef struct tok_words {
-    const uint8_t *text;
-    uint32_t *end; /* word i is text[end[i-1], end[i]) */
-    size_t n;
-    uint8_t *copy; /* cleaned text and, behind it, what PCRE2 sees; NULL: the input needed no cleaning */
+    const uint8_t *text; /* The bytes are the input, borrowed, or lie in the copy. */
+    uint32_t *end;       /* (n) Word i is text[end[i-1], end[i]). */
+    size_t n;            /* There are so many words. */
+    uint8_t *copy;       /* It holds the cleaned text and, behind it, what PCRE2 sees; NULL: the input needed no cleaning. */
 } tok_words;
 
 /* name: tokenizer.ggml.pre, empty where absent. KV_EUNSUPP lists those supported. */
@@ -52,51 +55,63 @@ void tok_words_free(tok_words *w);
 
 /* ---- special tokens (tok_special.c) ---- */
 
-typedef struct tok_node { /* of a trie over the texts of special tokens */
-    int32_t token;        /* that ends here; -1: none */
-    uint32_t child, next; /* node numbers; 0: none */
-    uint8_t byte;
+/* A node of a trie over the texts of special tokens. */
+typedef struct tok_node {
+    int32_t token;  /* This token ends here; -1: none does. */
+    uint32_t child; /* The first child has this number; 0: there is none. */
+    uint32_t next;  /* The next child of the same parent has this number; 0: there is none. */
+    uint8_t byte;   /* This byte leads here from the parent. */
 } tok_node;
 
 typedef struct tok_trie {
-    tok_node *node; /* node[0] is the root */
-    size_t n, cap;
+    tok_node *node; /* (n) The root is node[0]. */
+    size_t n;       /* There are so many nodes. */
+    size_t cap;     /* So many nodes have room before the next reallocation. */
 } tok_trie;
 
 /* ---- the tokenizer ---- */
 
 typedef struct tok_text {
-    const char *s; /* into tok.pool */
-    uint32_t len;
+    const char *s; /* The bytes lie in tok.pool, without a 0 at the end. */
+    uint32_t len;  /* There are so many bytes. */
 } tok_text;
 
-typedef struct tok_pair { /* slot of the hash table of merges; rank UINT32_MAX: empty */
-    int32_t left, right, joined;
-    uint32_t rank;
+/* A slot of the hash table of merges. */
+typedef struct tok_pair {
+    int32_t left;   /* The left token has this id. */
+    int32_t right;  /* The right token has this id. */
+    int32_t joined; /* Both together become this token. */
+    uint32_t rank;  /* The pair stands in this line of the merge list: earlier ones join first. UINT32_MAX: an empty slot. */
 } tok_pair;
 
 struct tok {
-    bool spm;
-    bool add_bos, add_eos, space_prefix;
-    int32_t bos, eos, unk;
-    uint32_t n;       /* tokens */
-    uint32_t max_len; /* bytes of the longest token text */
-    char *pool;       /* all texts, then all pieces */
-    tok_text *text;   /* (n) as in the file */
-    tok_text *piece;  /* (n) the bytes they stand for in text */
-    uint8_t *attr;    /* (n) */
-    float *score;     /* (n) SPM only */
-    uint32_t *slot;   /* hash of texts: id + 1, 0 empty */
-    uint32_t slot_mask;
-    tok_trie special;
-    int32_t byte_id[256]; /* token of each byte (BPE: of the letter that stands for it; SPM: <0xXX>); -1: none */
-    /* BPE only */
-    tok_pair *pair;
-    uint32_t pair_mask;
-    tok_pre *pre;
+    bool spm;             /* The tokenizer is SPM; else it is BPE. */
+    bool add_bos;         /* Texts start with bos where the caller asks for such tokens. */
+    bool add_eos;         /* Texts end with eos where the caller asks for such tokens. */
+    bool space_prefix;    /* SPM: a space comes before texts. */
+    int32_t bos;          /* This token starts a text; -1: none does. */
+    int32_t eos;          /* This token ends a text; -1: none does. */
+    int32_t unk;          /* This token stands for what no other token does; -1: none does. */
+    uint32_t n;           /* There are so many tokens. */
+    uint32_t max_len;     /* The longest token text has so many bytes. */
+    char *pool;           /* All texts lie here, then all pieces. */
+    tok_text *text;       /* (n) Texts are as in the file. */
+    tok_text *piece;      /* (n) Pieces are the bytes that tokens stand for. */
+    uint8_t *attr;        /* (n) Attributes are ATTR_ bits. */
+    float *score;         /* (n) SPM: the pair whose token has the best score joins first. BPE: NULL. */
+    uint32_t *slot;       /* (slot_mask + 1) The hash table of texts holds id + 1; 0: an empty slot. */
+    uint32_t slot_mask;   /* Slots are a power of two, less one here. */
+    tok_trie special;     /* The trie has the tokens that tok_special.c looks for. */
+    int32_t byte_id[256]; /* Bytes have these tokens (BPE: of their letter; SPM: <0xXX>, the byte itself or unk); -1: none. */
+    tok_pair *pair;       /* (pair_mask + 1) BPE: the hash table of merges; SPM: NULL. */
+    uint32_t pair_mask;   /* BPE: slots are a power of two, less one here. */
+    tok_pre *pre;         /* BPE: the pre-tokenizer; SPM: NULL. */
 };
 
-/* ---- tok.c ---- */
+/* ---- vocabulary (tok_vocab.c) ---- */
+/* Texts, their hash and attributes, from tokenizer.ggml.tokens and .token_type; what is allocated is freed with tok_free, also
+ * after a failure. KV_EFORMAT: no tokens, too many, too long ones, two with the same text, unknown types; KV_ENOMEM. */
+kv_status tok_vocab_load(tok *t, const gguf *g, kv_err *err);
 int32_t tok_find(const tok *t, const char *text, size_t len); /* id of a token by its text; -1: none */
 bool tok_push(tok_ids *ids, int32_t id);                      /* false: out of memory */
 
@@ -116,23 +131,31 @@ kv_status tok_spm_encode(const tok *t, const char *text, size_t len, tok_ids *id
 size_t tok_spm_piece(const char *text, size_t len, char *out);
 
 /* ---- joining neighbours (tok_merge.c) ---- */
-typedef struct tok_sym { /* a stretch of text that is, or may become, a token; len 0: joined into its left neighbour */
-    uint32_t at, len;
-    int32_t id; /* -1: not known */
-    int32_t prev, next;
+/* A stretch of text that is, or may become, a token. */
+typedef struct tok_sym {
+    uint32_t at;  /* The stretch starts at this byte. */
+    uint32_t len; /* It has so many bytes; 0: it was joined into its left neighbour. */
+    int32_t id;   /* It is this token; -1: not known. */
+    int32_t prev; /* The left neighbour is this symbol; -1: none. */
+    int32_t next; /* The right neighbour is this symbol; -1: none. */
 } tok_sym;
 
-typedef struct tok_cand { /* two neighbours that could be joined */
-    uint64_t key;         /* urgency (smaller first) << 32 | left symbol: ties go to the left */
-    uint32_t right, len;  /* right symbol; length of both together when the candidate was made */
-    int32_t id;           /* what they become */
+/* Two neighbours that could be joined. */
+typedef struct tok_cand {
+    uint64_t key;   /* The key is urgency (smaller first) << 32 | left symbol, so that ties go to the left. */
+    uint32_t right; /* The right one is this symbol. */
+    uint32_t len;   /* Both together had this length when the candidate was made. */
+    int32_t id;     /* They become this token. */
 } tok_cand;
 
-typedef struct tok_merger { /* zero-initialise; reused from word to word; freed with tok_merge_free */
-    tok_sym *sym;
-    size_t n_sym, cap_sym;
-    tok_cand *heap;
-    size_t n_heap, cap_heap;
+/* Zero-initialise; reused from word to word; freed with tok_merge_free. */
+typedef struct tok_merger {
+    tok_sym *sym;    /* (n_sym) Symbols are in the order of the text. */
+    size_t n_sym;    /* There are so many symbols. */
+    size_t cap_sym;  /* So many symbols have room before the next reallocation. */
+    tok_cand *heap;  /* (n_heap) Candidates are a binary heap by key. */
+    size_t n_heap;   /* There are so many candidates. */
+    size_t cap_heap; /* So many candidates have room before the next reallocation. */
 } tok_merger;
 
 /* Do l and r join? Then the urgency (smaller is sooner) and the id of the result. */

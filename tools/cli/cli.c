@@ -1,12 +1,11 @@
 /* Reading a command line against a table of options.
  *
  * One pass over argv. Every message names the option, what was given and what would be right, and ends with where to read on.
- * The help page is in cli_help.c; both read the same rows.
+ * Help, manual pages and completions are in other files; all read the same rows.
  */
 #include "cli/cli.h"
 
 #include "cli/cli_internal.h"
-#include "profile/codec_id.h"
 #include "profile/evict_id.h"
 
 #include <errno.h>
@@ -75,10 +74,11 @@ static void consider(const char *given, const char *candidate, const char **best
 static int unknown_option(const cli_spec *spec, const char *given) {
     const char *best = NULL;
     size_t dist = SIZE_MAX;
-    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
-        consider(given, o->name, &best, &dist);
-        consider(given, o->alias, &best, &dist);
-    }
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
+        if (cli_opt_shown(o)) {
+            consider(given, o->name, &best, &dist);
+            consider(given, o->alias, &best, &dist);
+        }
     if (!spec->err) {
         consider(given, "--help", &best, &dist);
         consider(given, "--version", &best, &dist);
@@ -98,7 +98,7 @@ static bool is_named(const cli_opt *o, const char *s, size_t len) {
 static const cli_opt *find_option(const cli_spec *spec, const char *s, size_t len) {
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (is_named(o, s, len))
-            return o;
+            return o->kind == CLI_OLD_NAME ? find_option(spec, o->arg, strlen(o->arg)) : o;
     return NULL;
 }
 
@@ -127,24 +127,27 @@ static bool take_number(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-/* The names that an option of a list takes. */
-static const char *name_of(const cli_opt *o, int id) {
-    return o->kind == CLI_CODEC ? kv_codec_names[id].name : kv_evict_names[id].name;
-}
-
-static bool take_name(const cli_spec *spec, const cli_opt *o, const char *s) {
-    const int count = o->kind == CLI_CODEC ? KV_CODEC_COUNT : KV_EVICT_COUNT;
-    const int id = o->kind == CLI_CODEC ? kv_codec_by_name(s) : kv_evict_by_name(s);
-    if (id < 0) {
-        char names[256] = "";
-        size_t len = 0;
-        for (int i = 0; i < count && len < sizeof names; i++)
-            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", name_of(o, i));
-        refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, o->kind == CLI_CODEC ? "a cache type" : "a policy", names);
-        return false;
+/* One word of several. */
+static bool take_word(const cli_spec *spec, const cli_opt *o, const char *s) {
+    const char *what = o->kind == CLI_CODEC   ? "a cache type"
+                       : o->kind == CLI_EVICT ? "a policy"
+                       : o->kind == CLI_CPU   ? "an instruction set"
+                                              : "possible here";
+    char names[256] = "", word[CLI_WORD];
+    size_t len = 0;
+    for (int i = 0; cli_opt_word(o, i, word); i++) {
+        if (!strcmp(word, s)) {
+            if (o->kind == CLI_CODEC || o->kind == CLI_EVICT)
+                *(int *)o->dst = i;
+            else
+                *(const char **)o->dst = s;
+            return true;
+        }
+        if (len < sizeof names)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", word);
     }
-    *(int *)o->dst = id;
-    return true;
+    refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, what, names);
+    return false;
 }
 
 static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
@@ -161,7 +164,9 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         return take_number(spec, o, s);
     case CLI_CODEC:
     case CLI_EVICT:
-        return take_name(spec, o, s);
+    case CLI_CPU:
+    case CLI_CHOICE:
+        return take_word(spec, o, s);
     case CLI_BUDGET:
         return take_budget(spec, o, s);
     case CLI_STR:
@@ -185,6 +190,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
     }
     case CLI_FLAG:
     case CLI_HEADING:
+    case CLI_OLD_NAME:
         break;
     }
     return false;
@@ -234,13 +240,15 @@ static int missing_argument(const cli_spec *spec, size_t filled) {
 }
 
 static int parse_words(const cli_spec *spec, int argc, char **argv) {
+    if (!spec->err && cli_print_tool(spec, argc, argv))
+        return CLI_OK;
     for (int i = 1; i < argc && strcmp(argv[i], "--") && !spec->err; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             cli_help(spec);
             return CLI_OK;
         }
         if (!strcmp(argv[i], "--version")) {
-            printf("%s %s\n", spec->tool, KV_TOOL_VERSION);
+            cli_version(spec->tool);
             return CLI_OK;
         }
     }
@@ -289,9 +297,11 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
         return word ? CLI_OK : CLI_USAGE;
     }
     if (!strcmp(word, "--version")) {
-        printf("%s %s\n", tool, KV_TOOL_VERSION);
+        cli_version(tool);
         return CLI_OK;
     }
+    if (cli_print_commands(tool, summary, commands, argc, argv))
+        return CLI_OK;
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = commands; c->name; c++) {

@@ -24,8 +24,11 @@ typedef enum cli_kind {
     CLI_OUT_OR_STDOUT, /* the same; without a value, i.e. last or before another option, it is "-": standard output */
     CLI_CODEC,         /* int *dst: kv_codec_id by name */
     CLI_EVICT,         /* int *dst: kv_evict_id by name */
+    CLI_CPU,           /* as CLI_STR: "auto" or an instruction set by name */
+    CLI_CHOICE,        /* as CLI_STR: one of the words in `arg`, which has '|' between them */
     CLI_BUDGET,        /* kv_budget *dst: tokens, or percent of the context */
-    CLI_HEADING        /* no option: `help` is a heading of the --help page */
+    CLI_HEADING,       /* no option: `help` is a heading of the --help page */
+    CLI_OLD_NAME       /* what the option `arg` was called once: understood, but shown nowhere */
 } cli_kind;
 
 typedef struct cli_strs {
@@ -51,16 +54,20 @@ typedef struct cli_arg {
 } cli_arg;
 
 typedef struct cli_spec {
-    const char *tool;     /* "kveval ppl" */
-    kv_err *err;          /* words that are not the command line's: complaints go here and are not printed; or NULL */
-    const char *where;    /* begins them: "settings.txt:3"; or NULL */
-    const char *usage;    /* "MODEL --text FILE [options]" */
+    const char *tool;  /* "kveval ppl" */
+    kv_err *err;       /* words that are not the command line's: complaints go here and are not printed; or NULL */
+    const char *where; /* begins them: "settings.txt:3"; or NULL */
+    const char *usage; /* "MODEL --text FILE [options]" */
+    const char *brief; /* what the tool is in a few words, for its manual page; NULL: its row in a table of subcommands says */
     const char *summary;  /* a line or a paragraph */
     const char *examples; /* printed as they are; or NULL */
     const cli_opt *opts;  /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
     const cli_arg *args;  /* filled in order; ends with {0}. NULL: there are none */
     size_t n_required;
 } cli_spec;
+
+/* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_INS) differ in length. */
+bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
  * stdout (with spec->err they are unknown). An output that is also an input, or another output, is refused (cli_paths.h): what
@@ -98,6 +105,7 @@ typedef struct cli_machine {
     const char *cpu;
     int64_t threads;
     bool no_repack;
+    const char *wait; /* auto, spin or sleep; NULL: auto */
 } cli_machine;
 struct rt_exec;
 kv_status cli_exec(const cli_machine *machine, bool exact, struct rt_exec *out, kv_err *err);

@@ -48,9 +48,9 @@ typedef struct cli_cache {
          "which to keep, with a budget; without this option: the profile's policy, else expected where it has queries, else "  \
          "snapkv"},                                                                                                            \
         {"--ada", NULL, CLI_FLAG, NULL, &(c)->ada, 0, 0, "let the heads of a layer compete for its budget (AdaKV)"},           \
-        {"--level",           NULL, CLI_FLAG, NULL,                                                                            \
+        {"--equal-budgets",   NULL, CLI_FLAG, NULL,                                                                            \
          &(c)->equal_budgets, 0,    0,        "the same budget for all heads, whatever the profile says"},                     \
-    {                                                                                                                          \
+        {.name = "--level", .kind = CLI_OLD_NAME, .arg = "--equal-budgets"}, {                                                 \
         "--recent", NULL, CLI_INT, "N", &(c)->recent, 0, 1 << 24,                                                              \
             "newest tokens that are never forgotten (without profile: 32)"                                                     \
     }
@@ -58,25 +58,15 @@ typedef struct cli_cache {
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
     {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \
-        {"--cpu", NULL, CLI_STR, "LEVEL", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                 \
+        {"--cpu", NULL, CLI_CPU, "ISA", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                   \
         "--no-repack", NULL, CLI_FLAG, NULL, &(m)->no_repack, 0, 0,                                                            \
             "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \
     }
 
-/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. */
-static inline rt_ctx_cfg cli_cache_cfg(const cli_cache *c, const prof *p) {
-    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
-    cfg.profile = p;
-    cfg.ctk = c->ctk;
-    cfg.ctv = c->ctv;
-    cfg.window = (int)c->window;
-    cfg.sinks = (int)c->sinks;
-    cfg.recent = (int)c->recent;
-    cfg.evict = c->evict;
-    cfg.budget = c->budget;
-    cfg.ada = c->ada;
-    cfg.equal_budgets = c->equal_budgets;
-    return cfg;
-}
+/* The context that these options and the profile (or NULL) ask for; sizes are left at their defaults. KV_EINVAL: an option
+ * needs another one, which the message names. */
+kv_status cli_cache_cfg(const cli_cache *c, const prof *p, rt_ctx_cfg *out, kv_err *err);
+/* Whether any of these options but --profile says something. */
+bool cli_cache_given(const cli_cache *c);
 
 #endif

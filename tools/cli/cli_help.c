@@ -10,6 +10,14 @@
 
 enum { NARROW = 60, WIDE = 100, PLAIN = 80, INDENT = 2, GAP = 2, MAX_COLUMN = 30 };
 
+const cli_opt cli_common_opts[] = {
+    {.name = "--help", .alias = "-h", .kind = CLI_FLAG, .help = "this page"},
+    {.name = "--version",
+     .kind = CLI_FLAG,
+     .help = "the version, the instruction set that will be used, and how this was built"},
+    {0},
+};
+
 static size_t page_width(void) {
     struct winsize ws;
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) || !ws.ws_col)
@@ -60,7 +68,8 @@ static void label(const cli_opt *o, char *buf, size_t size) {
 }
 
 /* The value before parsing is the default, and cache types have a table: said here so that no help text repeats them. */
-static void help_text(const cli_opt *o, char *buf, size_t size) {
+void cli_help_text(const cli_opt *o, char buf[CLI_HELP]) {
+    const size_t size = CLI_HELP;
     size_t len = 0;
     for (int i = 0; o->kind == CLI_CODEC && i < KV_CODEC_COUNT && len < size; i++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", kv_codec_names[i].name, i + 1 < KV_CODEC_COUNT ? ", " : ": ");
@@ -80,9 +89,9 @@ static void help_text(const cli_opt *o, char *buf, size_t size) {
 }
 
 static void option_row(const cli_opt *o, size_t column, size_t width) {
-    char name[96], text[1024];
+    char name[96], text[CLI_HELP];
     label(o, name, sizeof name);
-    help_text(o, text, sizeof text);
+    cli_help_text(o, text);
     size_t at = INDENT + strlen(name);
     printf("%*s%s", INDENT, "", name);
     if (at + GAP > column)
@@ -103,15 +112,9 @@ static void heading(const char *text) {
 }
 
 void cli_help(const cli_spec *spec) {
-    bool yes = false;
-    const cli_opt common[] = {
-        {.name = "--help", .alias = "-h", .kind = CLI_FLAG, .dst = &yes, .help = "this page"},
-        {.name = "--version", .kind = CLI_FLAG, .dst = &yes, .help = "the version"},
-        {0},
-    };
     size_t width = page_width(), column = 0;
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
-        if (o->kind == CLI_HEADING)
+        if (!cli_opt_shown(o))
             continue;
         char name[96];
         label(o, name, sizeof name);
@@ -132,12 +135,12 @@ void cli_help(const cli_spec *spec) {
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
         if (o->kind == CLI_HEADING)
             heading(o->help);
-        else
+        else if (cli_opt_shown(o))
             option_row(o, column, width);
     }
     if (spec->opts[0].kind == CLI_HEADING)
         heading("Help");
-    for (const cli_opt *o = common; cli_opt_at(o); o++)
+    for (const cli_opt *o = cli_common_opts; cli_opt_at(o); o++)
         option_row(o, column, width);
     if (spec->examples) {
         heading("Examples");

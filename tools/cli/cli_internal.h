@@ -1,4 +1,4 @@
-/* Shared by cli.c and cli_help.c. */
+/* Shared by the files of this room. */
 #ifndef CLI_INTERNAL_H
 #define CLI_INTERNAL_H
 
@@ -11,9 +11,32 @@ static inline bool cli_opt_at(const cli_opt *o) {
     return o->name || o->kind == CLI_HEADING;
 }
 
+/* Whether it is an option that pages and completions show. */
+static inline bool cli_opt_shown(const cli_opt *o) {
+    return o->kind != CLI_HEADING && o->kind != CLI_OLD_NAME;
+}
+
+/* The words that an option takes where it takes no others: copies number `i` of them into `word`. False: there are no more, or
+ * it is not an option of that kind. */
+enum { CLI_WORD = 32 };
+bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
+
 /* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);
 
+extern const cli_opt cli_common_opts[]; /* what every tool has; nowhere to put values. Ends with {0} */
+
+/* The help of an option with the names it takes and its default. */
+enum { CLI_HELP = 1024 };
+void cli_help_text(const cli_opt *o, char buf[CLI_HELP]);
+
+/* Manual pages and completions (cli_print.c). False: the words ask for something else. */
+bool cli_print_tool(const cli_spec *spec, int argc, char **argv);
+bool cli_print_commands(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
+
+/* Two lines: "kvrun 0.1.0 (avx2; gcc 12.2.0, Release)" with the instruction set that is chosen where --cpu does not say, and
+ * those that were compiled in. */
+void cli_version(const char *tool);
 void cli_help(const cli_spec *spec);
 void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to);
 

@@ -12,9 +12,12 @@ static kv_status check_profile(const prof *p, const rt_model *m, const char *whe
 
 kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err *err) {
     kv_status st = rt_exec_init(out, machine->cpu, (int)machine->threads, exact, err);
-    if (!st)
-        out->in_place = machine->no_repack;
-    return st;
+    if (st)
+        return st;
+    out->in_place = machine->no_repack;
+    if (machine->wait)
+        rt_wait_by_name(machine->wait, &out->wait); /* the option takes no other words */
+    return KV_OK;
 }
 
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,

@@ -1,19 +1,26 @@
 /* Finding profiles: by name or file, and those shipped for a model. They are looked for in, one after the other,
  *   $KVCALIB_PROFILES                  directories separated by ':'
  *   $XDG_DATA_HOME/kvcalib/profiles    (~/.local/share without that variable)
- *   where kvcalib was installed, and the source tree it was built from
+ *   where kvcalib was installed; for programs that lie where they were built, the source tree
  * NAME.yaml in such a directory is the profile NAME, models/ in it holds profiles for single models. */
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
 #include "model/model.h"
 #include "profile/profile.h"
+#include "shipped/shipped.h"
 
-enum { CLI_PROFILE_PATH = 4096 };
+#include <stdio.h>
+
+enum { CLI_PROFILE_PATH = SHIPPED_PATH };
 
 /* Where the profile is that a name or path stands for, as cli_find_profile takes it; a path need not exist. path
  * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are). */
 kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err);
+
+/* The names of those that are shipped, one a line, in the order in which they are found; twice where two directories have it.
+ */
+void cli_profile_names(FILE *to);
 
 /* Load the profile that --profile and --preset name: "small" is a shipped one; what has a '/' in it or ends with .yaml is a
  * file. path  CLI_PROFILE_PATH bytes: where it was found; or NULL. *out: caller frees with prof_free. Errors of

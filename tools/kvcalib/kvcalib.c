@@ -55,7 +55,7 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Which tokens to keep of a long context"},
         {"--budget", NULL, CLI_BUDGET, "N|P%", &o->keep.budget, 0, 0,
          "tokens that a head keeps on average, or a share of the context; finds out how much each head should get of it"},
-        {"--budget-by", NULL, CLI_STR, "HOW", &o->budget_by, 0, 0,
+        {"--budget-by", NULL, CLI_CHOICE, "loss|entropy", &o->budget_by, 0, 0,
          "loss: what each head loses without the others, measured on long texts (default); entropy: how wide each layer "
          "attends"},
         {"--evict", NULL, CLI_EVICT, "POLICY", &o->evict, 0, 0,
@@ -78,6 +78,7 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL --out PROFILE.yaml [options]",
+                    .brief = "measure a model and write the compression profile of its KV cache",
                     .summary = "Run text through a model, forward and backward, find out what an error in every key and value "
                                "would cost, and solve for the best transform, bits and codebooks of every head's KV cache. The "
                                "profile says what that loses, "
@@ -312,8 +313,6 @@ static kv_status settle_budget(options *o, kv_err *err) {
     if (o->budget_by && !given)
         return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
     o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
-    if (o->budget_by && !o->by_entropy && strcmp(o->budget_by, prof_budget_by_name(PROF_BY_LOSS)))
-        return kv_fail(err, KV_EINVAL, "--budget-by %s: loss or entropy", o->budget_by);
     return KV_OK;
 }
 

@@ -3,7 +3,7 @@
 #include "base/atomic_file.h"
 #include "cli/cli_cache.h"
 #include "kveval/eval_cmd.h"
-#include "measure/eval.h"
+#include "eval/eval.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -100,9 +100,10 @@ static kv_status measure(const options *o, eval_result *r, kv_err *err) {
     if (!o->text)
         return kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
     kv_status st = cli_model_open(o->tool, o->model, o->cache.profile, &o->machine, !o->fast, o->json, &m, err);
-    if (st || (st = eval_text_load(m.model, o->text, &text, err)))
+    eval_setting setting = {0};
+    if (st || (st = cli_cache_cfg(&o->cache, m.profile, &setting.cache, err)) ||
+        (st = eval_text_load(m.model, o->text, &text, err)))
         goto done;
-    const eval_setting setting = {NULL, cli_cache_cfg(&o->cache, m.profile)};
     cli_note_window(o->tool, m.profile, o->cache.window);
     cli_progress_start(&bar, "measuring", false);
     st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, show_progress, &bar, r, err);

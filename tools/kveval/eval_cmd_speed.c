@@ -1,10 +1,11 @@
-/* kveval speed: tokens per second of reading a prompt and of decoding, behind a cache that already holds some tokens, and how
- * far that is from what the machine can do (probe.h, roofline.h; docs/performance.md says what every share means).
+/* kveval speed: tokens per second of prefill and of decode, behind a cache that already holds some tokens, and how far that is
+ * from what the machine can do (probe.h, roofline.h; docs/performance.md says what every share means).
  */
 #include "base/clock.h"
 #include "base/format.h"
 #include "cli/cli_cache.h"
 #include "kveval/eval_cmd.h"
+#include "measure/parallel.h"
 #include "measure/probe.h"
 #include "measure/roofline.h"
 #include "measure/speed.h"
@@ -20,10 +21,10 @@
 
 static const char tool[] = "kveval speed";
 
-enum { MAX_DEPTHS = 32, MAX_REPS = 1000, DIGITS = 6 };
+enum { MAX_DEPTHS = 32, MAX_PARALLEL = 512, MAX_REPS = 1000, DIGITS = 6 };
 
 typedef struct options {
-    const char *model, *depth;
+    const char *model, *depth, *parallel;
     int64_t prefill, decode, reps;
     cli_cache cache;
     cli_machine machine;
@@ -44,6 +45,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--prefill", NULL, CLI_INT, "N", &o->prefill, 1, 1 << 20, "tokens of prompt"},
         {"--decode", NULL, CLI_INT, "N", &o->decode, 1, 1 << 20, "tokens of answer, one by one"},
         {"--depth", "-d", CLI_STR, "N,...", &o->depth, 0, 0, "tokens in the cache before, several by commas [0]"},
+        {"--parallel", NULL, CLI_STR, "N,...", &o->parallel, 0, 0,
+         "time so many sequences at once, in one workspace: total prefill and decode throughput"},
         {"--reps", NULL, CLI_INT, "N", &o->reps, 1, MAX_REPS, "repetitions (after one that does not count)"},
         {"--paced", NULL, CLI_FLAG, NULL, &o->paced, 0, 0,
          "one repetition for every line on stdin, a line of JSON for each, the first when ready: to take turns with other "
@@ -51,37 +54,53 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Cache setting"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Machine and output"},
+        {"--wait", NULL, CLI_CHOICE, "auto|spin|sleep", &o->machine.wait, 0, 0,
+         "how threads wait for each other: auto (as the load of the machine asks for), spin or sleep; to compare [auto]"},
         CLI_MACHINE_ROWS(&o->machine),
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0,
          "a JSON list on stdout, per depth: depth, prefill_tps, prefill_sd, decode_tps, decode_sd (tokens/s), kv_bytes, shares "
-         "of what the machine can do, and the probes of that before and after"},
+         "of what the machine can do, and the probes of that before and after; with --parallel: parallel, depth, prefill_tps, "
+         "decode_tps, prefill_all_logits_tps, kv_bytes, rss"},
         {0},
     };
     return cli_parse(&(cli_spec){.tool = tool,
                                  .usage = "MODEL [options]",
-                                 .summary = "Tokens per second of reading a prompt (prefill) and of answering (decode), and "
-                                            "their share of what this machine can do.",
-                                 .examples = "  kveval speed packed.gguf --depth 0,4096\n",
+                                 .summary = "Tokens per second of prefill (tokens of a prompt, many at a time) and of decode "
+                                            "(one after the other), and their share of what this machine can do.",
+                                 .examples = "  kveval speed packed.gguf --depth 0,4096\n"
+                                             "  kveval speed packed.gguf --parallel 1,4,16 --depth 1024\n",
                                  .opts = opts,
                                  .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
                                  .n_required = 1},
                      argc, argv);
 }
 
-static kv_status parse_depths(const options *o, uint32_t *depths, size_t *n, kv_err *err) {
-    const char *s = o->depth, *at = s;
+/* "1,2,4" */
+static kv_status parse_list(const char *option, const char *s, long least, long most, uint32_t *out, size_t *n, kv_err *err) {
+    const char *at = s;
     for (*n = 0; *n < MAX_DEPTHS; at++) {
         char *end;
         errno = 0;
         long v = strtol(at, &end, 10);
-        if (end == at || errno || v < 0 || v > 1 << 24 || (*end && *end != ','))
-            return kv_fail(err, KV_EINVAL, "--depth: '%s' is not a list of whole numbers in 0..%d", s, 1 << 24);
-        depths[(*n)++] = (uint32_t)v;
+        if (end == at || errno || v < least || v > most || (*end && *end != ','))
+            return kv_fail(err, KV_EINVAL, "%s: '%s' is not a list of whole numbers in %ld..%ld", option, s, least, most);
+        out[(*n)++] = (uint32_t)v;
         at = end;
         if (!*end)
-            return *n > 1 && o->paced ? kv_fail(err, KV_EINVAL, "--paced: give one depth, not %zu", *n) : KV_OK;
+            return KV_OK;
     }
-    return kv_fail(err, KV_EINVAL, "--depth: more than %d depths", MAX_DEPTHS);
+    return kv_fail(err, KV_EINVAL, "%s: more than %d numbers", option, MAX_DEPTHS);
+}
+
+static kv_status parse_lists(const options *o, uint32_t *depths, size_t *n, uint32_t *seqs, size_t *n_seqs, kv_err *err) {
+    kv_status st = parse_list("--depth", o->depth, 0, 1 << 24, depths, n, err);
+    if (!st && o->parallel)
+        st = parse_list("--parallel", o->parallel, 1, MAX_PARALLEL, seqs, n_seqs, err);
+    if (!st && o->paced && *n > 1)
+        st = kv_fail(err, KV_EINVAL, "--paced: give one depth, not %zu", *n);
+    if (!st && o->paced && o->parallel)
+        st = kv_fail(err, KV_EINVAL, "--paced and --parallel are two different things; choose one");
+    return st;
 }
 
 /* ---- measuring ---- */
@@ -135,9 +154,9 @@ done:
 /* ---- shares of the machine ---- */
 
 typedef struct shares {
-    double i8, f32; /* of each peak of vector instructions, while reading a prompt; above 1 where something faster was used */
+    double i8, f32; /* of each peak of vector instructions, in prefill; above 1 where something faster was used */
     double tiles;   /* the int8 products of the matrix unit's peak; 0: there is none */
-    double prefill; /* of the time that reading takes: what its arithmetic alone would take at the highest peaks */
+    double prefill; /* of the time that prefill takes: what its arithmetic alone would take at the highest peaks */
     double read;    /* of the bandwidth, while decoding */
 } shares;
 
@@ -243,6 +262,45 @@ static bool go_on(void *user, double done) {
     return !cli_interrupted();
 }
 
+/* ---- --parallel ---- */
+
+static json_t *parallel_json(uint32_t depth, const parallel_result *r) {
+    return json_pack("{s:i, s:i, s:f, s:f, s:f, s:I, s:I}", "parallel", (int)r->n, "depth", (int)depth, "prefill_tps",
+                     r->prefill_tps, "decode_tps", r->decode_tps, "prefill_all_logits_tps", r->all_tps, "kv_bytes",
+                     (json_int_t)r->kv_bytes, "rss", (json_int_t)r->rss);
+}
+
+static void print_parallel(uint32_t depth, const parallel_result *r, bool first) {
+    char bytes[24], rss[24];
+    if (first)
+        printf("sequences    depth   prefill    decode   of a prefill with all logits   caches      resident\n");
+    printf("%9u %8u %9.1f %9.1f %9.1f  %3.0f %%              %-11s %s\n", r->n, depth, r->prefill_tps, r->decode_tps,
+           r->all_tps, 100 * r->decode_tps / r->all_tps, format_bytes((double)r->kv_bytes, bytes),
+           format_bytes((double)r->rss, rss));
+    fflush(stdout);
+}
+
+static kv_status run_parallel(const options *o, const cli_model *m, const rt_ctx_cfg *ctx, const uint32_t *depths, size_t n,
+                              const uint32_t *seqs, size_t n_seqs, kv_err *err) {
+    parallel_cfg cfg = {.ctx = *ctx, .prefill = (uint32_t)o->prefill, .decode = (uint32_t)o->decode, .reps = (uint32_t)o->reps};
+    json_t *list = json_array();
+    kv_status st = KV_OK;
+    for (size_t i = 0; i < n * n_seqs && !st; i++) {
+        parallel_result r;
+        cfg.depth = depths[i / n_seqs];
+        if ((st = parallel_run(m->model, &cfg, seqs[i % n_seqs], go_on, NULL, &r, err)))
+            break;
+        if (!o->json)
+            print_parallel(cfg.depth, &r, i == 0);
+        else if (json_array_append_new(list, parallel_json(cfg.depth, &r)))
+            st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
+    }
+    if (!st && o->json)
+        return write_json(list, JSON_INDENT(1), err);
+    json_decref(list);
+    return st;
+}
+
 int eval_cmd_speed(int argc, char **argv) {
     options o = {.depth = "0", .prefill = 512, .decode = 64, .reps = 5, .cache = CLI_CACHE_DEFAULT};
     int code = parse(&o, argc, argv);
@@ -250,18 +308,22 @@ int eval_cmd_speed(int argc, char **argv) {
         return code;
     kv_err err = {0};
     cli_model m = {0};
-    uint32_t depths[MAX_DEPTHS];
+    uint32_t depths[MAX_DEPTHS], seqs[MAX_DEPTHS];
     result results[MAX_DEPTHS];
-    size_t n = 0;
-    kv_status st = parse_depths(&o, depths, &n, &err);
+    size_t n = 0, n_seqs = 0;
+    kv_status st = parse_lists(&o, depths, &n, seqs, &n_seqs, &err);
     const double started = clock_now();
     if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, o.json || o.paced, &m, &err)))
         goto done;
     const double load_s = clock_now() - started;
-    speed_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
-                     .prefill = (uint32_t)o.prefill,
-                     .decode = (uint32_t)o.decode,
-                     .progress = go_on};
+    rt_ctx_cfg ctx;
+    if ((st = cli_cache_cfg(&o.cache, m.profile, &ctx, &err)))
+        goto done;
+    if (o.parallel) {
+        st = run_parallel(&o, &m, &ctx, depths, n, seqs, n_seqs, &err);
+        goto done;
+    }
+    speed_cfg cfg = {.ctx = ctx, .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode, .progress = go_on};
     for (size_t i = 0; i < n && !st; i++) {
         cfg.depth = depths[i];
         if (o.paced)

@@ -224,7 +224,9 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
             st = hash_profile(p, s->profile_hash, err);
         if (st)
             return st;
-        s->cfg = cli_cache_cfg(&s->cache, p);
+        kv_err why = {0};
+        if ((st = cli_cache_cfg(&s->cache, p, &s->cfg, &why)))
+            return s->unnamed ? kv_fail(err, st, "%s", why.msg) : kv_fail(err, st, "setting '%s': %s", s->name, why.msg);
         if (s->unnamed && (st = name_by_codec(s, err)))
             return st;
     }

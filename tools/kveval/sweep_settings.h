@@ -4,7 +4,7 @@
 
 #include "cli/cli_cache.h"
 #include "cli/cli_paths.h"
-#include "measure/eval.h"
+#include "eval/eval.h"
 
 enum { SWEEP_MOST = 256, SWEEP_NAME = 80, SWEEP_MIXED = -1 };
 

@@ -14,7 +14,7 @@
 /* ---- table ---- */
 
 kv_status sweep_print(const sweep *s, kv_err *err) {
-    enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10, ANSWERS = 19 };
+    enum { CODEC = 14, BITS = 11, KLD = 21, DPPL = 16, CACHE = 10, DECODE = 18 };
     static const double ALL = 99.5;
     bool evicts = false;
     size_t name = strlen("setting");
@@ -34,7 +34,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     printf("%*s", CACHE, "cache");
     for (size_t i = 0; i < s->settings->n; i++)
         evicts |= s->results[i].reads_percent < ALL;
-    fputs(s->cfg.decode ? "  answers, tokens/s" : "", stdout);
+    fputs(s->cfg.decode ? "  decode, tokens/s" : "", stdout);
     puts(evicts ? "  keeps tokens, reads" : "");
     for (size_t i = 0; i < s->settings->n; i++) {
         const sweep_setting *x = &s->settings->v[i];
@@ -51,7 +51,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
         eval_cell(eval_plus_minus(r->dppl_percent, r->dppl_se, true, buf), DPPL, false);
         printf("%*s", CACHE, format_bytes((double)r->kv_bytes, buf));
         if (s->cfg.decode)
-            printf("%*.1f", ANSWERS, r->decode_tps);
+            printf("%*.1f", DECODE, r->decode_tps);
         if (r->reads_percent < ALL)
             printf("  %7.0f  %3.0f %%", r->held, r->reads_percent);
         putchar('\n');

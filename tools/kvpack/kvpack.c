@@ -37,6 +37,7 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){.tool = tool,
                     .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
+                    .brief = "put a profile into a model file, show it, take it out again",
                     .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
                                "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
                                "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
@@ -70,10 +71,6 @@ static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp,
     char hash[33];
     kv_status st = gguf_model_hash(g, hash, err);
     return st ? st : prof_matches(p, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
-}
-
-static bool has_profile(const gguf *g) {
-    return gguf_find(g, "kvcalib.version") || gguf_find(g, "kvcalib.profile") || gguf_find(g, "kvcalib.data");
 }
 
 /* ---- show ---- */
@@ -126,7 +123,7 @@ static kv_status strip(const options *o, kv_err *err) {
     kv_status st = gguf_open(o->files[0], &g, err);
     if (st)
         return st;
-    if (!has_profile(g))
+    if (!prof_is_in_gguf(g))
         st = kv_fail(err, KV_EFORMAT, "%s: holds no profile, there is nothing to strip", o->files[0]);
     else if (o->dry_run)
         printf("%s would be written without its profile\n", o->files[0]);
@@ -150,7 +147,7 @@ static kv_status say(const options *o, const gguf *g, const prof *p, const rt_hp
         return kv_fail(err, KV_EIO, "%s: %s", o->files[0], strerror(errno));
     snprintf(head, sizeof head, "%.500s: model %s, profile %s (%.2f %% of it)%s", o->out ? o->out : "dry run",
              format_bytes((double)file.st_size, whole), format_bytes((double)added, part),
-             100.0 * (double)added / (double)file.st_size, has_profile(g) ? ", in place of the one that was there" : "");
+             100.0 * (double)added / (double)file.st_size, prof_is_in_gguf(g) ? ", in place of the one that was there" : "");
     if (o->dry_run)
         printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, token.bytes,
                token.f16, token.f16 / token.bytes);

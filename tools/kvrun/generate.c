@@ -90,10 +90,11 @@ kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err) {
     return KV_OK;
 }
 
-/* Make the context forget all ids from n on: in place where the cache can, else by starting over. */
+/* Make the context forget all ids from n on: it goes back there, or to the nearest checkpoint before. */
 static void rewind_ctx(gen *g, size_t n) {
-    if (rt_ctx_len(g->ctx) > n && kv_cache_truncate(rt_ctx_cache(g->ctx), (uint32_t)n, NULL))
-        rt_ctx_clear(g->ctx);
+    uint32_t reached;
+    if (rt_ctx_len(g->ctx) > n)
+        rt_seq_go_back(rt_ctx_seq(g->ctx), (uint32_t)n, &reached);
 }
 
 void gen_truncate(gen *g, size_t n) {
@@ -156,6 +157,9 @@ static kv_status catch_up(gen *g, bool prompt, kv_err *err) {
     }
     g->fresh = true;
     if (prompt) {
+        kv_status st = rt_seq_checkpoint(rt_ctx_seq(g->ctx), err);
+        if (st)
+            return st;
         g->stats.prompt_tokens += g->n - from;
         g->stats.prompt_seconds += clock_now() - started;
     }

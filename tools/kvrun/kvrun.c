@@ -54,6 +54,7 @@ static int parse(options *o, int argc, char **argv) {
         &(cli_spec){
             .tool = tool,
             .usage = "MODEL [-p TEXT] [options]",
+            .brief = "talk to a model with a compressed KV cache",
             .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
                        "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
                        "shipped for the model.",
@@ -82,8 +83,7 @@ static kv_status check(options *o, kv_err *err) {
 static void say_cache(const cli_cache *o, const prof *p, const char *shipped, gen *g) {
     const kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     char now[24], f16[24], source[CLI_PROFILE_PATH + 128] = "no profile, f16 cache";
-    const bool override = o->ctk >= 0 || o->ctv >= 0 || o->window >= 0 || o->sinks >= 0 || o->evict >= 0 ||
-                          kv_budget_given(o->budget) || o->recent >= 0 || o->ada || o->equal_budgets;
+    const bool override = cli_cache_given(o);
     if (p && o->ctk >= 0 && o->ctv >= 0)
         snprintf(source, sizeof source, "profile overridden");
     else if (p && *shipped)
@@ -115,7 +115,7 @@ static void say_model(const rt_model *m, const chat_format *f, uint64_t seed) {
 }
 
 static void say_speed(const gen_stats *s) {
-    cli_note(tool, "prompt: %zu tokens in %.2f s (%.1f tokens/s); answer: %zu tokens in %.2f s (%.1f tokens/s)",
+    cli_note(tool, "prefill: %zu tokens in %.2f s (%.1f tokens/s); decode: %zu tokens in %.2f s (%.1f tokens/s)",
              s->prompt_tokens, s->prompt_seconds, s->prompt_seconds > 0 ? (double)s->prompt_tokens / s->prompt_seconds : 0,
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
@@ -180,10 +180,9 @@ int main(int argc, char **argv) {
     const bool all_by_option = o.cache.ctk >= 0 && o.cache.ctv >= 0;
     if (!m.profile && !o.cache.profile && !all_by_option)
         m.profile = cli_shipped_profile(tool, rt_model_hash(m.model), hp, shipped);
-    gen_cfg cfg = {.ctx = cli_cache_cfg(&o.cache, m.profile),
-                   .sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0},
-                   .shift = o.shift,
-                   .stop = cli_interrupted};
+    gen_cfg cfg = {.sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0}, .shift = o.shift, .stop = cli_interrupted};
+    if ((st = cli_cache_cfg(&o.cache, m.profile, &cfg.ctx, &err)))
+        goto done;
     cfg.ctx.n_ctx = o.ctx > 0 ? (uint32_t)o.ctx : o.ctx == 0 ? hp->n_ctx_train : 0;
     cfg.sampling.seed = o.seed >= 0 ? (uint64_t)o.seed : (uint64_t)time(NULL);
     if (cfg.ctx.n_ctx > hp->n_ctx_train)

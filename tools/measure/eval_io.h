@@ -2,7 +2,7 @@
 #ifndef EVAL_IO_H
 #define EVAL_IO_H
 
-#include "measure/eval.h"
+#include "eval/eval.h"
 
 #include <jansson.h>
 

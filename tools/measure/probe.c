@@ -31,7 +31,7 @@ typedef uint64_t read_fn(const uint8_t *p, size_t n);
 typedef struct loops {
     read_fn *read;
     math_fn *i8, *f32;
-    math_fn *tiles; /* NULL: the level has no matrix unit */
+    math_fn *tiles; /* NULL: the ISA has no matrix unit */
 } loops;
 
 #define KEEP(x) __asm__ volatile("" : "+" REGISTER(x))
@@ -199,8 +199,8 @@ VECTOR_LOOPS(neon_dot, TARGET_NEON_DOT, 16, uint8x16_t, float32x4_t, vdupq_n_u8(
 enum { HAS_DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
 #endif
 
-static loops loops_for(rt_cpu level) {
-    switch (level) {
+static loops loops_for(rt_cpu isa) {
+    switch (isa) {
 #if defined(__x86_64__)
     case RT_CPU_AMX:
         return (loops){read_vnni, i8_vnni, f32_vnni, tiles_amx};

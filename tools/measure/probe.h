@@ -2,8 +2,8 @@
  *
  * Three loops that do nothing else, on all threads of a runtime, each the best of a few rounds of some tens of milliseconds: a
  * sum over a buffer far larger than the caches; int8 dot products on operands in registers; f32 multiply-adds likewise. They
- * use the instructions that the level's own kernels use (AVX-512 VNNI, AVX2, NEON, plain C), so the roof of a forced `--cpu`
- * level is that level's. A fourth one runs where the level has a matrix unit (AMX). bf16 is not probed.
+ * use the instructions that the ISA's own kernels use (AVX-512 VNNI, AVX2, NEON, plain C), so the roof of a forced `--cpu` is
+ * that ISA's. A fourth one runs where the ISA has a matrix unit (AMX). bf16 is not probed.
  */
 #ifndef PROBE_H
 #define PROBE_H
@@ -12,8 +12,8 @@
 
 typedef struct probe {
     double read;    /* bytes a second */
-    double i8, f32; /* multiply-adds a second, by vector instructions: i8 is VNNI where the level has it */
-    double tiles;   /* int8 multiply-adds a second of the matrix unit; 0 where the level has none */
+    double i8, f32; /* multiply-adds a second, by vector instructions: i8 is VNNI where the ISA has it */
+    double tiles;   /* int8 multiply-adds a second of the matrix unit; 0 where the ISA has none */
 } probe;
 
 /* About a third of a second. KV_ENOMEM. */

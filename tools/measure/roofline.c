@@ -47,8 +47,8 @@ static double cache_bytes(const layer_cost *c, uint32_t p) {
 
 kv_status roof_count(const rt_model *m, const kv_cache_cfg *cfg, uint32_t depth, uint32_t n, bool one_by_one, roof_work *out,
                      kv_err *err) {
-    rt_work layers, output;
-    rt_model_work(m, &layers, &output);
+    rt_cost layers, output;
+    rt_model_cost(m, &layers, &output);
     const double outputs = one_by_one ? n : 1;
     *out = (roof_work){.i8 = n * layers.i8 + outputs * output.i8, .f32 = n * layers.f32 + outputs * output.f32};
     if (one_by_one)

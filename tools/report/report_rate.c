@@ -14,27 +14,24 @@
 
 typedef enum shape { CIRCLE, SQUARE, DIAMOND, UP, DOWN, PENTAGON, STAR, CROSS } shape;
 
-/* The first row with a prefix of the codec's name; the last three are for none, both and several. */
+enum { MIXED = KV_FAMILY_COUNT, N_FAMILIES };
+
 static const struct {
-    const char *prefix, *name, *colour;
+    const char *name, *colour;
     shape shape;
-} families[] = {
-    {"f", "exact", "#6b7480", CROSS},
-    {"q4_0h", "Hadamard rotation, then blocks", "#56b4e9", DOWN},
-    {"q", "plain blocks", "#e69f00", SQUARE},
-    {"turbo", "TurboQuant", "#cc79a7", UP},
-    {"polar", "PolarQuant", "#009e73", PENTAGON},
-    {"kivi", "KIVI", "#0072b2", DIAMOND},
-    {"tc", "calibrated transform", "#d55e00", CIRCLE},
-    {"", "mixed", "#8a7a00", STAR},
+} families[N_FAMILIES] = {
+    [KV_FAMILY_FLOAT] = {"exact", "#6b7480", CROSS},
+    [KV_FAMILY_HADAMARD] = {"Hadamard rotation, then blocks", "#56b4e9", DOWN},
+    [KV_FAMILY_BLOCK] = {"plain blocks", "#e69f00", SQUARE},
+    [KV_FAMILY_TURBO] = {"TurboQuant", "#cc79a7", UP},
+    [KV_FAMILY_POLAR] = {"PolarQuant", "#009e73", PENTAGON},
+    [KV_FAMILY_KIVI] = {"KIVI", "#0072b2", DIAMOND},
+    [KV_FAMILY_TC] = {"calibrated transform", "#d55e00", CIRCLE},
+    [MIXED] = {"mixed", "#8a7a00", STAR},
 };
-enum { N_FAMILIES = sizeof families / sizeof *families, MIXED = N_FAMILIES - 1 };
 
 static int family_of(int codec) {
-    int i = 0;
-    while (codec >= 0 && i < MIXED && strncmp(kv_codec_names[codec].name, families[i].prefix, strlen(families[i].prefix)))
-        i++;
-    return codec < 0 ? MIXED : i;
+    return codec < 0 ? MIXED : (int)kv_codec_names[codec].family;
 }
 
 int rep_family(int codec_k, int codec_v) {

@@ -115,10 +115,4 @@ typedef struct rt_act_block {
 } rt_act_block;
 _Static_assert(sizeof(rt_act_block) == 48, "layout");
 
-/* Packing (mat_pack.c). The format of a quantised type; NULL where the type is not packed. */
-const rt_fmt *rt_fmt_of(qtype type);
-size_t rt_tile_bytes(rt_fmt f, size_t cols);
-/* Fill one tile (rt_tile_bytes, all of it) from up to 16 rows that start row_bytes apart. */
-void rt_tile_pack(rt_fmt f, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols, uint8_t *out);
-
 #endif

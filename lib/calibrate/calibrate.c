@@ -4,8 +4,8 @@
 
 #include "backward/backward.h"
 #include "calibrate/calibrate_budget.h"
+#include "eval/eval.h"
 #include "kernels/kernels.h"
-#include "measure/eval.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,13 +84,13 @@ static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_prog
 static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
     if (cfg->ctx > hp->n_ctx_train)
-        return kv_fail(err, KV_EINVAL, "--ctx %u is more than the %u tokens that the model was trained for", cfg->ctx,
+        return kv_fail(err, KV_EINVAL, "chunks of %u tokens are longer than the %u that the model was trained for", cfg->ctx,
                        hp->n_ctx_train);
     if (cfg->sinks >= cfg->ctx / 2)
-        return kv_fail(err, KV_EINVAL, "--sinks %u leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
+        return kv_fail(err, KV_EINVAL, "%u sinks leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
     if (cfg->window > cfg->ctx / 2)
         return kv_fail(err, KV_EINVAL,
-                       "--window %u leaves too little of a chunk of %u tokens to calibrate for; take a larger --ctx",
+                       "a window of %u leaves too little of a chunk of %u tokens to calibrate for; take longer chunks",
                        cfg->window, cfg->ctx);
     return KV_OK;
 }

@@ -60,10 +60,10 @@ kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld,
         if ((over.known && within.known && within.bits - over.bits <= NEAR) || (within.known && bits <= CALIBRATE_LEAST_BITS))
             break;
         if (over.known && bits >= CALIBRATE_MOST_BITS) {
-            st = kv_fail(
-                err, KV_ERANGE,
-                "a KL divergence of %g cannot be reached: %.2f bits per number lose %.2g; use a larger --window, or codec q8_0",
-                kld, bits, got);
+            st = kv_fail(err, KV_ERANGE,
+                         "a KL divergence of %g cannot be reached: %.2f bits per number lose %.2g; a larger window, or codec "
+                         "q8_0, loses less",
+                         kld, bits, got);
             break;
         }
         bits = next_bits(&over, &within, log2(kld));
@@ -102,7 +102,7 @@ kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t byte
     if (least > bytes) {
         st = kv_fail(err, KV_ERANGE,
                      "%u tokens do not fit into %s: with 1 bit per number they take %s; give more memory, fewer tokens, or a "
-                     "smaller --window",
+                     "smaller window",
                      n_ctx, format_bytes((double)bytes, a), format_bytes((double)least, b));
         goto done;
     }

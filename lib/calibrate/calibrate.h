@@ -1,4 +1,5 @@
-/* From a model and text to a measured profile: what kvcalib does between its command line and its output file. */
+/* From a model and text to a measured profile: what kvcalib does between its command line and its output file, and
+ * kv_calibrate. */
 #ifndef CALIBRATE_H
 #define CALIBRATE_H
 
@@ -6,8 +7,10 @@
 #include "model/model.h"
 
 typedef struct calibrate_cfg {
-    const char *const *texts; /* files, joined in this order; or NULL: the text built in */
+    const char *const *texts; /* files, joined in this order; or NULL */
     size_t n_texts;
+    const char *text; /* or a text in memory; NULL: the one built in */
+    size_t text_len;
     uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see */
     uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;   /* which chunks, where the text has more than are wanted */

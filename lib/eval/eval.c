@@ -8,7 +8,7 @@
  * Standard errors: of the mean over tokens (as llama.cpp does); exp(mean) by the delta method; PPL against the baseline's from
  * the differences per token, in which what the text itself varies cancels.
  */
-#include "measure/eval.h"
+#include "eval/eval.h"
 
 #include "base/clock.h"
 
@@ -381,8 +381,9 @@ static kv_status count_chunks(run *r, size_t n_tokens, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "%u tokens to time are more than the %zu that are scored of a context of %u",
                        r->cfg->decode, scores_of_chunk(r->cfg), ctx);
     if (n_tokens < ctx)
-        return kv_fail(err, KV_ERANGE, "the text has %zu tokens, fewer than one chunk of %u; give more text or a smaller --ctx",
-                       n_tokens, ctx);
+        return kv_fail(err, KV_ERANGE,
+                       "the text has %zu tokens, fewer than one chunk of %u; give more text or take shorter chunks", n_tokens,
+                       ctx);
     const size_t whole = n_tokens / ctx;
     if (r->cfg->chunks > whole)
         return kv_fail(err, KV_ERANGE, "the text has %zu tokens: %zu chunks of %u, not %u", n_tokens, whole, ctx,

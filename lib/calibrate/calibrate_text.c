@@ -78,8 +78,8 @@ static kv_status choose(const tok *t, const calibrate_cfg *cfg, ids fit, ids hel
     const uint32_t ctx = cfg->ctx;
     size_t have = fit.n / ctx, have_held = held.n / ctx;
     if (cfg->chunks > have)
-        return kv_fail(err, KV_ERANGE, "%s has %zu chunks of %u tokens to fit on, fewer than --chunks %u", out->name, have, ctx,
-                       cfg->chunks);
+        return kv_fail(err, KV_ERANGE, "%s has %zu chunks of %u tokens to fit on, not the %u that were asked for", out->name,
+                       have, ctx, cfg->chunks);
     out->n_fit = cfg->chunks ? cfg->chunks : chunks_for(CALIBRATE_TOKENS, ctx, have);
     out->n_held = chunks_for(CALIBRATE_MEASURED, ctx, have_held);
     kv_status st = pick(t, fit.v, have, out->n_fit, ctx, cfg->seed, &out->fit, err);
@@ -98,16 +98,38 @@ static kv_status load_built_in(const tok *t, const calibrate_cfg *cfg, XXH3_stat
     if ((st = append(t, text, len, hash, &held, err)))
         goto done;
     if (fit.n < cfg->ctx || held.n < cfg->ctx)
-        st = kv_fail(
-            err, KV_ERANGE,
-            "the built-in text has %zu tokens to fit on and %zu to measure on; chunks of %u need more: give a smaller --ctx "
-            "or a --text of your own",
-            fit.n, held.n, cfg->ctx);
+        st = kv_fail(err, KV_ERANGE,
+                     "the built-in text has %zu tokens to fit on and %zu to measure on; chunks of %u need more: take shorter "
+                     "ones or a text of your own",
+                     fit.n, held.n, cfg->ctx);
     else
         st = choose(t, cfg, fit, held, out, err);
 done:
     free(fit.v);
     free(held.v);
+    return st;
+}
+
+/* Choose from the tokens of a whole text, the end of which is held out. */
+static kv_status split(const tok *t, const calibrate_cfg *cfg, ids all, calibrate_text *out, kv_err *err) {
+    const size_t chunks = all.n / cfg->ctx, held = (chunks * HELD_PERCENT + 50) / 100;
+    if (chunks < 2)
+        return kv_fail(
+            err, KV_ERANGE,
+            "%s has %zu tokens; %zu are needed, a chunk of %u to fit on and one to measure on: give more text or take "
+            "shorter chunks",
+            out->name, all.n, 2 * (size_t)cfg->ctx, cfg->ctx);
+    const size_t fit = (chunks - (held ? held : 1)) * cfg->ctx;
+    return choose(t, cfg, (ids){all.v, fit}, (ids){all.v + fit, chunks * cfg->ctx - fit}, out, err);
+}
+
+static kv_status load_text(const tok *t, const calibrate_cfg *cfg, XXH3_state_t *hash, calibrate_text *out, kv_err *err) {
+    ids all = {0};
+    snprintf(out->name, sizeof out->name, "text given");
+    kv_status st = append(t, cfg->text, cfg->text_len, hash, &all, err);
+    if (!st)
+        st = split(t, cfg, all, out, err);
+    free(all.v);
     return st;
 }
 
@@ -118,20 +140,8 @@ static kv_status load_files(const tok *t, const calibrate_cfg *cfg, XXH3_state_t
     snprintf(out->name, sizeof out->name, cfg->n_texts > 1 ? "%.40s and %zu more" : "%.60s", base, cfg->n_texts - 1);
     for (size_t i = 0; i < cfg->n_texts && !st; i++)
         st = append_file(t, cfg->texts[i], hash, &all, err);
-    if (st)
-        goto done;
-    size_t chunks = all.n / cfg->ctx, held = (chunks * HELD_PERCENT + 50) / 100;
-    if (chunks < 2) {
-        st = kv_fail(
-            err, KV_ERANGE,
-            "%s has %zu tokens; %zu are needed, a chunk of %u to fit on and one to measure on: give more text or a smaller "
-            "--ctx",
-            out->name, all.n, 2 * (size_t)cfg->ctx, cfg->ctx);
-        goto done;
-    }
-    size_t split = (chunks - (held ? held : 1)) * cfg->ctx;
-    st = choose(t, cfg, (ids){all.v, split}, (ids){all.v + split, chunks * cfg->ctx - split}, out, err);
-done:
+    if (!st)
+        st = split(t, cfg, all, out, err);
     free(all.v);
     return st;
 }
@@ -142,7 +152,7 @@ kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, calibrate_
     if (!hash)
         return kv_fail(err, KV_ENOMEM, "out of memory");
     XXH3_128bits_reset(hash);
-    kv_status st = (cfg->n_texts ? load_files : load_built_in)(t, cfg, hash, out, err);
+    kv_status st = (cfg->n_texts ? load_files : cfg->text ? load_text : load_built_in)(t, cfg, hash, out, err);
     XXH128_hash_t h = XXH3_128bits_digest(hash);
     snprintf(out->hash, sizeof out->hash, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
     XXH3_freeState(hash);

@@ -1,0 +1,64 @@
+/* Text to tokens and back, and the chat formats of models. All functions may be used by many threads at once; a stream belongs
+ * to one at a time. */
+#ifndef KV_PUBLIC_TEXT_H
+#define KV_PUBLIC_TEXT_H
+
+#include <kv/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    KV_TEXT_BOS = 1, /* begin with the token that starts a text, and end with the one that ends it, where the model asks so */
+    KV_TEXT_SPECIAL = 2 /* special tokens such as <|im_start|> are read as such, or written */
+};
+
+/* Tokens of len bytes of text; any bytes are accepted. *ids: caller frees with kv_free. flags: KV_TEXT_BOS, KV_TEXT_SPECIAL.
+ * KV_EINVAL: unknown flags; KV_ENOMEM. */
+KV_API kv_status kv_text_tokenize(const kv_model *model, const char *text, size_t len, uint32_t flags, int32_t **ids, size_t *n,
+                                  kv_err *err);
+
+/* The text of n tokens, always valid UTF-8: bytes that make up no character become U+FFFD. *text: NUL-terminated beyond its
+ * *len bytes (len may be NULL), caller frees with kv_free. flags: KV_TEXT_SPECIAL. KV_ERANGE: an id outside the vocabulary. */
+KV_API kv_status kv_text_detokenize(const kv_model *model, const int32_t *ids, size_t n, uint32_t flags, char **text,
+                                    size_t *len, kv_err *err);
+
+/* The bytes of one token, which need not be whole characters; *len is set. Borrowed from the model, not NUL-terminated. NULL:
+ * an id outside the vocabulary. flags: KV_TEXT_SPECIAL. */
+KV_API const char *kv_text_piece(const kv_model *model, int32_t id, uint32_t flags, size_t *len);
+
+/* Text of tokens that come one by one, in whole characters: bytes wait until the character is complete. */
+typedef struct kv_text_stream kv_text_stream;
+/* Caller frees with kv_text_stream_free. flags: KV_TEXT_SPECIAL. */
+KV_API kv_status kv_text_stream_new(const kv_model *model, uint32_t flags, kv_text_stream **out, kv_err *err);
+KV_API void kv_text_stream_free(kv_text_stream *stream); /* NULL is fine */
+/* What the token completes: *text, NUL-terminated, *len bytes (len may be NULL), often none; borrowed until the next call.
+ * KV_ERANGE: an id outside the vocabulary. */
+KV_API kv_status kv_text_stream_push(kv_text_stream *stream, int32_t id, const char **text, size_t *len, kv_err *err);
+/* The end: what waits will never be complete, and comes out as U+FFFD. The stream can be used again. */
+KV_API kv_status kv_text_stream_end(kv_text_stream *stream, const char **text, size_t *len, kv_err *err);
+
+/* Special tokens; -1: the model has none. */
+KV_API int32_t kv_text_bos(const kv_model *model);
+KV_API int32_t kv_text_eos(const kv_model *model);
+KV_API bool kv_text_is_end(const kv_model *model, int32_t id); /* ends a turn or a text: there are several such tokens */
+
+typedef struct kv_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *text;
+} kv_message;
+
+/* The name of the model's chat format, "chatml" say; NULL: a base model, or a format that is not known. Borrowed. */
+KV_API const char *kv_text_chat_name(const kv_model *model);
+/* Messages as the model's chat format writes them; with `answer`, the beginning of the assistant's turn at the end. *text:
+ * NUL-terminated, to be tokenised with KV_TEXT_BOS | KV_TEXT_SPECIAL; caller frees with kv_free. KV_EINVAL: a role that is none
+ * of the three; KV_EUNSUPP: no chat format is known for the model. */
+KV_API kv_status kv_text_chat(const kv_model *model, const kv_message *messages, size_t n, bool answer, char **text,
+                              kv_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

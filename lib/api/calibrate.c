@@ -1,0 +1,155 @@
+#include "api/api_internal.h"
+#include "calibrate/calibrate_text.h"
+
+#include <string.h>
+
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before measuring. */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08, DEFAULT_BITS = 3.25;
+
+enum { SHORTEST = 16, LONGEST = 1 << 20, CHUNK = 1024 /* tokens, unless said otherwise */ };
+
+/* What a caller wants, checked. */
+typedef struct job {
+    kv_calibrate_options o;
+    calibrate_cfg cfg;
+    bool measure;
+    kv_progress_part part; /* what runs now, of the whole */
+} job;
+
+/* ---- options ---- */
+
+static kv_status settle_aim(kv_calibrate_options *o, kv_err *err) {
+    const int aims = (o->bits != 0) + (o->kld != 0) + (o->fit_ctx || o->fit_bytes);
+    if (aims > 1)
+        return kv_fail(err, KV_EINVAL, "bits, a loss, and a memory are different aims; give one");
+    if (!o->fit_ctx != !o->fit_bytes)
+        return kv_fail(err, KV_EINVAL, "to fit into a memory, both are needed: its bytes, and the tokens to fit in");
+    if (o->kld != 0 && o->flags & KV_CALIBRATE_NO_MEASURE)
+        return kv_fail(err, KV_EINVAL, "a loss can only be aimed at by measuring");
+    if (!aims)
+        o->bits = DEFAULT_BITS;
+    if (o->bits != 0)
+        return api_check_range("the aim of bits", o->bits, CALIBRATE_LEAST_BITS, CALIBRATE_MOST_BITS, err);
+    return o->kld != 0 ? api_check_range("the aim of loss", o->kld, 1e-6, 10, err) : KV_OK;
+}
+
+static kv_status settle_budget(const kv_calibrate_options *o, calibrate_cfg *cfg, kv_err *err) {
+    const bool by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
+    int policy = -1;
+    cfg->evict = PROF_EVICT_DEFAULT;
+    kv_status st = api_budget(o->budget_tokens, o->budget_share, &cfg->evict.budget, err);
+    if (st || (st = api_evict(o->evict, &policy, err)))
+        return st;
+    if (o->budget_by && !by_entropy && strcmp(o->budget_by, prof_budget_by_name(PROF_BY_LOSS)))
+        return kv_fail(err, KV_EINVAL, "heads share a budget by loss or by entropy, not by '%.80s'", o->budget_by);
+    cfg->budget_by = by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS;
+    cfg->evict.policy = policy >= 0                          ? (kv_evict_id)policy
+                        : kv_budget_given(cfg->evict.budget) ? KV_EVICT_EXPECTED
+                                                             : KV_EVICT_NONE;
+    return KV_OK;
+}
+
+static kv_status settle(const kv_model *m, const kv_calibrate_options *options, job *j, kv_err *err) {
+    const uint32_t trained = rt_model_hparams(m->rt)->n_ctx_train;
+    static const kv_calibrate_options defaults = KV_CALIBRATE_OPTIONS_INIT;
+    kv_calibrate_options *o = &j->o;
+    kv_status st = api_options(options, &defaults, sizeof *o, o, "KV_CALIBRATE_OPTIONS", err);
+    if (st)
+        return st;
+    if (!o->ctx)
+        o->ctx = trained < CHUNK ? trained : CHUNK;
+    if (o->flags & ~(uint32_t)KV_CALIBRATE_NO_MEASURE)
+        return kv_fail(err, KV_EINVAL, "unknown flags %#x of a calibration", o->flags);
+    if (o->text && o->n_files)
+        return kv_fail(err, KV_EINVAL, "a text in memory and files were given; one of them is possible");
+    if ((st = settle_aim(o, err)) || (st = settle_budget(o, &j->cfg, err)) ||
+        (st = api_check_range("a chunk's number of tokens", o->ctx, SHORTEST, LONGEST, err)) ||
+        (st = api_check_range("the window", o->window, 0, LONGEST, err)) ||
+        (st = api_check_range("the number of sinks", o->sinks, 0, LONGEST, err)) ||
+        (st = api_check_range("the frame", o->frame, -1, LONGEST, err)))
+        return st;
+    if (o->frame > 0 && o->frame % PROF_FRAME)
+        return kv_fail(err, KV_EINVAL, "a frame of %d positions: only multiples of %d are possible", o->frame, PROF_FRAME);
+    j->measure = !(o->flags & KV_CALIBRATE_NO_MEASURE);
+    j->cfg.texts = o->files;
+    j->cfg.n_texts = o->n_files;
+    j->cfg.text = o->text;
+    j->cfg.text_len = o->text_len;
+    j->cfg.ctx = o->ctx;
+    j->cfg.chunks = o->chunks;
+    j->cfg.seed = o->seed;
+    j->cfg.window = (uint32_t)o->window;
+    j->cfg.sinks = (uint32_t)o->sinks;
+    j->cfg.frame = o->frame >= 0 ? (uint32_t)o->frame : o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
+    return KV_OK;
+}
+
+/* ---- work ---- */
+
+/* What runs now goes up to `to` of the whole. */
+static calibrate_progress next_part(job *j, double to) {
+    j->part.from = j->part.to;
+    j->part.to = to;
+    return (calibrate_progress){kv_progress_of_part, &j->part};
+}
+
+/* A model to measure with: this one, or its file once more. *own: to be freed; or NULL. */
+static kv_status exact_model(const kv_model *m, const rt_model **exact, rt_model **own, kv_err *err) {
+    rt_exec e = *rt_model_exec(m->rt);
+    *exact = m->rt;
+    if (e.exact)
+        return KV_OK;
+    e.exact = true;
+    kv_status st = rt_model_load(m->path, &e, own, err);
+    if (!st && strcmp(rt_model_hash(*own), rt_model_hash(m->rt)))
+        st = kv_fail(err, KV_EMISMATCH, "%s: is another model now than when it was loaded", m->path);
+    *exact = *own;
+    return st;
+}
+
+/* A profile that meets the aim, measured unless that is not wanted. */
+static kv_status aim(job *j, const kv_model *m, const calibration *c, prof **p, kv_err *err) {
+    const kv_calibrate_options *o = &j->o;
+    const double solved = j->measure ? j->part.to + SOLVING : 1;
+    const rt_model *exact = NULL;
+    rt_model *own = NULL;
+    kv_status st = j->measure ? exact_model(m, &exact, &own, err) : KV_OK;
+    if (st)
+        goto done;
+    if (o->kld > 0)
+        st = calibrate_for_kld(c, exact, o->kld, next_part(j, 1), p, err);
+    else if (o->fit_bytes)
+        st = calibrate_for_memory(c, o->fit_ctx, (size_t)o->fit_bytes, next_part(j, solved), p, err);
+    else
+        st = calibration_solve(c, o->bits, next_part(j, solved), p, err);
+    if (!st && j->measure && !(o->kld > 0))
+        st = calibration_measure(c, exact, next_part(j, 1), *p, err);
+done:
+    rt_model_free(own);
+    return st;
+}
+
+kv_status kv_calibrate(const kv_model *model, const kv_calibrate_options *options, kv_progress progress, void *user,
+                       kv_profile **out, kv_err *err) {
+    job j = {.part = {progress, user, 0, 0}};
+    calibrate_text text = {0};
+    calibration *c = NULL;
+    prof *p = NULL;
+    *out = NULL;
+    kv_status st = settle(model, options, &j, err);
+    if (st || (st = calibrate_text_load(rt_model_tok(model->rt), &j.cfg, &text, err)))
+        goto done;
+    const bool long_texts = kv_budget_given(j.cfg.evict.budget) && j.cfg.budget_by == PROF_BY_LOSS;
+    st = calibration_new(model->rt, &j.cfg, &text, next_part(&j, long_texts ? READING_LONG : READING), &c, err);
+    if (!st)
+        st = aim(&j, model, c, &p, err);
+    if (!st) {
+        st = api_profile(p, out, err);
+        p = NULL;
+    }
+done:
+    calibration_free(c);
+    calibrate_text_free(&text);
+    prof_free(p);
+    return st;
+}

@@ -1,0 +1,30 @@
+/* Profiles that are shipped: NAME.yaml in a directory is the profile NAME, models/ in it holds profiles for single models. */
+#ifndef SHIPPED_H
+#define SHIPPED_H
+
+#include "profile/profile.h"
+
+enum { SHIPPED_PATH = 4096, SHIPPED_KNOWN = 320 };
+
+/* The directory that belongs to the program or library that this code is part of: where it was installed with it, found from
+ * its own place, so that the installed tree may be moved; the source tree for what still lies where it was built; else where it
+ * was to be installed. */
+void shipped_directory(char out[SHIPPED_PATH]);
+
+/* The profile of that name in the first of n directories that has one; false: in none, and known lists those that there are,
+ * "balanced, small", "" if there are none. */
+bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char path[SHIPPED_PATH], char known[SHIPPED_KNOWN]);
+
+/* Show the name of every profile of n directories; twice where two have it. */
+typedef void shipped_name(void *user, const char *name);
+void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *user);
+
+/* Told of a profile that names the model, but is broken or does not fit: it is passed over. */
+typedef void shipped_broken(void *user, const kv_err *why);
+
+/* The profile whose model.hash is hash, in the models/ of n directories, or NULL; caller frees with prof_free. path: where it
+ * was found. broken may be NULL. */
+prof *shipped_by_model(const char *const *dirs, size_t n, const char *hash, uint32_t n_layer, uint32_t n_kv_head,
+                       uint32_t head_dim, char path[SHIPPED_PATH], shipped_broken *broken, void *user);
+
+#endif

@@ -1,0 +1,307 @@
+/* Workspaces, sequences, and contexts, which are one of each. */
+#include "model/work.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- workspaces ---- */
+
+/* Hand out pieces of one allocation; with base == NULL only count. */
+static size_t lay_out(rt_work *w, float *base) {
+    const rt_hparams *hp = &w->m->hp;
+    const size_t n = w->n_batch, n_q = (size_t)hp->n_head * hp->head_dim, n_kv = (size_t)hp->n_kv_head * hp->head_dim;
+    const struct {
+        float **p;
+        size_t len;
+    } parts[] = {
+        {&w->x, n * hp->n_embd},
+        {&w->h, n * hp->n_embd},
+        {&w->q, n * n_q},
+        {&w->k, n * n_kv},
+        {&w->v, n * n_kv},
+        {&w->o, n * n_q},
+        {&w->gate, n * hp->n_ff},
+        {&w->up, n * hp->n_ff},
+        {&w->rope.cos, n * hp->n_rot},
+        {&w->rope.sin, n * hp->n_rot},
+    };
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base)
+            *parts[i].p = base + at;
+        at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
+    }
+    return at;
+}
+
+static kv_status grab_batch(rt_batch *b, uint32_t n, kv_err *err) {
+    b->tokens = calloc(n, sizeof *b->tokens);
+    b->pos = calloc(n, sizeof *b->pos);
+    b->wanted = calloc(n, sizeof *b->wanted);
+    b->parts = calloc(n, sizeof *b->parts);
+    b->seqs = calloc(n, sizeof *b->seqs);
+    if (!b->tokens || !b->pos || !b->wanted || !b->parts || !b->seqs)
+        return kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", n);
+    return KV_OK;
+}
+
+kv_status rt_work_new(const rt_model *m, uint32_t n_batch, rt_work **out, kv_err *err) {
+    const rt_hparams *hp = &m->hp;
+    const uint32_t n_q = hp->n_head * hp->head_dim, max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
+    rt_work *w = calloc(1, sizeof *w);
+    kv_status st;
+    if (!w)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a workspace");
+    w->m = m;
+    w->n_batch = n_batch ? n_batch : RT_BATCH;
+    if ((st = rt_exec_start(&m->exec, &w->exec, err)) ||
+        (st = act_new(w->n_batch, n_q > max_cols ? n_q : max_cols, &w->exec, &w->act, err)) ||
+        (st = kv_work_new(&w->exec, w->n_batch, &w->kv, err)) || (st = grab_batch(&w->batch, w->n_batch, err)))
+        goto done;
+    if (!(w->scratch = rt_alloc(lay_out(w, NULL) * sizeof(float)))) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", w->n_batch);
+        goto done;
+    }
+    lay_out(w, w->scratch);
+    w->rope.cap = w->n_batch;
+    *out = w;
+    w = NULL;
+done:
+    rt_work_free(w);
+    return st;
+}
+
+void rt_work_free(rt_work *w) {
+    if (!w)
+        return;
+    kv_work_free(w->kv);
+    act_free(w->act);
+    rt_exec_stop(&w->exec);
+    free(w->batch.tokens);
+    free(w->batch.pos);
+    free(w->batch.wanted);
+    free(w->batch.parts);
+    free(w->batch.seqs);
+    free(w->scratch);
+    free(w->lse);
+    free(w);
+}
+
+const rt_exec *rt_work_exec(const rt_work *w) {
+    return &w->exec;
+}
+
+size_t rt_work_bytes(const rt_work *w) {
+    rt_work counted = *w;
+    return lay_out(&counted, NULL) * sizeof(float) + act_bytes(w->act) + kv_work_bytes(w->kv);
+}
+
+kv_status rt_work_set_tap(rt_work *w, rt_tap tap, void *user, kv_err *err) {
+    const size_t n = (size_t)w->n_batch * w->m->hp.n_head;
+    if (tap && !w->lse) {
+        w->lse = malloc(2 * n * sizeof(float));
+        if (!w->lse)
+            return kv_fail(err, KV_ENOMEM, "out of memory for a tap on batches of %u tokens", w->n_batch);
+        w->entropy = w->lse + n;
+    }
+    w->tap = tap;
+    w->tap_user = user;
+    return KV_OK;
+}
+
+/* ---- sequences ---- */
+
+kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *err) {
+    const rt_model *m = w->m;
+    const rt_hparams *hp = &m->hp;
+    kv_cache_cfg cc = {0};
+    kv_status st = KV_OK;
+    rt_seq *s = calloc(1, sizeof *s);
+    if (!s)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a sequence");
+    s->m = m;
+    if (cfg->profile &&
+        (st = prof_matches(cfg->profile, m->hash, hp->n_layer, hp->n_kv_head, hp->head_dim, gguf_path(m->file), err)))
+        goto done;
+    if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
+        goto done;
+    cc.rope = (kv_rope){m->inv_freq, hp->n_rot, m->arch->rope_neox};
+    cc.n_batch = cc.n_batch < w->n_batch ? cc.n_batch : w->n_batch;
+    s->n_ctx = cc.n_ctx;
+    s->n_batch = cc.n_batch;
+    if ((st = kv_cache_new(&cc, &w->exec, &s->cache, err)) || (st = kv_work_fit(w->kv, s->cache, err)))
+        goto done;
+    if (!(s->tokens = calloc(s->n_ctx, sizeof *s->tokens))) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for a sequence of %u tokens", s->n_ctx);
+        goto done;
+    }
+    *out = s;
+    s = NULL;
+done:
+    rt_cache_cfg_free(&cc);
+    rt_seq_free(s);
+    return st;
+}
+
+/* Checkpoints of more than n tokens are no more. */
+static void drop_checkpoints(rt_seq *s, uint32_t n) {
+    while (s->n_checkpoints && kv_checkpoint_len(s->checkpoints[s->n_checkpoints - 1]) > n)
+        kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
+}
+
+void rt_seq_free(rt_seq *s) {
+    if (!s)
+        return;
+    while (s->n_checkpoints)
+        kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
+    kv_cache_free(s->cache);
+    free(s->tokens);
+    free(s);
+}
+
+kv_cache *rt_seq_cache(rt_seq *s) {
+    return s->cache;
+}
+uint32_t rt_seq_n_ctx(const rt_seq *s) {
+    return s->n_ctx;
+}
+uint32_t rt_seq_len(const rt_seq *s) {
+    return kv_cache_len(s->cache);
+}
+const int32_t *rt_seq_tokens(const rt_seq *s) {
+    return s->tokens;
+}
+void rt_seq_clear(rt_seq *s) {
+    kv_cache_clear(s->cache);
+    drop_checkpoints(s, 0);
+}
+
+kv_status rt_seq_checkpoint(rt_seq *s, kv_err *err) {
+    kv_checkpoint *p;
+    const uint32_t len = rt_seq_len(s);
+    drop_checkpoints(s, len);
+    if (s->n_checkpoints && kv_checkpoint_len(s->checkpoints[s->n_checkpoints - 1]) == len)
+        return KV_OK;
+    kv_status st = kv_checkpoint_new(s->cache, &p, err);
+    if (st)
+        return st;
+    if (s->n_checkpoints == RT_CHECKPOINTS) { /* the first one is what conversations begin with */
+        kv_checkpoint_free(s->checkpoints[1]);
+        memmove(s->checkpoints + 1, s->checkpoints + 2, (RT_CHECKPOINTS - 2) * sizeof *s->checkpoints);
+        s->n_checkpoints--;
+    }
+    s->checkpoints[s->n_checkpoints++] = p;
+    return KV_OK;
+}
+
+size_t rt_seq_checkpoint_bytes(const rt_seq *s) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < s->n_checkpoints; i++)
+        bytes += kv_checkpoint_bytes(s->checkpoints[i]);
+    return bytes;
+}
+
+void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached) {
+    drop_checkpoints(s, rt_seq_len(s)); /* a cache may have been cut behind our back */
+    if (n < rt_seq_len(s) && kv_cache_truncate(s->cache, n, NULL)) {
+        drop_checkpoints(s, n);
+        while (s->n_checkpoints && kv_cache_go_back(s->cache, s->checkpoints[s->n_checkpoints - 1], NULL))
+            kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
+        if (!s->n_checkpoints)
+            kv_cache_clear(s->cache);
+    }
+    drop_checkpoints(s, rt_seq_len(s));
+    *reached = rt_seq_len(s);
+}
+
+/* ---- contexts ---- */
+
+struct rt_ctx {
+    rt_work *work;
+    rt_seq *seq;
+};
+
+kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
+    rt_ctx_cfg own = *cfg;
+    kv_cache_cfg cc = {0};
+    rt_ctx *c = calloc(1, sizeof *c);
+    kv_status st;
+    if (!c)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a context");
+    if ((st = rt_cache_cfg_new(&m->hp, cfg, &cc, err)))
+        goto done;
+    own.n_batch = cc.n_batch;
+    if ((st = rt_work_new(m, cc.n_batch, &c->work, err)) || (st = rt_seq_new(c->work, &own, &c->seq, err)))
+        goto done;
+    *out = c;
+    c = NULL;
+done:
+    rt_cache_cfg_free(&cc);
+    rt_ctx_free(c);
+    return st;
+}
+
+void rt_ctx_free(rt_ctx *c) {
+    if (!c)
+        return;
+    rt_seq_free(c->seq);
+    rt_work_free(c->work);
+    free(c);
+}
+
+kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err) {
+    return rt_work_set_tap(c->work, tap, user, err);
+}
+const rt_exec *rt_ctx_exec(const rt_ctx *c) {
+    return &c->work->exec;
+}
+rt_seq *rt_ctx_seq(rt_ctx *c) {
+    return c->seq;
+}
+kv_cache *rt_ctx_cache(rt_ctx *c) {
+    return c->seq->cache;
+}
+uint32_t rt_ctx_n_ctx(const rt_ctx *c) {
+    return c->seq->n_ctx;
+}
+uint32_t rt_ctx_n_batch(const rt_ctx *c) {
+    return c->seq->n_batch;
+}
+uint32_t rt_ctx_len(const rt_ctx *c) {
+    return rt_seq_len(c->seq);
+}
+void rt_ctx_clear(rt_ctx *c) {
+    rt_seq_clear(c->seq);
+}
+
+kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
+    rt_batch *b = &c->work->batch;
+    if (n < 1 || n > c->seq->n_batch || n_out > n)
+        return kv_fail(err, KV_EINVAL, "a batch of %u tokens with %u outputs: 1..%u tokens are possible", n, n_out,
+                       c->seq->n_batch);
+    b->n = n;
+    b->n_parts = 1;
+    b->n_wanted = n_out;
+    b->seqs[0] = c->seq;
+    b->parts[0] = (kv_rows){c->seq->cache, 0, n};
+    memcpy(b->tokens, tokens, n * sizeof *tokens);
+    for (uint32_t i = 0; i < n_out; i++)
+        b->wanted[i] = n - n_out + i;
+    return rt_run_batch(c->work, logits, err);
+}
+
+kv_status rt_prefill(rt_ctx *c, const int32_t *tokens, size_t n, float *logits, kv_err *err) {
+    const uint32_t len = rt_ctx_len(c), n_batch = c->seq->n_batch;
+    kv_status st = KV_OK;
+    if (n > c->seq->n_ctx - len)
+        return rt_full(c->seq, n, err);
+    for (size_t t = 0; t < n; t++)
+        if ((st = rt_check_id(c->seq, tokens, t, err)))
+            return st;
+    for (size_t at = 0; !st && at < n;) {
+        const uint32_t step = n - at < n_batch ? (uint32_t)(n - at) : n_batch;
+        st = rt_forward(c, tokens + at, step, logits && at + step == n, logits, err);
+        at += step;
+    }
+    return st;
+}

@@ -1,0 +1,49 @@
+/* Inside of a workspace and a sequence, shared by forward.c (a step) and seq.c (what it runs on). */
+#ifndef RT_WORK_H
+#define RT_WORK_H
+
+#include "model/rows.h"
+#include "step/step.h"
+
+/* The rows of one step, as the layers see them. */
+typedef struct rt_batch {
+    uint32_t n, n_parts, n_wanted;
+    int32_t *tokens;  /* (n) */
+    uint32_t *pos;    /* (n) */
+    uint32_t *wanted; /* (n_wanted) rows whose logits are wanted, rising */
+    kv_rows *parts;   /* (n_parts) */
+    rt_seq **seqs;    /* (n_parts) */
+} rt_batch;
+
+struct rt_work {
+    const rt_model *m;
+    rt_exec exec; /* the model's, with threads of its own */
+    kv_work *kv;
+    uint32_t n_batch;
+    rt_act *act;
+    float *scratch; /* one allocation for all that follow */
+    float *x, *h, *q, *k, *v, *o, *gate, *up;
+    rt_rope rope;
+    rt_batch batch;
+    rt_tap tap;
+    void *tap_user;
+    float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
+};
+
+struct rt_seq {
+    const rt_model *m;
+    kv_cache *cache;
+    uint32_t n_ctx, n_batch;
+    int32_t *tokens;                            /* (n_ctx) */
+    kv_checkpoint *checkpoints[RT_CHECKPOINTS]; /* by length */
+    uint32_t n_checkpoints;
+};
+
+/* Run w->batch, whose parts are set up; the rest of it is checked and filled in here. */
+kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err);
+/* KV_ERANGE: n more tokens do not fit. */
+kv_status rt_full(const rt_seq *s, size_t n, kv_err *err);
+/* KV_ERANGE where tokens[t] is not in the vocabulary. */
+kv_status rt_check_id(const rt_seq *s, const int32_t *tokens, size_t t, kv_err *err);
+
+#endif

@@ -1,0 +1,95 @@
+/* Completion for bash, without the package bash-completion. Where nothing is found, readline completes names of files. */
+#include "cli/cli_print.h"
+
+#include <string.h>
+
+static void names(const cli_opt *o, FILE *to, const char *between) {
+    fprintf(to, "%s%s%s", o->name, o->alias ? between : "", o->alias ? o->alias : "");
+}
+
+/* An option that takes something else than files. */
+static void value_case(const cli_opt *o, const char *tool, FILE *to) {
+    const cli_values v = cli_values_of(o);
+    if (v == CLI_NO_VALUE || v == CLI_FILES)
+        return;
+    fputs("    ", to);
+    names(o, to, " | ");
+    fputs(")\n        ", to);
+    if (v == CLI_WORDS) {
+        fputs("COMPREPLY=($(compgen -W '", to);
+        cli_words(o, to);
+        fputs("' -- \"$cur\"))\n", to);
+    } else if (v == CLI_PROFILES)
+        fprintf(to, "_%.*s_profiles\n", (int)strcspn(tool, " "), tool);
+    else
+        fputs("compopt +o default 2>/dev/null\n", to);
+    fputs("        return\n        ;;\n", to);
+}
+
+/* "--name=value" comes in three words. */
+static const char current[] = "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
+                              "    if [[ $cur == = ]]; then\n"
+                              "        cur=\n"
+                              "    elif [[ $prev == = ]]; then\n"
+                              "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+                              "    fi\n"
+                              "    COMPREPLY=()\n";
+
+static bool argument_is_profile(const cli_spec *spec) {
+    for (const cli_arg *a = spec->args; a && a->name; a++)
+        if (a->kind == CLI_PROFILE)
+            return true;
+    return false;
+}
+
+/* Names of profiles and of files, as the program that is being completed says; and what to call for it. */
+static void register_tool(const char *tool, FILE *to) {
+    fprintf(to,
+            "_%s_profiles() {\n"
+            "    compopt -o filenames 2>/dev/null\n"
+            "    mapfile -t COMPREPLY < <(\n"
+            "        compgen -W \"$(\"${COMP_WORDS[0]}\" --print-profiles 2>/dev/null)\" -- \"$cur\"\n"
+            "        compgen -f -- \"$cur\"\n"
+            "    )\n"
+            "}\n\n"
+            "complete -o default -F _%s %s\n",
+            tool, tool, tool);
+}
+
+void cli_bash(const cli_spec *spec, FILE *to) {
+    char id[CLI_JOINED];
+    cli_joined(spec->tool, '_', id);
+    fprintf(to, "_%s() {\n%s", id, current);
+    fputs("    case $prev in\n", to);
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
+        if (cli_opt_shown(o))
+            value_case(o, spec->tool, to);
+    fputs("    esac\n    if [[ $cur == -* ]]; then\n        COMPREPLY=($(compgen -W '", to);
+    for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
+        if (cli_opt_shown(o)) {
+            names(o, to, " ");
+            fputc(' ', to);
+        }
+    for (const cli_opt *o = cli_common_opts; cli_opt_at(o); o++) {
+        names(o, to, " ");
+        fputs(cli_opt_at(o + 1) ? " " : "", to);
+    }
+    fputs("' -- \"$cur\"))\n", to);
+    if (argument_is_profile(spec))
+        fprintf(to, "    else\n        _%.*s_profiles\n", (int)strcspn(spec->tool, " "), spec->tool);
+    fputs("    fi\n}\n\n", to);
+    if (!cli_is_subcommand(spec))
+        register_tool(spec->tool, to);
+}
+
+void cli_bash_commands(const char *tool, const cli_command *commands, FILE *to) {
+    fprintf(to, "_%s() {\n    COMPREPLY=()\n", tool);
+    fputs("    if ((COMP_CWORD == 1)); then\n        compopt +o default 2>/dev/null\n        COMPREPLY=($(compgen -W '", to);
+    for (const cli_command *c = commands; c->name; c++)
+        fprintf(to, "%s ", c->name);
+    fputs("--help -h --version' -- \"${COMP_WORDS[1]}\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n", to);
+    for (const cli_command *c = commands; c->name; c++)
+        fprintf(to, "    %s) _%s_%s ;;\n", c->name, tool, c->name);
+    fputs("    esac\n}\n\n", to);
+    register_tool(tool, to);
+}
