@@ -157,15 +157,16 @@ static void kernels_multiply_f32_alike(void **state) {
     free(start);
 }
 
-/* A product that the batch's kernel makes of f32 is the same for one token of each type. */
-static void kernels_multiply_one_token_alike(void **state) {
+/* A product that many tokens' kernel makes of f32 is the same from few tokens' kernels of each type. */
+static void kernels_multiply_panels_alike(void **state) {
     (void)state;
-    enum { COLS = 37, N = COLS * RT_PANEL_ROWS };
+    enum { COLS = 37, N = COLS * RT_PANEL_ROWS, LDX = 41, TOK = 9, STRIDE = 35 };
     struct {
         float f32[N];
         uint16_t f16[N], bf16[N];
     } w; /* numbers that all three hold exactly */
-    float *panel = floats_random(N, 1), *x = floats_random(COLS, 2), want[RT_PANEL_ROWS + 1], got[RT_PANEL_ROWS + 1];
+    float *panel = floats_random(N, 1), *x = floats_random(TOK * LDX, 2), *start = floats_random(TOK * STRIDE, 3);
+    float want[TOK * STRIDE], got[TOK * STRIDE];
     for (size_t i = 0; i < N; i++) {
         w.bf16[i] = bf16_from_fp32(panel[i]);
         w.f32[i] = bf16_to_fp32(w.bf16[i]);
@@ -173,22 +174,27 @@ static void kernels_multiply_one_token_alike(void **state) {
         if (fp16_to_fp32(w.f16[i]) != w.f32[i]) /* too small for f16 */
             w.f32[i] = w.f16[i] = w.bf16[i] = 0;
     }
-    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++) {
-        memset(want, 0x55, sizeof want); /* what is beyond the rows stays */
-        rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, COLS, 1, want, RT_PANEL_ROWS, n_rows, true);
-        EACH_ISA(isa) {
-            const rt_kernels *k = rt_kernels_for(isa);
-            rt_panel_tok *each[] = {k->panel_f32, k->panel_f16, k->panel_bf16};
-            const void *of[] = {w.f32, w.f16, w.bf16};
-            for (int i = 0; i < 3; i++) {
-                memset(got, 0x55, sizeof got);
-                each[i](of[i], COLS, x, got, n_rows);
-                assert_memory_equal(got, want, sizeof want);
+    for (size_t n_rows = 1; n_rows <= RT_PANEL_ROWS; n_rows++)
+        for (size_t n_tok = 1; n_tok <= TOK; n_tok++) {
+            const bool first = (n_rows + n_tok) % 2;
+            memcpy(want, start, sizeof want); /* what is beyond the rows stays */
+            rt_kernels_for(RT_CPU_SCALAR)->mat_f32(w.f32, COLS, x, LDX, n_tok, want, STRIDE, n_rows, first);
+            for (rt_cpu isa = RT_CPU_SCALAR; isa < RT_CPU_COUNT; isa++) {
+                const rt_kernels *k = rt_kernels_for(isa);
+                if (!k)
+                    continue;
+                rt_panel *each[] = {k->panel_f32, k->panel_f16, k->panel_bf16};
+                const void *of[] = {w.f32, w.f16, w.bf16};
+                for (int i = 0; i < 3; i++) {
+                    memcpy(got, start, sizeof got);
+                    each[i](of[i], COLS, x, LDX, n_tok, got, STRIDE, n_rows, first);
+                    assert_memory_equal(got, want, sizeof want);
+                }
             }
         }
-    }
     free(panel);
     free(x);
+    free(start);
 }
 
 int main(void) {
@@ -198,7 +204,7 @@ int main(void) {
         cmocka_unit_test(kernels_multiply_alike),
         cmocka_unit_test(kernels_multiply_extremes_alike),
         cmocka_unit_test(kernels_multiply_f32_alike),
-        cmocka_unit_test(kernels_multiply_one_token_alike),
+        cmocka_unit_test(kernels_multiply_panels_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,8 +56,10 @@ static inline size_t rt_tc_pairs(size_t dim) {
 struct rt_mat_tiles; /* mat/format.h: a packed matrix as the kernels see it */
 struct rt_act_block; /* mat/format.h: 32 quantised activations of one token */
 
-/* y[r] for r < n_rows; panel (cols, 32), x (cols). */
-typedef void rt_panel_tok(const void *panel, size_t cols, const float *x, float *y, size_t n_rows);
+/* panel (cols, 32) = weights of 32 rows, transposed; x (n_tok, cols) with row stride ldx. y[t*ldy + r] = fma chain over
+ * c = 0..cols-1, starting at 0 (first) or continuing from y. Writes the first n_rows rows. */
+typedef void rt_panel(const void *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+                      size_t n_rows, bool first);
 
 typedef struct rt_kernels {
     rt_cpu isa;
@@ -70,15 +72,11 @@ typedef struct rt_kernels {
      * boundary of x on. One function per format. */
     void (*mat_i8[RT_MAT_FORMATS])(const struct rt_mat_tiles *m, size_t tile, size_t n_tiles, const struct rt_act_block *x,
                                    size_t n_tok, float *y, size_t ldy);
-    /* f32: panel (cols, 32) = dequantised weights of 32 rows, transposed; x (n_tok, cols) with row stride ldx.
-     * y[t*ldy + r] = fma chain over c = 0..cols-1, starting at 0 (first) or continuing from y. Writes the first n_rows rows. */
-    void (*mat_f32)(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
-                    size_t n_rows, bool first);
+    rt_panel *mat_f32; /* many tokens */
 
     /* ---- vec_*.c ---- */
-    /* mat_f32 for one token, from 0, on weights that lie transposed as f32, f16 or bf16: the same bits, and nothing is written
-     * but y. */
-    rt_panel_tok *panel_f32, *panel_f16, *panel_bf16;
+    /* Few tokens, and weights that lie as f32, f16 or bf16: they are widened as they are multiplied. The same bits. */
+    rt_panel *panel_f32, *panel_f16, *panel_bf16;
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps). The sum of squares: 16 partial fma chains (lane = i mod 16), then added
      * pairwise 8+8, 4+4, 2+2, 1+1. out may be x. */
     void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *out);

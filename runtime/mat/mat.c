@@ -24,6 +24,7 @@ enum {
     TURN_COLS = 64,            /* columns transposed at a time: what is being written stays in the first cache */
     ACT_CHUNK_BYTES = 1 << 20, /* activations swept at a time */
     BATCH_PARTS = 8,           /* of a batch's product, for each thread */
+    FEW_TOKENS = 8,            /* that widen weights faster than a buffer takes them up */
     T_ROWS = 256,              /* rows of the transposed product at a time: a panel of 32 KiB */
     T_TOKENS = 192,            /* tokens of one of its items */
 };
@@ -359,25 +360,24 @@ static const float *load_panel(const rt_mat *m, const rt_kernels *k, size_t p, s
     return buffer;
 }
 
-static rt_panel_tok *panel_tok(const rt_mat *m, const rt_kernels *k) {
+/* For few tokens and the panel as it lies. */
+static rt_panel *panel_kernel(const rt_mat *m, const rt_kernels *k) {
     return m->type->id == QT_F32 ? k->panel_f32 : m->type->id == QT_F16 ? k->panel_f16 : k->panel_bf16;
 }
 
 /* mul_part in f32. */
 static void mul_part_f32(const mat_out *o, const rt_exec *e, const rt_act *a, size_t part, size_t parts) {
     const rt_mat *m = o->m;
+    const bool few = a->n_tok <= FEW_TOKENS, as_it_lies = few && m->panels;
+    rt_panel *multiply = as_it_lies ? panel_kernel(m, e->k) : few ? e->k->panel_f32 : e->k->mat_f32;
     const size_t end = part_start(n_panels(m), part + 1, parts, is_batch(a));
     for (size_t p = part_start(n_panels(m), part, parts, is_batch(a)); p < end; p++) {
         float *y = o->y + p * RT_PANEL_ROWS;
-        if (m->panels && a->n_tok == 1) {
-            panel_tok(m, e->k)(panel_at(m, p, 0), m->cols, a->x, y, panel_rows(m, p));
-            continue;
-        }
         _Alignas(64) float buffer[CHUNK * RT_PANEL_ROWS];
         for (size_t c = 0; c < m->cols; c += CHUNK) {
             const size_t n = m->cols - c < CHUNK ? m->cols - c : CHUNK;
-            e->k->mat_f32(load_panel(m, e->k, p, c, n, buffer), n, a->x + c, a->cols, a->n_tok, y, o->ldy, panel_rows(m, p),
-                          c == 0);
+            const void *panel = as_it_lies ? panel_at(m, p, c) : load_panel(m, e->k, p, c, n, buffer);
+            multiply(panel, n, a->x + c, a->cols, a->n_tok, y, o->ldy, panel_rows(m, p), c == 0);
         }
     }
 }

@@ -73,12 +73,15 @@ INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t l
     }
 }
 
-static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+static void mat_f32(const void *weights, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
                     size_t n_rows, bool first) {
+    const float *panel = weights;
     for (size_t row = 0; row < n_rows; row += 2 * LANES) {
         size_t t = 0;
         for (; n_tok - t >= 6; t += 6)
             panel_toks(panel + row, cols, x + t * ldx, ldx, 6, y + t * ldy + row, ldy, n_rows - row, first);
+        for (; n_tok - t >= 4; t += 4)
+            panel_toks(panel + row, cols, x + t * ldx, ldx, 4, y + t * ldy + row, ldy, n_rows - row, first);
         for (; t < n_tok; t++)
             panel_toks(panel + row, cols, x + t * ldx, ldx, 1, y + t * ldy + row, ldy, n_rows - row, first);
     }

@@ -53,8 +53,9 @@ INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t l
     }
 }
 
-static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+static void mat_f32(const void *weights, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
                     size_t n_rows, bool first) {
+    const float *panel = weights;
     uint32_t rows = (uint32_t)((1ull << n_rows) - 1);
     __mmask16 rows0 = (__mmask16)rows, rows1 = (__mmask16)(rows >> 16);
     for (; n_tok >= 12; n_tok -= 12, x += 12 * ldx, y += 12 * ldy)

@@ -175,9 +175,9 @@ INLINE void step(rt_fmt f, const __m512i *quads, const scales *g, const rt_act_b
     }
 }
 
-/* One tile and `toks` tokens of a group of n. */
+/* One tile and `toks` tokens of a group of n: 1, 2, 3 or a multiple of ABREAST. Codes are asked for `ahead` bytes before. */
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, int toks, float *y,
-                      size_t ldy) {
+                      size_t ldy, size_t ahead) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
     __m512 acc[RT_TOK_GROUP];
@@ -188,9 +188,8 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
         __m512 d = load_half(rec), min = f.min ? load_half(rec + 32) : d;
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             __m512i quads[8];
-            if (toks == 1) /* bound by memory: ask early, across the page boundaries where the hardware stops */
-                for (size_t line = 0; line < rt_fmt_code_bytes(f); line += 64)
-                    _mm_prefetch((const char *)codes + AHEAD + line, _MM_HINT_T0);
+            for (size_t line = 0; line < rt_fmt_code_bytes(f); line += 64)
+                _mm_prefetch((const char *)codes + ahead + line, _MM_HINT_T0);
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
                 quads[k] = load_quad(f, codes, k);
@@ -209,19 +208,28 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
         _mm512_mask_storeu_ps(y + (size_t)t * ldy, rows, acc[t]);
 }
 
-/* Some tiles and all tokens: groups of 16 first. */
+/* Some tiles and all tokens: groups of 16 first. The first to pass a tile ask for its codes early, across the page boundaries
+ * where the hardware stops; few tokens are bound by memory. */
 INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,
                    size_t ldy) {
     const size_t n_blocks = m->cols / 32, full = n_tok / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - full;
     const rt_act_block *rest = x + full * n_blocks;
     for (size_t i = 0; i < n_tiles; i++, y += RT_TILE_ROWS) {
-        size_t t = 0;
-        for (; t < full; t += RT_TOK_GROUP)
-            tile_toks(f, m, tile + i, x + t * n_blocks, RT_TOK_GROUP, RT_TOK_GROUP, y + t * ldy, ldy);
-        for (; n_tok - t >= 4; t += 4)
-            tile_toks(f, m, tile + i, rest + (t - full), n, 4, y + t * ldy, ldy);
-        for (; t < n_tok; t++)
-            tile_toks(f, m, tile + i, rest + (t - full), n, 1, y + t * ldy, ldy);
+        size_t t = 0, ahead = AHEAD;
+        for (; t < full; t += RT_TOK_GROUP, ahead = 0)
+            tile_toks(f, m, tile + i, x + t * n_blocks, RT_TOK_GROUP, RT_TOK_GROUP, y + t * ldy, ldy, ahead);
+#define SOME(toks)                                                                                                             \
+    if (n_tok - t >= (toks)) {                                                                                                 \
+        tile_toks(f, m, tile + i, rest + (t - full), n, toks, y + t * ldy, ldy, ahead);                                        \
+        t += (toks);                                                                                                           \
+        ahead = 0;                                                                                                             \
+    }
+        SOME(8)
+        SOME(4)
+        SOME(3)
+        SOME(2)
+        SOME(1)
+#undef SOME
     }
 }
 

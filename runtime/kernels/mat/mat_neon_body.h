@@ -195,12 +195,16 @@ INLINE void quarter_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t ro
 INLINE void mat_tile(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
     size_t n_rows = rt_tile_n_rows(m, tile);
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
-        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i = 0;
+        size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP, i;
         float *out = y + t * ldy;
         for (size_t row = 0; row < n_rows; row += LANES) {
             for (i = 0; n - i >= TOKS; i += TOKS)
                 quarter_toks(f, m, tile, row, x + i, n, TOKS, out + i * ldy, ldy);
-            for (; i < n; i++)
+            if (n - i == 3)
+                quarter_toks(f, m, tile, row, x + i, n, 3, out + i * ldy, ldy);
+            if (n - i == 2)
+                quarter_toks(f, m, tile, row, x + i, n, 2, out + i * ldy, ldy);
+            if (n - i == 1)
                 quarter_toks(f, m, tile, row, x + i, n, 1, out + i * ldy, ldy);
         }
     }
@@ -241,8 +245,9 @@ INLINE void panel_toks(const float *panel, size_t cols, const float *x, size_t l
             store_rows(y + (size_t)t * ldy + 4 * j, acc[t][j], n_rows - 4 * j);
 }
 
-static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+static void mat_f32(const void *weights, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
                     size_t n_rows, bool first) {
+    const float *panel = weights;
     for (size_t row = 0; row < n_rows; row += 16) {
         size_t t = 0;
         for (; n_tok - t >= TOKS; t += TOKS)

@@ -121,8 +121,9 @@ static void mat_i8(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_
         }
 }
 
-static void mat_f32(const float *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
+static void mat_f32(const void *weights, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,
                     size_t n_rows, bool first) {
+    const float *panel = weights;
     for (size_t t = 0; t < n_tok; t++)
         for (size_t r = 0; r < n_rows; r++) {
             float acc = first ? 0.0f : y[t * ldy + r];

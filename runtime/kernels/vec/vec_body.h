@@ -55,25 +55,48 @@ static inline size_t lanes(size_t i, size_t n) {
     return n - i < 16 ? n - i : 16;
 }
 
-#define PANEL_TOK(name, type, load)                                                                                            \
-    static void panel_##name(const void *panel, size_t cols, const float *x, float *y, size_t n_rows) {                        \
-        const type *w = panel;                                                                                                 \
-        v16 low = v_set(0.0f), high = low;                                                                                     \
-        for (size_t c = 0; c < cols; c++, w += RT_PANEL_ROWS) {                                                                \
-            const v16 each = v_set(x[c]);                                                                                      \
-            low = v_fma(load(w), each, low);                                                                                   \
-            high = v_fma(load(w + 16), each, high);                                                                            \
+/* Tokens side by side: as many as have room for their sums in registers, which are 4 of AVX2 or 8 of NEON for each. */
+enum { PANEL_TOKS = 3 };
+
+#define PANEL(name, type, load)                                                                                                \
+    static inline __attribute__((always_inline)) void name##_toks(const type *w, size_t cols, const float *x, size_t ldx,      \
+                                                                  int toks, float *y, size_t ldy, size_t n_rows, bool first) { \
+        const size_t n_low = lanes(0, n_rows), n_high = n_rows - n_low;                                                        \
+        v16 low[PANEL_TOKS], high[PANEL_TOKS];                                                                                 \
+        for (int t = 0; t < toks; t++) {                                                                                       \
+            low[t] = first ? v_set(0.0f) : v_load(y + (size_t)t * ldy, n_low);                                                 \
+            high[t] = first || n_high == 0 ? v_set(0.0f) : v_load(y + (size_t)t * ldy + 16, n_high);                           \
         }                                                                                                                      \
-        v_store(y, low, lanes(0, n_rows));                                                                                     \
-        if (n_rows > 16)                                                                                                       \
-            v_store(y + 16, high, n_rows - 16);                                                                                \
+        for (size_t c = 0; c < cols; c++, w += RT_PANEL_ROWS) {                                                                \
+            const v16 w0 = load(w);                                                                                            \
+            for (int t = 0; t < toks; t++)                                                                                     \
+                low[t] = v_fma(w0, v_set(x[(size_t)t * ldx + c]), low[t]);                                                     \
+            __asm__("" ::: "memory"); /* load x again: there is no register left to keep it in */                              \
+            const v16 w1 = load(w + 16);                                                                                       \
+            for (int t = 0; t < toks; t++)                                                                                     \
+                high[t] = v_fma(w1, v_set(x[(size_t)t * ldx + c]), high[t]);                                                   \
+        }                                                                                                                      \
+        for (int t = 0; t < toks; t++) {                                                                                       \
+            v_store(y + (size_t)t * ldy, low[t], n_low);                                                                       \
+            if (n_high > 0)                                                                                                    \
+                v_store(y + (size_t)t * ldy + 16, high[t], n_high);                                                            \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    static void name(const void *panel, size_t cols, const float *x, size_t ldx, size_t n_tok, float *y, size_t ldy,           \
+                     size_t n_rows, bool first) {                                                                              \
+        for (; n_tok == 3 || n_tok > 4; n_tok -= 3, x += 3 * ldx, y += 3 * ldy)                                                \
+            name##_toks(panel, cols, x, ldx, 3, y, ldy, n_rows, first);                                                        \
+        for (; n_tok >= 2; n_tok -= 2, x += 2 * ldx, y += 2 * ldy)                                                             \
+            name##_toks(panel, cols, x, ldx, 2, y, ldy, n_rows, first);                                                        \
+        if (n_tok == 1)                                                                                                        \
+            name##_toks(panel, cols, x, ldx, 1, y, ldy, n_rows, first);                                                        \
     }
 #define LOAD16(p) v_load(p, 16)
-PANEL_TOK(f32, float, LOAD16)
-PANEL_TOK(f16, uint16_t, v_load_f16)
-PANEL_TOK(bf16, uint16_t, v_load_bf16)
+PANEL(panel_f32, float, LOAD16)
+PANEL(panel_f16, uint16_t, v_load_f16)
+PANEL(panel_bf16, uint16_t, v_load_bf16)
 #undef LOAD16
-#undef PANEL_TOK
+#undef PANEL
 
 static void rms_norm(const float *x, const float *w, size_t n, float eps, float *out) {
     v16 acc = v_set(0.0f);
