@@ -80,8 +80,8 @@ static void output_block(rt_work *w, float *logits) {
 }
 
 kv_status rt_full(const rt_seq *s, size_t n, kv_err *err) {
-    return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit",
-                   kv_cache_len(s->cache), s->n_ctx, n);
+    return kv_fail(err, KV_ERANGE, "context is full: %u of %u tokens are taken, %zu more do not fit", kv_cache_len(s->cache),
+                   s->n_ctx, n);
 }
 
 kv_status rt_check_id(const rt_seq *s, const int32_t *tokens, size_t t, kv_err *err) {

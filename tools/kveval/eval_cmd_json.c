@@ -2,8 +2,8 @@
  */
 #include "base/atomic_file.h"
 #include "cli/cli_cache.h"
-#include "kveval/eval_cmd.h"
 #include "eval/eval.h"
+#include "kveval/eval_cmd.h"
 
 #include <math.h>
 #include <stdlib.h>

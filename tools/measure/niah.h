@@ -7,8 +7,8 @@
 #ifndef NIAH_H
 #define NIAH_H
 
-#include "measure/ask.h"
 #include "eval/eval.h"
+#include "measure/ask.h"
 #include "measure/niah_text.h"
 
 enum { NIAH_MOST_CTX = 16, NIAH_MOST_DEPTHS = 21, NIAH_MOST_REPEATS = 1000, NIAH_ANSWER_TOKENS = 24 };
