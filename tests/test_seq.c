@@ -235,6 +235,40 @@ static void seq_checkpoints_are_bounded(void **state) {
     drop(&f);
 }
 
+/* Many prompts in one step, as long together as it can take, of caches shorter than that: their f16 copies pass through one
+ * buffer. */
+static void seq_prompts_share_a_step(void **state) {
+    (void)state;
+    enum { EACH = 170, MANY = 3, ALL = 512 };
+    static const uint32_t lengths[][MANY] = {{EACH, EACH, EACH}, {160, 192, 160}, {40, 232, 240}};
+    fixture f = make("llama", 2);
+    rt_work *w;
+    assert_int_equal(rt_work_new(f.m, ALL, &w, NULL), KV_OK);
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+        for (int i = 1; i < SEQS; i++) {
+            rt_seq *seqs[MANY];
+            rt_row rows[ALL];
+            uint32_t n = 0;
+            f.cfgs[i].n_ctx = 256;
+            for (int s = 0; s < MANY; s++) {
+                assert_int_equal(rt_seq_new(w, &f.cfgs[i], &seqs[s], NULL), KV_OK);
+                for (uint32_t t = 0; t < lengths[k][s]; t++)
+                    rows[n++] = (rt_row){seqs[s], f.ids[s][t], false};
+            }
+            assert_int_equal(rt_step(w, rows, n, NULL, NULL), KV_OK);
+            for (int s = 0; s < MANY; s++) {
+                rt_ctx *c;
+                assert_int_equal(rt_ctx_new(f.m, &f.cfgs[i], &c, NULL), KV_OK);
+                assert_int_equal(rt_prefill(c, f.ids[s], lengths[k][s], NULL, NULL), KV_OK);
+                assert_true(kv_cache_digest(rt_seq_cache(seqs[s])) == kv_cache_digest(rt_ctx_cache(c)));
+                rt_ctx_free(c);
+                rt_seq_free(seqs[s]);
+            }
+        }
+    rt_work_free(w);
+    drop(&f);
+}
+
 /* Sequences share the workspace: more of them make it no larger. */
 static void seq_shares_the_workspace(void **state) {
     (void)state;
@@ -255,6 +289,7 @@ int main(void) {
         cmocka_unit_test(seq_refuses_what_cannot_be),
         cmocka_unit_test(seq_goes_back_exactly),
         cmocka_unit_test(seq_checkpoints_are_bounded),
+        cmocka_unit_test(seq_prompts_share_a_step),
         cmocka_unit_test(seq_shares_the_workspace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,8 +20,8 @@
  * So everything newer than `cut` has position - slot = shift, borders of blocks and groups are where they were, and all that
  * reads and writes goes on in slots; only the ring stays in positions.
  */
-#ifndef RT_CACHE_INTERNAL_H
-#define RT_CACHE_INTERNAL_H
+#ifndef RT_CACHE_STATE_H
+#define RT_CACHE_STATE_H
 
 #include "cache/cache.h"
 #include "codec/codec.h"
@@ -236,6 +236,7 @@ struct kv_work {
     uint16_t *passing;
     size_t passing_elems; /* of all of it */
     size_t passing_taken; /* by jobs of this round */
+    size_t passing_spare; /* tokens that it has room for beside those of this round */
     uint8_t *stage;
     size_t stage_bytes;
     uint32_t *keys;  /* (stage_blocks * KV_BLOCK) what eviction sorts by */

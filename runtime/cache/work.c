@@ -144,8 +144,7 @@ kv_status kv_work_fit(kv_work *w, const kv_cache *c, kv_err *err) {
     fit_scratch(w, c, &bad);
     grow(&w->parts, &w->parts_floats, (size_t)max_u32(1, split) * c->n_kv_head * ranges * kv_acc_floats(c, group),
          sizeof(float), &bad);
-    grow(&w->passing, &w->passing_elems, kv_passing_tokens(min_u32(w->n_batch, c->n_batch)) * c->passing_elems,
-         sizeof *w->passing, &bad);
+    grow(&w->passing, &w->passing_elems, kv_passing_tokens(w->n_batch) * c->passing_elems, sizeof *w->passing, &bad);
     grow(&w->stage, &w->stage_bytes, c->stage_bytes, 1, &bad);
     grow(&w->keys, &w->n_keys, (size_t)c->stage_blocks * KV_BLOCK, sizeof *w->keys, &bad);
     grow(&w->keep, &w->n_keep, c->stage_blocks, sizeof *w->keep, &bad);
@@ -164,13 +163,16 @@ size_t kv_work_bytes(const kv_work *w) {
            w->n_keep * sizeof *w->keep + w->n_batch * (sizeof *w->jobs + sizeof *w->done + sizeof *w->starts);
 }
 
-/* Parts of the buffer have some room to spare, so that they are no power of two, as long as there is any. */
+/* There is room for all tokens of the round, and for some more, so that parts of the buffer are no power of two as long as
+ * these last.
+ */
 void kv_take_passing(kv_job *j) {
     kv_work *w = j->w;
-    const size_t elems = j->layer->f16_elems, left = (w->passing_elems - w->passing_taken) / elems;
+    const size_t more = kv_passing_tokens(j->n) - j->n, pad = more <= w->passing_spare ? more : 0;
     j->passing_at = w->passing + w->passing_taken;
-    j->passing_cap = kv_passing_tokens(j->n) <= left ? (uint32_t)kv_passing_tokens(j->n) : j->n;
-    w->passing_taken += j->passing_cap * elems;
+    j->passing_cap = j->n + (uint32_t)pad;
+    w->passing_taken += (size_t)j->passing_cap * j->layer->f16_elems;
+    w->passing_spare -= pad;
 }
 
 /* ---- sharing out ---- */

@@ -105,10 +105,17 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
     return st;
 }
 
+uint32_t rt_ctx_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg) {
+    return cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
+}
+
+uint32_t rt_batch_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg) {
+    const uint32_t n_batch = cfg->n_batch ? cfg->n_batch : RT_BATCH, n_ctx = rt_ctx_tokens(hp, cfg);
+    return n_batch < n_ctx ? n_batch : n_ctx;
+}
+
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err) {
     const prof *p = cfg->profile;
-    const uint32_t n_ctx = cfg->n_ctx ? cfg->n_ctx : hp->n_ctx_train < 4096 ? hp->n_ctx_train : 4096;
-    const uint32_t n_batch = cfg->n_batch ? cfg->n_batch : RT_BATCH;
     const size_t n = (size_t)hp->n_layer * hp->n_kv_head;
     kv_codec_sel *k = calloc(n, sizeof *k), *v = calloc(n, sizeof *v);
     uint32_t *swa = calloc(hp->n_layer, sizeof *swa);
@@ -118,8 +125,8 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
         .n_head = hp->n_head,
         .n_kv_head = hp->n_kv_head,
         .head_dim = hp->head_dim,
-        .n_ctx = n_ctx,
-        .n_batch = n_batch < n_ctx ? n_batch : n_ctx,
+        .n_ctx = rt_ctx_tokens(hp, cfg),
+        .n_batch = rt_batch_tokens(hp, cfg),
         .sinks = choose(cfg->sinks, p, p ? p->sinks : 0),
         .window = choose(cfg->window, p, p ? p->window : 0),
         .frame = p ? p->frame : 0,

@@ -18,6 +18,10 @@ typedef struct rt_arch {
     uint32_t wide_at;   /* a model of so many layers scales scores by the width of the stream per head, not by head_dim; or 0 */
 } rt_arch;
 
+/* Tokens of a context, and the most of them in a step, that cfg means, defaults filled in. */
+uint32_t rt_ctx_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg);
+uint32_t rt_batch_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg);
+
 const rt_arch *rt_arch_find(const char *name, size_t len);
 
 /* One transformer block. Norms and biases are f32 vectors in the mapping's place or copies; NULL where the model has none. */

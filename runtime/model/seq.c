@@ -222,21 +222,15 @@ struct rt_ctx {
 };
 
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
-    rt_ctx_cfg own = *cfg;
-    kv_cache_cfg cc = {0};
     rt_ctx *c = calloc(1, sizeof *c);
     kv_status st;
     if (!c)
         return kv_fail(err, KV_ENOMEM, "out of memory for a context");
-    if ((st = rt_cache_cfg_new(&m->hp, cfg, &cc, err)))
-        goto done;
-    own.n_batch = cc.n_batch;
-    if ((st = rt_work_new(m, cc.n_batch, &c->work, err)) || (st = rt_seq_new(c->work, &own, &c->seq, err)))
+    if ((st = rt_work_new(m, rt_batch_tokens(&m->hp, cfg), &c->work, err)) || (st = rt_seq_new(c->work, cfg, &c->seq, err)))
         goto done;
     *out = c;
     c = NULL;
 done:
-    rt_cache_cfg_free(&cc);
     rt_ctx_free(c);
     return st;
 }

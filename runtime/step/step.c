@@ -38,10 +38,13 @@ static void attend(kv_work *w) {
     rt_team *team = w->exec.team;
     uint64_t reads = 0;
     w->passing_taken = 0;
+    w->passing_spare = kv_passing_tokens(w->n_batch);
     for (uint32_t i = 0; i < w->n_jobs; i++) {
-        kv_put_plan(&w->jobs[i]);
+        w->passing_spare -= w->jobs[i].n;
         reads += (uint64_t)w->jobs[i].n * (w->jobs[i].pos + w->jobs[i].n);
     }
+    for (uint32_t i = 0; i < w->n_jobs; i++)
+        kv_put_plan(&w->jobs[i]);
     kv_cut_up(w);
     if (reads < 2 * KV_BLOCK)
         w->exec.team = NULL; /* less work than asking for help */
