@@ -2,7 +2,7 @@
  *
  * A range of KV_RANGE positions is one step, without a running maximum: its blocks are decoded once for all query rows at hand;
  * then 16 rows at a time take their scores against the whole range, weights relative to the greatest of these, and sums of
- * values. Products are sums of integers, so exact (kernels.h, code_*). What a row reads of the range is an interval; scales
+ * values. Products are sums of integers, so exact (kernels.h, attn_int_*). What a row reads of the range is an interval; scales
  * depend on that interval and on the row alone, hence neither on the batch nor on the other rows.
  * Scores are in bits here (natural ones times log2 e).
  */

@@ -1,7 +1,7 @@
-/* Inside of attention, shared by attention.c (sharing out, running softmaxes, tiles in f32) and attention/integer.c (ranges in
- * integers). */
-#ifndef RT_ATTENTION_INTERNAL_H
-#define RT_ATTENTION_INTERNAL_H
+/* Inside of attention, shared by tile.c (queries, scores), attention.c (sharing out, running softmaxes, tiles in f32) and
+ * integer.c (ranges in integers). */
+#ifndef RT_TILE_H
+#define RT_TILE_H
 
 #include "cache/state.h"
 

@@ -1,11 +1,12 @@
-/* Inside of the cache, shared by cache.c (what is stored where), cache/put.c (storing), cache/window.c (f16 copies) and
- * attention.c (reading).
+/* Inside of the cache, shared by cache.c (what is stored where), put.c (storing), window.c (f16 copies), work.c (the
+ * workspace), checkpoint.c and the rooms above that read and evict.
  *
  * A stream is the K or the V of one KV head: stream 2h and stream 2h + 1 of head h. A layer keeps its tokens in blocks of
- * KV_BLOCK slots aligned to absolute positions; a block of a layer holds one coder block per stream, one after the other. body
- * encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones) ring     f16
- * copies of tokens that are not yet encoded (window, incomplete groups), for streams whose codec is lossy; token t at t mod
- * ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as small as the window allows.
+ * KV_BLOCK slots aligned to absolute positions; a block of a layer holds one coder block per stream, one after the other.
+ *   body     encoded tokens; block b at b mod body_cap (all of them, unless the model's sliding window lets go of old ones)
+ *   ring     f16 copies of tokens that are not yet encoded (window, incomplete groups), for streams whose codec is lossy;
+ *            token t at t mod ring_cap, keys (dim, ring_cap), values (ring_cap, dim). It outlives the call, so it is kept as
+ *            small as the window allows.
  *   passing  the same layout for the tokens of one call, when they are more than the ring can take: a part of one buffer of the
  *            workspace, for all layers and caches
  *   sinks    f16 rows (sinks, dim) of lossy streams

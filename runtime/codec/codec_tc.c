@@ -1,6 +1,6 @@
 /* The calibrated transform codec (libfmt/profile/profile.h, prof_tc).
  *
- * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per lane and rounded to 16 bits; then a gain
+ * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per stream and rounded to 16 bits; then a gain
  * and one code per coded dimension, found by the trellis search (libfmt/quant/trellis.h) as the ones of least squared error in
  * z, where that error is the one that costs. Attention stays in z: a query is projected to basis . q with the bias q . mean,
  * and a sum of values is reconstructed once.

@@ -118,6 +118,12 @@ static void found_busy(rt_team *t, int64_t time) {
     atomic_store_explicit(&t->busy_until, time + length, memory_order_relaxed);
 }
 
+/* What a member did before does not count. */
+static void start_clock(member *m) {
+    m->seen = m->asked = clock_of(CLOCK_MONOTONIC);
+    m->taken = time_taken(m);
+}
+
 /* A member looks at the clock; returns the time. ours: what it did since it last looked was the team's work or waiting for it.
  */
 static int64_t look_at_clock(rt_team *t, member *m, bool ours) {
@@ -191,7 +197,7 @@ static void leave(rt_team *t) {
 static void *help(void *arg) {
     member *m = arg;
     rt_team *t = m->team;
-    m->seen = clock_of(CLOCK_MONOTONIC);
+    start_clock(m);
     for (uint32_t last = 0, s = 0; !(s & END);) {
         s = look(t, m, may_go_on, last);
         if (!may_go_on(s, last)) {
@@ -253,7 +259,8 @@ kv_status rt_team_new(int n_threads, rt_wait wait, rt_team **out, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for %d threads", n_threads);
     memset(t, 0, sizeof *t);
     t->wait = wait;
-    t->members[0] = (member){.team = t, .seen = clock_of(CLOCK_MONOTONIC)};
+    t->members[0] = (member){.team = t};
+    start_clock(&t->members[0]);
     for (t->n_threads = 1; t->n_threads < n_threads; t->n_threads++) {
         member *m = &t->members[t->n_threads];
         *m = (member){.team = t, .number = t->n_threads};

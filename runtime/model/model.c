@@ -286,13 +286,12 @@ kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_e
     m->hp.n_vocab = tok_n_vocab(m->tok);
     if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, err)))
         goto done;
-    rt_exec_stop(&m->exec);
-    *out = m;
-    m = NULL;
 done:
-    if (m)
-        rt_exec_stop(&m->exec);
-    rt_model_free(m);
+    rt_exec_stop(&m->exec);
+    if (st)
+        rt_model_free(m);
+    else
+        *out = m;
     return st;
 }
 

@@ -1,8 +1,8 @@
 /* The pieces of a layer that work row by row (a row: one token), shared by forward.c and backward.c. Each splits the rows over
  * e's threads; a row's result does not depend on the others.
  */
-#ifndef RT_ROWS_INTERNAL_H
-#define RT_ROWS_INTERNAL_H
+#ifndef RT_ROWS_H
+#define RT_ROWS_H
 
 #include "model/model_internal.h"
 

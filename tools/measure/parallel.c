@@ -156,10 +156,9 @@ kv_status parallel_run(const rt_model *m, const parallel_cfg *cfg, uint32_t n, k
     b.n_batch = each.n_batch ? each.n_batch : RT_BATCH;
     b.n_batch = n > b.n_batch ? n : b.n_batch;
     each.n_batch = b.n_batch;
-    const uint32_t most_logits = n > b.n_batch ? n : b.n_batch;
     b.seqs = calloc(n, sizeof *b.seqs);
     b.rows = calloc(b.n_batch, sizeof *b.rows);
-    b.logits = malloc((size_t)most_logits * b.n_vocab * sizeof *b.logits);
+    b.logits = malloc((size_t)b.n_batch * b.n_vocab * sizeof *b.logits);
     if (!b.seqs || !b.rows || !b.logits) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for %u sequences", n);
         goto done;

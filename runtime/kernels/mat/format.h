@@ -30,8 +30,8 @@
  * M + f as they stand, and since these and M w are exact (w has at most 20 significant bits), the result is the same, save that
  * the conversion is for free. (It differs for infinite w alone: NaN.)
  */
-#ifndef RT_MAT_INTERNAL_H
-#define RT_MAT_INTERNAL_H
+#ifndef RT_MAT_FORMAT_H
+#define RT_MAT_FORMAT_H
 
 #include "gguf/qtype.h"
 #include "kernels/kernels.h"
