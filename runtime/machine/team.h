@@ -17,7 +17,6 @@ typedef struct rt_team rt_team;
 
 /* How threads wait: as the load of the machine asks for, or always in one way, to compare with. */
 typedef enum rt_wait { RT_WAIT_AUTO, RT_WAIT_SPIN, RT_WAIT_SLEEP } rt_wait;
-#define RT_WAIT_NAMES "auto, spin, sleep"             /* in this order */
 bool rt_wait_by_name(const char *name, rt_wait *out); /* false: no such name */
 
 /* A team of n_threads, the caller included: n_threads - 1 are started. KV_ENOMEM: the system gives no more threads. */
