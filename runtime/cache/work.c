@@ -144,7 +144,8 @@ kv_status kv_work_fit(kv_work *w, const kv_cache *c, kv_err *err) {
     fit_scratch(w, c, &bad);
     grow(&w->parts, &w->parts_floats, (size_t)max_u32(1, split) * c->n_kv_head * ranges * kv_acc_floats(c, group),
          sizeof(float), &bad);
-    grow(&w->passing, &w->passing_elems, kv_passing_tokens(w->n_batch) * c->passing_elems, sizeof *w->passing, &bad);
+    /* Keys are read in whole blocks, the last row of the last part too. */
+    grow(&w->passing, &w->passing_elems, kv_passing_tokens(w->n_batch) * c->passing_elems + KV_BLOCK, sizeof *w->passing, &bad);
     grow(&w->stage, &w->stage_bytes, c->stage_bytes, 1, &bad);
     grow(&w->keys, &w->n_keys, (size_t)c->stage_blocks * KV_BLOCK, sizeof *w->keys, &bad);
     grow(&w->keep, &w->n_keep, c->stage_blocks, sizeof *w->keep, &bad);
