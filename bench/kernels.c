@@ -132,8 +132,10 @@ static bool chosen(const qtype_info *type, int n, char **names) {
 }
 
 static void bench_isa(const char *isa, int threads, int n_names, char **names) {
-    static const qtype types[] = {QT_Q4_0, QT_Q4_1, QT_Q5_0, QT_Q5_1, QT_Q8_0, QT_IQ4_NL, QT_Q2_K,
-                                  QT_Q3_K, QT_Q4_K, QT_Q5_K, QT_Q6_K, QT_F32,  QT_F16,    QT_BF16};
+    static const qtype types[] = {QT_Q4_0,  QT_Q4_1,   QT_Q5_0,    QT_Q5_1,  QT_Q8_0,   QT_IQ4_NL, QT_Q2_K,
+                                  QT_Q3_K,  QT_Q4_K,   QT_Q5_K,    QT_Q6_K,  QT_IQ4_XS, QT_IQ3_S,  QT_IQ3_XXS,
+                                  QT_IQ2_S, QT_IQ2_XS, QT_IQ2_XXS, QT_IQ1_M, QT_IQ1_S,  QT_TQ1_0,  QT_TQ2_0,
+                                  QT_MXFP4, QT_NVFP4,  QT_F32,     QT_F16,   QT_BF16};
     enum { N = sizeof types / sizeof *types };
     rt_exec plain, e;
     kv_err err;

@@ -8,6 +8,7 @@ mkdir sub profiles profiles/models
 ln -s sub linked
 ln -s . here
 cp "$2/tiny/qwen2.gguf" model.gguf
+cp "$2/tiny/llama.gguf" "$2"/split/split-0000*-of-00002.gguf .
 printf 'The keeper of the gate is Odo. He has a dog.\n' >document
 printf 'Who keeps the gate?\tOdo|Otto\n' >questions
 printf 'f16: -ctk f16 -ctv f16\n' >settings
@@ -100,6 +101,13 @@ for tool, (ins, outs, _) in TOOLS.items():
 for link in ("soft", "hard"):
     pathlib.Path(link).unlink()
 
+# A model in two files: naming one of them means both, for every tool that writes something.
+parts = ["split-00001-of-00002.gguf", "split-00002-of-00002.gguf"]
+for tool, (ins, outs, _) in TOOLS.items():
+    for out in outs:
+        for part, other in (parts, parts[::-1]):
+            refuses(tool, [("MODEL", part), *ins[1:]], [(out, other)], ("MODEL", out), other)
+
 # kvpack --strip reads its first argument; profiles by name, the one that applies without --preset among them.
 model, text = ("MODEL", "model.gguf"), ("--text", "text")
 refuses("kvpack", [("--strip", "model.gguf")], [("--out", "here/model.gguf")], ("MODEL", "--out"), "model.gguf")
@@ -126,6 +134,26 @@ works("kvpack", words([model, ("PROFILE", "p.yaml")], [("--out", "packed.gguf")]
 works("kvpack", ["--strip", "packed.gguf", "--out", "again.gguf"], "again.gguf")
 assert pathlib.Path("again.gguf").read_bytes() == pathlib.Path("model.gguf").read_bytes()
 works("kvpack", words([model, ("PROFILE", "p.yaml")], [("--out", "packed.gguf")])) # over what an earlier run has written: the same again
+# What a model in two files gives is what it gives in one.
+works("kvcalib", words([("MODEL", parts[1]), text, ("--preset", "own.yaml")], [("--out", "split.yaml")]), "split.yaml")
+works("kvcalib", words([("MODEL", "llama.gguf"), text, ("--preset", "own.yaml")], [("--out", "whole.yaml")]), "whole.yaml")
+works("kvpack", words([("MODEL", parts[1]), ("PROFILE", "whole.yaml")], [("--out", "split.gguf")]), "split.gguf")
+works("kvpack", words([("MODEL", "llama.gguf"), ("PROFILE", "whole.yaml")], [("--out", "whole.gguf")]), "whole.gguf")
+assert pathlib.Path("split.gguf").read_bytes() == pathlib.Path("whole.gguf").read_bytes()
+of = lambda path: re.search(r"^ *hash: .*", pathlib.Path(path).read_text(), re.M)[0]
+assert of("split.yaml") == of("whole.yaml"), (of("split.yaml"), of("whole.yaml"))
+says = lambda model: run("kvrun", [model, "-p", "Hello", "-n", "8", "--temp", "0", "-q", "-t", "1"])
+assert says(parts[0]).stdout == says(parts[1]).stdout == says("llama.gguf").stdout, says(parts[1])
+os.rename(parts[0], "sub/away")
+was = pathlib.Path("text").read_text()
+pathlib.Path("text").write_text('["a"]') # a text, and what `kveval tokens` reads
+for tool, (ins, outs, more) in TOOLS.items():
+    if tool == "kveval logprobs":
+        pathlib.Path("text").write_text('{"chunks": [{"tokens": [1]}]}')
+    r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] != "--model"]], [(o, f"sub/{o}") for o in outs]), *more.split()])
+    assert r.returncode == 1 and f"{parts[0]}: is missing: part 1 of 2" in r.stderr, (tool, r.returncode, r.stderr)
+os.rename("sub/away", parts[0])
+pathlib.Path("text").write_text(was)
 # The profile that is found by the hash of the model is an input, too.
 os.rename("p.yaml", "profiles/models/p.yaml")
 refuses("kvpack", [model], [("--out", "profiles/models/p.yaml")], ("profile shipped for this model,", "--out"), "p.yaml")

@@ -22,7 +22,7 @@ enum { PROMPT = 90, ANSWER = 30, CTX = 160 };
             fail_msg("%s", err_.msg);                                                                                          \
     } while (0)
 
-static const char *const tiny[] = {"llama", "qwen2", "qwen3", "gemma3", "llama-rope-freqs"};
+static const char *const tiny[] = {"llama", "qwen2", "qwen3", "gemma3", "llama-rope-freqs", "llama-iq"};
 enum { N_TINY = sizeof tiny / sizeof *tiny };
 
 static const char *tiny_path(const char *name) {

@@ -118,6 +118,21 @@ static void paths_of_profiles_by_name(void **state) {
     unsetenv("KVCALIB_PROFILES");
 }
 
+/* A part of a split model that is read stands for all; one that is written for itself. */
+static void paths_of_split_models(void **state) {
+    (void)state;
+    assert_int_equal(system("echo 1 >m-00001-of-00003.gguf && echo 3 >m-00003-of-00003.gguf && ln m-00003-of-00003.gguf x"), 0);
+    assert_true(clash(CLI_IN, "m-00001-of-00003.gguf", CLI_OUT, "m-00003-of-00003.gguf"));
+    assert_string_equal(err.msg,
+                        "--other m-00003-of-00003.gguf and --one m-00003-of-00003.gguf are the same file, and an output "
+                        "may not be an input; choose another name for --other");
+    assert_true(clash(CLI_OUT, "x", CLI_IN, "linked/../m-00001-of-00003.gguf"));
+    assert_true(clash(CLI_OUT, "m-00002-of-00003.gguf", CLI_IN, "m-00003-of-00003.gguf")); /* not there, and still a part */
+    assert_false(clash(CLI_OUT, "m-00001-of-00003.gguf", CLI_OUT, "m-00003-of-00003.gguf"));
+    assert_false(clash(CLI_OUT, "m-00001-of-00003.gguf", CLI_PROFILE, "./m-00003-of-00003.gguf"));
+    assert_false(clash(CLI_OUT, "m-00001-of-00002.gguf", CLI_IN, "m-00003-of-00003.gguf"));
+}
+
 static void paths_are_named_in_the_message(void **state) {
     (void)state;
     assert_true(clash(CLI_IN, "soft", CLI_OUT, "./a"));
@@ -135,6 +150,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(paths_of_pipes_and_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(paths_on_standard_output, setup, teardown),
         cmocka_unit_test_setup_teardown(paths_of_profiles_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(paths_of_split_models, setup, teardown),
         cmocka_unit_test_setup_teardown(paths_are_named_in_the_message, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

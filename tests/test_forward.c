@@ -78,6 +78,7 @@ static void forward_is_batch_thread_and_cpu_independent(void **state) {
     (void)state;
     check_invariance("llama", KV_F16, false);
     check_invariance("llama-rope-freqs", KV_Q8_0, false);
+    check_invariance("llama-iq", KV_Q8_0, false);
     check_invariance("qwen2", KV_Q4_0, false);
     check_invariance("gemma3", KV_Q4_0, false);
     check_invariance("qwen3", KV_Q8_0, true);

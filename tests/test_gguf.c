@@ -314,7 +314,7 @@ static const struct {
     {HEAD(1, 0) "'t' 2:4 1:8 0:8 0:4 0:8 |32 .32", KV_EFORMAT, "dimension 1 is zero"},
     {HEAD(1, 0) "'t' 2:4 0x100000000:8 0x100000000:8 0:4 0:8 |32 .32", KV_EFORMAT, "does not fit in 64 bits"},
     {HEAD(1, 0) "'t' 1:4 0x4000000000000001:8 0:4 0:8 |32 .32", KV_EFORMAT, "cannot be addressed"},
-    {HEAD(1, 0) "'t' 1:4 16:8 16:4 0:8 |32 .32", KV_EUNSUPP, "tensor type 16 (IQ2_XXS) is not supported (supported: F32, F16"},
+    {HEAD(1, 0) "'t' 1:4 16:8 15:4 0:8 |32 .32", KV_EUNSUPP, "tensor type 15 (Q8_K) is not supported (supported: F32, F16"},
     {HEAD(1, 0) "'t' 1:4 32:8 4:4 0:8 |32 .32", KV_EUNSUPP, "tensor type 4 (unknown)"},
     {HEAD(1, 0) "'t' 1:4 32:8 0xffffffff:4 0:8 |32 .32", KV_EUNSUPP, "tensor type 4294967295"},
     {HEAD(1, 0) "'t' 1:4 33:8 8:4 0:8 |32 .68", KV_EFORMAT, "rows of 33 elements are not whole blocks of 32 (Q8_0)"},

@@ -82,8 +82,7 @@ static void saturate(gguf_tensor *t, const weight_type *w, int byte) {
     uint8_t *data = (uint8_t *)t->data;
     for (size_t i = 0; i < t->nbytes; i += t->type->block_bytes) {
         memset(data + i, byte, t->type->block_bytes);
-        for (int h = 0; h < w->n_half; h++)
-            memcpy(data + i + w->half[h], &(uint16_t){0x3c01}, 2);
+        weights_scale(w, 0x1.004p0f, data + i);
     }
 }
 
@@ -96,13 +95,14 @@ static void check_format(const weight_type *w, size_t rows, size_t cols, size_t 
         for (size_t i = 0; i < n_tok * cols; i++)
             x[i] = i / cols % 2 ? 1.0f : -1.0f;
     }
+    rt_mat_tiles m = rt_tiles_of(w->type, rows, cols);
     size_t n_tiles = (rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(*f, cols);
     uint8_t *packed = aligned_alloc(64, n_tiles * tile_bytes);
     memset(packed, 0, n_tiles * tile_bytes);
-    rt_mat_tiles m = {.fmt = *f, .data = packed, .rows = rows, .cols = cols, .tile_bytes = tile_bytes};
+    m.data = packed;
     size_t row_bytes = t.nbytes / rows;
     for (size_t i = 0; i < n_tiles; i++)
-        rt_tile_pack(*f, t.data + i * RT_TILE_ROWS * row_bytes, row_bytes, rt_tile_n_rows(&m, i), cols,
+        rt_tile_pack(w->type, t.data + i * RT_TILE_ROWS * row_bytes, row_bytes, rt_tile_n_rows(&m, i), cols,
                      packed + i * tile_bytes);
     float want[MAX_TOK * LDY], got[MAX_TOK * LDY];
     product(RT_CPU_SCALAR, f, &m, x, n_tok, want);

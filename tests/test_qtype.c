@@ -16,9 +16,13 @@ static const struct {
     const char *name;
     uint32_t elems, bytes;
 } expected[] = {
-    {0, "F32", 1, 4},       {1, "F16", 1, 2},       {30, "BF16", 1, 2},     {2, "Q4_0", 32, 18},    {3, "Q4_1", 32, 20},
-    {6, "Q5_0", 32, 22},    {7, "Q5_1", 32, 24},    {8, "Q8_0", 32, 34},    {10, "Q2_K", 256, 84},  {11, "Q3_K", 256, 110},
-    {12, "Q4_K", 256, 144}, {13, "Q5_K", 256, 176}, {14, "Q6_K", 256, 210}, {20, "IQ4_NL", 32, 18},
+    {0, "F32", 1, 4},         {1, "F16", 1, 2},       {30, "BF16", 1, 2},       {2, "Q4_0", 32, 18},
+    {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},    {7, "Q5_1", 32, 24},      {8, "Q8_0", 32, 34},
+    {10, "Q2_K", 256, 84},    {11, "Q3_K", 256, 110}, {12, "Q4_K", 256, 144},   {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210},   {20, "IQ4_NL", 32, 18}, {23, "IQ4_XS", 256, 136}, {21, "IQ3_S", 256, 110},
+    {18, "IQ3_XXS", 256, 98}, {22, "IQ2_S", 256, 82}, {17, "IQ2_XS", 256, 74},  {16, "IQ2_XXS", 256, 66},
+    {29, "IQ1_M", 256, 56},   {19, "IQ1_S", 256, 50}, {34, "TQ1_0", 256, 54},   {35, "TQ2_0", 256, 66},
+    {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},
 };
 enum { N_TYPES = sizeof expected / sizeof *expected };
 
@@ -46,16 +50,21 @@ static void qtype_get_refuses_other_numbers(void **state) {
     assert_null(qtype_get(UINT32_MAX));
 }
 
+static char *read_case(const char *name, const char *ending, size_t *len) {
+    char path[512], *file;
+    kv_err err;
+    snprintf(path, sizeof path, "%s/qtype/%s.%s", KV_TEST_DATA, name, ending);
+    if (file_read(path, 1 << 20, &file, len, &err) != KV_OK)
+        fail_msg("%s", err.msg);
+    return file;
+}
+
 static void qtype_dequant_equals_python(void **state) {
     (void)state;
     for (int i = 0; i < N_TYPES; i++) {
         const qtype_info *t = qtype_get(expected[i].id);
-        char path[512], *file;
         size_t len;
-        kv_err err;
-        snprintf(path, sizeof path, "%s/qtype/%s.bin", KV_TEST_DATA, t->name);
-        if (file_read(path, 1 << 20, &file, &len, &err) != KV_OK)
-            fail_msg("%s", err.msg);
+        char *file = read_case(t->name, "bin", &len);
         size_t per_block = t->block_bytes + t->block_elems * sizeof(float);
         assert_true(len > 0 && len % per_block == 0);
         size_t n_blocks = len / per_block, n = n_blocks * t->block_elems;
@@ -79,11 +88,69 @@ static void qtype_dequant_equals_python(void **state) {
     }
 }
 
+static uint64_t fnv1a(const void *data, size_t n) {
+    uint64_t h = 0xcbf29ce484222325;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
+    return h;
+}
+
+/* Blocks whose indices go through the whole of the type's table. */
+static void qtype_tables_equal_python(void **state) {
+    (void)state;
+    static const qtype types[] = {QT_IQ1_S, QT_IQ2_XXS, QT_IQ2_XS, QT_IQ2_S, QT_IQ3_XXS, QT_IQ3_S, QT_MXFP4, QT_NVFP4};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const qtype_info *t = qtype_get(types[i]);
+        size_t len;
+        char *file = read_case(t->name, "all", &len);
+        uint64_t want;
+        assert_true(len > sizeof want && (len - sizeof want) % t->block_bytes == 0);
+        len -= sizeof want;
+        memcpy(&want, file + len, sizeof want);
+        const size_t n = len / t->block_bytes * t->block_elems;
+        float *out = malloc(n * sizeof *out);
+        assert_non_null(out);
+        t->dequant(file, out, n);
+        if (fnv1a(out, n * sizeof *out) != want)
+            fail_msg("%s differs from the reference somewhere", t->name);
+        free(out);
+        free(file);
+    }
+}
+
+/* Blocks of any bytes are read and written within bounds (sanitizers see more). */
+static void qtype_dequant_takes_any_bytes(void **state) {
+    (void)state;
+    enum { BLOCKS = 64 };
+    uint64_t seed = 1;
+    for (int i = 0; i < N_TYPES; i++) {
+        const qtype_info *t = qtype_get(expected[i].id);
+        const size_t bytes = BLOCKS * t->block_bytes, n = BLOCKS * t->block_elems;
+        uint8_t *raw = malloc(bytes);
+        float *out = malloc((n + 1) * sizeof *out);
+        assert_true(raw && out);
+        for (int round = 0; round < 3; round++) {
+            for (size_t j = 0; j < bytes; j++) {
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                raw[j] = round ? (uint8_t)(round == 1 ? 0xff : 0) : (uint8_t)(seed >> 56);
+            }
+            out[n] = -77.0f;
+            t->dequant(raw, out, n);
+            assert_true(out[n] == -77.0f);
+        }
+        for (size_t j = 0; j < n; j++) /* of zero bytes */
+            if (!(out[j] == 0 || (t->id == QT_MXFP4 && out[j] < 0x1p-120f)))
+                fail_msg("%s: a weight of zero bytes is %g", t->name, (double)out[j]);
+        free(raw);
+        free(out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(qtype_table_is_that_of_the_format),
-        cmocka_unit_test(qtype_get_refuses_other_numbers),
-        cmocka_unit_test(qtype_dequant_equals_python),
+        cmocka_unit_test(qtype_table_is_that_of_the_format), cmocka_unit_test(qtype_get_refuses_other_numbers),
+        cmocka_unit_test(qtype_dequant_equals_python),       cmocka_unit_test(qtype_tables_equal_python),
+        cmocka_unit_test(qtype_dequant_takes_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,9 @@ static void tiny_llama_matches(void **state) {
 static void tiny_llama_rope_freqs_matches(void **state) {
     (void)state, check_tiny("llama-rope-freqs");
 }
+static void tiny_llama_iq_matches(void **state) {
+    (void)state, check_tiny("llama-iq");
+}
 static void tiny_qwen2_matches(void **state) {
     (void)state, check_tiny("qwen2");
 }
@@ -73,11 +76,11 @@ static void gemma_matches_llamacpp(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_llama_matches),       cmocka_unit_test(tiny_llama_rope_freqs_matches),
-        cmocka_unit_test(tiny_qwen2_matches),       cmocka_unit_test(tiny_qwen3_matches),
-        cmocka_unit_test(tiny_gemma3_matches),      cmocka_unit_test(smollm2_matches_f32),
-        cmocka_unit_test(smollm2_matches_llamacpp), cmocka_unit_test(qwen_matches_llamacpp),
-        cmocka_unit_test(gemma_matches_llamacpp),
+        cmocka_unit_test(tiny_llama_matches),    cmocka_unit_test(tiny_llama_rope_freqs_matches),
+        cmocka_unit_test(tiny_llama_iq_matches), cmocka_unit_test(tiny_qwen2_matches),
+        cmocka_unit_test(tiny_qwen3_matches),    cmocka_unit_test(tiny_gemma3_matches),
+        cmocka_unit_test(smollm2_matches_f32),   cmocka_unit_test(smollm2_matches_llamacpp),
+        cmocka_unit_test(qwen_matches_llamacpp), cmocka_unit_test(gemma_matches_llamacpp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

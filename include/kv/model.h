@@ -32,9 +32,10 @@ typedef struct kv_model_options {
 #define KV_MODEL_OPTIONS_INIT                                                                                                  \
     { sizeof(kv_model_options), NULL, 0, KV_WAIT_AUTO, 0, 0 }
 
-/* Load a model. options: NULL for all defaults. *out: caller frees with kv_model_free. Results never depend on isa, threads,
- * wait or in_place. KV_EIO, KV_EFORMAT; KV_EUNSUPP: an architecture or tensor type that is not supported (says which are), an
- * instruction set that this machine does not have; KV_ENOMEM. */
+/* Load a model; of one in several files (NAME-00001-of-00003.gguf), any part stands for all. options: NULL for all defaults.
+ * *out: caller frees with kv_model_free. Results never depend on isa, threads, wait or in_place. KV_EIO, KV_EFORMAT;
+ * KV_EUNSUPP: an architecture or tensor type that is not supported (says which are), an instruction set that this machine does
+ * not have; KV_ENOMEM. */
 KV_API kv_status kv_model_load(const char *path, const kv_model_options *options, kv_model **out, kv_err *err);
 KV_API void kv_model_free(kv_model *model); /* NULL is fine */
 

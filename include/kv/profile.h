@@ -56,8 +56,9 @@ KV_API kv_status kv_profile_get_facts(const kv_profile *profile, kv_profile_fact
  * have as many as one asks for. */
 KV_API kv_status kv_profile_layer_bits(const kv_profile *profile, uint32_t layer, double *bits_k, double *bits_v, kv_err *err);
 
-/* Write a copy of a GGUF file with the profile in its metadata, in place of one that is there; tensors stay as they are, byte
- * for byte. The copy appears whole or not at all. KV_EINVAL: out is the file itself; KV_EMISMATCH: not the profile's model. */
+/* Write a copy of a GGUF file (one file, whatever number the model is in) with the profile in its metadata, in place of one
+ * that is there; tensors stay as they are, byte for byte. The copy appears whole or not at all. KV_EINVAL: out is the file
+ * itself; KV_EMISMATCH: not the profile's model. */
 KV_API kv_status kv_profile_pack(const kv_profile *profile, const char *model, const char *out, kv_err *err);
 /* Write a copy without profile. KV_EFORMAT: there is none in it. */
 KV_API kv_status kv_profile_strip(const char *model, const char *out, kv_err *err);

@@ -58,11 +58,18 @@ typedef struct gguf_tensor {
 
 typedef struct gguf gguf;
 
-/* Open and check a file. *out: caller frees with gguf_close. KV_EIO, KV_EFORMAT, KV_EUNSUPP (tensor type, version). */
+/* Open and check a model. Of a split one (NAME-00001-of-00003.gguf) any part can be named: all are opened as if they were one
+ * file. *out: caller frees with gguf_close. KV_EIO, KV_EFORMAT, KV_EUNSUPP (tensor type, version). */
 kv_status gguf_open(const char *path, gguf **out, kv_err *err);
 void gguf_close(gguf *g); /* NULL is fine */
 
-const char *gguf_path(const gguf *g);
+/* How many parts a model has, by the name of one of them; 1 where the name is no such one. */
+unsigned gguf_split_count(const char *path);
+/* The path of part no (1 ..) of the model that path is a part of. out: strlen(path) + 1 bytes. */
+void gguf_split_path(const char *path, unsigned no, char *out);
+
+const char *gguf_path(const gguf *g);    /* of the first part */
+uint64_t gguf_file_bytes(const gguf *g); /* of all parts */
 uint32_t gguf_alignment(const gguf *g);
 size_t gguf_n_kv(const gguf *g);
 const gguf_kv *gguf_kv_at(const gguf *g, size_t i);
@@ -103,8 +110,8 @@ typedef struct gguf_set {
 } gguf_set;
 
 /* Write a copy of `src` to `path`: all keys but those that start with `drop_prefix` (NULL: none dropped), then `sets`, then all
- * tensors byte for byte at their alignment. Atomic: temporary name, fsync, rename. KV_EIO; KV_EINVAL where path is src itself.
- */
+ * tensors byte for byte at their alignment. A split model becomes one file, without the keys split.*. Atomic: temporary name,
+ * fsync, rename. KV_EIO; KV_EINVAL where path is src itself, or a part of it. */
 kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, const gguf_set *sets, size_t n_sets,
                     kv_err *err);
 

@@ -28,6 +28,21 @@ const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i) {
     return &g->tensors[i];
 }
 
+const gguf_kv *gguf_find(const gguf *g, const char *key) {
+    return gguf_index_find(&g->by_key, (gguf_str){key, strlen(key)});
+}
+
+const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name) {
+    return gguf_index_find(&g->by_name, (gguf_str){name, strlen(name)});
+}
+
+uint64_t gguf_file_bytes(const gguf *g) {
+    uint64_t bytes = g->size;
+    for (size_t i = 0; i < g->n_others; i++)
+        bytes += g->others[i]->size;
+    return bytes;
+}
+
 /* ---- numbers ---- */
 
 static double load_float(gguf_type type, const uint8_t *p) {

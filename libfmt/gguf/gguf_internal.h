@@ -15,6 +15,12 @@ typedef struct gguf_index {
     uint32_t *slots; /* item number + 1; 0 = empty */
 } gguf_index;
 
+/* Room for n items that are still to come; false: out of memory. */
+bool gguf_index_alloc(gguf_index *x, const void *items, size_t stride, size_t n);
+/* Enter item i, whose name is set; false: there is one of that name. */
+bool gguf_index_add(gguf_index *x, size_t i);
+const void *gguf_index_find(const gguf_index *x, gguf_str name); /* NULL: none */
+
 _Static_assert(offsetof(gguf_kv, key) == 0 && offsetof(gguf_tensor, name) == 0, "gguf_index finds the name first");
 
 /* Value types, indexed by gguf_type. */
@@ -39,7 +45,13 @@ struct gguf {
     gguf_index by_key, by_name;
     size_t infos_begin, infos_end; /* the tensor descriptions, as they lie in the file */
     size_t data_begin;             /* start of the data section; = size where there is none */
+    /* The other parts of a split model, in order, owned. This one is the first, and has the tensors of all. */
+    gguf **others;
+    size_t n_others;
 };
+
+/* Open and check one file, as gguf_open does a model. */
+kv_status gguf_open_file(const char *path, gguf **out, kv_err *err);
 
 static inline uint64_t gguf_load_u64(const uint8_t *p) {
     uint64_t v;

@@ -6,9 +6,9 @@
  *   padding to general.alignment (default 32), then the data section that the offsets count from
  *
  * One cursor walks the mapping once, from front to back. Every read goes through take(), which compares with the bytes that
- * are left; nothing is allocated from a number in the file before that number is known to fit. After gguf_open has returned,
- * all pointers in the keys and tensors lie inside the mapping, and nobody has to check again. Source: the GGUF specification in
- * the ggml repository, docs/gguf.md.
+ * are left; nothing is allocated from a number in the file before that number is known to fit. Once a file is open, all
+ * pointers in the keys and tensors lie inside the mapping, and nobody has to check again. Source: the GGUF specification in the
+ * ggml repository, docs/gguf.md.
  */
 #include "gguf/gguf_internal.h"
 
@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read as they lie in the file: little endian hosts only");
 
@@ -112,44 +111,6 @@ static gguf_str take_name(reader *r, const char *kind, uint64_t i, size_t max) {
     return name;
 }
 
-/* ---- lookup by name ---- */
-
-static uint32_t *index_slot(const gguf_index *x, gguf_str name) {
-    size_t i = XXH3_64bits(name.s, name.len) & x->mask;
-    while (x->slots[i]) {
-        const gguf_str *other = (const void *)((const char *)x->items + (x->slots[i] - 1) * x->stride);
-        if (other->len == name.len && !memcmp(other->s, name.s, name.len))
-            break;
-        i = (i + 1) & x->mask;
-    }
-    return &x->slots[i];
-}
-
-/* The index of n items that are still to come; at most half full. */
-static bool index_alloc(gguf_index *x, const void *items, size_t stride, size_t n) {
-    size_t slots = 2;
-    while (slots < 2 * n)
-        slots *= 2;
-    x->items = items;
-    x->stride = stride;
-    x->mask = slots - 1;
-    x->slots = calloc(slots, sizeof *x->slots);
-    return x->slots != NULL;
-}
-
-/* Enter item i, whose name is set. */
-static void index_add(gguf_index *x, size_t i, gguf_str name, reader *r) {
-    uint32_t *slot = index_slot(x, name);
-    if (*slot)
-        fail(r, KV_EFORMAT, "appears twice");
-    *slot = (uint32_t)i + 1;
-}
-
-static const void *index_find(const gguf_index *x, const char *name) {
-    uint32_t slot = *index_slot(x, (gguf_str){name, strlen(name)});
-    return slot ? (const char *)x->items + (slot - 1) * x->stride : NULL;
-}
-
 /* ---- keys ---- */
 
 static void check_bools(reader *r, const uint8_t *p, uint64_t n) {
@@ -196,19 +157,19 @@ static void read_kv(reader *r, uint64_t i, gguf_kv *kv) {
 
 static kv_status read_kvs(reader *r, gguf *g) {
     g->kv = calloc(g->n_kv + 1, sizeof *g->kv);
-    if (!g->kv || !index_alloc(&g->by_key, g->kv, sizeof *g->kv, g->n_kv))
+    if (!g->kv || !gguf_index_alloc(&g->by_key, g->kv, sizeof *g->kv, g->n_kv))
         return fail(r, KV_ENOMEM, "out of memory");
     for (size_t i = 0; i < g->n_kv && r->status == KV_OK; i++) {
         read_kv(r, i, &g->kv[i]);
-        if (r->status == KV_OK)
-            index_add(&g->by_key, i, g->kv[i].key, r);
+        if (r->status == KV_OK && !gguf_index_add(&g->by_key, i))
+            fail(r, KV_EFORMAT, "appears twice");
     }
     return r->status;
 }
 
 static kv_status read_alignment(reader *r, gguf *g) {
     g->alignment = DEFAULT_ALIGNMENT;
-    const gguf_kv *kv = gguf_find(g, "general.alignment");
+    const gguf_kv *kv = gguf_index_find(&g->by_key, (gguf_str){"general.alignment", strlen("general.alignment")});
     if (!kv)
         return KV_OK;
     set_place(r, "key", kv->key);
@@ -225,9 +186,7 @@ static kv_status read_alignment(reader *r, gguf *g) {
 /* Names of the types that we do not read, for the message. */
 static const char *foreign_type(uint32_t id) {
     static const char *const names[] = {
-        [9] = "Q8_1",   [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
-        [21] = "IQ3_S", [22] = "IQ2_S", [23] = "IQ4_XS",  [24] = "I8",     [25] = "I16",     [26] = "I32",
-        [27] = "I64",   [28] = "F64",   [29] = "IQ1_M",   [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
+        [9] = "Q8_1", [15] = "Q8_K", [24] = "I8", [25] = "I16", [26] = "I32", [27] = "I64", [28] = "F64", [41] = "Q1_0",
     };
     return id < sizeof names / sizeof *names && names[id] ? names[id] : "unknown";
 }
@@ -261,14 +220,14 @@ static kv_status read_shape(reader *r, gguf_tensor *t) {
 
 static kv_status read_tensors(reader *r, gguf *g) {
     g->tensors = calloc(g->n_tensors + 1, sizeof *g->tensors);
-    if (!g->tensors || !index_alloc(&g->by_name, g->tensors, sizeof *g->tensors, g->n_tensors))
+    if (!g->tensors || !gguf_index_alloc(&g->by_name, g->tensors, sizeof *g->tensors, g->n_tensors))
         return fail(r, KV_ENOMEM, "out of memory");
     g->infos_begin = r->pos;
     for (size_t i = 0; i < g->n_tensors && r->status == KV_OK; i++) {
         gguf_tensor *t = &g->tensors[i];
         t->name = take_name(r, "tensor", i, MAX_NAME);
-        if (read_shape(r, t) == KV_OK)
-            index_add(&g->by_name, i, t->name, r);
+        if (read_shape(r, t) == KV_OK && !gguf_index_add(&g->by_name, i))
+            fail(r, KV_EFORMAT, "appears twice");
         t->offset = take_u64(r);
     }
     g->infos_end = r->pos;
@@ -372,7 +331,7 @@ static kv_status map_file(gguf *g, kv_err *err) {
     return st;
 }
 
-kv_status gguf_open(const char *path, gguf **out, kv_err *err) {
+kv_status gguf_open_file(const char *path, gguf **out, kv_err *err) {
     gguf *g = calloc(1, sizeof *g);
     if (!g || !(g->path = strdup(path))) {
         free(g);
@@ -403,6 +362,9 @@ void gguf_tensor_rest(const gguf_tensor *t) {
 void gguf_close(gguf *g) {
     if (!g)
         return;
+    for (size_t i = 0; i < g->n_others; i++)
+        gguf_close(g->others[i]);
+    free(g->others);
     if (g->map)
         munmap((void *)g->map, g->size);
     free(g->by_key.slots);
@@ -411,12 +373,4 @@ void gguf_close(gguf *g) {
     free(g->kv);
     free(g->path);
     free(g);
-}
-
-const gguf_kv *gguf_find(const gguf *g, const char *key) {
-    return index_find(&g->by_key, key);
-}
-
-const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name) {
-    return index_find(&g->by_name, name);
 }

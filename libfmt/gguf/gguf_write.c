@@ -3,7 +3,8 @@
  * What is kept is copied as bytes, not parsed and written anew: every key is one run of bytes from the length of its name to
  * the end of its value, the tensor descriptions are another, the data section a third. Only the counts in the header, the
  * changed keys and the padding before the data section are our own. So unknown keys survive as they are, and copying without
- * changes gives the same file again.
+ * changes gives the same file again. The tensors of a split model lie in several files: their descriptions are written anew,
+ * their bytes one after the other.
  */
 #include "base/atomic_file.h"
 #include "gguf/gguf_internal.h"
@@ -48,6 +49,11 @@ static bool has_prefix(gguf_str key, const char *prefix) {
     return prefix && key.len >= strlen(prefix) && !memcmp(key.s, prefix, strlen(prefix));
 }
 
+/* Keys that stay behind: those to be dropped, and what one file needs not know. */
+static bool is_dropped(const gguf *src, gguf_str key, const char *drop_prefix) {
+    return has_prefix(key, drop_prefix) || (src->n_others && has_prefix(key, "split."));
+}
+
 static bool same_key(const gguf_set *s, gguf_str key) {
     return key.len == strlen(s->key) && !memcmp(key.s, s->key, key.len);
 }
@@ -63,7 +69,7 @@ static const gguf_set *set_of(gguf_str key, const gguf_set *sets, size_t n_sets)
 /* Whether a set comes in place of a key that is kept, instead of at the end. */
 static bool replaces(const gguf *src, const gguf_set *s, const char *drop_prefix) {
     const gguf_kv *kv = gguf_find(src, s->key);
-    return kv && !has_prefix(kv->key, drop_prefix);
+    return kv && !is_dropped(src, kv->key, drop_prefix);
 }
 
 static kv_status check_sets(const char *path, const gguf_set *sets, size_t n_sets, kv_err *err) {
@@ -84,7 +90,7 @@ static void put_keys(writer *w, const gguf *src, const char *drop_prefix, const 
         const gguf_kv *kv = &src->kv[i];
         const gguf_set *set = set_of(kv->key, sets, n_sets);
         const uint8_t *begin = (const uint8_t *)kv->key.s - sizeof(uint64_t), *end = kv->raw + kv->raw_bytes;
-        if (has_prefix(kv->key, drop_prefix))
+        if (is_dropped(src, kv->key, drop_prefix))
             continue;
         if (set)
             put_set(w, set);
@@ -99,10 +105,30 @@ static void put_keys(writer *w, const gguf *src, const char *drop_prefix, const 
 static uint64_t count_keys(const gguf *src, const char *drop_prefix, const gguf_set *sets, size_t n_sets) {
     uint64_t n = 0;
     for (size_t i = 0; i < src->n_kv; i++)
-        n += !has_prefix(src->kv[i].key, drop_prefix);
+        n += !is_dropped(src, src->kv[i].key, drop_prefix);
     for (size_t i = 0; i < n_sets; i++)
         n += !replaces(src, &sets[i], drop_prefix);
     return n;
+}
+
+static void pad(writer *w, uint64_t alignment) {
+    while (w->pos % alignment)
+        put(w, "", 1);
+}
+
+/* Descriptions of all tensors, for data that follow each other, each of them aligned. */
+static void put_infos(writer *w, const gguf *src) {
+    uint64_t offset = 0;
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        const gguf_tensor *t = &src->tensors[i];
+        put_u64(w, t->name.len);
+        put(w, t->name.s, t->name.len);
+        put_u32(w, t->n_dims);
+        put(w, t->dims, t->n_dims * sizeof *t->dims);
+        put_u32(w, t->type->id);
+        put_u64(w, offset);
+        offset += (t->nbytes + src->alignment - 1) / src->alignment * src->alignment;
+    }
 }
 
 static void put_file(writer *w, const gguf *src, const char *drop_prefix, const gguf_set *sets, size_t n_sets) {
@@ -111,10 +137,26 @@ static void put_file(writer *w, const gguf *src, const char *drop_prefix, const 
     put_u64(w, src->n_tensors);
     put_u64(w, count_keys(src, drop_prefix, sets, n_sets));
     put_keys(w, src, drop_prefix, sets, n_sets);
-    put(w, src->map + src->infos_begin, src->infos_end - src->infos_begin);
-    while (w->pos % src->alignment)
-        put(w, "", 1);
-    put(w, src->map + src->data_begin, src->size - src->data_begin);
+    if (!src->n_others) {
+        put(w, src->map + src->infos_begin, src->infos_end - src->infos_begin);
+        pad(w, src->alignment);
+        put(w, src->map + src->data_begin, src->size - src->data_begin);
+        return;
+    }
+    put_infos(w, src);
+    pad(w, src->alignment);
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        put(w, src->tensors[i].data, src->tensors[i].nbytes);
+        pad(w, src->alignment);
+    }
+}
+
+/* Whether a file is one of those that the model is in. */
+static bool is_part(const gguf *src, const struct stat *file) {
+    bool yes = file->st_dev == src->dev && file->st_ino == src->ino;
+    for (size_t i = 0; i < src->n_others; i++)
+        yes |= file->st_dev == src->others[i]->dev && file->st_ino == src->others[i]->ino;
+    return yes;
 }
 
 kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, const gguf_set *sets, size_t n_sets,
@@ -125,8 +167,9 @@ kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, 
     if (gguf_find(src, "general.alignment") && has_prefix((gguf_str){"general.alignment", 17}, drop_prefix))
         return kv_fail(err, KV_EINVAL, "%s: keys '%s*' cannot be dropped: general.alignment is needed", path, drop_prefix);
     struct stat info;
-    if (stat(path, &info) == 0 && info.st_dev == src->dev && info.st_ino == src->ino)
-        return kv_fail(err, KV_EINVAL, "%s: is the model itself (write to another file)", path);
+    if (stat(path, &info) == 0 && is_part(src, &info))
+        return kv_fail(err, KV_EINVAL, "%s: is the model itself%s (write to another file)", path,
+                       src->n_others ? ", or a part of it" : "");
 
     atomic_file *file;
     st = atomic_file_open(path, &file, err);

@@ -50,7 +50,7 @@ struct rt_act {
 };
 
 static void pack_tile(const rt_mat *m, size_t i, uint8_t *out) {
-    rt_tile_pack(m->tiles.fmt, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols,
+    rt_tile_pack(m->type->id, m->data + i * RT_TILE_ROWS * m->row_bytes, m->row_bytes, rt_tile_n_rows(&m->tiles, i), m->cols,
                  out);
 }
 
@@ -146,11 +146,10 @@ kv_status mat_new(const gguf_tensor *t, const rt_exec *e, rt_arena *arena, rt_ma
     m->cols = (size_t)t->dims[0];
     m->rows = (size_t)t->dims[1];
     m->row_bytes = m->cols / t->type->block_elems * t->type->block_bytes;
-    const rt_fmt *f = rt_fmt_of(t->type->id);
     kv_status st = KV_OK;
-    if (f && !e->exact) {
+    if (rt_fmt_of(t->type->id) && !e->exact) {
         m->int8 = true;
-        m->tiles = (rt_mat_tiles){.fmt = *f, .rows = m->rows, .cols = m->cols, .tile_bytes = rt_tile_bytes(*f, m->cols)};
+        m->tiles = rt_tiles_of(t->type->id, m->rows, m->cols);
         if (!e->in_place)
             st = pack(m, e, arena, err);
     } else if (m->type->block_elems == 1 && !e->in_place) {
@@ -195,17 +194,6 @@ void mat_row(const rt_mat *m, size_t r, float *out) {
     m->type->dequant(m->data + r * m->row_bytes, out, m->cols);
 }
 
-/* Of the largest tile that cols columns can make. */
-static size_t most_tile_bytes(size_t cols) {
-    size_t most = 0;
-#define LARGER(name, ...)                                                                                                      \
-    if (rt_tile_bytes(*rt_fmt_of(QT_##name), cols) > most)                                                                     \
-        most = rt_tile_bytes(*rt_fmt_of(QT_##name), cols);
-    RT_MAT_FORMAT_TABLE(LARGER)
-#undef LARGER
-    return most;
-}
-
 kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **out, kv_err *err) {
     size_t n_blocks = max_cols / RT_KBLOCK;
     if (max_tok == 0 || (n_blocks && max_tok > SIZE_MAX / 2 / sizeof(rt_act_block) / n_blocks))
@@ -216,7 +204,7 @@ kv_status act_new(size_t max_tok, size_t max_cols, const rt_exec *e, rt_act **ou
     if (a)
         a->blocks = rt_alloc(bytes);
     if (a && e->in_place) {
-        a->tile_bytes = most_tile_bytes(max_cols);
+        a->tile_bytes = rt_tile_most_bytes(max_cols);
         a->tiles = rt_alloc((size_t)e->n_threads * a->tile_bytes);
     }
     if (!a || !a->blocks || (e->in_place && !a->tiles)) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tiny random models, one per architecture, that together hold every tensor type: tests/data/tiny/*.gguf.
+"""Tiny random models, at least one per architecture, that together hold every tensor type: tests/data/tiny/*.gguf.
 
   make_tiny.py TINY_DIR REF_DIR     writes TINY_DIR/<name>.gguf and REF_DIR/tiny-<name>.json
 
@@ -12,15 +12,16 @@ import json
 import os
 
 import numpy as np
+from gguf import GGML_QUANT_SIZES, GGUFWriter, TokenType, dequantize, quant_shape_to_byte_shape, quantize
 from gguf import GGMLQuantizationType as QT
-from gguf import GGUFWriter, TokenType, dequantize, quant_shape_to_byte_shape, quantize
+from gguf.quants import NVFP4
 
 from reference import Model, top_entries
 
 N_TOKENS = 112  # of the reference sequence; seven times the tiny gemma3's window
 LOGIT_STD = 2.5
 
-# Columns must fill whole blocks: 256 elements for the K types, 32 for the others.
+# Columns must fill whole blocks: 256 elements for the K, IQ and TQ types, 64 for NVFP4, 32 for the others.
 MODELS = {
     "llama": dict(
         arch="llama", pre="smollm", n_layer=3, n_embd=64, n_head=2, n_kv_head=1, head_dim=32, n_ff=96, rope_base=10000.0,
@@ -42,6 +43,11 @@ MODELS = {
         arch="gemma3", spm=True, n_layer=7, n_embd=64, n_head=2, n_kv_head=1, head_dim=64, n_ff=96, rope_base=1000000.0,
         window=16, qk_norm=True, post_norm=True, embd=QT.F16, output=None,
         types=[QT.Q4_0, QT.Q8_0, QT.Q5_0, QT.IQ4_NL, QT.Q5_1, QT.BF16]),
+    "llama-iq": dict(
+        arch="llama", pre="smollm", n_layer=2, n_embd=256, n_head=4, n_kv_head=2, head_dim=64, n_ff=256,
+        rope_base=10000.0, embd=QT.IQ2_S, output=QT.MXFP4,
+        types=[QT.IQ1_S, QT.IQ2_XXS, QT.IQ3_XXS, QT.IQ4_XS, QT.IQ1_M, QT.IQ2_XS, QT.IQ3_S, QT.IQ2_S, QT.MXFP4, QT.NVFP4, QT.TQ1_0,
+               QT.TQ2_0]),
 }
 
 MERGES = ("Ġ t,h e,i n,e r,a n,Ġt he,o n,r e,Ġ a,a t,e n,Ġ s,Ġ w,i s,Ġ o,o r,in g,an d,Ġ c,e d,o u,Ġ and,e s,Ġo f,"
@@ -98,6 +104,15 @@ RANDOM_BLOCKS = {
     QT.Q5_K: (0, 2, 15.5),
     QT.Q6_K: (208, None, 0),
     QT.IQ4_NL: (0, None, 0),
+    QT.IQ1_S: (0, None, 0),
+    QT.IQ1_M: (None, None, 0),
+    QT.IQ2_XXS: (0, None, 0),
+    QT.IQ2_XS: (0, None, 0),
+    QT.IQ2_S: (0, None, 0),
+    QT.IQ3_XXS: (0, None, 0),
+    QT.IQ3_S: (0, None, 0),
+    QT.IQ4_XS: (0, None, 0),
+    QT.NVFP4: (None, None, 0),
 }
 
 
@@ -105,18 +120,28 @@ def random_blocks(rng, qtype, shape, std):
     """Random codes and sub-scales under block scales that differ and give the wanted standard deviation."""
     at_d, at_min, ratio = RANDOM_BLOCKS[qtype]
     n_rows, row_bytes = quant_shape_to_byte_shape(shape, qtype)
-    n_blocks = shape[1] // (32 if qtype == QT.IQ4_NL else 256)
+    n_blocks = shape[1] // GGML_QUANT_SIZES[qtype][0]
     data = rng.integers(0, 256, (n_rows, n_blocks, row_bytes // n_blocks), dtype=np.uint8)
     d = rng.uniform(0.5, 1.5, (n_rows, n_blocks))
 
     def set_scales(factor):
+        if qtype == QT.IQ1_M:  # four bits each in the upper nibbles of four numbers
+            halves = (d * factor).astype("<f2").view("<u2")
+            for i in range(4):
+                data[:, :, 49 + 2 * i] = data[:, :, 49 + 2 * i] & 15 | (halves >> 4 * i & 15) << 4
+            return data.reshape(n_rows, row_bytes)
+        if qtype == QT.NVFP4:  # floats of 8 bits, each for 16 weights
+            uneven = np.array([0.6, 0.8, 1.1, 1.5])
+            data[:, :, :4] = NVFP4.fp32_to_ue4m3((d[..., None] * factor * uneven).astype(np.float32))
+            return data.reshape(n_rows, row_bytes)
         data[:, :, at_d:at_d + 2] = (d * factor).astype("<f2")[..., None].view(np.uint8)
         if at_min is not None:
             data[:, :, at_min:at_min + 2] = (d * factor * ratio).astype("<f2")[..., None].view(np.uint8)
         return data.reshape(n_rows, row_bytes)
 
-    spread = dequantize(set_scales(1e-2), qtype).std()
-    return set_scales(1e-2 * std / spread)
+    first = 1.0 if qtype == QT.NVFP4 else 1e-2
+    spread = dequantize(set_scales(first), qtype).std()
+    return set_scales(first * std / spread)
 
 
 class TensorMaker:
@@ -135,6 +160,10 @@ class TensorMaker:
             self.n_matrices += 1
         if qtype in RANDOM_BLOCKS:
             self.writer.add_tensor(name, random_blocks(self.rng, qtype, (rows, cols), std), raw_dtype=qtype)
+        elif qtype in (QT.TQ1_0, QT.TQ2_0):
+            d = std * 1.5**0.5 * self.rng.uniform(0.5, 1.5, (rows, cols // 256, 1))
+            w = d * self.rng.integers(-1, 2, (rows, cols // 256, 256))
+            self.writer.add_tensor(name, quantize(w.reshape(rows, cols).astype(np.float32), qtype), raw_dtype=qtype)
         else:
             w = self.rng.normal(0, std, (rows, cols)).astype(np.float32)
             self.writer.add_tensor(name, quantize(w, qtype), raw_dtype=qtype)

@@ -3,6 +3,7 @@
 #include "base/atomic_file.h"
 #include "cli/cli_internal.h"
 #include "cli/cli_profile.h"
+#include "gguf/gguf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +87,7 @@ static kv_status refuse(const cli_path *out, const cli_path *other, kv_err *err)
                    out->what, out->path, other->what, other->path, out->what);
 }
 
-kv_status cli_paths_check(const cli_path *paths, size_t n, kv_err *err) {
+static kv_status check(const cli_path *paths, size_t n, kv_err *err) {
     kv_status st = KV_OK;
     place *places = calloc(n ? n : 1, sizeof *places);
     if (!places)
@@ -103,7 +104,7 @@ kv_status cli_paths_check(const cli_path *paths, size_t n, kv_err *err) {
     return st;
 }
 
-/* ---- a whole command line ---- */
+/* ---- lists ---- */
 
 typedef struct path_list {
     cli_path *v;
@@ -118,6 +119,38 @@ static kv_status add(path_list *l, cli_kind kind, const char *what, const char *
     l->v = grown;
     return KV_OK;
 }
+
+/* The parts of the split model that p is a part of, if it is: with paths that the caller frees. */
+static kv_status add_parts(path_list *l, const cli_path *p, kv_err *err) {
+    const unsigned n = p->kind == CLI_IN && p->path ? gguf_split_count(p->path) : 1;
+    kv_status st = KV_OK;
+    for (unsigned no = 1; no <= n && n > 1 && !st; no++) {
+        char *path = strdup(p->path);
+        if (!path)
+            return kv_fail(err, KV_ENOMEM, "out of memory for the paths");
+        gguf_split_path(p->path, no, path);
+        if ((st = add(l, p->kind, p->what, path, err)))
+            free(path);
+    }
+    return st;
+}
+
+kv_status cli_paths_check(const cli_path *paths, size_t n, kv_err *err) {
+    path_list l = {0};
+    kv_status st = KV_OK;
+    for (size_t i = 0; i < n && !st; i++)
+        st = add(&l, paths[i].kind, paths[i].what, paths[i].path, err);
+    for (size_t i = 0; i < n && !st; i++)
+        st = add_parts(&l, &paths[i], err);
+    if (!st)
+        st = check(l.v, l.n, err);
+    for (size_t i = n; i < l.n; i++)
+        free((char *)l.v[i].path);
+    free(l.v);
+    return st;
+}
+
+/* ---- a whole command line ---- */
 
 static kv_status add_option(path_list *l, const cli_opt *o, kv_err *err) {
     kv_status st = KV_OK;

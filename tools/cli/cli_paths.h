@@ -3,7 +3,8 @@
  * Paths are the same when they name the same file: the one that is there, by device and inode, symbolic links followed as
  * atomic_file_open follows them, hard links included; or else the one that would be made, by its folder's device and inode and
  * its name. Two names that differ in case alone are told apart where neither file exists yet, although a folder that ignores
- * case (ext4 casefold, vfat) will make one file of them. Pipes, terminals and devices are never the same as anything.
+ * case (ext4 casefold, vfat) will make one file of them. Pipes, terminals and devices are never the same as anything. An input
+ * that is called like a part of a split model stands for all parts.
  *
  * cli_parse checks all that a command line names; what a tool finds out later (a profile that a settings file names), it checks
  * itself, before any work.

@@ -8,11 +8,9 @@
 #include "kvpack/pack_show.h"
 #include "profile/profile.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char tool[] = "kvpack";
@@ -137,17 +135,15 @@ static kv_status strip(const options *o, kv_err *err) {
 
 static kv_status say(const options *o, const gguf *g, const prof *p, const rt_hparams *hp, kv_err *err) {
     size_t added;
-    struct stat file;
+    const double bytes = (double)gguf_file_bytes(g);
     char whole[24], part[24], head[600];
     pack_token token;
     kv_status st;
     if ((st = prof_pack_bytes(p, &added, err)) || (st = pack_token_bytes(p, hp, &token, err)))
         return st;
-    if (stat(o->files[0], &file))
-        return kv_fail(err, KV_EIO, "%s: %s", o->files[0], strerror(errno));
     snprintf(head, sizeof head, "%.500s: model %s, profile %s (%.2f %% of it)%s", o->out ? o->out : "dry run",
-             format_bytes((double)file.st_size, whole), format_bytes((double)added, part),
-             100.0 * (double)added / (double)file.st_size, prof_is_in_gguf(g) ? ", in place of the one that was there" : "");
+             format_bytes(bytes, whole), format_bytes((double)added, part), 100.0 * (double)added / bytes,
+             prof_is_in_gguf(g) ? ", in place of the one that was there" : "");
     if (o->dry_run)
         printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, token.bytes,
                token.f16, token.f16 / token.bytes);

@@ -33,16 +33,15 @@ static void configure(rt_fmt f) {
 
 /* Blocks first .. first+blocks-1 of a tile; they share a scale record if any two of them do. */
 INLINE void unpack(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t first, size_t blocks, wide *out) {
-    const size_t groups = 32 / (size_t)f.group, per_rec = rt_fmt_block_cols(f) / 32;
+    const size_t per_rec = rt_fmt_block_cols(f) / 32;
+    const __m512i values = load_values(f, m);
     const uint8_t *codes = rt_tile_codes(m, tile) + first * rt_fmt_code_bytes(f);
     const uint8_t *rec = rt_tile_scales(m, tile, f) + first / per_rec * rt_fmt_scale_bytes(f);
     for (size_t b = first % per_rec; blocks > 0; b++, blocks--, out++, codes += rt_fmt_code_bytes(f)) {
-        __m512 d = load_half(rec), min = f.min ? load_half(rec + 32) : d;
 #pragma GCC unroll 8
         for (int k = 0; k < 8; k++)
-            out->quads[k] = _mm512_sub_epi8(load_quad(f, codes, k), _mm512_set1_epi8((char)f.offset));
-        for (size_t g = 0; g < groups; g++)
-            out->g[g] = load_scales(f, rec, f.super ? groups * b + g : g, d, min);
+            out->quads[k] = _mm512_sub_epi8(load_quad(f, values, codes, k), _mm512_set1_epi8((char)f.offset));
+        block_scales(f, m, rec, f.super ? b : 0, out->g);
         rec += f.super ? 0 : rt_fmt_scale_bytes(f);
     }
 }
@@ -156,10 +155,10 @@ INLINE void mat_amx(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles
     mat_i8(f, m, tile, n_tiles, x + full * (m->cols / 32), n_tok - full, y + full * ldy, ldy);
 }
 
-#define MAT_AMX(name, bits, group, super, min, offset)                                                                         \
+#define MAT_AMX(name, ...)                                                                                                     \
     static void amx_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
                            size_t ldy) {                                                                                       \
-        mat_amx((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, n_tiles, x, n_tok, y, ldy);                 \
+        mat_amx((rt_fmt)RT_FMT(name, __VA_ARGS__), m, tile, n_tiles, x, n_tok, y, ldy);                                        \
     }
 RT_MAT_FORMAT_TABLE(MAT_AMX)
 #undef MAT_AMX

@@ -72,16 +72,19 @@ INLINE __m256i low_codes(rt_fmt f, const uint8_t *p, int k) {
         return is_signed(f) ? flip(load(p + k * 64)) : load(p + k * 64);
     if (f.bits < 4)
         return field(load(p + k / 4 * 64), -(k % 4 * 2), 3);
-    __m256i c = field(load(p + k % 4 * 64), -(k / 4 * 4), 15);
-    if (f.id == RT_FMT_IQ4_NL) {
-        const __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)qt_iq4nl_values));
-        c = _mm256_shuffle_epi8(is_signed(f) ? values : flip(values), c);
-    }
-    return c;
+    return field(load(p + k % 4 * 64), -(k / 4 * 4), 15);
+}
+
+/* What codes are looked up in, if they are; twice. */
+INLINE __m256i load_values(rt_fmt f, const rt_mat_tiles *m) {
+    if (!f.lookup)
+        return _mm256_setzero_si256();
+    const __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)m->values));
+    return is_signed(f) ? values : _mm256_add_epi8(values, _mm256_set1_epi8((char)f.offset));
 }
 
 /* Quad k of a block, 8 rows of which start at p: (row, 4) codes. */
-INLINE __m256i load_quad(rt_fmt f, const uint8_t *p, int k) {
+INLINE __m256i load_quad(rt_fmt f, __m256i values, const uint8_t *p, int k) {
     __m256i c = low_codes(f, p, k);
     if (f.bits == 3)
         c = _mm256_or_si256(c, field(load(p + 128), 2 - k, 1 << 2));
@@ -89,11 +92,18 @@ INLINE __m256i load_quad(rt_fmt f, const uint8_t *p, int k) {
         c = _mm256_or_si256(c, field(load(p + 256), 4 - k, 1 << 4));
     if (f.bits == 6)
         c = _mm256_or_si256(c, field(load(p + 256 + k / 4 * 64), 4 - k % 4 * 2, 3 << 4));
-    return c;
+    return f.lookup ? _mm256_shuffle_epi8(values, c) : c;
 }
 
 INLINE __m256 load_half(const uint8_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+/* d of 8 rows, in a format's own precision. */
+INLINE __m256 load_d(rt_fmt f, const rt_mat_tiles *m, const uint8_t *p) {
+    if (f.bf16)
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+    return f.lookup && f.sub ? _mm256_mul_ps(load_half(p), _mm256_set1_ps(m->unit)) : load_half(p);
 }
 
 INLINE __m128i load8(const uint8_t *p) {
@@ -109,9 +119,9 @@ typedef struct scales {
 INLINE scales load_scales(rt_fmt f, const uint8_t *rec, size_t row, size_t g, __m256 d, __m256 m) {
     const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f) + row;
     scales s = {d, m, m};
-    if (f.super && !f.min) {
+    if (f.sub && !f.min) {
         s.w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(sub))));
-    } else if (f.super) {
+    } else if (f.sub) {
         __m256i sc = _mm256_cvtepu8_epi32(load8(sub)), mi;
         if (f.group == 16) {
             mi = _mm256_srli_epi32(sc, 4);
@@ -135,13 +145,14 @@ INLINE __m256i broadcast_quad(const int8_t *q) {
 /* A block of a tile, with its quads (quad, half) where they are decoded already; else NULL, and they are decoded as they are
  * used. */
 typedef struct block {
+    __m256i values;
     const uint8_t *codes;
     const __m256i *quads;
     const scales (*g)[2]; /* (half, group) */
 } block;
 
 INLINE __m256i quad_of(rt_fmt f, const block *b, int k, int h) {
-    return b->quads ? b->quads[k * HALVES + h] : load_quad(f, b->codes + h * 4 * LANES, k);
+    return b->quads ? b->quads[k * HALVES + h] : load_quad(f, b->values, b->codes + h * 4 * LANES, k);
 }
 
 INLINE float sum_of(rt_fmt f, const rt_act_block *x, int g) {
@@ -198,7 +209,7 @@ INLINE __m256i quad_pairs(rt_fmt f, __m256i quad, __m256i x) {
 /* Of `toks` tokens and both halves: M + the sum of (code - offset) * q over group g. */
 INLINE void dots(rt_fmt f, const block *b, const rt_act_block *x, int toks, int g, __m256i (*sum)[HALVES]) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
-    const int run = is_signed(f) ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
+    const int fit = INT16_MAX / (2 * 127 * (is_signed(f) ? 128 : rt_fmt_most(f))), run = fit < 8 ? fit : 8;
     const int first = g * f.group / 4, last = first + f.group / 4;
     __m256i pairs[TOKS][HALVES];
 #pragma GCC unroll 8
@@ -274,15 +285,15 @@ INLINE void prefetch(const uint8_t *p, size_t bytes) {
 }
 
 /* Of block b of those that share the scale record rec: (half, group). */
-INLINE void block_scales(rt_fmt f, const uint8_t *rec, size_t b, scales (*g)[2]) {
+INLINE void block_scales(rt_fmt f, const rt_mat_tiles *m, const uint8_t *rec, size_t b, scales (*g)[2]) {
     const size_t groups = 32 / (size_t)f.group;
 #pragma GCC unroll 2
     for (size_t h = 0; h < HALVES; h++) {
         const size_t row = h * LANES;
-        const __m256 d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
+        const __m256 d = load_d(f, m, rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
         g[h][0] = load_scales(f, rec, row, groups * b, d, min);
         if (groups == 2)
-            g[h][1] = load_scales(f, rec, row, 2 * b + 1, d, min);
+            g[h][1] = load_scales(f, rec, row, 2 * b + 1, rt_fmt_two_d(f) ? load_half(rec + 32 + 2 * row) : d, min);
     }
 }
 
@@ -302,6 +313,7 @@ INLINE void tile_few(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_
                      size_t ldy, size_t ahead) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    const __m256i values = load_values(f, m);
     __m256 acc[TOKS][HALVES];
 #pragma GCC unroll 4
     for (int t = 0; t < toks; t++)
@@ -311,10 +323,10 @@ INLINE void tile_few(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             prefetch(codes + ahead, rt_fmt_code_bytes(f));
             scales g[HALVES][2];
-            block_scales(f, rec, b, g);
+            block_scales(f, m, rec, b, g);
             if (toks > 1)
                 keep_in_memory(g);
-            steps(f, &(block){codes, NULL, (const scales(*)[2])g}, x, toks, acc);
+            steps(f, &(block){values, codes, NULL, (const scales(*)[2])g}, x, toks, acc);
         }
     }
     store_tile(m, tile, (const __m256(*)[HALVES])acc, toks, y, ldy);
@@ -325,6 +337,7 @@ INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
                       size_t ldy, size_t ahead) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_blocks = m->cols / 32, per_rec = rt_fmt_block_cols(f) / 32;
+    const __m256i values = load_values(f, m);
     __m256 acc[RT_TOK_GROUP][HALVES];
     __m256i quads[CHUNK][8 * HALVES];
     scales g[CHUNK][HALVES][2];
@@ -336,8 +349,8 @@ INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
             prefetch(codes + ahead, rt_fmt_code_bytes(f));
 #pragma GCC unroll 16
             for (int k = 0; k < 8 * HALVES; k++)
-                quads[b][k] = load_quad(f, codes + k % HALVES * 4 * LANES, k / HALVES);
-            block_scales(f, rec, b % per_rec, g[b]);
+                quads[b][k] = load_quad(f, values, codes + k % HALVES * 4 * LANES, k / HALVES);
+            block_scales(f, m, rec, b % per_rec, g[b]);
             if ((b + 1) % per_rec == 0) {
                 rec += rt_fmt_scale_bytes(f);
                 prefetch(rec + ahead, rt_fmt_scale_bytes(f));
@@ -348,7 +361,7 @@ INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
             __m256 own[TOKS][HALVES];
             memcpy(own, acc + t, sizeof own);
             for (size_t b = 0; b < blocks; b++)
-                steps(f, &(block){NULL, quads[b], (const scales(*)[2])g[b]}, x + b * n + t, TOKS, own);
+                steps(f, &(block){values, NULL, quads[b], (const scales(*)[2])g[b]}, x + b * n + t, TOKS, own);
             memcpy(acc + t, own, sizeof own);
         }
     }
@@ -381,12 +394,11 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
 }
 
 /* A function for each format, and its place in the table k. */
-#define MAT_I8(name, bits, group, super, min, offset)                                                                          \
+#define MAT_I8(name, ...)                                                                                                      \
     static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
                            size_t ldy) {                                                                                       \
         for (size_t i = 0; i < n_tiles; i++)                                                                                   \
-            tile_toks((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile + i, x, n_tok, y + i * RT_TILE_ROWS,   \
-                      ldy);                                                                                                    \
+            tile_toks((rt_fmt)RT_FMT(name, __VA_ARGS__), m, tile + i, x, n_tok, y + i * RT_TILE_ROWS, ldy);                    \
     }
 #define MAT_I8_ENTRY(name, ...) k->mat_i8[RT_FMT_##name] = mat_##name;
 

@@ -35,16 +35,19 @@ INLINE __m512i low_codes(rt_fmt f, const uint8_t *p, int k) {
         return _mm512_loadu_si512(p + k * 64);
     if (f.bits < 4)
         return field(_mm512_loadu_si512(p + k / 4 * 64), -(k % 4 * 2), 3);
-    __m512i c = field(_mm512_loadu_si512(p + k % 4 * 64), -(k / 4 * 4), 15);
-    if (f.id == RT_FMT_IQ4_NL) {
-        __m128i values = _mm_loadu_si128((const __m128i *)qt_iq4nl_values);
-        c = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8((char)0x80))), c);
-    }
-    return c;
+    return field(_mm512_loadu_si512(p + k % 4 * 64), -(k / 4 * 4), 15);
+}
+
+/* What codes are looked up in, if they are; four times. */
+INLINE __m512i load_values(rt_fmt f, const rt_mat_tiles *m) {
+    if (!f.lookup)
+        return _mm512_setzero_si512();
+    const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)m->values));
+    return _mm512_add_epi8(values, _mm512_set1_epi8((char)f.offset));
 }
 
 /* Quad k of a block: (row, 4) codes. */
-INLINE __m512i load_quad(rt_fmt f, const uint8_t *p, int k) {
+INLINE __m512i load_quad(rt_fmt f, __m512i values, const uint8_t *p, int k) {
     __m512i c = low_codes(f, p, k);
     if (f.bits == 3)
         c = _mm512_or_si512(c, field(_mm512_loadu_si512(p + 128), 2 - k, 1 << 2));
@@ -52,11 +55,18 @@ INLINE __m512i load_quad(rt_fmt f, const uint8_t *p, int k) {
         c = _mm512_or_si512(c, field(_mm512_loadu_si512(p + 256), 4 - k, 1 << 4));
     if (f.bits == 6)
         c = _mm512_or_si512(c, field(_mm512_loadu_si512(p + 256 + k / 4 * 64), 4 - k % 4 * 2, 3 << 4));
-    return c;
+    return f.lookup ? _mm512_shuffle_epi8(values, c) : c;
 }
 
 INLINE __m512 load_half(const uint8_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/* d of 16 rows, in a format's own precision. */
+INLINE __m512 load_d(rt_fmt f, const rt_mat_tiles *m, const uint8_t *p) {
+    if (f.bf16)
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    return f.lookup && f.sub ? _mm512_mul_ps(load_half(p), _mm512_set1_ps(m->unit)) : load_half(p);
 }
 
 /* Of the 16 rows in one group of columns: w and o as in mat/format.h, c = -M w. */
@@ -68,9 +78,9 @@ typedef struct scales {
 INLINE scales load_scales(rt_fmt f, const uint8_t *rec, size_t g, __m512 d, __m512 m) {
     const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f);
     scales s = {d, m, m};
-    if (f.super && !f.min) {
+    if (f.sub && !f.min) {
         s.w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)sub))));
-    } else if (f.super) {
+    } else if (f.sub) {
         __m512i sc = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)sub)), mi;
         if (f.group == 16) {
             mi = _mm512_srli_epi32(sc, 4);
@@ -83,6 +93,15 @@ INLINE scales load_scales(rt_fmt f, const uint8_t *rec, size_t g, __m512 d, __m5
     }
     s.c = _mm512_mul_ps(s.w, _mm512_set1_ps(-RT_MAT_MAGIC));
     return s;
+}
+
+/* Of block b of those that share the scale record rec. */
+INLINE void block_scales(rt_fmt f, const rt_mat_tiles *m, const uint8_t *rec, size_t b, scales *g) {
+    const size_t groups = 32 / (size_t)f.group;
+    const __m512 d = load_d(f, m, rec), min = f.min ? load_half(rec + 32) : d;
+    g[0] = load_scales(f, rec, groups * b, d, min);
+    if (groups == 2)
+        g[1] = load_scales(f, rec, 2 * b + 1, rt_fmt_two_d(f) ? load_half(rec + 32) : d, min);
 }
 
 INLINE __m512i broadcast_quad(const int8_t *q) {
@@ -125,7 +144,7 @@ INLINE __m512i quad_pairs(rt_fmt f, __m512i quad, const int8_t *q) {
 
 INLINE void dot(rt_fmt f, const __m512i *quads, const rt_act_block *x, int toks, int first, int last, __m512i *sum) {
     /* quads whose pair sums, each at most 2 * 127 * the largest code, add up to less than 2^15 */
-    const int run = f.offset == DOT_OFFSET ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
+    const int fit = INT16_MAX / (2 * 127 * (f.offset == DOT_OFFSET ? 128 : rt_fmt_most(f))), run = fit < 8 ? fit : 8;
 #pragma GCC unroll 4
     for (int t = 0; t < toks; t++) {
         sum[t] = _mm512_castps_si512(_mm512_set1_ps(RT_MAT_MAGIC));
@@ -180,23 +199,21 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
                       size_t ldy, size_t ahead) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    const __m512i values = load_values(f, m);
     __m512 acc[RT_TOK_GROUP];
 #pragma GCC unroll 16
     for (int t = 0; t < toks; t++)
         acc[t] = _mm512_setzero_ps();
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
-        __m512 d = load_half(rec), min = f.min ? load_half(rec + 32) : d;
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             __m512i quads[8];
             for (size_t line = 0; line < rt_fmt_code_bytes(f); line += 64)
                 _mm_prefetch((const char *)codes + ahead + line, _MM_HINT_T0);
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
-                quads[k] = load_quad(f, codes, k);
-            const size_t groups = 32 / (size_t)f.group;
-            scales g[2] = {load_scales(f, rec, groups * b, d, min)};
-            if (groups == 2)
-                g[1] = load_scales(f, rec, 2 * b + 1, d, min);
+                quads[k] = load_quad(f, values, codes, k);
+            scales g[2];
+            block_scales(f, m, rec, b, g);
 #pragma GCC unroll 16
             for (int t = 0; t < toks; t += ABREAST)
                 step(f, quads, g, x + t, toks < ABREAST ? toks : ABREAST, acc + t);
@@ -234,10 +251,10 @@ INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles,
 }
 
 /* A function for each format, and its place in the table k. */
-#define MAT_I8(name, bits, group, super, min, offset)                                                                          \
+#define MAT_I8(name, ...)                                                                                                      \
     static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
                            size_t ldy) {                                                                                       \
-        mat_i8((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile, n_tiles, x, n_tok, y, ldy);                  \
+        mat_i8((rt_fmt)RT_FMT(name, __VA_ARGS__), m, tile, n_tiles, x, n_tok, y, ldy);                                         \
     }
 #define MAT_I8_ENTRY(name, ...) k->mat_i8[RT_FMT_##name] = mat_##name;
 

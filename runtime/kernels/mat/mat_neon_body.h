@@ -59,12 +59,18 @@ INLINE uint8x16_t low_codes(rt_fmt f, const uint8_t *p, int k) {
         return veorq_u8(vld1q_u8(p + k * 64), vdupq_n_u8(0x80));
     if (f.bits < 4)
         return field(p + k / 4 * 64, -(k % 4 * 2), 3);
-    uint8x16_t c = field(p + k % 4 * 64, -(k / 4 * 4), 15);
-    return f.id == RT_FMT_IQ4_NL ? vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(qt_iq4nl_values), c)) : c;
+    return field(p + k % 4 * 64, -(k / 4 * 4), 15);
+}
+
+/* What codes are looked up in, if they are. */
+INLINE uint8x16_t load_values(rt_fmt f, const rt_mat_tiles *m) {
+    if (!f.lookup)
+        return vdupq_n_u8(0);
+    return vaddq_u8(vreinterpretq_u8_s8(vld1q_s8(m->values)), vdupq_n_u8(is_signed(f) ? 0 : (uint8_t)f.offset));
 }
 
 /* Quad k of a block, 4 rows of which start at p: (row, 4) codes. */
-INLINE int8x16_t load_quad(rt_fmt f, const uint8_t *p, int k) {
+INLINE int8x16_t load_quad(rt_fmt f, uint8x16_t values, const uint8_t *p, int k) {
     uint8x16_t c = low_codes(f, p, k);
     if (f.bits == 3)
         c = vorrq_u8(c, field(p + 128, 2 - k, 1 << 2));
@@ -72,11 +78,18 @@ INLINE int8x16_t load_quad(rt_fmt f, const uint8_t *p, int k) {
         c = vorrq_u8(c, field(p + 256, 4 - k, 1 << 4));
     if (f.bits == 6)
         c = vorrq_u8(c, field(p + 256 + k / 4 * 64, 4 - k % 4 * 2, 3 << 4));
-    return vreinterpretq_s8_u8(c);
+    return vreinterpretq_s8_u8(f.lookup ? vqtbl1q_u8(values, c) : c);
 }
 
 INLINE float32x4_t load_half(const uint8_t *p) {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+}
+
+/* d of four rows, in a format's own precision. */
+INLINE float32x4_t load_d(rt_fmt f, const rt_mat_tiles *m, const uint8_t *p) {
+    if (f.bf16)
+        return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+    return f.lookup && f.sub ? vmulq_n_f32(load_half(p), m->unit) : load_half(p);
 }
 
 /* Four bytes, a lane each. */
@@ -96,7 +109,7 @@ INLINE int32x4_t load_signed_bytes(const uint8_t *p) {
 INLINE void load_scale(rt_fmt f, const uint8_t *rec, size_t row, size_t g, float32x4_t d, float32x4_t m, float32x4_t *w,
                        float32x4_t *o) {
     const uint8_t *sub = rec + (f.min ? 64 : 32) + g * rt_fmt_sub_bytes(f) + row;
-    if (!f.super) {
+    if (!f.sub) {
         *w = d;
         *o = m;
     } else if (!f.min) {
@@ -169,20 +182,21 @@ INLINE void quarter_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t ro
                          float *y, size_t ldy) {
     const uint8_t *codes = rt_tile_codes(m, tile) + 4 * row, *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    const uint8x16_t values = load_values(f, m);
     float32x4_t acc[TOKS];
     for (int t = 0; t < toks; t++)
         acc[t] = vdupq_n_f32(0.0f);
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
-        float32x4_t d = load_half(rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
+        float32x4_t d = load_d(f, m, rec + 2 * row), min = f.min ? load_half(rec + 32 + 2 * row) : d;
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             int8x16_t quads[8];
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
-                quads[k] = load_quad(f, codes, k);
+                quads[k] = load_quad(f, values, codes, k);
             float32x4_t w[2], o[2];
             load_scale(f, rec, row, f.group == 16 ? 2 * b : b, d, min, &w[0], &o[0]);
             if (f.group == 16)
-                load_scale(f, rec, row, 2 * b + 1, d, min, &w[1], &o[1]);
+                load_scale(f, rec, row, 2 * b + 1, rt_fmt_two_d(f) ? load_half(rec + 32 + 2 * row) : d, min, &w[1], &o[1]);
 #pragma GCC unroll 4
             for (int t = 0; t < toks; t++)
                 acc[t] = step(f, quads, w, o, x + t, acc[t]);
@@ -210,12 +224,11 @@ INLINE void mat_tile(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_
     }
 }
 
-#define MAT(name, bits, group, super, min, offset)                                                                             \
+#define MAT(name, ...)                                                                                                         \
     static void mat_##name(const rt_mat_tiles *m, size_t tile, size_t n_tiles, const rt_act_block *x, size_t n_tok, float *y,  \
                            size_t ldy) {                                                                                       \
         for (size_t i = 0; i < n_tiles; i++)                                                                                   \
-            mat_tile((rt_fmt){RT_FMT_##name, bits, group, super, min, offset}, m, tile + i, x, n_tok, y + i * RT_TILE_ROWS,    \
-                     ldy);                                                                                                     \
+            mat_tile((rt_fmt)RT_FMT(name, __VA_ARGS__), m, tile + i, x, n_tok, y + i * RT_TILE_ROWS, ldy);                     \
     }
 RT_MAT_FORMAT_TABLE(MAT)
 #undef MAT

@@ -28,7 +28,7 @@ static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride
 }
 
 /* Codes of one block, spread to bytes: (quad, row, 4). */
-static void decode_block(rt_fmt f, const uint8_t *p, uint8_t out[8][64]) {
+static void decode_block(rt_fmt f, const int8_t *values, const uint8_t *p, uint8_t out[8][64]) {
     for (int k = 0; k < 8; k++)
         for (int i = 0; i < 64; i++) {
             int nibble = p[k % 4 * 64 + i] >> k / 4 * 4 & 15;
@@ -41,7 +41,7 @@ static void decode_block(rt_fmt f, const uint8_t *p, uint8_t out[8][64]) {
                 out[k][i] = (uint8_t)(pair | (p[128 + i] >> k & 1) << 2);
                 break;
             case 4:
-                out[k][i] = (uint8_t)(f.id == RT_FMT_IQ4_NL ? qt_iq4nl_values[nibble] + 128 : nibble);
+                out[k][i] = (uint8_t)nibble;
                 break;
             case 5:
                 out[k][i] = (uint8_t)(nibble | (p[256 + i] >> k & 1) << 4);
@@ -52,18 +52,22 @@ static void decode_block(rt_fmt f, const uint8_t *p, uint8_t out[8][64]) {
             default:
                 out[k][i] = p[k * 64 + i];
             }
+            if (f.lookup)
+                out[k][i] = (uint8_t)(values[out[k][i]] + f.offset);
         }
 }
 
 /* Scale w and minimum o (if any) of one row in group g (counted from the start of the record). */
-static void decode_scale(rt_fmt f, const uint8_t *rec, int g, int row, float *w, float *o) {
+static void decode_scale(rt_fmt f, float unit, const uint8_t *rec, int g, int row, float *w, float *o) {
     uint16_t half[2];
     memcpy(&half[0], rec + 2 * row, 2);
-    memcpy(&half[1], rec + 2 * row + (f.min ? 32 : 0), 2);
-    float d = fp16_to_fp32(half[0]), m = fp16_to_fp32(half[1]);
+    memcpy(&half[1], rec + 2 * row + (f.min || rt_fmt_two_d(f) ? 32 : 0), 2);
+    float d = f.bf16 ? bf16_to_fp32(half[0]) : fp16_to_fp32(half[0]), m = fp16_to_fp32(half[1]);
     const uint8_t *sub = rec + (f.min ? 64 : 32) + (size_t)g * rt_fmt_sub_bytes(f);
-    if (!f.super) {
-        *w = d;
+    if (f.lookup && f.sub)
+        d *= unit;
+    if (!f.sub) {
+        *w = rt_fmt_two_d(f) && g == 1 ? m : d;
         *o = m;
     } else if (!f.min) {
         *w = d * (float)(int8_t)sub[row];
@@ -98,12 +102,12 @@ static void mat_group(const rt_mat_tiles *m, size_t tile, const rt_act_block *x,
     float acc[RT_TOK_GROUP][RT_TILE_ROWS] = {{0}};
     for (size_t b = 0; b < m->cols / 32; b++) {
         uint8_t codes[8][64];
-        decode_block(f, rt_tile_codes(m, tile) + b * rt_fmt_code_bytes(f), codes);
+        decode_block(f, m->values, rt_tile_codes(m, tile) + b * rt_fmt_code_bytes(f), codes);
         const uint8_t *rec = scales + b / per_rec * rt_fmt_scale_bytes(f);
         for (size_t r = 0; r < n_rows; r++) {
             float w[2], o[2];
             for (size_t g = 0; g < groups; g++)
-                decode_scale(f, rec, (int)(b % per_rec * groups + g), (int)r, &w[g], &o[g]);
+                decode_scale(f, m->unit, rec, (int)(b % per_rec * groups + g), (int)r, &w[g], &o[g]);
             for (size_t t = 0; t < n; t++)
                 acc[t][r] = block_step(f, codes, (int)r, w, o, &x[b * n + t], acc[t][r]);
         }
