@@ -164,7 +164,7 @@ static double mean_cosine(int level) {
     return cosine / all;
 }
 
-/* Errors of independent angles turn the vector: |x - x'|^2 / |x|^2 = 2 - 2 prod E[cos(error)]. The first angle is uniform, with
+/* Errors of independent angles rotate the vector: |x - x'|^2 / |x|^2 = 2 - 2 prod E[cos(error)]. The first angle is uniform, with
  * 16 steps of w: E[cos] = sin(w/2) / (w/2). */
 static void polar4_errs_as_its_angles_do(void **state) {
     (void)state;

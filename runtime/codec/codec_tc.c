@@ -272,7 +272,7 @@ static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *con
     }
 }
 
-/* For lanes beside one of another codec; two of tc go through tc_levels. */
+/* For streams beside one of another codec; two of tc go through tc_levels. */
 static const float *tc_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     int8_t levels[PROF_MAX_DIM * KV_BLOCK];
     float gain[KV_BLOCK];
