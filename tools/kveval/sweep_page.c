@@ -183,11 +183,10 @@ kv_status sweep_write_svg(const sweep *s, const char *path, kv_err *err) {
     if (st)
         goto done;
     const char *model = path_name(s->origin.model_path), *text = path_name(s->origin.text);
-    snprintf(title, sizeof title, "%s: what a smaller KV cache loses", model);
+    /* Names are cut, as the picture has no second line for them. */
+    snprintf(title, sizeof title, "%.60s: what a smaller KV cache loses", model);
     snprintf(lead, sizeof lead,
-             "Against the same model with an %s cache: %zu tokens of %s, context %u. Further left is smaller, lower is closer. "
-             "Bars: one "
-             "standard error.",
+             "KL divergence from the same model with an %s cache, on %zu tokens of %.40s, context %u; bars are standard errors",
              kv_codec_names[s->cfg.baseline].name, s->results[0].tokens, text, s->cfg.ctx);
     st = rep_rate_picture(atomic_file_stream(af), title, lead, points, s->settings->n, err);
     if (st)
