@@ -18,7 +18,7 @@ typedef struct side {
     rt_ctx_cfg cfg;
     kv_cache *cache;
     kv_work *work;
-    double prompt, answer; /* best seconds */
+    double prefill, decode; /* best seconds */
 } side;
 
 static double now(void) {
@@ -76,7 +76,7 @@ static kv_status open_side(side *s, const rt_hparams *hp, const rt_exec *e, cons
     rt_cache_cfg_free(&cfg);
     if (!st && !(st = kv_work_new(e, TOKENS, &s->work, err)))
         st = kv_work_fit(s->work, s->cache, err);
-    s->prompt = s->answer = 1e9;
+    s->prefill = s->decode = 1e9;
     return st;
 }
 
@@ -95,10 +95,10 @@ static void round_of(side *s, const float *q, const float *kv, float *out, uint3
     for (uint32_t at = 0; at < depth; at += TOKENS)
         attend(s, q, kv, out, depth - at < TOKENS ? depth - at : TOKENS);
     double t = attend(s, q, kv, out, TOKENS);
-    s->prompt = t < s->prompt ? t : s->prompt;
+    s->prefill = t < s->prefill ? t : s->prefill;
     for (int i = 0; i < STEPS; i++) {
         t = attend(s, q, kv, out, 1);
-        s->answer = t < s->answer ? t : s->answer;
+        s->decode = t < s->decode ? t : s->decode;
     }
 }
 
@@ -135,8 +135,8 @@ int main(int argc, char **argv) {
         goto done;
     for (int r = 0; r < ROUNDS; r++)
         round_of(&s, q, kv, out, depth);
-    printf("%s, %s: prompt of %d %9.1f us, one token %8.1f us\n", p ? argv[2] : "f16", rt_cpu_name(e.k->isa), TOKENS,
-           s.prompt * 1e6, s.answer * 1e6);
+    printf("%s, %s: prefill of %d %9.1f us, one token %8.1f us\n", p ? argv[2] : "f16", rt_cpu_name(e.k->isa), TOKENS,
+           s.prefill * 1e6, s.decode * 1e6);
 done:
     if (st)
         fprintf(stderr, "bench_attention: %s\n", err.msg);

@@ -1,6 +1,6 @@
 /* What encoding a token costs, as a share of its forward pass: bench_encode MODEL PROFILE.yaml [THREADS].
- * Encoding: keys and values of every head, 512 tokens in turn as a prompt has them, as they leave the window in an answer, and
- * one by one, as an answer has it without a window. The forward pass is measured with an f16 cache, from an empty context. Best
+ * Encoding: keys and values of every head, 512 tokens in turn as prefill has them, as they leave the window in decode, and
+ * one by one, as decode has it without a window. The forward pass is measured with an f16 cache, from an empty context. Best
  * of several rounds, both in turns. The aim is less than a tenth; on a machine with other work to do the share means little.
  */
 #include "cache/state.h"
@@ -133,8 +133,8 @@ int main(int argc, char **argv) {
     if (st || (st = rt_model_load(argv[1], &b.e, &b.m, &err)) || (st = prof_load(argv[2], &b.p, &err)) ||
         (st = open_coders(&b, &err)) || (st = rt_ctx_new(b.m, &cfg, &b.ctx, &err)))
         goto done;
-    compare(&b, "prompt", KV_BLOCK, TOKENS);
-    compare(&b, "answer", KV_BATCH, 1);
+    compare(&b, "prefill", KV_BLOCK, TOKENS);
+    compare(&b, "decode", KV_BATCH, 1);
     compare(&b, "one by one", 1, 1);
 done:
     if (st)

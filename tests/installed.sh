@@ -10,7 +10,7 @@ unset KVCALIB_PROFILES
 export XDG_DATA_HOME="$dir/nothing"
 strict="-Wall -Wextra -Wpedantic -Werror $flags"
 cxx=$(command -v c++ || command -v g++ || command -v clang++ || true)
-[ -n "$cxx" ] || echo "skipped: C++, no compiler"
+[ -n "$cxx" ] || echo "skipped: C++, there is no compiler for it (scripts/install-deps gets it)"
 
 "$cmake" --install "$build" --prefix "$dir/first" >install.log || { cat install.log; die "cmake --install"; }
 for f in bin/kvcalib bin/kveval bin/kvpack bin/kvrun share/man/man1/kvrun.1 include/kv/kv.h share/kvcalib/profiles/balanced.yaml; do

@@ -35,7 +35,7 @@ TOOLS = {
     "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf")], [], ""),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval kld": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
-    "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], RESULTS, "--ctx 64 --chunks 1 -q -t 1"),
+    "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),
     "kveval niah": ([("MODEL", "model.gguf"), *SETTINGS], RESULTS, "--ctx 1536 --depths 50 --repeats 1 -q -t 1"),
     "kveval qa": ([("MODEL", "model.gguf"), ("DOCUMENT", "document"), ("QUESTIONS", "questions"), *SETTINGS], RESULTS, "-q -t 1"),
     "kveval speed": ([("MODEL", "model.gguf")], [], ""),

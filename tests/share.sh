@@ -1,5 +1,6 @@
 #!/bin/sh
-# Manual pages and completions say what --help says, and the programs that read them do not complain. What is not installed is passed by.
+# Manual pages and completions say what --help says, and the programs that read them do not complain. Those that are not
+# installed are passed by, and named.
 # usage: share.sh BIN_DIR SHARE_DIR
 set -eu
 . "$(dirname "$0")/lib.sh"
@@ -11,6 +12,14 @@ os.environ["PATH"] = f"{bin}:{os.environ['PATH']}"
 pathlib.Path("profiles").mkdir()
 pathlib.Path("profiles/quite-mine.yaml").write_text("version: 2\n")
 TOOLS = ["kvcalib", "kveval", "kvpack", "kvrun"]
+
+
+def there(program, needs=None):
+    """Whether a program that reads pages or completions is there, else said so."""
+    missing = [p for p in (program, needs) if p and not shutil.which(p)]
+    if missing:
+        print(f"skipped: what {program} says, there is no {' and no '.join(missing)} (scripts/install-deps --tests gets it)", flush=True)
+    return not missing
 
 
 def say(*words):
@@ -44,10 +53,9 @@ for command in commands:
     assert "--level" not in page and "--print-" not in page, command
 assert all(f"\\fB{s}\\fR\n" in page_of(("kveval",)).read_text() for s in subs)
 
-checks = {"mandoc": ["-T", "lint", "-W", "warning"],
-          "man": ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"] if shutil.which("groff") else None}
-for program, words in checks.items():
-    for command in commands if words and shutil.which(program) else []:
+checks = {"mandoc": (None, ["-T", "lint", "-W", "warning"]), "man": ("groff", ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])}
+for program, (needs, words) in checks.items():
+    for command in commands if there(program, needs) else []:
         run = subprocess.run([program, *words, page_of(command)], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
         assert not run.returncode and not run.stderr, (command, run.stderr)
         assert program == "man" or not run.stdout, run.stdout
@@ -89,10 +97,10 @@ for command in commands:
 assert bash("kveval", "kl") == ["kld"] and bash("kveval", "niah", "--question", "") == ["unknown", "known", "both"]
 assert bash("kvcalib", "--budget-by", "l") == ["loss"] and "quite-mine" in bash("kvpack", "m.gguf", "")
 
-if shutil.which("zsh"):
+if there("zsh"):
     for tool in TOOLS:
         say("zsh", "-n", share / "zsh/site-functions" / f"_{tool}")
-if shutil.which("fish"):
+if there("fish"):
     def fish(line):
         file = share / "fish/vendor_completions.d" / f"{line.split()[0]}.fish"
         return [l.split("\t")[0] for l in say("fish", "--no-config", "-c", f"source '{file}'; complete -C '{line}'").splitlines()]

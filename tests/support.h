@@ -24,7 +24,7 @@ static inline const char *find_model(const char *name, char *path) {
         snprintf(path, 4096, "%s/.cache/kvcalib/models/%s", home ? home : ".", name);
     if (access(path, R_OK) == 0)
         return path;
-    printf("skipped: no %s\n", path);
+    printf("skipped: no %s (scripts/fetch-model gets it)\n", path);
     return NULL;
 }
 

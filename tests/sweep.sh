@@ -17,7 +17,7 @@ eight: -ctk q8_0 -ctv q8_0 --sinks 2
 S
 
 "$bin/kveval" sweep "$model" --text text --ctx 64 --chunks 3 --settings settings --setting "same: -ctk f32 -ctv f32" \
-    --decode 20 --json r.json --csv r.csv --html r.html >table 2>log || { cat log; die "kveval sweep"; }
+    --decode 20 --json r.json --csv r.csv --html r.html --svg r.svg >table 2>log || { cat log; die "kveval sweep"; }
 grep -q "KL divergence.*decode, tokens/s" table || die "no table on stdout"
 "$bin/kveval" kld "$model" --text text --ctx 64 --chunks 3 -ctk q4_0 -ctv q4_0 --window 8 --json >one.json 2>log
 python3 - <<'P' || die "what kveval sweep wrote"
@@ -48,6 +48,9 @@ tree.fromstring(page)  # the whole page is XML, too
 charts = re.findall(r"<svg xmlns.*?</svg>", page, re.S)
 assert charts and all(tree.fromstring(c).get("viewBox") for c in charts)
 assert "four &#34;bits&#34; &#38; &#60;less&#62;" in page and "<less>" not in page and "<script" not in page
+picture = open("r.svg", encoding="utf-8").read()
+names_in = " ".join(tree.fromstring(picture).itertext())
+assert all(name in names_in for name in names[:2]) and f"{four['tokens']} tokens of text, context 64" in names_in, names_in
 assert result["model"]["hash"] in page and result["text"]["hash"] in page
 P
 

@@ -164,8 +164,8 @@ static double mean_cosine(int level) {
     return cosine / all;
 }
 
-/* Errors of independent angles turn the vector: |x - x'|^2 / |x|^2 = 2 - 2 prod E[cos(error)]. The first angle is uniform, with
- * 16 steps of w: E[cos] = sin(w/2) / (w/2). */
+/* Errors of independent angles rotate the vector: |x - x'|^2 / |x|^2 = 2 - 2 prod E[cos(error)]. The first angle is uniform,
+ * with 16 steps of w: E[cos] = sin(w/2) / (w/2). */
 static void polar4_errs_as_its_angles_do(void **state) {
     (void)state;
     double half = 3.141592653589793 / 16, product = sin(half) / half;

@@ -179,6 +179,38 @@ static void report_chart_names_what_it_cannot_draw(void **state) {
     free(s.text);
 }
 
+static void report_picture_stands_alone(void **state) {
+    (void)state;
+    const rep_point p[] = {point("a<b", 4, 0.01, 0), point("b", 3, 0.05, 64), point("none lost", 8, 0, 0)};
+    xml_state x;
+    sink s;
+    open_sink(&s);
+    assert_int_equal(rep_rate_picture(s.f, EVIL, "lead & " EVIL, p, 3, NULL), KV_OK);
+    const char *text = close_sink(&s);
+    if (!xml_well_formed(text, &x))
+        fail_msg("%s", x.why);
+    assert_true(!strncmp(text, "<svg xmlns=\"http://www.w3.org/2000/svg\"", 39));
+    assert_int_equal(count(text, "<svg"), 1);
+    assert_int_equal(count(text, "<script"), 0);
+    /* Both schemes of colour, the axes, the legend, and what the axes cannot hold. */
+    assert_non_null(strstr(text, "--bg:#fff"));
+    assert_non_null(strstr(text, "@media (prefers-color-scheme:dark)"));
+    assert_non_null(strstr(text, "KL divergence, nats per token"));
+    assert_non_null(strstr(text, "true bits per cached number"));
+    assert_non_null(strstr(text, ">calibrated transform</text>"));
+    assert_non_null(strstr(text, ">a&#60;b</text>"));
+    assert_non_null(strstr(text, "the newest tokens stay f16"));
+    assert_non_null(strstr(text, "Not in the chart: none lost (8 bits, KLD 0)."));
+    free(s.text);
+
+    /* Nothing to draw: still a picture. */
+    open_sink(&s);
+    assert_int_equal(rep_rate_picture(s.f, "t", "l", p + 2, 1, NULL), KV_OK);
+    if (!xml_well_formed(close_sink(&s), &x))
+        fail_msg("%s", x.why);
+    free(s.text);
+}
+
 static void report_chart_joins_only_what_gets_better(void **state) {
     (void)state;
     const rep_point p[] = {point("a", 2, 0.1, 0), point("worse", 3, 0.2, 0), point("b", 4, 0.01, 0)};
@@ -256,6 +288,7 @@ int main(void) {
         cmocka_unit_test(report_leaves_nothing_where_it_cannot_write),
         cmocka_unit_test(report_bits_of_a_head_count_the_gain),
         cmocka_unit_test(report_chart_names_what_it_cannot_draw),
+        cmocka_unit_test(report_picture_stands_alone),
         cmocka_unit_test(report_chart_joins_only_what_gets_better),
         cmocka_unit_test(report_labels_stay_apart),
         cmocka_unit_test(report_map_copes_with_extremes),

@@ -311,12 +311,26 @@ static void sweep_html_is_well_formed(void **state) {
     free(text);
 }
 
+static void sweep_picture_says_what_was_measured(void **state) {
+    const fixture *f = *state;
+    kv_err err = {0};
+    xml_state x;
+    assert_int_equal(sweep_write_svg(&f->s, "sweep_test.svg", &err), KV_OK);
+    char *text = take_file("sweep_test.svg");
+    if (!xml_well_formed(text, &x))
+        fail_msg("%s", x.why);
+    assert_non_null(strstr(text, "plain &#34;4&#34; &#60;b&#62;&#38;"));
+    assert_non_null(strstr(text, "tokens of text &#38; more.txt, context "));
+    free(text);
+}
+
 static void sweep_leaves_nothing_where_it_cannot_write(void **state) {
     const fixture *f = *state;
     kv_err err = {0};
     assert_int_equal(sweep_write_json(&f->s, "no-such-folder/x", &err), KV_EIO);
     assert_int_equal(sweep_write_csv(&f->s, "no-such-folder/x", &err), KV_EIO);
     assert_int_equal(sweep_write_html(&f->s, "no-such-folder/x", &err), KV_EIO);
+    assert_int_equal(sweep_write_svg(&f->s, "no-such-folder/x", &err), KV_EIO);
 }
 
 /* ---- figures ---- */
@@ -352,6 +366,7 @@ int main(void) {
         cmocka_unit_test(sweep_json_holds_all_figures),
         cmocka_unit_test(sweep_csv_has_a_column_for_every_figure),
         cmocka_unit_test(sweep_html_is_well_formed),
+        cmocka_unit_test(sweep_picture_says_what_was_measured),
         cmocka_unit_test(sweep_leaves_nothing_where_it_cannot_write),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,7 +178,7 @@ static kv_status catch_up(kv_session *s, kv_progress progress, void *user, kv_er
     const uint32_t from = rt_ctx_len(s->ctx), n_batch = rt_ctx_n_batch(s->ctx);
     for (uint32_t at = from; at < s->n;) {
         if (progress && !progress(user, (double)(at - from) / (s->n - from)))
-            return kv_fail(err, KV_ECANCEL, "stopped after reading %u of %u tokens", at, s->n);
+            return kv_fail(err, KV_ECANCEL, "stopped in prefill, after %u of %u tokens", at, s->n);
         const uint32_t n = s->n - at < n_batch ? s->n - at : n_batch;
         kv_status st = run(s, s->ids + at, n, 0, NULL, at + n == s->n, err);
         if (st)

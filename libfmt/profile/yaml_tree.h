@@ -1,7 +1,7 @@
 /* A strict subset of YAML as a tree with line numbers: mappings, lists and scalars.
  *
  * Refused, each with its line: anchors, aliases, merge keys, tags (other than !!binary on a scalar), duplicate keys, keys that
- * are not plain text, more than one document, more than 8 levels, 64 keys in a mapping, a million nodes, and scalars above 4
+ * are not plain text, more than one document, nesting deeper than 8, 64 keys in a mapping, a million nodes, and scalars above 4
  * KiB that are not !!binary. Every limit is checked while reading, so memory stays a few times the size of the text.
  */
 #ifndef KV_YAML_TREE_H

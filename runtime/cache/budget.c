@@ -45,7 +45,7 @@ static double find_price(const kv_cache *c, const kv_cache_cfg *cfg, double sum)
 }
 
 /* AdaKV shares a layer's tokens out anew at every eviction: all heads begin with as many. */
-static void level(const kv_cache *c, uint32_t *budget) {
+static void share_equally(const kv_cache *c, uint32_t *budget) {
     uint64_t sum = 0;
     for (uint32_t h = 0; h < c->n_kv_head; h++)
         sum += budget[h] ? budget[h] : c->n_ctx;
@@ -84,7 +84,7 @@ static void set_budgets(const kv_cache *c, const kv_cache_cfg *cfg, const double
         for (uint32_t h = 0; h < c->n_kv_head; h++, tokens++)
             b[h] = *tokens < c->n_ctx ? (uint32_t)*tokens : 0;
         if (cfg->evict.ada)
-            level(c, b);
+            share_equally(c, b);
     }
 }
 

@@ -32,7 +32,7 @@ static inline uint64_t kv_planes_gather(const uint8_t *codes, unsigned p) {
 /* Set slots slot .. slot+n-1 to codes[0 .. n-1]; codes has KV_BLOCK bytes, zero from n on. */
 static inline void kv_planes_put(uint64_t *planes, unsigned bits, uint32_t slot, uint32_t n, const uint8_t *codes) {
     uint64_t keep = ~kv_planes_mask(slot, n);
-    if (n == 1) { /* as answers are written: nothing to gather */
+    if (n == 1) { /* as in decode: nothing to gather */
         for (unsigned p = 0; p < bits; p++)
             planes[p] = (planes[p] & keep) | (uint64_t)(codes[0] >> p & 1) << slot;
         return;

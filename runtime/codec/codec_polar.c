@@ -104,7 +104,7 @@ static unsigned count_below(const angle *border, unsigned from, unsigned to, flo
     return n;
 }
 
-/* Code of the direction (x, y) on the full circle: the quadrant, turned into the first, and the place in it. */
+/* Code of the direction (x, y) on the full circle: the quadrant, rotated into the first, and the place in it. */
 static unsigned circle_code(const angle *border, float x, float y) {
     unsigned quadrant = y < 0 ? (x < 0 ? 2 : 3) : x < 0 ? 1 : 0, quarter = (1 << FIRST_BITS) / 4;
     float ax = fabsf(x), ay = fabsf(y);

@@ -1,9 +1,9 @@
 /* The calibrated transform codec (libfmt/profile/profile.h, prof_tc).
  *
- * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per stream and rounded to 16 bits; then a gain
- * and one code per coded dimension, found by the trellis search (libfmt/quant/trellis.h) as the ones of least squared error in
- * z, where that error is the one that costs. Attention stays in z: a query is projected to basis . q with the bias q . mean,
- * and a sum of values is reconstructed once.
+ * Encoding: z = F (x - mean), F the inverse of the synthesis basis, computed once per stream and rounded to 16 bits; then a
+ * gain and one code per coded dimension, found by the trellis search (libfmt/quant/trellis.h) as the ones of least squared
+ * error in z, where that error is the one that costs. Attention stays in z: a query is projected to basis . q with the bias q .
+ * mean, and a sum of values is reconstructed once.
  *
  * Block: for each coded dimension, bits[i] words of 64 bits (bit t = slot t, lowest bit of the code first); then 64 bytes of
  * gains. A gain of 0 (z = 0, or far too small) decodes to the mean exactly.
@@ -272,7 +272,7 @@ static void tc_levels(const kv_coder *c, const rt_kernels *k, const uint8_t *con
     }
 }
 
-/* For lanes beside one of another codec; two of tc go through tc_levels. */
+/* For streams beside one of another codec; two of tc go through tc_levels. */
 static const float *tc_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {
     int8_t levels[PROF_MAX_DIM * KV_BLOCK];
     float gain[KV_BLOCK];

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-enum { ROOMS = 5 };
+enum { KINDS = 5 };
 
 /* Written once under pthread_once, constant from then on. */
 static rt_kernels tables[RT_CPU_COUNT];
@@ -12,7 +12,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* The one that it builds on, and what it overrides (NULL: nothing). */
 static const struct {
     rt_cpu below;
-    void (*fill[ROOMS])(rt_kernels *);
+    void (*fill[KINDS])(rt_kernels *);
 } isas[RT_CPU_COUNT] = {
     [RT_CPU_SCALAR] = {RT_CPU_SCALAR, {rt_mat_scalar, rt_vec_scalar, rt_attn_scalar, rt_tc_scalar, rt_attn_int_scalar}},
 #if defined(__x86_64__)
@@ -31,9 +31,9 @@ static void build(void) {
         if (!rt_cpu_runs(isa))
             continue;
         tables[isa] = tables[isas[isa].below];
-        for (int room = 0; room < ROOMS; room++)
-            if (isas[isa].fill[room])
-                isas[isa].fill[room](&tables[isa]);
+        for (int kind = 0; kind < KINDS; kind++)
+            if (isas[isa].fill[kind])
+                isas[isa].fill[kind](&tables[isa]);
         tables[isa].isa = isa;
     }
 }

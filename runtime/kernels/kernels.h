@@ -1,4 +1,4 @@
-/* The table of kernels: one file per instruction set and room (mat_*.c, vec_*.c, attn_*.c, tc_*.c, attn_int_*.c), filled scalar
+/* The table of kernels: one file per instruction set and kind (mat_*.c, vec_*.c, attn_*.c, tc_*.c, attn_int_*.c), filled scalar
  * first, each set overriding what it has.
  *
  * The scalar kernels define the answer, bit for bit: every sum runs in a stated order with fused multiply-adds (fmaf), vector

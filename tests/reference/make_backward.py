@@ -37,11 +37,11 @@ class Gradients:
         cos, sin = torch.cos(angle).to(self.dtype), torch.sin(angle).to(self.dtype)
         if self.m.w.arch == "llama":
             a, b = x[..., 0:2 * half:2], x[..., 1:2 * half:2]
-            turned = torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+            rotated = torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
         else:
             a, b = x[..., :half], x[..., half:2 * half]
-            turned = torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-        return torch.cat([turned, x[..., 2 * half:]], -1)
+            rotated = torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+        return torch.cat([rotated, x[..., 2 * half:]], -1)
 
     def project(self, x, p, what, heads):
         y = x @ self.tensor(p + f"attn_{what}.weight").T

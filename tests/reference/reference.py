@@ -89,7 +89,7 @@ class Model:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * weight
 
     def rope(self, x, inv_freq):
-        """Rotate x (n_tok, heads, head_dim): llama turns neighbours (2i, 2i+1), the others (i, i + n_rot/2)."""
+        """Rotate x (n_tok, heads, head_dim): llama rotates neighbours (2i, 2i+1), the others (i, i + n_rot/2)."""
         half = len(inv_freq)
         angle = np.arange(len(x))[:, None, None] * inv_freq
         cos, sin = np.cos(angle).astype(self.dtype), np.sin(angle).astype(self.dtype)

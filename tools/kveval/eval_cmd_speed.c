@@ -42,8 +42,8 @@ typedef struct result {
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to time"},
-        {"--prefill", NULL, CLI_INT, "N", &o->prefill, 1, 1 << 20, "tokens of prompt"},
-        {"--decode", NULL, CLI_INT, "N", &o->decode, 1, 1 << 20, "tokens of answer, one by one"},
+        {"--prefill", NULL, CLI_INT, "N", &o->prefill, 1, 1 << 20, "tokens of a prompt"},
+        {"--decode", NULL, CLI_INT, "N", &o->decode, 1, 1 << 20, "tokens, one by one"},
         {"--depth", "-d", CLI_STR, "N,...", &o->depth, 0, 0, "tokens in the cache before, several by commas [0]"},
         {"--parallel", NULL, CLI_STR, "N,...", &o->parallel, 0, 0,
          "time so many sequences at once, in one workspace: total prefill and decode throughput"},

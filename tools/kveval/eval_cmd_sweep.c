@@ -1,4 +1,4 @@
-/* kveval sweep: a list of cache settings in one go, as a table, JSON, CSV and an HTML report. */
+/* kveval sweep: a list of cache settings in one go, as a table, JSON, CSV, an HTML report and a picture. */
 #include "kveval/eval_cmd.h"
 #include "kveval/eval_out.h"
 #include "kveval/sweep.h"
@@ -9,7 +9,7 @@
 static const char tool[] = "kveval sweep";
 
 typedef struct options {
-    const char *model, *text, *profile, *settings, *json, *csv, *html;
+    const char *model, *text, *profile, *settings, *json, *csv, *html, *svg;
     cli_strs setting;
     int64_t ctx, chunks, decode;
     int baseline;
@@ -39,6 +39,7 @@ static int parse(options *o, int argc, char **argv) {
         {"--json", NULL, CLI_OUT, "FILE", &o->json, 0, 0, "all figures as JSON"},
         {"--csv", NULL, CLI_OUT, "FILE", &o->csv, 0, 0, "all figures as CSV, a setting a line"},
         {"--html", NULL, CLI_OUT, "FILE", &o->html, 0, 0, "a report with charts: one file that needs nothing else"},
+        {"--svg", NULL, CLI_OUT, "FILE", &o->svg, 0, 0, "the chart of KL divergence over bits as a picture"},
         {.kind = CLI_HEADING, .help = "Machine and output"},
         CLI_MACHINE_ROWS(&o->machine),
         {"--fast", NULL, CLI_FLAG, NULL, &o->fast, 0, 0,
@@ -74,6 +75,8 @@ static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
         st = sweep_write_csv(s, o->csv, err);
     if (!st && o->html)
         st = sweep_write_html(s, o->html, err);
+    if (!st && o->svg)
+        st = sweep_write_svg(s, o->svg, err);
     return st;
 }
 
@@ -97,8 +100,9 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     eval_result *results = NULL;
     kv_status st = o->text ? sweep_add_all(&list, o->settings, &o->setting, err)
                            : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    const cli_path outs[] = {{CLI_OUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}};
-    if (st || (st = sweep_check_outputs(&list, outs, 3, err)) ||
+    const cli_path outs[] = {
+        {CLI_OUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}, {CLI_OUT, "--svg", o->svg}};
+    if (st || (st = sweep_check_outputs(&list, outs, sizeof outs / sizeof *outs, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||

@@ -22,6 +22,7 @@ kv_status sweep_print(const sweep *s, kv_err *err);
 kv_status sweep_write_json(const sweep *s, const char *path, kv_err *err);
 kv_status sweep_write_csv(const sweep *s, const char *path, kv_err *err);
 kv_status sweep_write_html(const sweep *s, const char *path, kv_err *err); /* sweep_page.c */
+kv_status sweep_write_svg(const sweep *s, const char *path, kv_err *err);  /* sweep_page.c */
 
 /* What a setting is: name, options, codecs, window, sinks, profile_hash. NULL when out of memory. */
 json_t *sweep_setting_json(const sweep_setting *s);

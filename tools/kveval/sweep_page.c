@@ -1,4 +1,4 @@
-/* The HTML report of a sweep. */
+/* The HTML report of a sweep, and its chart of loss over size as a picture of its own. */
 #include "base/format.h"
 #include "kveval/sweep.h"
 
@@ -13,12 +13,13 @@ static int family(const sweep_setting *s) {
     return rep_family(sweep_codec(s, false), sweep_codec(s, true));
 }
 
-static kv_status rate_section(FILE *f, const sweep *s, kv_err *err) {
+/* (settings), NULL when out of memory; caller frees. */
+static rep_point *rate_points(const sweep *s, kv_err *err) {
     const size_t n = s->settings->n;
     rep_point *points = calloc(n, sizeof *points);
     if (!points)
-        return kv_fail(err, KV_ENOMEM, "out of memory for the report");
-    for (size_t i = 0; i < n; i++) {
+        kv_fail(err, KV_ENOMEM, "out of memory for the report");
+    for (size_t i = 0; points && i < n; i++) {
         const sweep_setting *x = &s->settings->v[i];
         const eval_result *r = &s->results[i];
         points[i] = (rep_point){.name = x->name,
@@ -28,11 +29,18 @@ static kv_status rate_section(FILE *f, const sweep *s, kv_err *err) {
                                 .family = family(x),
                                 .window = sweep_window(x)};
     }
+    return points;
+}
+
+static kv_status rate_section(FILE *f, const sweep *s, kv_err *err) {
+    rep_point *points = rate_points(s, err);
+    if (!points)
+        return KV_ENOMEM;
     rep_section_begin(
         f, "Loss over size",
         "Every point is a cache setting: the further left, the smaller the cache; the lower, the closer the model stays to "
         "what it says without compression. Bars are one standard error.");
-    kv_status st = rep_rate_chart(f, points, n, err);
+    kv_status st = rep_rate_chart(f, points, s->settings->n, err);
     rep_section_end(f);
     free(points);
     return st;
@@ -159,4 +167,33 @@ kv_status sweep_write_html(const sweep *s, const char *path, kv_err *err) {
     }
     rep_page_end(f, &s->origin, shown);
     return atomic_file_commit(af, err);
+}
+
+/* A path without its folders. */
+static const char *path_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+kv_status sweep_write_svg(const sweep *s, const char *path, kv_err *err) {
+    char title[256], lead[400];
+    atomic_file *af = NULL;
+    rep_point *points = rate_points(s, err);
+    kv_status st = points ? atomic_file_open(path, &af, err) : KV_ENOMEM;
+    if (st)
+        goto done;
+    const char *model = path_name(s->origin.model_path), *text = path_name(s->origin.text);
+    /* Names are cut, as the picture has no second line for them. */
+    snprintf(title, sizeof title, "%.60s: what a smaller KV cache loses", model);
+    snprintf(lead, sizeof lead,
+             "KL divergence from the same model with an %s cache, on %zu tokens of %.40s, context %u; bars are standard errors",
+             kv_codec_names[s->cfg.baseline].name, s->results[0].tokens, text, s->cfg.ctx);
+    st = rep_rate_picture(atomic_file_stream(af), title, lead, points, s->settings->n, err);
+    if (st)
+        atomic_file_abort(af);
+    else
+        st = atomic_file_commit(af, err);
+done:
+    free(points);
+    return st;
 }

@@ -148,7 +148,7 @@ static kv_status catch_up(gen *g, bool prompt, kv_err *err) {
     const uint32_t n_batch = rt_ctx_n_batch(g->ctx);
     for (size_t at = from; at < g->n;) {
         if (prompt && g->stop && g->stop())
-            return kv_fail(err, KV_ECANCEL, "stopped after reading %zu of %zu tokens", at, g->n);
+            return kv_fail(err, KV_ECANCEL, "stopped in prefill, after %zu of %zu tokens", at, g->n);
         const uint32_t step = g->n - at < n_batch ? (uint32_t)(g->n - at) : n_batch;
         kv_status st = rt_forward(g->ctx, g->ids + at, step, at + step == g->n, g->logits, err);
         if (st)

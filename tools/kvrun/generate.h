@@ -47,7 +47,7 @@ void gen_set_keep(gen *g, size_t keep); /* ids that a shift never drops */
 
 /* Answer what was appended: up to n_max tokens (-1: until the model ends its turn). Text goes to `emit` in whole characters as
  * it appears. The answer's ids (not the one that ends the turn) are appended. KV_ERANGE: context full (says what would help);
- * KV_ECANCEL: stopped while still reading the prompt; what was emitted stays appended. */
+ * KV_ECANCEL: stopped while still in prefill; what was emitted stays appended. */
 kv_status gen_answer(gen *g, int64_t n_max, void (*emit)(void *user, const char *text, size_t len), void *user, gen_end *end,
                      kv_err *err);
 

@@ -43,7 +43,7 @@ kv_status speed_new(const rt_model *m, const speed_cfg *cfg, speed_bench **out, 
         const uint32_t batch = rt_ctx_n_batch(b->prefix), step = cfg->depth - at < batch ? cfg->depth - at : batch;
         st = may_go_on(b, (double)at / cfg->depth)
                  ? rt_forward(b->prefix, b->ids + at, step, 0, NULL, err)
-                 : kv_fail(err, KV_ECANCEL, "stopped while reading the first %u tokens", cfg->depth);
+                 : kv_fail(err, KV_ECANCEL, "stopped in the prefill of the first %u tokens", cfg->depth);
         at += step;
     }
 done:

@@ -23,7 +23,7 @@ kv_status speed_new(const rt_model *m, const speed_cfg *cfg, speed_bench **out, 
 void speed_free(speed_bench *b);
 size_t speed_kv_bytes(speed_bench *b); /* allocated for one such cache */
 
-/* Tokens a second of reading `prefill` tokens behind the first `depth`, then of decoding `decode` there. KV_ECANCEL. */
+/* Tokens a second of prefill, `prefill` tokens behind the first `depth`, then of decoding `decode` there. KV_ECANCEL. */
 kv_status speed_once(speed_bench *b, double *prefill_tps, double *decode_tps, kv_err *err);
 
 #endif

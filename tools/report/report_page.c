@@ -9,27 +9,32 @@
 
 #include <utf8proc.h>
 
-static const char style[] =
-    ":root{--bg:#fff;--ink:#1c2127;--soft:#56616d;--line:#d9dee4;--panel:#f6f8fa;--accent:#0072b2;color-scheme:light dark}\n"
-    "@media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e7eaee;--soft:#a5afba;--line:#3a424b;--panel:#1d2228;"
+/* Light or dark, as the reader has it; paper is light. */
+#define PALETTE                                                                                                                \
+    ":root{--bg:#fff;--ink:#1c2127;--soft:#56616d;--line:#d9dee4;--panel:#f6f8fa;--accent:#0072b2;color-scheme:light dark}\n"  \
+    "@media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e7eaee;--soft:#a5afba;--line:#3a424b;--panel:#1d2228;"       \
     "--accent:#56b4e9}}\n"
+#define FONTS "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Liberation Sans',sans-serif"
+/* Charts, in a page or alone. */
+#define CHARTS                                                                                                                 \
+    "svg text{fill:var(--ink);font-size:13px}\n"                                                                               \
+    "svg .soft{fill:var(--soft)}\n"                                                                                            \
+    "svg .small{font-size:11.5px}\n"                                                                                           \
+    "svg .axis{stroke:var(--ink);stroke-width:1;fill:none}\n"                                                                  \
+    "svg .grid{stroke:var(--line);stroke-width:1;fill:none}\n"                                                                 \
+    "svg .halo{paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}\n"                                  \
+    "svg .strong{font-weight:650}\n"
+
+static const char style[] = PALETTE
     "*{box-sizing:border-box}\n"
-    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica "
-    "Neue',Arial,'Liberation Sans',sans-serif}\n"
+    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 " FONTS "}\n"
     "main{max-width:1080px;margin:0 auto;padding:56px 40px 40px}\n"
     "h1{font-size:31px;line-height:1.2;font-weight:650;letter-spacing:-.01em;margin:0 0 10px}\n"
     "h2{font-size:21px;line-height:1.3;font-weight:650;margin:0 0 6px}\n"
     ".lead{font-size:17px;color:var(--soft);margin:0;max-width:48em}\n"
     "section{margin:56px 0 0;break-inside:avoid}\n"
     ".caption{color:var(--soft);margin:0 0 18px;max-width:52em}\n"
-    "svg{display:block;width:100%;height:auto;overflow:visible}\n"
-    "svg text{fill:var(--ink);font-size:13px}\n"
-    "svg .soft{fill:var(--soft)}\n"
-    "svg .small{font-size:11.5px}\n"
-    "svg .axis{stroke:var(--ink);stroke-width:1;fill:none}\n"
-    "svg .grid{stroke:var(--line);stroke-width:1;fill:none}\n"
-    "svg .halo{paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}\n"
-    "svg .strong{font-weight:650}\n"
+    "svg{display:block;width:100%;height:auto;overflow:visible}\n" CHARTS
     ".cards{display:flex;flex-wrap:wrap;gap:14px;margin:32px 0 0;padding:0;list-style:none}\n"
     ".cards li{flex:1 1 160px;background:var(--panel);border-radius:10px;padding:14px 18px 16px}\n"
     ".cards "
@@ -94,6 +99,22 @@ void rep_section_end(FILE *f) {
 void rep_svg_begin(FILE *f, double height, const char *label) {
     fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"%s\">\n",
             REPORT_WIDTH, height, label);
+}
+
+void rep_picture_begin(FILE *f, double height, const char *title) {
+    enum { MARGIN = 24 };
+    const double wide = REPORT_WIDTH + 2 * MARGIN, high = height + 2 * MARGIN;
+    fprintf(
+        f,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"%d %d %.0f %.0f\" role=\"img\">\n"
+        "<title>",
+        wide, high, -MARGIN, -MARGIN, wide, high);
+    rep_text(f, title);
+    fprintf(f,
+            "</title>\n<style>\n" PALETTE CHARTS "text{font-family:" FONTS
+            "}\nsvg .title{font-size:20px;font-weight:650}\n</style>\n"
+            "<rect x=\"%d\" y=\"%d\" width=\"%.0f\" height=\"%.0f\" style=\"fill:var(--bg)\"/>\n",
+            -MARGIN, -MARGIN, wide, high);
 }
 
 char *report_date(char buf[REPORT_DATE]) {

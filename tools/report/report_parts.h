@@ -23,6 +23,9 @@ void rep_section_begin(FILE *f, const char *title, const char *caption);
 void rep_section_end(FILE *f);
 /* An SVG of REPORT_WIDTH x height, `label` for those who cannot see it (trusted). Ends with </svg>. */
 void rep_svg_begin(FILE *f, double height, const char *label);
+/* The same as a file of its own, with margins, the page's colours and `title` (escaped here), which is not drawn. Ends with
+ * </svg>. */
+void rep_picture_begin(FILE *f, double height, const char *title);
 
 char *report_date(char buf[REPORT_DATE]); /* now, UTC; or SOURCE_DATE_EPOCH (reproducible-builds.org) */
 /* The command line, quoted for a shell. NULL when out of memory; caller frees. */
@@ -45,6 +48,8 @@ const char *rep_family_name(int family);
 void rep_marker(FILE *f, int family, bool hollow, double x, double y, double size);
 /* A chart of all points that a logarithmic axis can hold; those that it cannot are named below it. */
 kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err);
+/* The same chart as an SVG file, under a title and a line on what was measured (both escaped here). */
+kv_status rep_rate_picture(FILE *f, const char *title, const char *lead, const rep_point *points, size_t n, kv_err *err);
 
 /* Places of labels beside points, none over another if that can be helped (report_label.c). */
 typedef struct rep_box {

@@ -287,42 +287,83 @@ done:
     return st;
 }
 
-/* Families that appear, in a row. */
-static void legend(FILE *f, const rep_point *points, size_t n) {
-    bool window = false;
-    fputs("<ul class=\"legend\">", f);
-    for (int family = 0; family < N_FAMILIES; family++)
-        for (size_t i = 0; i < n; i++)
-            if (points[i].family == family && drawable(&points[i])) {
-                fputs("<li><svg viewBox=\"0 0 18 18\">", f);
-                rep_marker(f, family, false, 9, 9, 6.5);
-                fprintf(f, "</svg>%s</li>", families[family].name);
-                break;
-            }
+/* ---- legend ---- */
+
+static const char window_note[] = "hollow, dashed: the newest tokens stay f16 (window)";
+
+/* Families that appear, in order, and last, as N_FAMILIES, the window where one does. Returns how many. */
+static size_t legend_of(const rep_point *points, size_t n, int entries[N_FAMILIES + 1]) {
+    bool seen[N_FAMILIES + 1] = {false};
+    size_t many = 0;
     for (size_t i = 0; i < n; i++)
-        window |= points[i].window && drawable(&points[i]);
-    if (window) {
+        if (drawable(&points[i])) {
+            seen[points[i].family] = true;
+            seen[N_FAMILIES] |= points[i].window > 0;
+        }
+    for (int e = 0; e <= N_FAMILIES; e++)
+        if (seen[e])
+            entries[many++] = e;
+    return many;
+}
+
+static const char *entry_name(int entry) {
+    return entry < N_FAMILIES ? families[entry].name : window_note;
+}
+
+static void entry_marker(FILE *f, int entry, double x, double y) {
+    rep_marker(f, entry < N_FAMILIES ? entry : family_of(KV_TC), entry == N_FAMILIES, x, y, 6.5);
+}
+
+/* As a list of the page, which wraps by itself. */
+static void page_legend(FILE *f, const rep_point *points, size_t n) {
+    int entries[N_FAMILIES + 1];
+    const size_t many = legend_of(points, n, entries);
+    fputs("<ul class=\"legend\">", f);
+    for (size_t i = 0; i < many; i++) {
         fputs("<li><svg viewBox=\"0 0 18 18\">", f);
-        rep_marker(f, family_of(KV_TC), true, 9, 9, 6.5);
-        fputs("</svg>hollow, dashed: the newest tokens stay f16 (window)</li>", f);
+        entry_marker(f, entries[i], 9, 9);
+        fprintf(f, "</svg>%s</li>", entry_name(entries[i]));
     }
     fputs("</ul>\n", f);
 }
 
-static void not_drawn(FILE *f, const rep_point *points, size_t n) {
-    const char *before = "<p class=\"note\">Not in the chart: ";
-    for (size_t i = 0; i < n; i++)
-        if (!drawable(&points[i])) {
-            fputs(before, f);
-            rep_text(f, points[i].name);
-            fprintf(f, " (%.4g bits, KLD %.3g)", points[i].bits, points[i].kld);
-            before = ", ";
+/* As rows of an SVG, from y on; f NULL: only measured. Returns where the next thing goes. */
+static double drawn_legend(FILE *f, double y, const rep_point *points, size_t n) {
+    int entries[N_FAMILIES + 1];
+    const size_t many = legend_of(points, n, entries);
+    double x = 0;
+    for (size_t i = 0; i < many; i++) {
+        const double width = 18 + CHAR_WIDTH * (double)strlen(entry_name(entries[i]));
+        if (x + width > REPORT_WIDTH) {
+            x = 0;
+            y += 1.4 * LINE;
         }
-    if (*before == ',')
-        fputs(".</p>\n", f);
+        if (f) {
+            entry_marker(f, entries[i], x + 7, y);
+            fprintf(f, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", x + 20, y + 4.5, entry_name(entries[i]));
+        }
+        x += width + 24;
+    }
+    return y + 1.4 * LINE;
 }
 
-kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err) {
+/* Names those that the axes cannot hold, if there are any, between `open` and `close`. */
+static void not_drawn(FILE *f, const char *open, const char *close, const rep_point *points, size_t n) {
+    size_t many = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!drawable(&points[i])) {
+            fputs(many++ ? ", " : open, f);
+            rep_text(f, points[i].name);
+            fprintf(f, " (%.4g bits, KLD %.3g)", points[i].bits, points[i].kld);
+        }
+    if (many)
+        fputs(close, f);
+}
+
+/* ---- the chart ---- */
+
+/* What is inside the SVG. Draws nothing where there is nothing to draw. */
+static kv_status draw(FILE *f, const rep_point *points, size_t n, kv_err *err) {
     dot *d = calloc(n, sizeof *d);
     size_t drawn = 0;
     kv_status st = KV_OK;
@@ -334,8 +375,6 @@ kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err
     if (drawn) {
         const plot p = fit(points, n);
         arrange(&p, d, drawn);
-        legend(f, points, n);
-        rep_svg_begin(f, HEIGHT, "Rate-distortion chart: KL divergence over bits per number, one point per cache setting");
         axes(f, &p);
         for (size_t i = 0; i < drawn; i++)
             if (d[i].before >= 0)
@@ -343,9 +382,46 @@ kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err
         for (size_t i = 0; i < drawn; i++)
             mark(f, &d[i]);
         st = labels(f, d, drawn, err);
+    }
+    free(d);
+    return st;
+}
+
+static bool any_drawable(const rep_point *points, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (drawable(&points[i]))
+            return true;
+    return false;
+}
+
+kv_status rep_rate_chart(FILE *f, const rep_point *points, size_t n, kv_err *err) {
+    kv_status st = KV_OK;
+    if (any_drawable(points, n)) {
+        page_legend(f, points, n);
+        rep_svg_begin(f, HEIGHT, "Rate-distortion chart: KL divergence over bits per number, one point per cache setting");
+        st = draw(f, points, n, err);
         fputs("</svg>\n", f);
     }
-    not_drawn(f, points, n);
-    free(d);
+    not_drawn(f, "<p class=\"note\">Not in the chart: ", ".</p>\n", points, n);
+    return st;
+}
+
+kv_status rep_rate_picture(FILE *f, const char *title, const char *lead, const rep_point *points, size_t n, kv_err *err) {
+    enum { LEAD = 42, LEGEND = 74 };
+    const double top = drawn_legend(NULL, LEGEND, points, n);
+    rep_picture_begin(f, top + HEIGHT, title);
+    fputs("<text class=\"title\" x=\"0\" y=\"16\">", f);
+    rep_text(f, title);
+    fprintf(f, "</text>\n<text class=\"soft\" x=\"0\" y=\"%d\">", LEAD);
+    rep_text(f, lead);
+    fputs("</text>\n", f);
+    drawn_legend(f, LEGEND, points, n);
+    fprintf(f, "<g transform=\"translate(0 %.1f)\">\n", top);
+    kv_status st = draw(f, points, n, err);
+    fputs("</g>\n", f);
+    char note[96];
+    snprintf(note, sizeof note, "<text class=\"soft small\" x=\"0\" y=\"%.1f\">Not in the chart: ", top + HEIGHT);
+    not_drawn(f, note, ".</text>\n", points, n);
+    fputs("</svg>\n", f);
     return st;
 }
