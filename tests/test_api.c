@@ -361,6 +361,25 @@ static bool go_on(void *user, double done) {
     return true;
 }
 
+static void api_load_says_how_far_it_is_and_can_be_stopped(void **state) {
+    (void)state;
+    kv_model_options o = KV_MODEL_OPTIONS_INIT;
+    kv_model *m = NULL;
+    double last = 0;
+    int calls = 0;
+    kv_err err = {0};
+    o.progress = go_on;
+    o.user = &last;
+    OK(kv_model_load(tiny_path("llama"), &o, &m, e));
+    assert_true(last >= 1);
+    kv_model_free(m);
+    o.progress = stop_in_the_middle;
+    o.user = &calls;
+    assert_int_equal(kv_model_load(tiny_path("llama"), &o, &m, &err), KV_ECANCEL);
+    assert_null(m);
+    assert_true(calls > 2);
+}
+
 static void api_prefill_can_be_stopped_and_gone_on_with(void **state) {
     (void)state;
     kv_model *m = load("llama");
@@ -939,6 +958,7 @@ int main(void) {
         cmocka_unit_test(api_decodes_what_the_engine_decodes),
         cmocka_unit_test(api_steps_and_batches_give_the_same_logits),
         cmocka_unit_test(api_decode_ends_for_a_reason),
+        cmocka_unit_test(api_load_says_how_far_it_is_and_can_be_stopped),
         cmocka_unit_test(api_prefill_can_be_stopped_and_gone_on_with),
         cmocka_unit_test(api_goes_back_exactly),
         cmocka_unit_test(api_checkpoint_is_reached_at_once),

@@ -8,6 +8,7 @@
 #ifndef RT_MODEL_H
 #define RT_MODEL_H
 
+#include "base/progress.h"
 #include "cache/cache.h"
 #include "gguf/gguf.h"
 #include "kernels/exec.h"
@@ -34,6 +35,12 @@ typedef struct rt_model rt_model;
 
 /* Open, check and pack. e is copied. KV_EUNSUPP: architecture (lists those supported). Caller frees with rt_model_free. */
 kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err);
+/* The same; the callback hears what share of the weights is there, and may stop it: KV_ECANCEL. */
+kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress progress, void *user, rt_model **out,
+                                kv_err *err);
+/* The same weights multiplied exactly, to measure with: what a model loaded with `exact` computes, bit for bit. m is borrowed
+ * and freed afterwards. KV_ENOMEM. */
+kv_status rt_model_exact(const rt_model *m, rt_model **out, kv_err *err);
 void rt_model_free(rt_model *m);
 const rt_hparams *rt_model_hparams(const rt_model *m);
 const gguf *rt_model_gguf(const rt_model *m);
