@@ -4,6 +4,7 @@
 #include "base/format.h"
 #include "calibrate/calibrate.h"
 #include "cli/cli_cache.h"
+#include "cli/cli_json.h"
 #include "cli/cli_profile.h"
 #include "report/report.h"
 
@@ -177,13 +178,7 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
                   (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
                   (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
                   "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
-    kv_status st = KV_OK;
-    if (!j)
-        st = kv_fail(err, KV_ENOMEM, "out of memory for the summary");
-    else if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
-        st = kv_fail(err, KV_EIO, "cannot write the summary");
-    json_decref(j);
-    return st;
+    return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
 /* How unevenly heads share a budget. */
