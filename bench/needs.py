@@ -1,4 +1,5 @@
 """What a bench needs before it starts. Where something is missing: one line that says what, and how to get it; exit code 2."""
+import json
 import os
 import pathlib
 import subprocess
@@ -48,3 +49,11 @@ def python_package(python, module, package):
     if subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode:
         if subprocess.run([python, "-m", "pip", "install", "-q", package]).returncode:
             give_up(f"no Python package {package}: pip could not install it (what pip says is above); with a network, start again")
+
+
+def listed(kveval, kind):
+    """What `kveval list` has of a kind, "codecs" or "policies": name -> whether a profile is needed for it."""
+    said = subprocess.run([kveval, "list", "--json"], capture_output=True, text=True)
+    if said.returncode:
+        give_up(f"{kveval} is too old, it cannot list its {kind}: build it anew")
+    return {row["name"]: row["calibrated"] for row in json.loads(said.stdout)[kind]}

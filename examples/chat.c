@@ -1,43 +1,49 @@
-/* chat MODEL: a conversation with a model in the terminal; what the last turn has read is not read again. */
+/* chat MODEL: a conversation in the terminal, with a model that has a chat format; any other goes on with each line as it
+ * stands. What was read is not read again. */
 #include <kv/kv.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { TURNS = 64, LINE = 1024, MOST = 512 /* tokens of an answer */ };
 
 static bool show(void *user, const kv_token *token) {
     (void)user;
     return fputs(token->text, stdout) >= 0 && !fflush(stdout);
 }
 
+static kv_status answer(const kv_model *model, kv_session *session, kv_message *turns, size_t n, char **said, kv_err *err) {
+    const uint32_t how = KV_TEXT_BOS | (kv_text_chat_name(model) ? KV_TEXT_SPECIAL : 0);
+    char *text = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids;
+    kv_status st = kv_text_chat(model, turns, n, true, &text, err);
+    const char *prompt = st == KV_EUNSUPP ? turns[n - 1].text : text; /* no format is known */
+    if (prompt && !(st = kv_text_tokenize(model, prompt, strlen(prompt), how, &ids, &n_ids, err)) &&
+        !(st = kv_session_prompt(session, ids, n_ids, NULL, NULL, NULL, err)) &&
+        !(st = kv_session_decode(session, NULL, MOST, show, NULL, NULL, err)))
+        st = kv_text_detokenize(model, kv_session_ids(session) + n_ids, kv_session_len(session) - n_ids, 0, said, NULL, err);
+    kv_free(text);
+    kv_free(ids);
+    return st;
+}
+
 int main(int argc, char **argv) {
-    static char lines[64][1024];
-    kv_message turns[128];
+    static char lines[TURNS][LINE], *said[TURNS + 1];
+    kv_message turns[2 * TURNS];
     kv_model *model = NULL;
     kv_session *session = NULL;
-    kv_sampler *sampler = NULL;
     kv_err err = {KV_EINVAL, "usage: chat MODEL"};
-    kv_status st = argc == 2 ? KV_OK : KV_EINVAL;
-    if (!st && !(st = kv_model_load(argv[1], NULL, &model, &err)) && !(st = kv_session_new(model, NULL, &session, &err)))
-        st = kv_sampler_new(model, NULL, &sampler, &err);
-    size_t n = 0, n_ids;
-    for (int i = 0; !st && i < 64 && printf("> ") > 0 && fgets(lines[i], sizeof lines[i], stdin); i++) {
-        char *text = NULL, *answer = NULL;
-        int32_t *ids = NULL;
+    kv_status st = argc == 2 ? kv_model_load(argv[1], NULL, &model, &err) : KV_EINVAL;
+    if (!st)
+        st = kv_session_new(model, NULL, &session, &err);
+    for (size_t i = 0; !st && i < TURNS && printf("\n> ") > 0 && fgets(lines[i], LINE, stdin); i++) {
         lines[i][strcspn(lines[i], "\n")] = '\0';
-        turns[n++] = (kv_message){"user", lines[i]};
-        if ((st = kv_text_chat(model, turns, n, true, &text, &err)) == KV_OK &&
-            (st = kv_text_tokenize(model, text, strlen(text), KV_TEXT_BOS | KV_TEXT_SPECIAL, &ids, &n_ids, &err)) == KV_OK &&
-            (st = kv_session_prompt(session, ids, n_ids, NULL, NULL, NULL, &err)) == KV_OK &&
-            (st = kv_session_decode(session, sampler, -1, show, NULL, NULL, &err)) == KV_OK)
-            st = kv_text_detokenize(model, kv_session_ids(session) + n_ids, kv_session_len(session) - n_ids, 0, &answer, NULL,
-                                    &err);
-        turns[n++] = (kv_message){"assistant", answer}; /* kept until the end */
-        kv_free(text);
-        kv_free(ids);
-        puts("");
+        turns[2 * i] = (kv_message){"user", lines[i]};
+        st = answer(model, session, turns, 2 * i + 1, &said[i], &err);
+        turns[2 * i + 1] = (kv_message){"assistant", said[i]};
     }
-    for (size_t i = 1; i < n; i += 2)
-        kv_free((char *)turns[i].text);
-    kv_sampler_free(sampler);
+    for (size_t i = 0; said[i]; i++)
+        kv_free(said[i]);
     kv_session_free(session);
     kv_model_free(model);
     if (st)

@@ -98,6 +98,8 @@ run() {
     fails 1 "no-such-model" shared/perplexity no-such-model text
     echo hello | shared/chat $tiny/qwen2.gguf >said || die "chat in $1"
     [ "$(wc -c <said)" -gt 10 ] || { cat said; die "chat says nothing in $1"; }
+    echo the ferry | shared/chat $tiny/gemma3.gguf >said || die "chat with a model that has no chat format in $1"
+    [ "$(wc -c <said)" -gt 10 ] || { cat said; die "chat goes on with nothing in $1"; }
 }
 run first
 

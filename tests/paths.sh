@@ -39,6 +39,7 @@ TOOLS = {
     "kveval niah": ([("MODEL", "model.gguf"), *SETTINGS], RESULTS, "--ctx 1536 --depths 50 --repeats 1 -q -t 1"),
     "kveval qa": ([("MODEL", "model.gguf"), ("DOCUMENT", "document"), ("QUESTIONS", "questions"), *SETTINGS], RESULTS, "-q -t 1"),
     "kveval speed": ([("MODEL", "model.gguf")], [], ""),
+    "kveval list": ([], [], ""),
     "kveval tokens": ([("MODEL", "model.gguf"), ("--in", "text")], [], ""),
     "kveval logprobs": ([("MODEL", "model.gguf"), ("--in", "text")], [], ""),
 }

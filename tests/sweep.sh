@@ -28,6 +28,7 @@ names = [s["name"] for s in result["settings"]]
 assert names == ['four "bits" & <less>', "eight", "same"], names
 four, eight, same = result["settings"]
 alone = json.load(open("one.json"))
+assert result["format"] == alone["format"] == 2 and next(iter(result)) == next(iter(alone)) == "format", result.keys()
 for key, value in alone.items():
     if key in four and key not in ("seconds", "decode_tps"):  # timing tokens changes no other figure
         assert four[key] == value, (key, four[key], value)
@@ -55,6 +56,16 @@ assert result["model"]["hash"] in page and result["text"]["hash"] in page
 P
 
 "$bin/kveval" sweep "$model" --text text --ctx 64 --chunks 1 2>/dev/null | grep -q "^q4_0 " || die "no default settings"
+"$bin/kveval" list --json >list.json || die "kveval list"
+python3 - list.json "$("$bin/kvrun" --help)" <<'P' || die "kveval list --json"
+import json, re, sys
+have, text = json.load(open(sys.argv[1])), re.sub(r"\s+", " ", sys.argv[2])
+assert have["format"] == 2
+codecs, policies = ([row["name"] for row in have[kind]] for kind in ("codecs", "policies"))
+assert ", ".join(codecs) + ":" in text, codecs
+assert all(f"{name} (" in text for name in policies) and policies[0] == "none", policies
+assert [row["name"] for row in have["codecs"] if row["calibrated"]] == ["tc"]
+P
 fails 1 "no-such/r.json" "$bin/kveval" sweep "$model" --text text --json no-such/r.json
 fails 2 "settings.bad:2: unknown option --windw; did you mean --window?" sh -c "printf 'a: -ctk f16\nb: --windw 3\n' >settings.bad
     exec '$bin/kveval' sweep '$model' --text text --settings settings.bad"

@@ -361,6 +361,25 @@ static bool go_on(void *user, double done) {
     return true;
 }
 
+static void api_load_says_how_far_it_is_and_can_be_stopped(void **state) {
+    (void)state;
+    kv_model_options o = KV_MODEL_OPTIONS_INIT;
+    kv_model *m = NULL;
+    double last = 0;
+    int calls = 0;
+    kv_err err = {0};
+    o.progress = go_on;
+    o.user = &last;
+    OK(kv_model_load(tiny_path("llama"), &o, &m, e));
+    assert_true(last >= 1);
+    kv_model_free(m);
+    o.progress = stop_in_the_middle;
+    o.user = &calls;
+    assert_int_equal(kv_model_load(tiny_path("llama"), &o, &m, &err), KV_ECANCEL);
+    assert_null(m);
+    assert_true(calls > 2);
+}
+
 static void api_prefill_can_be_stopped_and_gone_on_with(void **state) {
     (void)state;
     kv_model *m = load("llama");
@@ -476,6 +495,42 @@ static void api_checkpoint_is_reached_at_once(void **state) {
     kv_model_free(m);
 }
 
+static void api_takes_checkpoints_by_itself(void **state) {
+    (void)state;
+    kv_model *m = load("llama");
+    kv_session *s = NULL, *never = NULL, *fresh = open_session(m, "q4_0");
+    kv_session_options o = KV_SESSION_OPTIONS_INIT;
+    kv_session_facts f = KV_SESSION_FACTS_INIT;
+    int32_t ids[CTX];
+    uint32_t reached = 0;
+    assert_int_equal(o.checkpoint_every, 1024);
+    o.n_ctx = CTX;
+    o.n_batch = 32;
+    o.cache_k = o.cache_v = "q4_0";
+    o.window = 16;
+    o.sinks = 2;
+    o.checkpoint_every = 30;
+    OK(kv_session_new(m, &o, &s, e));
+    o.checkpoint_every = 0;
+    OK(kv_session_new(m, &o, &never, e));
+    make_ids(m, ids, CTX, 11);
+    OK(kv_session_prefill(s, ids, 140, NULL, NULL, e));
+    OK(kv_session_prefill(never, ids, 140, NULL, NULL, e));
+    OK(kv_session_get_facts(never, &f, e));
+    assert_int_equal(f.bytes_checkpoints, 0);
+    OK(kv_session_get_facts(s, &f, e));
+    assert_true(f.bytes_checkpoints > 0);
+    OK(kv_session_go_back(s, 90, &reached, e));
+    assert_int_equal(reached, 64);
+    OK(kv_session_prefill(s, ids + 90, 20, NULL, NULL, e));
+    OK(kv_session_prefill(fresh, ids, 110, NULL, NULL, e));
+    same_logits(s, fresh, vocabulary(m));
+    kv_session_free(s);
+    kv_session_free(never);
+    kv_session_free(fresh);
+    kv_model_free(m);
+}
+
 static void api_prompt_reads_only_what_is_new(void **state) {
     (void)state;
     kv_model *m = load("qwen2");
@@ -501,6 +556,130 @@ static void api_prompt_reads_only_what_is_new(void **state) {
     kv_session_free(s);
     kv_session_free(fresh);
     kv_model_free(m);
+}
+
+/* ---- pools ---- */
+
+enum { MEMBERS = 4 };
+
+typedef struct pool_fixture {
+    kv_model *m;
+    kv_pool *p;
+    kv_session *in[MEMBERS], *alone[MEMBERS];
+} pool_fixture;
+
+static pool_fixture open_pool(uint32_t n_batch) {
+    static const char *const caches[MEMBERS] = {"f16", "q8_0", "q4_0", "turbo4"};
+    pool_fixture f = {.m = load("qwen2")};
+    kv_pool_options po = KV_POOL_OPTIONS_INIT;
+    po.n_batch = n_batch;
+    OK(kv_pool_new(f.m, &po, &f.p, e));
+    for (int i = 0; i < MEMBERS; i++) {
+        kv_session_options o = KV_SESSION_OPTIONS_INIT;
+        o.n_ctx = CTX;
+        o.n_batch = 32;
+        o.window = 16;
+        o.cache_k = o.cache_v = caches[i];
+        OK(kv_session_new(f.m, &o, &f.alone[i], e));
+        o.pool = f.p;
+        OK(kv_session_new(f.m, &o, &f.in[i], e));
+    }
+    return f;
+}
+
+static void close_pool(pool_fixture *f) {
+    for (int i = 0; i < MEMBERS; i++) {
+        kv_session_free(f->in[i]);
+        kv_session_free(f->alone[i]);
+    }
+    kv_pool_free(f->p);
+    kv_model_free(f->m);
+}
+
+/* One reads a prompt by itself, one in pieces that go along with the others' tokens, all decode in the end; and the way back.
+ */
+static void api_pool_steps_sessions_together(void **state) {
+    (void)state;
+    pool_fixture f = open_pool(40);
+    const uint32_t n_vocab = vocabulary(f.m);
+    int32_t ids[MEMBERS][PROMPT];
+    for (int i = 0; i < MEMBERS; i++) {
+        make_ids(f.m, ids[i], PROMPT, 20 + (uint32_t)i);
+        OK(kv_session_prefill(f.alone[i], ids[i], PROMPT, NULL, NULL, e));
+    }
+    OK(kv_session_prefill(f.in[0], ids[0], PROMPT, NULL, NULL, e));
+    for (uint32_t at = 0; at < PROMPT; at += 10) {
+        kv_row rows[(MEMBERS - 1) * 10];
+        uint32_t n = 0;
+        for (int i = 1; i < MEMBERS; i++)
+            for (uint32_t t = at; t < at + 10; t++)
+                rows[n++] = (kv_row){f.in[i], ids[i][t], at + 10 < PROMPT ? KV_ROW_NO_LOGITS : 0};
+        OK(kv_pool_step(f.p, rows, n, e));
+    }
+    for (int k = 0; k < ANSWER; k++) {
+        kv_row rows[MEMBERS];
+        for (int i = 0; i < MEMBERS; i++) {
+            same_logits(f.in[i], f.alone[i], n_vocab);
+            rows[i] = (kv_row){f.in[i], 0, 0};
+            OK(kv_session_sample(f.in[i], NULL, &rows[i].id, e));
+            OK(kv_session_step(f.alone[i], rows[i].id, NULL, e));
+        }
+        OK(kv_pool_step(f.p, rows, MEMBERS, e));
+    }
+    for (int i = 0; i < MEMBERS; i++) {
+        assert_int_equal(kv_session_len(f.in[i]), PROMPT + ANSWER);
+        assert_memory_equal(kv_session_ids(f.in[i]), kv_session_ids(f.alone[i]), (PROMPT + ANSWER) * sizeof(int32_t));
+        OK(kv_session_go_back(f.in[i], 50, NULL, e));
+        OK(kv_session_go_back(f.alone[i], 50, NULL, e));
+    }
+    kv_row rows[MEMBERS]; /* what the caches do not hold is read before the step */
+    for (int i = 0; i < MEMBERS; i++) {
+        rows[i] = (kv_row){f.in[i], ids[0][i], 0};
+        OK(kv_session_step(f.alone[i], ids[0][i], NULL, e));
+    }
+    OK(kv_pool_step(f.p, rows, MEMBERS, e));
+    for (int i = 0; i < MEMBERS; i++)
+        same_logits(f.in[i], f.alone[i], n_vocab);
+    close_pool(&f);
+}
+
+static bool look_away(void *user, const kv_tap_view *v) {
+    (void)user, (void)v;
+    return true;
+}
+
+static void api_pool_refuses_what_cannot_be(void **state) {
+    (void)state;
+    pool_fixture f = open_pool(6);
+    kv_model *other = load("llama");
+    kv_session_options o = KV_SESSION_OPTIONS_INIT;
+    kv_session *s = NULL;
+    kv_err err = {0};
+    kv_row rows[8] = {{f.in[0], 5, 0}, {f.in[1], 6, 0}, {f.in[0], 7, 0}};
+    assert_int_equal(kv_pool_step(f.p, rows, 3, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "apart"));
+    assert_int_equal(kv_pool_step(f.p, rows, 0, &err), KV_EINVAL);
+    assert_int_equal(kv_pool_step(f.p, NULL, 3, &err), KV_EINVAL);
+    for (int i = 0; i < 8; i++)
+        rows[i] = (kv_row){f.in[0], 5, 0};
+    assert_int_equal(kv_pool_step(f.p, rows, 7, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "1..6"));
+    rows[1] = (kv_row){f.alone[1], 5, 0};
+    assert_int_equal(kv_pool_step(f.p, rows, 2, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "not of this pool"));
+    rows[1] = (kv_row){f.in[1], (int32_t)vocabulary(f.m), 0};
+    assert_int_equal(kv_pool_step(f.p, rows, 2, &err), KV_ERANGE);
+    rows[1] = (kv_row){f.in[1], 5, 2};
+    assert_int_equal(kv_pool_step(f.p, rows, 2, &err), KV_EINVAL);
+    for (int i = 0; i < MEMBERS; i++)
+        assert_int_equal(kv_session_len(f.in[i]), 0);
+    o.pool = f.p;
+    assert_int_equal(kv_session_new(other, &o, &s, &err), KV_EINVAL);
+    assert_int_equal(kv_session_set_tap(f.in[0], -1, look_away, NULL, &err), KV_EINVAL);
+    rows[1] = (kv_row){f.in[1], 5, 0};
+    OK(kv_pool_step(f.p, rows, 2, e));
+    kv_model_free(other);
+    close_pool(&f);
 }
 
 /* ---- taps ---- */
@@ -779,10 +958,14 @@ int main(void) {
         cmocka_unit_test(api_decodes_what_the_engine_decodes),
         cmocka_unit_test(api_steps_and_batches_give_the_same_logits),
         cmocka_unit_test(api_decode_ends_for_a_reason),
+        cmocka_unit_test(api_load_says_how_far_it_is_and_can_be_stopped),
         cmocka_unit_test(api_prefill_can_be_stopped_and_gone_on_with),
         cmocka_unit_test(api_goes_back_exactly),
         cmocka_unit_test(api_checkpoint_is_reached_at_once),
+        cmocka_unit_test(api_takes_checkpoints_by_itself),
         cmocka_unit_test(api_prompt_reads_only_what_is_new),
+        cmocka_unit_test(api_pool_steps_sessions_together),
+        cmocka_unit_test(api_pool_refuses_what_cannot_be),
         cmocka_unit_test(api_tap_shows_layers_and_stops),
         cmocka_unit_test(api_text_there_and_back),
         cmocka_unit_test(api_chat_as_the_template_says),

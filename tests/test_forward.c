@@ -25,16 +25,19 @@ static void tokens_of(const rt_model *m, int32_t *ids) {
     }
 }
 
+typedef enum products { FAST, EXACT, MADE_EXACT } products;
+
 /* Feed N tokens in batches of `batch`, keep the last token's logits and the digest of the cache. */
-static run run_model(const char *name, const char *cpu, int n_threads, uint32_t batch, int ct, bool exact) {
+static run run_model(const char *name, const char *cpu, int n_threads, uint32_t batch, int ct, products how) {
     char path[4096];
     kv_err err = {0};
     rt_exec e;
-    rt_model *m;
+    rt_model *m, *exact = NULL;
     rt_ctx *c;
     int32_t ids[N];
     snprintf(path, sizeof path, "%s/tiny/%s.gguf", KV_TEST_DATA, name);
-    if (rt_exec_init(&e, cpu, n_threads, exact, &err) || rt_model_load(path, &e, &m, &err))
+    if (rt_exec_init(&e, cpu, n_threads, how == EXACT, &err) || rt_model_load(path, &e, &m, &err) ||
+        (how == MADE_EXACT && rt_model_exact(m, &exact, &err)))
         fail_msg("%s", err.msg);
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
     cfg.n_ctx = 128;
@@ -42,7 +45,7 @@ static run run_model(const char *name, const char *cpu, int n_threads, uint32_t 
     cfg.ctk = cfg.ctv = ct;
     cfg.window = 10;
     cfg.sinks = 4;
-    if (rt_ctx_new(m, &cfg, &c, &err))
+    if (rt_ctx_new(exact ? exact : m, &cfg, &c, &err))
         fail_msg("%s", err.msg);
     tokens_of(m, ids);
     run r = {.logits = calloc(rt_model_hparams(m)->n_vocab, sizeof(float))};
@@ -53,6 +56,7 @@ static run run_model(const char *name, const char *cpu, int n_threads, uint32_t 
     }
     r.digest = kv_cache_digest(rt_ctx_cache(c));
     rt_ctx_free(c);
+    rt_model_free(exact);
     rt_model_free(m);
     return r;
 }
@@ -63,7 +67,7 @@ static void assert_same(run a, run b, size_t n_vocab) {
     free(b.logits);
 }
 
-static void check_invariance(const char *name, int ct, bool exact) {
+static void check_invariance(const char *name, int ct, products exact) {
     enum { SOME_VOCAB = 100 }; /* every tiny vocabulary is larger */
     run want = run_model(name, "scalar", 1, 1, ct, exact);
     const uint32_t batches[] = {1, 7, 64};
@@ -76,12 +80,26 @@ static void check_invariance(const char *name, int ct, bool exact) {
 
 static void forward_is_batch_thread_and_cpu_independent(void **state) {
     (void)state;
-    check_invariance("llama", KV_F16, false);
-    check_invariance("llama-rope-freqs", KV_Q8_0, false);
-    check_invariance("llama-iq", KV_Q8_0, false);
-    check_invariance("qwen2", KV_Q4_0, false);
-    check_invariance("gemma3", KV_Q4_0, false);
-    check_invariance("qwen3", KV_Q8_0, true);
+    check_invariance("llama", KV_F16, FAST);
+    check_invariance("llama-rope-freqs", KV_Q8_0, FAST);
+    check_invariance("llama-iq", KV_Q8_0, FAST);
+    check_invariance("qwen2", KV_Q4_0, FAST);
+    check_invariance("gemma3", KV_Q4_0, FAST);
+    check_invariance("qwen3", KV_Q8_0, EXACT);
+}
+
+static void forward_of_a_fast_model_can_be_exact(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama", "llama-rope-freqs", "qwen2", "qwen3", "gemma3"};
+    bool differ = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const run want = run_model(names[i], NULL, 2, 7, KV_F16, EXACT), fast = run_model(names[i], NULL, 2, 7, KV_F16, FAST);
+        differ |= fast.digest != want.digest;
+        assert_same(want, run_model(names[i], NULL, 2, 7, KV_F16, MADE_EXACT), 100);
+        free(fast.logits);
+        free(want.logits);
+    }
+    assert_true(differ);
 }
 
 static void forward_refuses_overflow_and_bad_ids(void **state) {
@@ -169,9 +187,8 @@ static void forward_stores_as_the_profile_says(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forward_is_batch_thread_and_cpu_independent),
-        cmocka_unit_test(forward_refuses_overflow_and_bad_ids),
-        cmocka_unit_test(forward_refuses_tc_without_profile),
+        cmocka_unit_test(forward_is_batch_thread_and_cpu_independent), cmocka_unit_test(forward_of_a_fast_model_can_be_exact),
+        cmocka_unit_test(forward_refuses_overflow_and_bad_ids),        cmocka_unit_test(forward_refuses_tc_without_profile),
         cmocka_unit_test(forward_stores_as_the_profile_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,39 @@ static void conversation_feeds_only_what_is_new(void **state) {
     fclose(to);
 }
 
+/* What was asked may be asked again, or taken back: what is the same is not read again, and the context is as if nothing had
+ * been between. */
+static void conversation_takes_turns_back(void **state) {
+    gen *g = new_gen(*state, 512, false, NULL);
+    chat_format *format;
+    conversation *c = new_conversation(*state, g, "Be brief.", &format);
+    FILE *to = tmpfile();
+    assert_null(conversation_undo(c));
+    turn(c, "Hello, how are you?", to);
+    const size_t asked = gen_get_stats(g)->prompt_tokens;
+    for (int i = 0; i < 3; i++) {
+        char *again = conversation_undo(c);
+        assert_string_equal(again, "Hello, how are you?");
+        assert_null(conversation_undo(c));
+        turn(c, again, to);
+        free(again);
+    }
+    assert_int_equal(gen_get_stats(g)->prompt_tokens, asked);
+    assert_int_equal(gen_len(g), asked + 5);
+    assert_like_fresh(*state, g);
+
+    turn(c, "And now to something else.", to);
+    free(conversation_undo(c));
+    const size_t before = gen_get_stats(g)->prompt_tokens;
+    turn(c, "And now to something new.", to);
+    assert_true(gen_get_stats(g)->prompt_tokens - before < gen_len(g) - 5);
+    assert_like_fresh(*state, g);
+    conversation_free(c);
+    chat_free(format);
+    gen_free(g);
+    fclose(to);
+}
+
 static void conversation_forgets_a_turn_that_failed(void **state) {
     gen *g = new_gen(*state, 96, false, NULL);
     chat_format *format;
@@ -309,6 +342,7 @@ int main(void) {
         cmocka_unit_test(generate_empty_prompt_is_an_error),
         cmocka_unit_test(generate_lets_no_byte_get_lost),
         cmocka_unit_test(conversation_feeds_only_what_is_new),
+        cmocka_unit_test(conversation_takes_turns_back),
         cmocka_unit_test(conversation_forgets_a_turn_that_failed),
         cmocka_unit_test(conversation_answers_end_with_a_newline),
         cmocka_unit_test(conversation_without_format_continues_plain_text),

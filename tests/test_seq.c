@@ -194,7 +194,7 @@ static void seq_goes_back_exactly(void **state) {
                 uint32_t reached, best = 0;
                 for (size_t m = 0; m < sizeof marks / sizeof *marks; m++) {
                     feed(&f, i, marks[m]);
-                    assert_int_equal(rt_seq_checkpoint(f.seqs[i], NULL), KV_OK);
+                    assert_int_equal(rt_seq_checkpoint(f.seqs[i], NULL, NULL), KV_OK);
                     best = marks[m] <= back ? marks[m] : best;
                 }
                 feed(&f, i, LEN);
@@ -218,14 +218,14 @@ static void seq_checkpoints_are_bounded(void **state) {
     rt_seq *s = f.seqs[1];
     assert_int_equal(rt_seq_checkpoint_bytes(s), 0);
     feed(&f, 1, 10);
-    assert_int_equal(rt_seq_checkpoint(s, NULL), KV_OK);
+    assert_int_equal(rt_seq_checkpoint(s, NULL, NULL), KV_OK);
     const size_t one = rt_seq_checkpoint_bytes(s);
     assert_true(one > 0);
-    assert_int_equal(rt_seq_checkpoint(s, NULL), KV_OK); /* the same place */
+    assert_int_equal(rt_seq_checkpoint(s, NULL, NULL), KV_OK); /* the same place */
     assert_int_equal(rt_seq_checkpoint_bytes(s), one);
     for (uint32_t t = 20; t <= 20 * 3 * RT_CHECKPOINTS && t <= LEN; t += 20) {
         feed(&f, 1, t);
-        assert_int_equal(rt_seq_checkpoint(s, NULL), KV_OK);
+        assert_int_equal(rt_seq_checkpoint(s, NULL, NULL), KV_OK);
         assert_true(rt_seq_checkpoint_bytes(s) <= RT_CHECKPOINTS * one);
     }
     uint32_t reached;
@@ -233,6 +233,116 @@ static void seq_checkpoints_are_bounded(void **state) {
     assert_int_equal(reached, 10);
     assert_int_equal(rt_seq_checkpoint_bytes(s), one);
     drop(&f);
+}
+
+/* Cut in place, or not at all: what is cut may have voted on what is kept, or have been there when something was let go of. */
+static void seq_cuts_exactly_with_budgets(void **state) {
+    (void)state;
+    static const kv_evict_id policies[] = {KV_EVICT_STREAMING, KV_EVICT_H2O,   KV_EVICT_SNAPKV,
+                                           KV_EVICT_TOVA,      KV_EVICT_KNORM, KV_EVICT_MERGE};
+    fixture f = make("qwen2", 1);
+    for (size_t i = 0; i < 2 * sizeof policies / sizeof *policies; i++) {
+        uint64_t digest[LEN + 1];
+        uint32_t cuts = 0;
+        rt_seq_free(f.seqs[0]);
+        f.cfgs[0] = f.cfgs[4];
+        f.cfgs[0].evict = policies[i / 2];
+        f.cfgs[0].ada = i % 2;
+        assert_int_equal(rt_seq_new(f.w, &f.cfgs[0], &f.seqs[0], NULL), KV_OK);
+        for (uint32_t t = 0; t <= LEN; t++) {
+            feed(&f, 0, t);
+            digest[t] = kv_cache_digest(rt_seq_cache(f.seqs[0]));
+        }
+        for (uint32_t len = 200; len < LEN; len += 97)
+            for (uint32_t n = len - 1; n + 17 > len; n -= 5) {
+                rt_seq_clear(f.seqs[0]);
+                feed(&f, 0, len);
+                if (kv_cache_truncate(rt_seq_cache(f.seqs[0]), n, NULL))
+                    continue;
+                assert_true(kv_cache_digest(rt_seq_cache(f.seqs[0])) == digest[n]);
+                feed(&f, 0, LEN);
+                assert_true(kv_cache_digest(rt_seq_cache(f.seqs[0])) == digest[LEN]);
+                cuts++;
+            }
+        const bool all_vote = policies[i / 2] == KV_EVICT_H2O || policies[i / 2] == KV_EVICT_MERGE;
+        assert_true(all_vote ? !cuts : cuts > 3);
+    }
+    drop(&f);
+}
+
+static void seq_keeps_what_was_asked_for_first_and_last(void **state) {
+    (void)state;
+    fixture f = make("llama", 1);
+    rt_seq *s;
+    uint32_t reached;
+    f.cfgs[1].checkpoint_every = 8;
+    assert_int_equal(rt_seq_new(f.w, &f.cfgs[1], &s, NULL), KV_OK);
+    rt_seq_free(f.seqs[1]);
+    f.seqs[1] = s;
+    float logits[MOST_VOCAB];
+    for (uint32_t i = 0; i < f.n_vocab; i++)
+        logits[i] = (float)i;
+    feed(&f, 1, 43);
+    assert_int_equal(rt_seq_checkpoint(s, NULL, NULL), KV_OK);
+    feed(&f, 1, 107);
+    assert_int_equal(rt_seq_checkpoint(s, logits, NULL), KV_OK);
+    for (uint32_t t = 108; t <= LEN; t++)
+        feed(&f, 1, t);
+    rt_seq_go_back(s, 110, &reached);
+    assert_int_equal(reached, 107);
+    assert_memory_equal(rt_seq_checkpoint_logits(s), logits, f.n_vocab * sizeof *logits);
+    rt_seq_go_back(s, 50, &reached);
+    assert_int_equal(reached, 43);
+    assert_null(rt_seq_checkpoint_logits(s));
+    rt_seq_clear(s);
+    assert_int_equal(rt_seq_checkpoint_bytes(s), 0);
+    drop(&f);
+}
+
+/* By itself, every so many tokens: bytes are bounded, and wherever one goes back to, the cache is as it was where it gets to,
+ * and what comes next has the same logits. No more is to be run again than one went back, and the tokens between two
+ * checkpoints. */
+static void seq_takes_checkpoints_by_itself(void **state) {
+    (void)state;
+    enum { EVERY = 8, STEP = 5, REST = EVERY + STEP };
+    static const char *const models[] = {"qwen2", "gemma3"};
+    for (int k = 0; k < 2; k++) {
+        fixture f = make(models[k], 1);
+        for (int i = 0; i < SEQS; i++) {
+            uint64_t digest[LEN + 1], ignored;
+            float *want = alone(&f, i, &ignored), logits[MOST_VOCAB];
+            size_t most = 0;
+            uint32_t n_steps = 0;
+            for (uint32_t t = 0; t <= LEN; t++) {
+                feed(&f, i, t);
+                digest[t] = kv_cache_digest(rt_seq_cache(f.seqs[i]));
+                if (t && rt_seq_checkpoint(f.seqs[i], NULL, NULL) == KV_OK && rt_seq_checkpoint_bytes(f.seqs[i]) > most)
+                    most = rt_seq_checkpoint_bytes(f.seqs[i]); /* of eight of them, as large as they get */
+            }
+            rt_seq_free(f.seqs[i]);
+            f.cfgs[i].checkpoint_every = EVERY;
+            assert_int_equal(rt_seq_new(f.w, &f.cfgs[i], &f.seqs[i], NULL), KV_OK);
+            for (uint32_t back = 1; back < LEN; back += 67) {
+                uint32_t reached;
+                for (uint32_t t = rt_seq_len(f.seqs[i]); t < LEN; n_steps++) {
+                    t = t + STEP < LEN ? t + STEP : LEN;
+                    feed(&f, i, t);
+                    assert_true(rt_seq_checkpoint_bytes(f.seqs[i]) <= most);
+                }
+                rt_seq_go_back(f.seqs[i], back, &reached);
+                if (!f.cfgs[i].budget.tokens)
+                    assert_true(back - reached <= LEN - back + REST);
+                assert_true(kv_cache_digest(rt_seq_cache(f.seqs[i])) == digest[reached]);
+                const rt_row next = {f.seqs[i], f.ids[i][reached], true};
+                assert_int_equal(rt_step(f.w, &next, 1, logits, NULL), KV_OK);
+                assert_memory_equal(logits, want + (size_t)reached * f.n_vocab, f.n_vocab * sizeof *logits);
+                rt_seq_clear(f.seqs[i]);
+            }
+            free(want);
+            assert_true(n_steps >= LEN / STEP);
+        }
+        drop(&f);
+    }
 }
 
 /* Many prompts in one step, as long together as it can take, of caches shorter than that: their f16 copies pass through one
@@ -289,6 +399,9 @@ int main(void) {
         cmocka_unit_test(seq_refuses_what_cannot_be),
         cmocka_unit_test(seq_goes_back_exactly),
         cmocka_unit_test(seq_checkpoints_are_bounded),
+        cmocka_unit_test(seq_cuts_exactly_with_budgets),
+        cmocka_unit_test(seq_keeps_what_was_asked_for_first_and_last),
+        cmocka_unit_test(seq_takes_checkpoints_by_itself),
         cmocka_unit_test(seq_prompts_share_a_step),
         cmocka_unit_test(seq_shares_the_workspace),
     };

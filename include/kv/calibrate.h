@@ -36,7 +36,7 @@ typedef struct kv_calibrate_options {
     { sizeof(kv_calibrate_options), NULL, 0, NULL, 0, NULL, NULL, 0, 0, 0, 0, 1, 0, 0, 0, 0, 128, 4, -1, 0 }
 
 /* options: NULL for all defaults. Same model, text and options, same profile, on any machine. Losses are measured with exact
- * products: where the model was loaded without `exact`, its file is loaded once more for that. *out: caller frees with
+ * products, however the model was loaded. *out: caller frees with
  * kv_profile_free. KV_EINVAL: options that make no sense; KV_ERANGE: too little text (says how much there is), or an aim that
  * cannot be reached (says what can); KV_ECANCEL. */
 KV_API kv_status kv_calibrate(const kv_model *model, const kv_calibrate_options *options, kv_progress progress, void *user,

@@ -2,6 +2,7 @@
  *
  *     model    = weights, vocabulary        kv_model_load
  *     session  = a sequence and its cache   kv_session_new, kv_session_prefill, kv_session_decode
+ *     pool     = a workspace that sessions share, for steps of many  kv_pool_new, kv_pool_step
  *     profile  = how caches are compressed  kv_calibrate, kv_profile_load, kv_profile_pack
  */
 #ifndef KV_PUBLIC_KV_H
@@ -9,6 +10,7 @@
 
 #include <kv/calibrate.h>
 #include <kv/model.h>
+#include <kv/pool.h>
 #include <kv/profile.h>
 #include <kv/session.h>
 #include <kv/status.h>

@@ -28,14 +28,16 @@ typedef struct kv_model_options {
     int32_t wait;     /* kv_wait */
     int32_t exact;    /* 1: matrix products in f32, for measuring; 0: in 8 bits where weights are quantised, for speed */
     int32_t in_place; /* 1: weights stay where they are in the file: less memory of one's own, slower, the same results */
+    kv_progress progress; /* told how far loading is, and may stop it; or NULL */
+    void *user;           /* of progress */
 } kv_model_options;
 #define KV_MODEL_OPTIONS_INIT                                                                                                  \
-    { sizeof(kv_model_options), NULL, 0, KV_WAIT_AUTO, 0, 0 }
+    { sizeof(kv_model_options), NULL, 0, KV_WAIT_AUTO, 0, 0, NULL, NULL }
 
 /* Load a model; of one in several files (NAME-00001-of-00003.gguf), any part stands for all. options: NULL for all defaults.
  * *out: caller frees with kv_model_free. Results never depend on isa, threads, wait or in_place. KV_EIO, KV_EFORMAT;
  * KV_EUNSUPP: an architecture or tensor type that is not supported (says which are), an instruction set that this machine does
- * not have; KV_ENOMEM. */
+ * not have; KV_ENOMEM; KV_ECANCEL: the callback said so. */
 KV_API kv_status kv_model_load(const char *path, const kv_model_options *options, kv_model **out, kv_err *err);
 KV_API void kv_model_free(kv_model *model); /* NULL is fine */
 

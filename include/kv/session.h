@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 typedef struct kv_session kv_session;
+typedef struct kv_pool kv_pool; /* pool.h */
 
 enum {
     KV_SESSION_NO_PROFILE = 1, /* not even the profile that is packed into the model */
@@ -37,10 +38,11 @@ typedef struct kv_session_options {
     uint32_t budget_tokens;    /* tokens that a KV head keeps on average; 0: none */
     double budget_share;       /* or a share of n_ctx, 0..1; 0: none. Neither: as the profile says */
     uint32_t flags;            /* KV_SESSION_* */
-    uint32_t reserved;         /* 0 */
+    uint32_t checkpoint_every; /* tokens after which a checkpoint is taken by itself (below); 0: never */
+    kv_pool *pool;             /* to share a workspace with others; borrowed. NULL: one of its own */
 } kv_session_options;
 #define KV_SESSION_OPTIONS_INIT                                                                                                \
-    { sizeof(kv_session_options), NULL, NULL, NULL, NULL, 0, 0, -1, -1, -1, 0, 0, 0, 0 }
+    { sizeof(kv_session_options), NULL, NULL, NULL, NULL, 0, 0, -1, -1, -1, 0, 0, 0, 1024, NULL }
 
 /* options: NULL for all defaults. *out: caller frees with kv_session_free. KV_EINVAL: options that make no sense; KV_EMISMATCH:
  * a profile for another model; KV_EUNSUPP; KV_ENOMEM. */
@@ -120,9 +122,9 @@ KV_API void kv_session_clear(kv_session *session);
  * are, or something that was stored or let go because of them cannot be undone; nothing has changed then. */
 KV_API kv_status kv_session_truncate(kv_session *session, uint32_t n, kv_err *err);
 /* Remember where the session is, so that kv_session_go_back gets there without reading anything again: to decode again with
- * another sampler, say. Takes memory (bytes_checkpoints of kv_session_facts); of more than eight, the oldest but the first
- * goes.
- */
+ * another sampler, say. Every `checkpoint_every` tokens the session does so by itself, at the end of a batch. Takes memory
+ * (bytes_checkpoints of kv_session_facts). Eight are kept: those that were asked for first and last stay, and of the others as
+ * many as lie the closer together the newer they are. */
 KV_API kv_status kv_session_checkpoint(kv_session *session, kv_err *err);
 /* Go back to the first n tokens, always exactly. *reached (or NULL): how many of them the cache still holds; the others are
  * read again, from the ids that the session keeps, when they are needed next. KV_EINVAL: n is more than there are. */

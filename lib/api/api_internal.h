@@ -2,7 +2,7 @@
 #ifndef API_INTERNAL_H
 #define API_INTERNAL_H
 
-#include "model/model.h"
+#include "session/session.h"
 #include "text/chat.h"
 
 #include <kv/kv.h>
@@ -17,6 +17,29 @@ struct kv_model {
 struct kv_profile {
     prof *p;
 };
+
+struct kv_pool {
+    const kv_model *m;
+    rt_pool *rt;
+    rt_pool_row *rows; /* (rt_pool_n_batch) */
+};
+
+struct kv_session {
+    const kv_model *m;
+    kv_pool *pool; /* NULL: it has a workspace of its own */
+    rt_session *rt;
+    uint32_t n_vocab, window, sinks;
+    bool has_profile;
+    kv_tap tap;
+    void *tap_user;
+    int32_t tap_layer; /* -1: all */
+    bool tap_stopped;
+};
+
+enum { MOST_BATCH = 1 << 16 /* tokens of a step */ };
+
+/* n more tokens after the `held` that a session has. KV_ERANGE: no room, or ids outside the vocabulary. */
+kv_status api_check_ids(const kv_session *s, uint32_t held, const int32_t *ids, size_t n, kv_err *err);
 
 /* A profile handle. p: moves, also on failure. */
 kv_status api_profile(prof *p, kv_profile **out, kv_err *err);

@@ -1,10 +1,9 @@
+#include "calibrate/calibrate.h"
 #include "api/api_internal.h"
-#include "calibrate/calibrate_text.h"
 
 #include <string.h>
 
-/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before measuring. */
-static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08, DEFAULT_BITS = 3.25;
+static const double DEFAULT_BITS = 3.25;
 
 enum { SHORTEST = 16, LONGEST = 1 << 20, CHUNK = 1024 /* tokens, unless said otherwise */ };
 
@@ -12,11 +11,8 @@ enum { SHORTEST = 16, LONGEST = 1 << 20, CHUNK = 1024 /* tokens, unless said oth
 typedef struct job {
     kv_calibrate_options o;
     calibrate_cfg cfg;
-    bool measure;
-    kv_progress_part part; /* what runs now, of the whole */
+    calibrate_aim aim;
 } job;
-
-/* ---- options ---- */
 
 static kv_status settle_aim(kv_calibrate_options *o, kv_err *err) {
     const int aims = (o->bits != 0) + (o->kld != 0) + (o->fit_ctx || o->fit_bytes);
@@ -70,7 +66,11 @@ static kv_status settle(const kv_model *m, const kv_calibrate_options *options, 
         return st;
     if (o->frame > 0 && o->frame % PROF_FRAME)
         return kv_fail(err, KV_EINVAL, "a frame of %d positions: only multiples of %d are possible", o->frame, PROF_FRAME);
-    j->measure = !(o->flags & KV_CALIBRATE_NO_MEASURE);
+    j->aim = (calibrate_aim){.bits = o->bits,
+                             .kld = o->kld,
+                             .fit_ctx = o->fit_ctx,
+                             .fit_bytes = (size_t)o->fit_bytes,
+                             .measure = !(o->flags & KV_CALIBRATE_NO_MEASURE)};
     j->cfg.texts = o->files;
     j->cfg.n_texts = o->n_files;
     j->cfg.text = o->text;
@@ -84,72 +84,13 @@ static kv_status settle(const kv_model *m, const kv_calibrate_options *options, 
     return KV_OK;
 }
 
-/* ---- work ---- */
-
-/* What runs now goes up to `to` of the whole. */
-static calibrate_progress next_part(job *j, double to) {
-    j->part.from = j->part.to;
-    j->part.to = to;
-    return (calibrate_progress){kv_progress_of_part, &j->part};
-}
-
-/* A model to measure with: this one, or its file once more. *own: to be freed; or NULL. */
-static kv_status exact_model(const kv_model *m, const rt_model **exact, rt_model **own, kv_err *err) {
-    rt_exec e = *rt_model_exec(m->rt);
-    *exact = m->rt;
-    if (e.exact)
-        return KV_OK;
-    e.exact = true;
-    kv_status st = rt_model_load(m->path, &e, own, err);
-    if (!st && strcmp(rt_model_hash(*own), rt_model_hash(m->rt)))
-        st = kv_fail(err, KV_EMISMATCH, "%s: is another model now than when it was loaded", m->path);
-    *exact = *own;
-    return st;
-}
-
-/* A profile that meets the aim, measured unless that is not wanted. */
-static kv_status aim(job *j, const kv_model *m, const calibration *c, prof **p, kv_err *err) {
-    const kv_calibrate_options *o = &j->o;
-    const double solved = j->measure ? j->part.to + SOLVING : 1;
-    const rt_model *exact = NULL;
-    rt_model *own = NULL;
-    kv_status st = j->measure ? exact_model(m, &exact, &own, err) : KV_OK;
-    if (st)
-        goto done;
-    if (o->kld > 0)
-        st = calibrate_for_kld(c, exact, o->kld, next_part(j, 1), p, err);
-    else if (o->fit_bytes)
-        st = calibrate_for_memory(c, o->fit_ctx, (size_t)o->fit_bytes, next_part(j, solved), p, err);
-    else
-        st = calibration_solve(c, o->bits, next_part(j, solved), p, err);
-    if (!st && j->measure && !(o->kld > 0))
-        st = calibration_measure(c, exact, next_part(j, 1), *p, err);
-done:
-    rt_model_free(own);
-    return st;
-}
-
 kv_status kv_calibrate(const kv_model *model, const kv_calibrate_options *options, kv_progress progress, void *user,
                        kv_profile **out, kv_err *err) {
-    job j = {.part = {progress, user, 0, 0}};
-    calibrate_text text = {0};
-    calibration *c = NULL;
+    job j = {0};
     prof *p = NULL;
     *out = NULL;
     kv_status st = settle(model, options, &j, err);
-    if (st || (st = calibrate_text_load(rt_model_tok(model->rt), &j.cfg, &text, err)))
-        goto done;
-    const bool long_texts = kv_budget_given(j.cfg.evict.budget) && j.cfg.budget_by == PROF_BY_LOSS;
-    st = calibration_new(model->rt, &j.cfg, &text, next_part(&j, long_texts ? READING_LONG : READING), &c, err);
-    if (!st)
-        st = aim(&j, model, c, &p, err);
-    if (!st) {
-        st = api_profile(p, out, err);
-        p = NULL;
-    }
-done:
-    calibration_free(c);
-    calibrate_text_free(&text);
-    prof_free(p);
-    return st;
+    if (st || (st = calibrate_run(model->rt, &j.cfg, &j.aim, (calibrate_progress){progress, user}, &p, err)))
+        return st;
+    return api_profile(p, out, err);
 }

@@ -31,7 +31,8 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         st = kv_fail(err, KV_ENOMEM, "out of memory for a model");
         goto done;
     }
-    if ((st = rt_model_load(path, &e, &m->rt, err)) || (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)))
+    if ((st = rt_model_load_watched(path, &e, o.progress, o.user, &m->rt, err)) ||
+        (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)))
         goto done;
     m->chat = chat_detect(rt_model_gguf(m->rt));
     *out = m;

@@ -40,9 +40,7 @@ const char *kv_text_piece(const kv_model *model, int32_t id, uint32_t flags, siz
 struct kv_text_stream {
     const kv_model *m;
     bool special;
-    tok_stream state;
-    char *text;
-    size_t cap;
+    tok_writer text;
 };
 
 kv_status kv_text_stream_new(const kv_model *model, uint32_t flags, kv_text_stream **out, kv_err *err) {
@@ -61,25 +59,8 @@ kv_status kv_text_stream_new(const kv_model *model, uint32_t flags, kv_text_stre
 
 void kv_text_stream_free(kv_text_stream *stream) {
     if (stream)
-        free(stream->text);
+        tok_writer_free(&stream->text);
     free(stream);
-}
-
-static kv_status push(kv_text_stream *s, const char *bytes, size_t n, const char **text, size_t *len, kv_err *err) {
-    if (s->cap < 3 * n + 5) {
-        char *grown = realloc(s->text, 3 * n + 5);
-        if (!grown)
-            return kv_fail(err, KV_ENOMEM, "out of memory for a token of %zu bytes", n);
-        s->text = grown;
-        s->cap = 3 * n + 5;
-    }
-    /* No bytes would flush the stream. */
-    const size_t got = n || !bytes ? tok_stream_push(&s->state, bytes ? bytes : "", n, s->text) : 0;
-    s->text[got] = '\0';
-    *text = s->text;
-    if (len)
-        *len = got;
-    return KV_OK;
 }
 
 kv_status kv_text_stream_push(kv_text_stream *stream, int32_t id, const char **text, size_t *len, kv_err *err) {
@@ -87,11 +68,11 @@ kv_status kv_text_stream_push(kv_text_stream *stream, int32_t id, const char **t
     if (!in_vocabulary(stream->m, id))
         return unknown_id(stream->m, id, err);
     const char *piece = tok_piece(tok_of(stream->m), id, stream->special, &n);
-    return push(stream, piece ? piece : "", n, text, len, err);
+    return tok_writer_push(&stream->text, piece, n, text, len, err);
 }
 
 kv_status kv_text_stream_end(kv_text_stream *stream, const char **text, size_t *len, kv_err *err) {
-    return push(stream, NULL, 0, text, len, err);
+    return tok_writer_end(&stream->text, text, len, err);
 }
 
 /* ---- whole texts ---- */

@@ -69,6 +69,18 @@ kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld,
 kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t bytes, calibrate_progress progress, prof **out,
                                kv_err *err);
 
+/* What a profile is to achieve: bits per number, or a loss, or a memory. */
+typedef struct calibrate_aim {
+    double bits; /* where the others are 0 */
+    double kld;
+    uint32_t fit_ctx;
+    size_t fit_bytes; /* with fit_ctx */
+    bool measure;     /* the result, on held-out text; needed for a loss */
+} calibrate_aim;
+/* All of it: read text, gather statistics of m, solve for the aim, measure with exact products. Errors as of all these. */
+kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
+                        prof **out, kv_err *err);
+
 /* Bytes of p's cache for n_ctx tokens. */
 kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);
 

@@ -1,6 +1,6 @@
-/* From what a user wants (a loss, a memory) to bits per number. */
+/* From what a user wants (a loss, a memory) to bits per number, and to a profile. */
 #include "base/format.h"
-#include "calibrate/calibrate.h"
+#include "calibrate/calibrate_text.h"
 
 #include <math.h>
 
@@ -131,5 +131,54 @@ kv_status calibrate_for_memory(const calibration *c, uint32_t n_ctx, size_t byte
     p = NULL;
 done:
     prof_free(p);
+    return st;
+}
+
+/* ---- all of it ---- */
+
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
+ * measurement. */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVED_AFTER = 0.08;
+
+/* What runs now goes up to `to` of the whole. */
+static calibrate_progress next_part(kv_progress_part *part, double to) {
+    part->from = part->to;
+    part->to = to;
+    return (calibrate_progress){kv_progress_of_part, part};
+}
+
+/* A profile that meets the aim, measured unless that is not wanted. */
+static kv_status meet(const calibration *c, const rt_model *exact, const calibrate_aim *aim, kv_progress_part *part, prof **p,
+                      kv_err *err) {
+    const double solved = aim->measure ? part->to + SOLVED_AFTER : 1;
+    if (aim->kld > 0)
+        return calibrate_for_kld(c, exact, aim->kld, next_part(part, 1), p, err);
+    kv_status st = aim->fit_bytes ? calibrate_for_memory(c, aim->fit_ctx, aim->fit_bytes, next_part(part, solved), p, err)
+                                  : calibration_solve(c, aim->bits, next_part(part, solved), p, err);
+    if (!st && aim->measure)
+        st = calibration_measure(c, exact, next_part(part, 1), *p, err);
+    return st;
+}
+
+kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
+                        prof **out, kv_err *err) {
+    const bool long_texts = kv_budget_given(cfg->evict.budget) && cfg->budget_by == PROF_BY_LOSS;
+    kv_progress_part part = {progress.call, progress.user, 0, 0};
+    calibrate_text text = {0};
+    calibration *c = NULL;
+    rt_model *exact = NULL;
+    prof *p = NULL;
+    kv_status st = calibrate_text_load(rt_model_tok(m), cfg, &text, err);
+    if (st || (st = rt_model_exact(m, &exact, err)) ||
+        (st = calibration_new(m, cfg, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
+        (st = meet(c, exact, aim, &part, &p, err)))
+        goto done;
+    *out = p;
+    p = NULL;
+done:
+    prof_free(p);
+    calibration_free(c);
+    rt_model_free(exact);
+    calibrate_text_free(&text);
     return st;
 }

@@ -5,16 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const kv_evict_name kv_evict_names[KV_EVICT_COUNT] = {
-    [KV_EVICT_NONE] = {KV_EVICT_NONE, "none", "keep every token", false},
-    [KV_EVICT_STREAMING] = {KV_EVICT_STREAMING, "streaming", "sinks and the newest tokens", false},
-    [KV_EVICT_H2O] = {KV_EVICT_H2O, "h2o", "tokens that got most attention from all queries so far", false},
-    [KV_EVICT_SNAPKV] = {KV_EVICT_SNAPKV, "snapkv", "tokens (and neighbours) that the last queries attend to", false},
-    [KV_EVICT_TOVA] = {KV_EVICT_TOVA, "tova", "tokens that the very last query attends to", false},
-    [KV_EVICT_KNORM] = {KV_EVICT_KNORM, "knorm", "tokens with short keys", false},
-    [KV_EVICT_EXPECTED] = {KV_EVICT_EXPECTED, "expected", "tokens that queries as calibrated would attend to", true},
-    [KV_EVICT_MERGE] = {KV_EVICT_MERGE, "merge", "as h2o, but folds a token into a similar one instead of dropping it", false},
-};
+#define ROW(id, name, summary, score, votes, pools, folds)                                                                     \
+    {KV_EVICT_##id, name, summary, score, votes, pools, folds, (score) == KV_SCORE_EXPECTED},
+const kv_evict_name kv_evict_names[KV_EVICT_COUNT] = {KV_EVICT_LIST(ROW)};
+#undef ROW
 
 int kv_evict_by_name(const char *name) {
     for (int i = 0; i < KV_EVICT_COUNT; i++)

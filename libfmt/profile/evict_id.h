@@ -6,23 +6,48 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum kv_evict_id {
-    KV_EVICT_NONE,
-    KV_EVICT_STREAMING,
-    KV_EVICT_H2O,
-    KV_EVICT_SNAPKV,
-    KV_EVICT_TOVA,
-    KV_EVICT_KNORM,
-    KV_EVICT_EXPECTED,
-    KV_EVICT_MERGE,
-    KV_EVICT_COUNT
-} kv_evict_id;
+/* Whose attention makes the scores that a policy goes by. */
+typedef enum kv_votes {
+    KV_VOTES_NONE, /* nobody's: of keys or of a profile's queries, or there are no scores */
+    KV_VOTES_ALL,  /* of every query so far: they add up for as long as a token is held */
+    KV_VOTES_NEAR, /* of the last queries before an eviction (kv_evict_cfg.observe), counted anew for each */
+    KV_VOTES_LAST  /* of the very last one, likewise */
+} kv_votes;
+
+typedef enum kv_score {
+    KV_SCORE_AGE,      /* none: the newest stay */
+    KV_SCORE_VOTES,    /* weights that queries give (kv_votes) */
+    KV_SCORE_KEY_NORM, /* the shorter a key, the better */
+    KV_SCORE_EXPECTED  /* weights that the queries of a profile would give */
+} kv_score;
+
+/* All policies, in the order of their ids: id, name and help; how tokens are scored, who votes, whether the best vote of
+ * neighbours counts, and whether a token is folded into a similar one rather than dropped. What else there is to a policy is
+ * one of these traits, in runtime/evict/. */
+#define KV_EVICT_LIST(X)                                                                                                       \
+    X(NONE, "none", "keep every token", KV_SCORE_AGE, KV_VOTES_NONE, false, false)                                             \
+    X(STREAMING, "streaming", "sinks and the newest tokens", KV_SCORE_AGE, KV_VOTES_NONE, false, false)                        \
+    X(H2O, "h2o", "tokens that got most attention from all queries so far", KV_SCORE_VOTES, KV_VOTES_ALL, false, false)        \
+    X(SNAPKV, "snapkv", "tokens (and neighbours) that the last queries attend to", KV_SCORE_VOTES, KV_VOTES_NEAR, true, false) \
+    X(TOVA, "tova", "tokens that the very last query attends to", KV_SCORE_VOTES, KV_VOTES_LAST, false, false)                 \
+    X(KNORM, "knorm", "tokens with short keys", KV_SCORE_KEY_NORM, KV_VOTES_NONE, false, false)                                \
+    X(EXPECTED, "expected", "tokens that queries as calibrated would attend to", KV_SCORE_EXPECTED, KV_VOTES_NONE, false,      \
+      false)                                                                                                                   \
+    X(MERGE, "merge", "as h2o, but folds a token into a similar one instead of dropping it", KV_SCORE_VOTES, KV_VOTES_ALL,     \
+      false, true)
+
+#define KV_EVICT_ID_(id, ...) KV_EVICT_##id,
+typedef enum kv_evict_id { KV_EVICT_LIST(KV_EVICT_ID_) KV_EVICT_COUNT } kv_evict_id;
+#undef KV_EVICT_ID_
 
 typedef struct kv_evict_name {
     kv_evict_id id;
     const char *name;    /* as written in profiles and after --evict */
     const char *summary; /* one line for --help */
-    bool calibrated;     /* needs the queries of a profile */
+    kv_score score;
+    kv_votes votes;
+    bool pools, folds;
+    bool calibrated; /* needs the queries of a profile */
 } kv_evict_name;
 
 extern const kv_evict_name kv_evict_names[KV_EVICT_COUNT]; /* indexed by id */

@@ -239,7 +239,7 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
         goto done;
     if ((st = lay_out(c, cfg, err)) || (st = init_rotations(c, err)))
         goto done;
-    if (c->stage_bytes && cfg->evict.policy == KV_EVICT_EXPECTED && (!cfg->evict.queries || !cfg->rope.inv_freq)) {
+    if (c->stage_bytes && kv_policy(c)->calibrated && (!cfg->evict.queries || !cfg->rope.inv_freq)) {
         st = kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
         goto done;
     }
@@ -318,12 +318,15 @@ void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n) {
         forget(l, &l->streams[i], &l->heads[i / 2], kv_lossy(&l->streams[i]) ? kv_encoded(l, n) : n);
 }
 
-/* Positions from here on came after every eviction. */
-static uint32_t last_cut(const kv_cache *c, const kv_layer *l) {
-    uint32_t cut = 0;
+/* Whether tokens from position n on were there when something was let go of, or have voted on what will be. Votes are for
+ * encoded tokens. */
+static bool had_a_part(const kv_cache *c, const kv_layer *l, uint32_t n) {
+    if (!l->evicts || n < l->evicted)
+        return l->evicts;
     for (uint32_t h = 0; h < c->n_kv_head; h++)
-        cut = max_u32(cut, l->heads[h].cut);
-    return cut;
+        if (kv_votes_from(c, &l->heads[h]) < l->end && kv_encoded(l, l->end) > l->sinks)
+            return true;
+    return false;
 }
 
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {
@@ -337,7 +340,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
                        "cache: cannot go back from %u tokens to %u, the uncompressed copies of the last ones are gone: "
                        "clear the cache and feed them again",
                        l->end, n);
-    if (encoded < last_cut(c, l))
+    if (had_a_part(c, l, n))
         return kv_fail(
             err, KV_EINVAL,
             "cache: cannot go back from %u tokens to %u: the last ones had a part in choosing what was kept; clear the "

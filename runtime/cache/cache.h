@@ -103,6 +103,8 @@ kv_status kv_checkpoint_new(const kv_cache *c, kv_checkpoint **out, kv_err *err)
 void kv_checkpoint_free(kv_checkpoint *p);
 uint32_t kv_checkpoint_len(const kv_checkpoint *p);
 size_t kv_checkpoint_bytes(const kv_checkpoint *p);
+/* Whether c can still go back to p. What was let go of since then, or dropped in front of it, stays so. */
+bool kv_checkpoint_reached(const kv_checkpoint *p, const kv_cache *c);
 /* Make c, which has gone on from there, hold what it held then, bit for bit. KV_EINVAL: it holds less, or has let go of tokens
  * since. */
 kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err);

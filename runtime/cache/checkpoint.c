@@ -12,7 +12,7 @@
 
 struct kv_checkpoint {
     uint32_t len, n_layer;
-    uint64_t cuts; /* sum_of_cuts then */
+    uint64_t evictions; /* then */
     double reads;
     size_t bytes; /* of data */
     uint8_t data[];
@@ -59,6 +59,7 @@ static void move_heads(transfer *t, kv_cache *c, kv_layer *l, uint32_t len) {
 static void move_layer(transfer *t, kv_cache *c, kv_layer *l, uint32_t len) {
     move(t, &l->body_lo, sizeof l->body_lo);
     move(t, &l->ring_lo, sizeof l->ring_lo);
+    move(t, &l->evicted, sizeof l->evicted);
     move(t, l->ring, (size_t)l->ring_cap * l->f16_elems * sizeof *l->ring);
     if (l->swa)
         move_blocks(t, c, l, len);
@@ -74,10 +75,10 @@ static size_t move_all(kv_cache *c, uint32_t len, uint8_t *at, bool back) {
 }
 
 /* Grows with every eviction. */
-static uint64_t sum_of_cuts(const kv_cache *c) {
+static uint64_t evictions(const kv_cache *c) {
     uint64_t sum = 0;
-    for (size_t i = 0; i < (size_t)c->n_layer * c->n_kv_head; i++)
-        sum += c->heads[i].cut;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        sum += c->layers[i].evicted;
     return sum;
 }
 
@@ -87,7 +88,7 @@ kv_status kv_checkpoint_new(const kv_cache *from, kv_checkpoint **out, kv_err *e
     kv_checkpoint *p = malloc(sizeof *p + bytes);
     if (!p)
         return kv_fail(err, KV_ENOMEM, "no memory for a checkpoint of %u tokens", c->len);
-    *p = (kv_checkpoint){.len = c->len, .n_layer = c->n_layer, .cuts = sum_of_cuts(c), .reads = c->reads, .bytes = bytes};
+    *p = (kv_checkpoint){.len = c->len, .n_layer = c->n_layer, .evictions = evictions(c), .reads = c->reads, .bytes = bytes};
     move_all(c, c->len, p->data, false);
     *out = p;
     return KV_OK;
@@ -105,10 +106,14 @@ size_t kv_checkpoint_bytes(const kv_checkpoint *p) {
     return sizeof *p + p->bytes;
 }
 
+bool kv_checkpoint_reached(const kv_checkpoint *p, const kv_cache *c) {
+    return c->len >= p->len && c->n_layer == p->n_layer && evictions(c) == p->evictions;
+}
+
 kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err) {
     if (c->len < p->len || c->n_layer != p->n_layer)
         return kv_fail(err, KV_EINVAL, "cache: %u tokens are held, fewer than the %u of the checkpoint", c->len, p->len);
-    if (sum_of_cuts(c) != p->cuts)
+    if (!kv_checkpoint_reached(p, c))
         return kv_fail(err, KV_EINVAL, "cache: tokens were let go of since the checkpoint of %u tokens", p->len);
     move_all(c, p->len, (uint8_t *)p->data, true);
     for (uint32_t i = 0; i < c->n_layer; i++) {

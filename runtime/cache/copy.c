@@ -51,6 +51,7 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
         if (src->sink)
             memcpy(dst->sink, src->sink, src->sink_elems * sizeof *src->sink);
         dst->end = src->end;
+        dst->evicted = src->evicted;
         dst->body_lo = src->body_lo;
         dst->ring_lo = src->ring_lo;
     }

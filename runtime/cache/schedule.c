@@ -12,6 +12,7 @@ static uint32_t next_eviction(uint32_t budget, uint32_t held, uint32_t now) {
 
 void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now) {
     uint64_t budget = 0, held = 0;
+    l->evicted = now;
     for (uint32_t i = 0; i < c->n_kv_head; i++) {
         kv_head *h = &l->heads[i];
         budget += h->budget;
@@ -39,11 +40,20 @@ void kv_evict_clear(const kv_cache *c, kv_layer *l) {
     kv_plan_evictions(c, l, 0);
 }
 
+uint32_t kv_votes_from(const kv_cache *c, const kv_head *h) {
+    const kv_votes votes = kv_policy(c)->votes;
+    const uint32_t last = votes == KV_VOTES_NEAR ? c->evict.observe : votes == KV_VOTES_LAST;
+    if (votes == KV_VOTES_NONE || !h->budget)
+        return UINT32_MAX;
+    return votes == KV_VOTES_ALL || h->next <= last ? 0 : h->next - last;
+}
+
 void kv_new_scores(const kv_cache *c, const kv_layer *l, const kv_head *h, uint32_t slot, uint32_t n, const float *x) {
     float *score = kv_scores(l, h) + slot;
+    const uint32_t summed = kv_policy(c)->score == KV_SCORE_KEY_NORM ? c->dim : 0;
     for (uint32_t t = 0; t < n; t++, x += c->dim) {
         double sum = 0;
-        for (uint32_t i = 0; c->evict.policy == KV_EVICT_KNORM && i < c->dim; i++)
+        for (uint32_t i = 0; i < summed; i++)
             sum += (double)x[i] * x[i];
         score[t] = -(float)sqrt(sum);
     }

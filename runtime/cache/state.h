@@ -83,6 +83,7 @@ typedef struct kv_layer {
     size_t body_bytes;
     uint32_t f16_elems; /* of a token, all lossy streams */
     size_t sink_elems;
+    uint32_t evicted; /* position of the last eviction; 0: there was none */
     uint32_t end;     /* tokens stored; ahead of the cache's len between kv_attend and kv_cache_commit */
     uint32_t body_lo; /* first block that is still whole */
     uint32_t ring_lo; /* first token that is still in the ring */
@@ -267,15 +268,18 @@ void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n);
 
 /* The budget of every head, (n_layer, n_kv_head): 0 where it is no limit. KV_EINVAL: less than what always stays. */
 kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budget, kv_err *err);
+static inline const kv_evict_name *kv_policy(const kv_cache *c) {
+    return &kv_evict_names[c->evict.policy];
+}
 static inline bool kv_scored(const kv_cache *c) {
-    return c->evict.policy != KV_EVICT_NONE && c->evict.policy != KV_EVICT_STREAMING;
+    return kv_policy(c)->score != KV_SCORE_AGE;
 }
 static inline bool kv_merges(const kv_cache *c) {
-    return c->evict.policy == KV_EVICT_MERGE;
+    return kv_policy(c)->folds;
 }
 /* Scores come from the queries that are read, rather than from the keys or the profile. */
 static inline bool kv_observes(const kv_cache *c) {
-    return kv_scored(c) && c->evict.policy != KV_EVICT_KNORM && c->evict.policy != KV_EVICT_EXPECTED;
+    return kv_policy(c)->votes != KV_VOTES_NONE;
 }
 /* How many tokens an eviction makes room for. */
 static inline uint32_t kv_slack(uint32_t budget) {
@@ -303,6 +307,8 @@ static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
 
 /* As new: nothing is held. */
 void kv_evict_clear(const kv_cache *c, kv_layer *l);
+/* The first position whose query has a vote in the next eviction of a head; UINT32_MAX: none has. */
+uint32_t kv_votes_from(const kv_cache *c, const kv_head *h);
 /* When the heads of a layer must next let go of tokens, seen from position `now`. */
 void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now);
 /* Scores of n new body slots, whose keys are x (n, dim). */

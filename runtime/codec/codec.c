@@ -2,13 +2,9 @@
 
 #include <string.h>
 
-static const kv_codec *const table[KV_CODEC_COUNT] = {
-    [KV_F32] = &kv_codec_f32,       [KV_F16] = &kv_codec_f16,       [KV_Q8_0] = &kv_codec_q8_0,
-    [KV_Q4_0] = &kv_codec_q4_0,     [KV_Q4_0H] = &kv_codec_q4_0h,   [KV_TURBO2] = &kv_codec_turbo2,
-    [KV_TURBO3] = &kv_codec_turbo3, [KV_TURBO4] = &kv_codec_turbo4, [KV_TURBO3Q] = &kv_codec_turbo3q,
-    [KV_POLAR4] = &kv_codec_polar4, [KV_KIVI2] = &kv_codec_kivi2,   [KV_KIVI4] = &kv_codec_kivi4,
-    [KV_TC] = &kv_codec_tc,
-};
+#define ROW(id, name, ...) [KV_##id] = &kv_codec_##name,
+static const kv_codec *const table[KV_CODEC_COUNT] = {KV_CODEC_LIST(ROW)};
+#undef ROW
 
 const kv_codec *kv_codec_get(kv_codec_id id) {
     return (unsigned)id < KV_CODEC_COUNT ? table[id] : NULL;

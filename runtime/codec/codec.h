@@ -82,8 +82,9 @@ typedef struct kv_codec {
     void (*output)(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out);
 } kv_codec;
 
-extern const kv_codec kv_codec_f32, kv_codec_f16, kv_codec_q8_0, kv_codec_q4_0, kv_codec_q4_0h, kv_codec_turbo2,
-    kv_codec_turbo3, kv_codec_turbo4, kv_codec_turbo3q, kv_codec_polar4, kv_codec_kivi2, kv_codec_kivi4, kv_codec_tc;
+#define KV_CODEC_DECLARE_(id, name, ...) extern const kv_codec kv_codec_##name;
+KV_CODEC_LIST(KV_CODEC_DECLARE_)
+#undef KV_CODEC_DECLARE_
 
 const kv_codec *kv_codec_get(kv_codec_id id); /* NULL: no such row */
 

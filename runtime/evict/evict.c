@@ -43,11 +43,11 @@ static float pooled(const float *score, const plan *p, uint32_t s, uint32_t reac
 }
 
 static void fill_keys(const kv_job *j, int thread, const plan *p) {
-    const kv_evict_cfg *e = &j->c->evict;
-    if (e->policy == KV_EVICT_EXPECTED)
+    const kv_evict_name *policy = kv_policy(j->c);
+    if (policy->score == KV_SCORE_EXPECTED)
         kv_expect(j, thread, p->head);
     const float *score = kv_scored(j->c) ? kv_scores(j->layer, p->h) : NULL;
-    const uint32_t reach = e->policy == KV_EVICT_SNAPKV ? e->pool / 2 : 0;
+    const uint32_t reach = policy->pools ? j->c->evict.pool / 2 : 0;
     for (uint32_t s = p->lo; s < p->hi; s++)
         p->key[s] = score ? ordered(reach ? pooled(score, p, s, reach) : score[s]) : s;
 }
@@ -155,7 +155,7 @@ static void pack_floats(const plan *p, const float *src, float *dst, uint32_t st
 
 /* Votes of the last queries are counted anew, others go on. */
 static bool scores_last(const kv_cache *c) {
-    return c->evict.policy != KV_EVICT_SNAPKV && c->evict.policy != KV_EVICT_TOVA;
+    return kv_policy(c)->votes != KV_VOTES_NEAR && kv_policy(c)->votes != KV_VOTES_LAST;
 }
 
 static void pack_head(const kv_job *j, plan *p) {

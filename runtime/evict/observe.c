@@ -82,22 +82,7 @@ static void add_to_lse(const view *v, uint32_t row, float *s, uint32_t slot, uin
 
 /* Which tokens of a call are observed for a head: those from the returned one on. */
 static uint32_t observed_from(const kv_job *j, const kv_head *h) {
-    const kv_evict_cfg *e = &j->c->evict;
-    uint32_t last = 0;
-    switch (e->policy) {
-    case KV_EVICT_H2O:
-    case KV_EVICT_MERGE:
-        return 0;
-    case KV_EVICT_SNAPKV:
-        last = e->observe;
-        break;
-    case KV_EVICT_TOVA:
-        last = 1;
-        break;
-    default:
-        return j->n;
-    }
-    const uint32_t from = h->next > last ? h->next - last : 0;
+    const uint32_t from = kv_votes_from(j->c, h);
     return from > j->pos ? min_u32(from - j->pos, j->n) : 0;
 }
 

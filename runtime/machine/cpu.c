@@ -12,7 +12,9 @@
 #endif
 #include <unistd.h>
 
-static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"};
+#define NAME(id, name) name,
+static const char *const cpu_names[RT_CPU_COUNT] = {"scalar", RT_CPU_LIST(NAME)};
+#undef NAME
 
 /* Written once under pthread_once, constant from then on. */
 static bool can_run[RT_CPU_COUNT] = {[RT_CPU_SCALAR] = true};

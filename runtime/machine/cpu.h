@@ -4,24 +4,29 @@
 
 #include <stdbool.h>
 
-/* Each instruction set of x86-64 has all that the ones before have, but that AVX-512 does not imply AVX-VNNI.
+/* All but scalar, in rising order. Each instruction set of x86-64 has all that the ones before have, but that AVX-512 does not
+ * imply AVX-VNNI.
  *   avx2        AVX2, FMA, F16C
  *   avxvnni     AVX-VNNI
  *   avx512      F, BW, VL, DQ
  *   avx512vnni  VNNI
  *   amx         AMX-TILE and AMX-INT8, and the system's permission to use tiles
- *   neon        any 64-bit ARM */
-typedef enum rt_cpu {
-    RT_CPU_SCALAR,
-    RT_CPU_AVX2,
-    RT_CPU_AVXVNNI,
-    RT_CPU_AVX512,
-    RT_CPU_AVX512VNNI,
-    RT_CPU_AMX,
-    RT_CPU_NEON,
-    RT_CPU_COUNT
-} rt_cpu;
-#define RT_CPU_NAMES "scalar, avx2, avxvnni, avx512, avx512vnni, amx, neon" /* in this order */
+ *   neon        any 64-bit ARM
+ * Options of the compiler for each: runtime/CMakeLists.txt. */
+#define RT_CPU_LIST(X)                                                                                                         \
+    X(AVX2, "avx2")                                                                                                            \
+    X(AVXVNNI, "avxvnni")                                                                                                      \
+    X(AVX512, "avx512")                                                                                                        \
+    X(AVX512VNNI, "avx512vnni")                                                                                                \
+    X(AMX, "amx")                                                                                                              \
+    X(NEON, "neon")
+
+#define RT_CPU_ID_(id, name) RT_CPU_##id,
+typedef enum rt_cpu { RT_CPU_SCALAR, RT_CPU_LIST(RT_CPU_ID_) RT_CPU_COUNT } rt_cpu;
+#undef RT_CPU_ID_
+
+#define RT_CPU_AND_(id, name) ", " name
+#define RT_CPU_NAMES          "scalar" RT_CPU_LIST(RT_CPU_AND_)
 
 /* Best one this machine can run. The first call asks the system for tiles, on behalf of all threads of the process. */
 rt_cpu rt_cpu_detect(void);

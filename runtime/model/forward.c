@@ -96,8 +96,9 @@ static kv_status place_rows(rt_work *w, kv_err *err) {
     kv_status st;
     for (uint32_t i = 0; i < b->n_parts; i++) {
         const kv_rows *p = &b->parts[i];
-        const rt_seq *s = b->seqs[i];
+        rt_seq *s = b->seqs[i];
         const uint32_t len = kv_cache_len(s->cache);
+        rt_drop_marks(s, len); /* a cache may have been cut behind our back */
         if (p->n > s->n_ctx - len)
             return rt_full(s, p->n, err);
         for (uint32_t t = 0; t < p->n; t++) {
@@ -125,6 +126,7 @@ kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
         memcpy(b->seqs[i]->tokens + kv_cache_len(b->parts[i].c), b->tokens + b->parts[i].first,
                b->parts[i].n * sizeof *b->tokens);
         kv_cache_commit(b->parts[i].c, b->parts[i].n);
+        rt_mark_progress(b->seqs[i]);
     }
     if (b->n_wanted)
         output_block(w, logits);

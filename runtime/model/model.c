@@ -15,6 +15,9 @@ typedef struct loader {
     rt_model *m;
     float *next_vector;
     size_t n_used;
+    kv_progress progress;
+    void *user;
+    double bytes, done; /* of matrices */
     kv_err *err;
 } loader;
 
@@ -165,8 +168,15 @@ static kv_status load_vector(loader *l, const char *name, uint32_t n, bool requi
     return KV_OK;
 }
 
+static double matrix_bytes(const gguf_tensor *t) {
+    return (double)t->dims[0] * (double)t->dims[1] * t->type->block_bytes / t->type->block_elems;
+}
+
 static kv_status new_matrix(loader *l, const gguf_tensor *t, rt_mat **out) {
+    if (l->progress && !l->progress(l->user, l->done / l->bytes))
+        return kv_fail(l->err, KV_ECANCEL, "%s: stopped while it was loaded", gguf_path(l->m->file));
     kv_status st = mat_new(t, &l->m->exec, &l->m->weights, out, l->err);
+    l->done += matrix_bytes(t);
     if (!st && mat_is_copy(*out))
         gguf_tensor_rest(t);
     return st;
@@ -247,9 +257,16 @@ static kv_status load_rope(loader *l) {
     return KV_OK;
 }
 
-static kv_status load_weights(rt_model *m, kv_err *err) {
+static double all_bytes(const gguf *g) {
+    double sum = 0;
+    for (size_t i = 0; i < gguf_n_tensors(g); i++)
+        sum += matrix_bytes(gguf_tensor_at(g, i));
+    return sum;
+}
+
+static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_err *err) {
     const rt_hparams *hp = &m->hp;
-    loader l = {.m = m, .err = err};
+    loader l = {.m = m, .progress = progress, .user = user, .bytes = all_bytes(m->file), .err = err};
     size_t per_layer = 5 * (size_t)hp->n_embd + (hp->n_head + 2 * (size_t)hp->n_kv_head + 2) * hp->head_dim;
     m->layers = calloc(hp->n_layer, sizeof *m->layers);
     m->vectors = malloc((hp->n_layer * per_layer + hp->n_embd + hp->n_rot) * sizeof(float));
@@ -274,7 +291,8 @@ static kv_status load_weights(rt_model *m, kv_err *err) {
     return st;
 }
 
-kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err) {
+kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress progress, void *user, rt_model **out,
+                                kv_err *err) {
     kv_status st;
     rt_model *m = calloc(1, sizeof *m);
     if (!m)
@@ -284,8 +302,10 @@ kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_e
     if ((st = gguf_open(path, &m->file, err)) || (st = read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
-    if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, err)))
+    if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, progress, user, err)))
         goto done;
+    if (progress)
+        progress(user, 1);
 done:
     rt_exec_stop(&m->exec);
     if (st)
@@ -295,9 +315,26 @@ done:
     return st;
 }
 
+kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err) {
+    return rt_model_load_watched(path, e, NULL, NULL, out, err);
+}
+
+kv_status rt_model_exact(const rt_model *m, rt_model **out, kv_err *err) {
+    rt_model *exact = malloc(sizeof *exact);
+    if (!exact)
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    *exact = *m;
+    exact->borrowed = true;
+    exact->exec.exact = true;
+    *out = exact;
+    return KV_OK;
+}
+
 void rt_model_free(rt_model *m) {
-    if (!m)
+    if (!m || m->borrowed) {
+        free(m);
         return;
+    }
     for (uint32_t i = 0; m->layers && i < m->hp.n_layer; i++) {
         rt_layer *y = &m->layers[i];
         rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};

@@ -8,6 +8,7 @@
 #ifndef RT_MODEL_H
 #define RT_MODEL_H
 
+#include "base/progress.h"
 #include "cache/cache.h"
 #include "gguf/gguf.h"
 #include "kernels/exec.h"
@@ -34,6 +35,12 @@ typedef struct rt_model rt_model;
 
 /* Open, check and pack. e is copied. KV_EUNSUPP: architecture (lists those supported). Caller frees with rt_model_free. */
 kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err);
+/* The same; the callback hears what share of the weights is there, and may stop it: KV_ECANCEL. */
+kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress progress, void *user, rt_model **out,
+                                kv_err *err);
+/* The same weights multiplied exactly, to measure with: what a model loaded with `exact` computes, bit for bit. m is borrowed
+ * and freed afterwards. KV_ENOMEM. */
+kv_status rt_model_exact(const rt_model *m, rt_model **out, kv_err *err);
 void rt_model_free(rt_model *m);
 const rt_hparams *rt_model_hparams(const rt_model *m);
 const gguf *rt_model_gguf(const rt_model *m);
@@ -73,6 +80,8 @@ typedef struct rt_ctx_cfg {
                             the profile has queries for it, else snapkv */
     bool ada,
         equal_budgets; /* AdaKV, even if the profile does not say so; all heads alike, even if the profile says otherwise */
+    uint32_t
+        checkpoint_every; /* take a checkpoint at the end of the step that makes it so many tokens since the last; 0: do not */
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
@@ -118,11 +127,14 @@ typedef struct rt_row {
  * outside the vocabulary. Nothing is added on failure. */
 kv_status rt_step(rt_work *w, const rt_row *rows, uint32_t n, float *logits, kv_err *err);
 
-/* Remember where the sequence stands, so that it can go back there exactly. Of more than RT_CHECKPOINTS the oldest but the
- * first goes. */
-enum { RT_CHECKPOINTS = 8 };
-kv_status rt_seq_checkpoint(rt_seq *s, kv_err *err);
-size_t rt_seq_checkpoint_bytes(const rt_seq *s); /* of all that there are */
+/* Remember where the sequence stands, so that it can go back there exactly. It keeps RT_CHECKPOINTS of them, those included
+ * that it takes by itself (checkpoint_every of rt_ctx_cfg; one that finds no memory is left out). Where there are more, those
+ * that were asked for first and last stay; of the others the one goes that is missed least, so that they lie the closer
+ * together the newer they are. logits (n_vocab) of what comes next are remembered as well; NULL: they are not. */
+enum { RT_CHECKPOINTS = 8, RT_CHECKPOINT_EVERY = 1024 /* what suits conversations */ };
+kv_status rt_seq_checkpoint(rt_seq *s, const float *logits, kv_err *err);
+const float *rt_seq_checkpoint_logits(const rt_seq *s); /* remembered of where it stands now; or NULL. Borrowed */
+size_t rt_seq_checkpoint_bytes(const rt_seq *s);        /* of all that there are */
 /* Go back to n tokens, n <= len, or where that cannot be done exactly to the nearest place before: *reached, from where the
  * caller runs the rest again (rt_seq_tokens still holds the ids up to the old length). */
 void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
@@ -131,6 +143,8 @@ void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
 
 typedef struct rt_ctx rt_ctx;
 kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);
+/* The same in a workspace that others use, too; the caller frees the context first, and uses one of them at a time. */
+kv_status rt_ctx_new_in(rt_work *w, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err);
 void rt_ctx_free(rt_ctx *c);
 kv_status rt_ctx_set_tap(rt_ctx *c, rt_tap tap, void *user, kv_err *err); /* as rt_work_set_tap */
 const rt_exec *rt_ctx_exec(const rt_ctx *c);

@@ -32,6 +32,7 @@ typedef struct rt_layer {
 } rt_layer;
 
 struct rt_model {
+    bool borrowed; /* everything it points to is another's */
     rt_hparams hp;
     const rt_arch *arch;
     rt_exec exec;

@@ -1,4 +1,4 @@
-/* Workspaces, sequences, and contexts, which are one of each. */
+/* Workspaces, sequences, and contexts, which are one of each. Ways back: marks.c. */
 #include "model/work.h"
 
 #include <stdlib.h>
@@ -129,6 +129,7 @@ kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *er
     cc.n_batch = cc.n_batch < w->n_batch ? cc.n_batch : w->n_batch;
     s->n_ctx = cc.n_ctx;
     s->n_batch = cc.n_batch;
+    s->every = cfg->checkpoint_every;
     if ((st = kv_cache_new(&cc, &w->exec, &s->cache, err)) || (st = kv_work_fit(w->kv, s->cache, err)))
         goto done;
     if (!(s->tokens = calloc(s->n_ctx, sizeof *s->tokens))) {
@@ -143,17 +144,10 @@ done:
     return st;
 }
 
-/* Checkpoints of more than n tokens are no more. */
-static void drop_checkpoints(rt_seq *s, uint32_t n) {
-    while (s->n_checkpoints && kv_checkpoint_len(s->checkpoints[s->n_checkpoints - 1]) > n)
-        kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
-}
-
 void rt_seq_free(rt_seq *s) {
     if (!s)
         return;
-    while (s->n_checkpoints)
-        kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
+    rt_drop_marks(s, 0);
     kv_cache_free(s->cache);
     free(s->tokens);
     free(s);
@@ -173,60 +167,26 @@ const int32_t *rt_seq_tokens(const rt_seq *s) {
 }
 void rt_seq_clear(rt_seq *s) {
     kv_cache_clear(s->cache);
-    drop_checkpoints(s, 0);
-}
-
-kv_status rt_seq_checkpoint(rt_seq *s, kv_err *err) {
-    kv_checkpoint *p;
-    const uint32_t len = rt_seq_len(s);
-    drop_checkpoints(s, len);
-    if (s->n_checkpoints && kv_checkpoint_len(s->checkpoints[s->n_checkpoints - 1]) == len)
-        return KV_OK;
-    kv_status st = kv_checkpoint_new(s->cache, &p, err);
-    if (st)
-        return st;
-    if (s->n_checkpoints == RT_CHECKPOINTS) { /* the first one is what conversations begin with */
-        kv_checkpoint_free(s->checkpoints[1]);
-        memmove(s->checkpoints + 1, s->checkpoints + 2, (RT_CHECKPOINTS - 2) * sizeof *s->checkpoints);
-        s->n_checkpoints--;
-    }
-    s->checkpoints[s->n_checkpoints++] = p;
-    return KV_OK;
-}
-
-size_t rt_seq_checkpoint_bytes(const rt_seq *s) {
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < s->n_checkpoints; i++)
-        bytes += kv_checkpoint_bytes(s->checkpoints[i]);
-    return bytes;
-}
-
-void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached) {
-    drop_checkpoints(s, rt_seq_len(s)); /* a cache may have been cut behind our back */
-    if (n < rt_seq_len(s) && kv_cache_truncate(s->cache, n, NULL)) {
-        drop_checkpoints(s, n);
-        while (s->n_checkpoints && kv_cache_go_back(s->cache, s->checkpoints[s->n_checkpoints - 1], NULL))
-            kv_checkpoint_free(s->checkpoints[--s->n_checkpoints]);
-        if (!s->n_checkpoints)
-            kv_cache_clear(s->cache);
-    }
-    drop_checkpoints(s, rt_seq_len(s));
-    *reached = rt_seq_len(s);
+    rt_drop_marks(s, 0);
 }
 
 /* ---- contexts ---- */
 
 struct rt_ctx {
-    rt_work *work;
+    rt_work *work, *own; /* own: the same, or NULL where it is somebody else's */
     rt_seq *seq;
 };
 
-kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
+/* w NULL: one of its own. */
+static kv_status new_ctx(const rt_model *m, rt_work *w, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
     rt_ctx *c = calloc(1, sizeof *c);
-    kv_status st;
+    kv_status st = KV_OK;
     if (!c)
         return kv_fail(err, KV_ENOMEM, "out of memory for a context");
-    if ((st = rt_work_new(m, rt_batch_tokens(&m->hp, cfg), &c->work, err)) || (st = rt_seq_new(c->work, cfg, &c->seq, err)))
+    if (!w)
+        st = rt_work_new(m, rt_batch_tokens(&m->hp, cfg), &c->own, err);
+    c->work = w ? w : c->own;
+    if (st || (st = rt_seq_new(c->work, cfg, &c->seq, err)))
         goto done;
     *out = c;
     c = NULL;
@@ -235,11 +195,19 @@ done:
     return st;
 }
 
+kv_status rt_ctx_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
+    return new_ctx(m, NULL, cfg, out, err);
+}
+
+kv_status rt_ctx_new_in(rt_work *w, const rt_ctx_cfg *cfg, rt_ctx **out, kv_err *err) {
+    return new_ctx(w->m, w, cfg, out, err);
+}
+
 void rt_ctx_free(rt_ctx *c) {
     if (!c)
         return;
     rt_seq_free(c->seq);
-    rt_work_free(c->work);
+    rt_work_free(c->own);
     free(c);
 }
 

@@ -30,14 +30,30 @@ struct rt_work {
     float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
 };
 
+/* A place to go back to. */
+typedef struct rt_mark {
+    kv_checkpoint *state;
+    float *logits; /* (n_vocab) of what comes next there; or NULL */
+    bool asked;    /* somebody wanted it; else taken by itself, after so many tokens */
+} rt_mark;
+
 struct rt_seq {
     const rt_model *m;
     kv_cache *cache;
     uint32_t n_ctx, n_batch;
-    int32_t *tokens;                            /* (n_ctx) */
-    kv_checkpoint *checkpoints[RT_CHECKPOINTS]; /* by length */
-    uint32_t n_checkpoints;
+    int32_t *tokens;               /* (n_ctx) */
+    rt_mark marks[RT_CHECKPOINTS]; /* by length */
+    uint32_t n_marks, every;       /* tokens between those that are taken by themselves; 0: none are */
 };
+
+/* ---- marks.c ---- */
+
+/* Those of more than n tokens are no more; n 0: none is. */
+void rt_drop_marks(rt_seq *s, uint32_t n);
+/* Tokens were added: take one where it is time. */
+void rt_mark_progress(rt_seq *s);
+
+/* ---- forward.c ---- */
 
 /* Run w->batch, whose parts are set up; the rest of it is checked and filled in here. */
 kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err);

@@ -43,4 +43,15 @@ typedef struct tok_stream {
 /* Writes at most 3*len + 4 bytes to out, returns how many. len == 0 flushes what is held. */
 size_t tok_stream_push(tok_stream *s, const char *bytes, size_t len, char *out);
 
+/* The same with memory of its own. Zero-initialise. *text: what the bytes complete, *n bytes (n may be NULL) and a NUL,
+ * borrowed until the next call. KV_ENOMEM. */
+typedef struct tok_writer {
+    tok_stream stream;
+    char *out;
+    size_t cap;
+} tok_writer;
+kv_status tok_writer_push(tok_writer *t, const char *bytes, size_t len, const char **text, size_t *n, kv_err *err);
+kv_status tok_writer_end(tok_writer *t, const char **text, size_t *n, kv_err *err); /* what is held; t can be used again */
+void tok_writer_free(tok_writer *t);
+
 #endif

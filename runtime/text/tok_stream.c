@@ -5,6 +5,7 @@
  */
 #include "text/tok.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Can b follow the n bytes held? The second byte has a narrower range after E0, ED, F0 and F4 (overlong forms, surrogates,
@@ -52,4 +53,34 @@ size_t tok_stream_push(tok_stream *s, const char *bytes, size_t len, char *out) 
         }
     }
     return n;
+}
+
+/* flush: whatever is held, instead of bytes. */
+static kv_status push(tok_writer *t, const char *bytes, size_t len, bool flush, const char **text, size_t *n, kv_err *err) {
+    const size_t cap = 3 * len + 4 + 1;
+    if (t->cap < cap) {
+        char *grown = realloc(t->out, cap);
+        if (!grown)
+            return kv_fail(err, KV_ENOMEM, "out of memory for a token of %zu bytes", len);
+        t->out = grown;
+        t->cap = cap;
+    }
+    const size_t got = len || flush ? tok_stream_push(&t->stream, bytes, len, t->out) : 0; /* no bytes would flush */
+    t->out[got] = '\0';
+    *text = t->out;
+    if (n)
+        *n = got;
+    return KV_OK;
+}
+
+kv_status tok_writer_push(tok_writer *t, const char *bytes, size_t len, const char **text, size_t *n, kv_err *err) {
+    return push(t, bytes, len, false, text, n, err);
+}
+
+kv_status tok_writer_end(tok_writer *t, const char **text, size_t *n, kv_err *err) {
+    return push(t, NULL, 0, true, text, n, err);
+}
+
+void tok_writer_free(tok_writer *t) {
+    free(t->out);
 }

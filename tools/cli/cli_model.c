@@ -20,13 +20,18 @@ kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err 
     return KV_OK;
 }
 
+static bool not_interrupted(void *user, double done) {
+    (void)user, (void)done;
+    return !cli_interrupted();
+}
+
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
                          bool quiet, cli_model *out, kv_err *err) {
     rt_exec e;
     cli_model m = {0};
     *out = m;
     kv_status st = cli_exec(machine, exact, &e, err);
-    if (st || (st = rt_model_load(path, &e, &m.model, err)))
+    if (st || (st = rt_model_load_watched(path, &e, not_interrupted, NULL, &m.model, err)))
         goto done;
     if (!profile_path)
         st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);

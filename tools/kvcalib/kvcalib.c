@@ -2,8 +2,9 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/format.h"
-#include "calibrate/calibrate_text.h"
+#include "calibrate/calibrate.h"
 #include "cli/cli_cache.h"
+#include "cli/cli_json.h"
 #include "cli/cli_profile.h"
 #include "report/report.h"
 
@@ -94,26 +95,20 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
- * measurement.
- */
-static const double READING = 0.6, READING_LONG = 0.78, SOLVING = 0.08;
-
-typedef struct bar {
-    cli_progress p;
-    double from, to;
-} bar;
-
 static bool show_progress(void *user, double done) {
-    bar *b = user;
-    cli_progress_set(&b->p, b->from + (b->to - b->from) * done);
+    cli_progress_set(user, done);
     return !cli_interrupted();
 }
 
-static kv_status open_model(const options *o, bool exact, rt_model **m, kv_err *err) {
+static bool not_interrupted(void *user, double done) {
+    (void)user, (void)done;
+    return !cli_interrupted();
+}
+
+static kv_status open_model(const options *o, rt_model **m, kv_err *err) {
     rt_exec e;
-    kv_status st = cli_exec(&o->machine, exact, &e, err);
-    return st ? st : rt_model_load(o->model, &e, m, err);
+    kv_status st = cli_exec(&o->machine, false, &e, err);
+    return st ? st : rt_model_load_watched(o->model, &e, not_interrupted, NULL, m, err);
 }
 
 /* Find out now, not after a minute of work, whether the result can be written. */
@@ -183,13 +178,7 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
                   (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
                   (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
                   "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
-    kv_status st = KV_OK;
-    if (!j)
-        st = kv_fail(err, KV_ENOMEM, "out of memory for the summary");
-    else if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
-        st = kv_fail(err, KV_EIO, "cannot write the summary");
-    json_decref(j);
-    return st;
+    return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
 /* How unevenly heads share a budget. */
@@ -226,32 +215,6 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
 
-/* Move on: the bar's next part goes up to `to`. */
-static calibrate_progress next_part(bar *b, double to) {
-    b->from = b->to;
-    b->to = to;
-    return (calibrate_progress){show_progress, b};
-}
-
-/* A profile that meets the aim, measured unless that is not wanted. */
-static kv_status aim(const options *o, const calibration *c, bar *b, prof **p, kv_err *err) {
-    rt_model *m = NULL;
-    kv_status st = KV_OK;
-    const double solved = o->kld > 0 ? b->to : b->to + SOLVING;
-    if (!o->no_measure && (st = open_model(o, true, &m, err)))
-        return st;
-    if (o->kld > 0)
-        st = calibrate_for_kld(c, m, o->kld, next_part(b, 1), p, err);
-    else if (o->fit_bytes)
-        st = calibrate_for_memory(c, (uint32_t)o->fit_ctx, o->fit_bytes, next_part(b, solved), p, err);
-    else
-        st = calibration_solve(c, o->bits, next_part(b, solved), p, err);
-    if (!st && !o->no_measure && !(o->kld > 0))
-        st = calibration_measure(c, m, next_part(b, 1), *p, err);
-    rt_model_free(m);
-    return st;
-}
-
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
@@ -263,31 +226,24 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .sinks = (uint32_t)o->sinks,
                                .evict = o->keep,
                                .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS};
+    const calibrate_aim aim = {
+        .bits = o->bits, .kld = o->kld, .fit_ctx = (uint32_t)o->fit_ctx, .fit_bytes = o->fit_bytes, .measure = !o->no_measure};
     const double started = clock_now();
-    calibrate_text text = {0};
-    calibration *c = NULL;
     prof *p = NULL;
     rt_model *m = NULL;
-    bar b = {0};
+    cli_progress bar = {0};
     kv_status st = check_writable(o->out, err);
     if (!st && o->report)
         st = check_writable(o->report, err);
-    if (st || (st = open_model(o, false, &m, err)) || (st = calibrate_text_load(rt_model_tok(m), &cfg, &text, err)))
+    if (st || (st = open_model(o, &m, err)))
         goto done;
-    cli_progress_start(&b.p, tool, o->quiet);
-    st = calibration_new(m, &cfg, &text,
-                         next_part(&b, kv_budget_given(o->keep.budget) && !o->by_entropy ? READING_LONG : READING), &c, err);
-    rt_model_free(m);
-    m = NULL;
-    if (!st)
-        st = aim(o, c, &b, &p, err);
-    cli_progress_end(&b.p);
+    cli_progress_start(&bar, tool, o->quiet);
+    st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, err);
+    cli_progress_end(&bar);
     if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
         goto done;
     st = (o->json ? print_json : print_summary)(o, p, clock_now() - started, err);
 done:
-    calibration_free(c);
-    calibrate_text_free(&text);
     prof_free(p);
     rt_model_free(m);
     return st;

@@ -2,6 +2,7 @@
  */
 #include "base/atomic_file.h"
 #include "cli/cli_cache.h"
+#include "cli/cli_json.h"
 #include "eval/eval.h"
 #include "kveval/eval_cmd.h"
 
@@ -30,12 +31,11 @@ static kv_status load_json(const char *file, json_t **out, kv_err *err) {
     return KV_OK;
 }
 
-static kv_status write_json(const json_t *j, kv_err *err) {
-    if (!j)
-        return kv_fail(err, KV_ENOMEM, "out of memory for the result");
-    if (json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
-        return kv_fail(err, KV_EIO, "cannot write the result: %m");
-    return KV_OK;
+/* Takes the reference. */
+static kv_status write_json(json_t **j, kv_err *err) {
+    json_t *taken = *j;
+    *j = NULL;
+    return cli_json_print(taken, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS), err);
 }
 
 /* ---- tokens ---- */
@@ -91,7 +91,7 @@ int eval_cmd_tokens(int argc, char **argv) {
     for (size_t i = 0; i < json_array_size(texts); i++)
         if ((st = encode_one(t, json_array_get(texts, i), i, special ? TOK_BOS | TOK_SPECIAL : 0, out, &err)))
             goto done;
-    st = write_json(out, &err);
+    st = write_json(&out, &err);
 done:
     json_decref(texts);
     json_decref(out);
@@ -285,7 +285,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
         st = run_chunk(&j, json_array_get(chunks, i), i, out, &err);
     cli_progress_end(&j.bar);
     if (!st)
-        st = write_json(out, &err);
+        st = write_json(&out, &err);
 done:
     json_decref(input);
     json_decref(out);

@@ -1,6 +1,7 @@
 /* kveval ppl and kveval kld: what one cache setting loses on a text. The same measurement, printed from two ends. */
 #include "base/format.h"
 #include "cli/cli_cache.h"
+#include "cli/cli_json.h"
 #include "kveval/eval_cmd.h"
 #include "measure/eval_io.h"
 
@@ -53,15 +54,13 @@ static bool show_progress(void *user, double done) {
 
 static kv_status print_json(const options *o, const eval_result *r, kv_err *err) {
     json_t *j = json_object();
-    kv_status st = KV_OK;
     if (!j || !eval_set_figures(j, r) || json_object_set_new(j, "ctx", json_integer(o->ctx)) ||
         json_object_set_new(j, "baseline", json_string(kv_codec_names[o->baseline].name)) ||
-        json_object_set_new(j, "exact", json_boolean(!o->fast)))
-        st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
-    else if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
-        st = kv_fail(err, KV_EIO, "cannot write the result: %m");
-    json_decref(j);
-    return st;
+        json_object_set_new(j, "exact", json_boolean(!o->fast))) {
+        json_decref(j);
+        j = NULL;
+    }
+    return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
 static void print_perplexity(const options *o, const eval_result *r) {

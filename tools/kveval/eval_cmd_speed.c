@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/format.h"
 #include "cli/cli_cache.h"
+#include "cli/cli_json.h"
 #include "kveval/eval_cmd.h"
 #include "measure/parallel.h"
 #include "measure/probe.h"
@@ -174,13 +175,7 @@ static shares shares_of(const options *o, const result *r) {
 /* ---- saying it ---- */
 
 static kv_status write_json(json_t *j, size_t flags, kv_err *err) {
-    kv_status st = KV_OK;
-    if (!j)
-        st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
-    else if (json_dumpf(j, stdout, flags | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout))
-        st = kv_fail(err, KV_EIO, "cannot write the result: %m");
-    json_decref(j);
-    return st;
+    return cli_json_print(j, flags | JSON_REAL_PRECISION(DIGITS), err);
 }
 
 static json_t *probe_json(const probe *p) {

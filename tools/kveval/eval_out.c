@@ -2,6 +2,7 @@
 #include "kveval/eval_out.h"
 
 #include "base/atomic_file.h"
+#include "cli/cli_json.h"
 #include "measure/eval_io.h"
 #include "report/report_parts.h"
 
@@ -90,11 +91,11 @@ json_t *eval_origin_json(const report_origin *o) {
 kv_status eval_write_json(json_t *j, const char *path, kv_err *err) {
     const size_t how = JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS);
     atomic_file *f = NULL;
+    if (is_stdout(path))
+        return cli_json_print(j, how, err);
+    j = cli_json(j);
     kv_status st = j ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
-    if (!st && is_stdout(path)) {
-        if (json_dumpf(j, stdout, how) || putchar('\n') == EOF || fflush(stdout))
-            st = kv_fail(err, KV_EIO, "cannot write the result: %m");
-    } else if (!st && !(st = atomic_file_open(path, &f, err))) {
+    if (!st && !(st = atomic_file_open(path, &f, err))) {
         /* What could not be written shows when the file is committed. */
         json_dumpf(j, atomic_file_stream(f), how);
         fputc('\n', atomic_file_stream(f));

@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
         {"niah", "facts hidden in long texts, and how many of them are found", eval_cmd_niah},
         {"qa", "questions about a document, and how many of the answers are right", eval_cmd_qa},
         {"speed", "tokens per second of prefill and decode, at several depths", eval_cmd_speed},
+        {"list", "cache types and eviction policies that there are", eval_cmd_list},
         {"tokens", "strings to token ids, for comparing tokenizers", eval_cmd_tokens},
         {"logprobs", "token ids to log-probabilities of the next token, for comparing engines", eval_cmd_logprobs},
         {0},

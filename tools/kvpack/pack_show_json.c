@@ -1,7 +1,6 @@
 /* The profile as one JSON object. What is not known without the model is null. */
+#include "cli/cli_json.h"
 #include "kvpack/pack_show.h"
-
-#include <stdio.h>
 
 #include <jansson.h>
 
@@ -160,8 +159,5 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
                             real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
     if (!all)
         return kv_fail(err, KV_EFORMAT, "%s: cannot be shown as JSON (is its path UTF-8?)", where);
-    int failed =
-        json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) || putchar('\n') == EOF || fflush(stdout);
-    json_decref(all);
-    return failed ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;
+    return cli_json_print(all, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS), err);
 }

@@ -132,15 +132,13 @@ static kv_status append_turn(conversation *c, kv_err *err) {
     if (st)
         goto done;
     const char *rest = after_last_answer(c, text);
-    if (!rest)
-        gen_truncate(c->g, 0);
     if ((st = encode(c, rest ? rest : text, rest ? TOK_SPECIAL : TOK_BOS | TOK_SPECIAL, &ids, &n, err)))
         goto done;
     if (!rest && (st = count_kept(c, ids, n, &keep, err)))
         goto done;
     if (!rest)
         gen_set_keep(c->g, keep);
-    if ((st = gen_append(c->g, ids, n, err)))
+    if ((st = (rest ? gen_append : gen_set)(c->g, ids, n, err)))
         goto done;
     free(c->sent);
     c->sent = text;
@@ -190,9 +188,8 @@ static kv_status plain_turn(conversation *c, const char *text, int64_t n_max, FI
     int32_t *ids = NULL;
     size_t n;
     char *said = NULL;
-    gen_truncate(c->g, 0);
     kv_status st = encode(c, text, TOK_BOS | TOK_SPECIAL, &ids, &n, err);
-    if (st || (st = gen_append(c->g, ids, n, err)))
+    if (st || (st = gen_set(c->g, ids, n, err)))
         goto done;
     gen_set_keep(c->g, n && tok_add_bos(c->tok) ? 1 : 0);
     st = speak(c, n_max, to, end, &said, err);
@@ -228,10 +225,21 @@ kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FI
     return push(c, "assistant", said, err);
 }
 
+char *conversation_undo(conversation *c) {
+    if (c->n < 2 || strcmp(c->msgs[c->n - 1].role, "assistant"))
+        return NULL;
+    pop(c);
+    free(c->sent); /* what is left is rendered anew, and compared with what was read */
+    c->sent = NULL;
+    return (char *)c->msgs[--c->n].text;
+}
+
 /* ---- the loop ---- */
 
 static void help(void) {
-    fputs("  /reset    forget the conversation\n"
+    fputs("  /retry    answer the last question once more\n"
+          "  /undo     take the last question and its answer back\n"
+          "  /reset    forget the conversation\n"
           "  /context  how full the context is\n"
           "  /exit     leave (so does Ctrl-D)\n"
           "  Ctrl-C stops an answer\n",
@@ -243,15 +251,27 @@ static void show_context(const char *tool, gen *g) {
     kv_cache_info info = kv_cache_get_info(rt_ctx_cache(gen_ctx(g)));
     cli_note(tool, "%zu of %u tokens used; the cache has %s (as f16: %s)", gen_len(g), rt_ctx_n_ctx(gen_ctx(g)),
              format_bytes((double)info.bytes, now), format_bytes((double)info.bytes_f16, f16));
+    cli_note(tool, "places to go back to take %s", format_bytes((double)rt_seq_checkpoint_bytes(rt_ctx_seq(gen_ctx(g))), now));
     if (info.most < rt_ctx_n_ctx(gen_ctx(g)))
         cli_note(tool, "%u tokens seen, %.0f kept by a KV head on average (at most %.0f)", rt_ctx_len(gen_ctx(g)), info.held,
                  info.most);
 }
 
-/* True: the line was a command. */
-static bool command(const char *tool, conversation *c, gen *g, const char *line, bool *leave) {
+/* True: the line was a command. *again: what is to be asked once more; caller frees. */
+static bool command(const char *tool, conversation *c, gen *g, const char *line, bool *leave, char **again) {
     if (line[0] != '/')
         return false;
+    const bool undo = !strcmp(line, "/undo");
+    if (undo || !strcmp(line, "/retry")) {
+        *again = conversation_undo(c);
+        if (!*again)
+            cli_note(tool, "there is nothing to take back");
+        if (undo) {
+            free(*again);
+            *again = NULL;
+        }
+        return true;
+    }
     if (!strcmp(line, "/exit") || !strcmp(line, "/quit"))
         *leave = true;
     else if (!strcmp(line, "/reset"))
@@ -283,11 +303,13 @@ int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
             break;
         while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
             line[--len] = '\0';
-        if (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave)))
+        char *again = NULL;
+        if (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave, &again) && !again))
             continue;
         kv_err err = {0};
         gen_end end;
-        kv_status st = conversation_turn(c, line, n_max, stdout, &end, &err);
+        kv_status st = conversation_turn(c, again ? again : line, n_max, stdout, &end, &err);
+        free(again);
         if (st)
             code = cli_report(tool, &err);
         /* At a terminal Ctrl-C and errors only end the answer; a script must not go on as if nothing had happened. */

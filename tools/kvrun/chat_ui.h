@@ -24,6 +24,9 @@ void conversation_reset(conversation *c);
 /* Answer `text` on `to`. As gen_answer; on failure the turn is forgotten. */
 kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FILE *to, gen_end *end, kv_err *err);
 
+/* Take the last question and its answer back. Returns the question, which the caller frees; NULL: there is none. */
+char *conversation_undo(conversation *c);
+
 /* Read turns from stdin until it ends or /exit: with marks and help on stderr for a terminal, else one turn per line.
  * Returns the exit code. */
 int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max);

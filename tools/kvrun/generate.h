@@ -1,15 +1,14 @@
 /* From a prompt's tokens to streamed text.
  *
- * A `gen` holds the token ids of a conversation and a context that runs them. Ids may be appended or dropped at any time; what
- * the context has not seen yet is fed when the next answer is wanted. Where the ids outgrow the context, that is an error, or
- * with `shift` the oldest go: the first `keep` ids and the newer half of the rest stay and are fed again, which is exactly what
- * a fresh context with those ids would hold.
+ * A `gen` is a session (session/session.h) that answers and keeps the time. Where the ids outgrow the context, that is an
+ * error, or with `shift` the oldest go: the first `keep` ids and the newer half of the rest stay and are fed again, which is
+ * exactly what a fresh context with those ids would hold.
  */
 #ifndef GENERATE_H
 #define GENERATE_H
 
-#include "model/model.h"
 #include "session/sampler.h"
+#include "session/session.h"
 
 #include <stdbool.h>
 
@@ -42,13 +41,15 @@ const gen_stats *gen_get_stats(const gen *g); /* since gen_new */
 size_t gen_len(const gen *g);
 const int32_t *gen_ids(const gen *g); /* gen_len of them; borrowed until the next call that changes them */
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err);
+kv_status gen_set(gen *g, const int32_t *ids, size_t n,
+                  kv_err *err);         /* these, whatever was there: what is the same stays read */
 void gen_truncate(gen *g, size_t n);    /* drop the ids from n on */
 void gen_set_keep(gen *g, size_t keep); /* ids that a shift never drops */
 
 /* Answer what was appended: up to n_max tokens (-1: until the model ends its turn). Text goes to `emit` in whole characters as
  * it appears. The answer's ids (not the one that ends the turn) are appended. KV_ERANGE: context full (says what would help);
  * KV_ECANCEL: stopped while still in prefill; what was emitted stays appended. */
-kv_status gen_answer(gen *g, int64_t n_max, void (*emit)(void *user, const char *text, size_t len), void *user, gen_end *end,
-                     kv_err *err);
+typedef void (*gen_emit)(void *user, const char *text, size_t len);
+kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *end, kv_err *err);
 
 #endif

@@ -183,6 +183,7 @@ int main(int argc, char **argv) {
     gen_cfg cfg = {.sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0}, .shift = o.shift, .stop = cli_interrupted};
     if ((st = cli_cache_cfg(&o.cache, m.profile, &cfg.ctx, &err)))
         goto done;
+    cfg.ctx.checkpoint_every = RT_CHECKPOINT_EVERY;
     cfg.ctx.n_ctx = o.ctx > 0 ? (uint32_t)o.ctx : o.ctx == 0 ? hp->n_ctx_train : 0;
     cfg.sampling.seed = o.seed >= 0 ? (uint64_t)o.seed : (uint64_t)time(NULL);
     if (cfg.ctx.n_ctx > hp->n_ctx_train)

@@ -1,0 +1,292 @@
+#include "session/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct rt_session {
+    const rt_model *m;
+    rt_ctx *ctx;
+    tok_writer text;
+    int32_t *ids; /* the context has read the first rt_ctx_len of them */
+    size_t n, cap;
+    float *logits; /* (n_vocab) */
+    bool fresh;    /* these belong to the last id, and everything is read */
+};
+
+static uint32_t n_vocab(const rt_session *s) {
+    return rt_model_hparams(s->m)->n_vocab;
+}
+
+/* ctx: moves, also on failure. */
+static kv_status new_session(const rt_model *m, rt_ctx *ctx, rt_session **out, kv_err *err) {
+    rt_session *s = calloc(1, sizeof *s);
+    float *logits = malloc(rt_model_hparams(m)->n_vocab * sizeof *logits);
+    if (!s || !logits) {
+        rt_ctx_free(ctx);
+        free(s);
+        free(logits);
+        return kv_fail(err, KV_ENOMEM, "out of memory for a session");
+    }
+    *s = (rt_session){.m = m, .ctx = ctx, .logits = logits};
+    *out = s;
+    return KV_OK;
+}
+
+kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err) {
+    rt_ctx *ctx;
+    kv_status st = rt_ctx_new(m, cfg, &ctx, err);
+    return st ? st : new_session(m, ctx, out, err);
+}
+
+void rt_session_free(rt_session *s) {
+    if (!s)
+        return;
+    rt_ctx_free(s->ctx);
+    tok_writer_free(&s->text);
+    free(s->ids);
+    free(s->logits);
+    free(s);
+}
+
+rt_ctx *rt_session_ctx(rt_session *s) {
+    return s->ctx;
+}
+
+/* ---- ids ---- */
+
+uint32_t rt_session_len(const rt_session *s) {
+    return (uint32_t)s->n;
+}
+
+const int32_t *rt_session_ids(const rt_session *s) {
+    return s->ids;
+}
+
+static kv_status make_room(rt_session *s, size_t n, kv_err *err) {
+    if (n <= s->cap - s->n)
+        return KV_OK;
+    const size_t cap = 2 * (s->n + n) + 64;
+    int32_t *grown = cap > INT32_MAX ? NULL : realloc(s->ids, cap * sizeof *grown);
+    if (!grown)
+        return kv_fail(err, KV_ENOMEM, "out of memory for %zu tokens", cap);
+    s->ids = grown;
+    s->cap = cap;
+    return KV_OK;
+}
+
+kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
+    kv_status st = make_room(s, n, err);
+    if (st || !n)
+        return st;
+    memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+    s->fresh = false;
+    return KV_OK;
+}
+
+void rt_session_cut(rt_session *s, uint32_t at, uint32_t n) {
+    memmove(s->ids + at, s->ids + at + n, (s->n - at - n) * sizeof *s->ids);
+    s->n -= n;
+    s->fresh = false;
+    rt_ctx_clear(s->ctx);
+}
+
+/* ---- reading ---- */
+
+bool rt_session_is_read(const rt_session *s) {
+    return s->fresh;
+}
+
+const float *rt_session_logits(const rt_session *s) {
+    return s->logits;
+}
+
+/* Make the context hold no more than n tokens: those, or where it cannot go there, fewer. */
+static void rewind_ctx(rt_session *s, uint32_t n) {
+    uint32_t reached = rt_ctx_len(s->ctx);
+    rt_seq_go_back(rt_ctx_seq(s->ctx), n < reached ? n : reached, &reached);
+}
+
+kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_err *err) {
+    if (!s->n)
+        return kv_fail(err, KV_EINVAL, "the session is empty: there is nothing to go on from");
+    if (s->fresh)
+        return KV_OK;
+    rewind_ctx(s, (uint32_t)s->n - 1); /* the last is read again for its logits */
+    const size_t from = rt_ctx_len(s->ctx), n_batch = rt_ctx_n_batch(s->ctx);
+    for (size_t at = from; at < s->n;) {
+        if (progress && !progress(user, (double)(at - from) / (double)(s->n - from)))
+            return kv_fail(err, KV_ECANCEL, "stopped after reading %zu of %zu tokens", at, s->n);
+        const size_t n = s->n - at < n_batch ? s->n - at : n_batch;
+        kv_status st = rt_forward(s->ctx, s->ids + at, (uint32_t)n, at + n == s->n, s->logits, err);
+        if (st)
+            return st;
+        at += n;
+    }
+    s->fresh = true;
+    if (progress)
+        progress(user, 1);
+    return KV_OK;
+}
+
+/* Read what the context would have to have read for going on. */
+static kv_status catch_up(rt_session *s, kv_err *err) {
+    return rt_ctx_len(s->ctx) < s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
+}
+
+kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
+    kv_status st = make_room(s, n, err);
+    if (st || (st = catch_up(s, err)) || (st = rt_forward(s->ctx, ids, n, n_out ? n_out : 1, n_out ? logits : s->logits, err)))
+        return st;
+    if (n_out)
+        memcpy(s->logits, logits + (size_t)(n_out - 1) * n_vocab(s), n_vocab(s) * sizeof *logits);
+    memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+    s->fresh = true;
+    return KV_OK;
+}
+
+/* ---- ways back ---- */
+
+uint32_t rt_session_go_back(rt_session *s, uint32_t n) {
+    rewind_ctx(s, n);
+    s->fresh = s->fresh && s->n == n;
+    s->n = n;
+    const float *there = s->fresh || rt_ctx_len(s->ctx) < n ? NULL : rt_seq_checkpoint_logits(rt_ctx_seq(s->ctx));
+    if (there) {
+        memcpy(s->logits, there, n_vocab(s) * sizeof *there);
+        s->fresh = true;
+    }
+    return rt_ctx_len(s->ctx);
+}
+
+kv_status rt_session_truncate(rt_session *s, uint32_t n, kv_err *err) {
+    kv_status st = n < rt_ctx_len(s->ctx) ? kv_cache_truncate(rt_ctx_cache(s->ctx), n, err) : KV_OK;
+    if (!st)
+        rt_session_go_back(s, n); /* which is where it is now */
+    return st;
+}
+
+kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_t *reused, kv_err *err) {
+    uint32_t same = 0;
+    while (same < n && same < s->n && s->ids[same] == ids[same])
+        same++;
+    *reused = rt_session_go_back(s, same);
+    if (same && same == n && !s->fresh) /* for its logits */
+        *reused = rt_session_go_back(s, --same);
+    return rt_session_add(s, ids + same, n - same, err);
+}
+
+kv_status rt_session_checkpoint(rt_session *s, kv_err *err) {
+    kv_status st = s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
+    return st || !s->n ? st : rt_seq_checkpoint(rt_ctx_seq(s->ctx), s->logits, err); /* one becomes empty without help */
+}
+
+/* ---- answers ---- */
+
+kv_status rt_session_say(rt_session *s, int32_t id, const char **text, size_t *len, kv_err *err) {
+    size_t n;
+    const char *piece = tok_piece(rt_model_tok(s->m), id, false, &n);
+    kv_status st = make_room(s, 1, err);
+    if (st || (st = tok_writer_push(&s->text, piece, n, text, len, err)))
+        return st;
+    return rt_session_add(s, &id, 1, err);
+}
+
+kv_status rt_session_said(rt_session *s, const char **text, size_t *len, kv_err *err) {
+    return tok_writer_end(&s->text, text, len, err);
+}
+
+/* ---- many at once ---- */
+
+struct rt_pool {
+    const rt_model *m;
+    rt_work *work;
+    uint32_t n_batch;
+    rt_row *rows;  /* (n_batch) */
+    float *logits; /* of the rows that want some; grows */
+    size_t n_logits;
+};
+
+kv_status rt_pool_new(const rt_model *m, uint32_t n_batch, rt_pool **out, kv_err *err) {
+    rt_pool *p = calloc(1, sizeof *p);
+    kv_status st;
+    if (!p)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a pool");
+    p->m = m;
+    p->n_batch = n_batch ? n_batch : RT_BATCH;
+    if ((st = rt_work_new(m, p->n_batch, &p->work, err)))
+        goto done;
+    if (!(p->rows = calloc(p->n_batch, sizeof *p->rows))) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for steps of %u tokens", p->n_batch);
+        goto done;
+    }
+    *out = p;
+    p = NULL;
+done:
+    rt_pool_free(p);
+    return st;
+}
+
+void rt_pool_free(rt_pool *p) {
+    if (!p)
+        return;
+    rt_work_free(p->work);
+    free(p->rows);
+    free(p->logits);
+    free(p);
+}
+
+uint32_t rt_pool_n_batch(const rt_pool *p) {
+    return p->n_batch;
+}
+
+kv_status rt_session_new_in(rt_pool *p, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err) {
+    rt_ctx *ctx;
+    kv_status st = rt_ctx_new_in(p->work, cfg, &ctx, err);
+    return st ? st : new_session(p->m, ctx, out, err);
+}
+
+static bool is_last(const rt_pool_row *rows, uint32_t n, uint32_t i) {
+    return i + 1 == n || rows[i + 1].s != rows[i].s;
+}
+
+/* Everything that can go wrong but the step itself; *wanted: rows whose logits are. */
+static kv_status prepare(rt_pool *p, const rt_pool_row *rows, uint32_t n, uint32_t *wanted, kv_err *err) {
+    kv_status st = KV_OK;
+    *wanted = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const bool last = is_last(rows, n, i);
+        p->rows[i] = (rt_row){rt_ctx_seq(rows[i].s->ctx), rows[i].id, last && rows[i].logits};
+        *wanted += p->rows[i].logits;
+        if (last && ((st = make_room(rows[i].s, n, err)) || (st = catch_up(rows[i].s, err))))
+            return st;
+    }
+    const size_t floats = (size_t)*wanted * rt_model_hparams(p->m)->n_vocab;
+    if (floats <= p->n_logits)
+        return KV_OK;
+    free(p->logits);
+    p->logits = malloc(floats * sizeof *p->logits);
+    p->n_logits = p->logits ? floats : 0;
+    return p->logits ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for the logits of %u sessions", *wanted);
+}
+
+kv_status rt_pool_step(rt_pool *p, const rt_pool_row *rows, uint32_t n, kv_err *err) {
+    uint32_t wanted;
+    if (n < 1 || n > p->n_batch)
+        return kv_fail(err, KV_EINVAL, "a step of %u rows: 1..%u are possible", n, p->n_batch);
+    kv_status st = prepare(p, rows, n, &wanted, err);
+    if (st || (st = rt_step(p->work, p->rows, n, p->logits, err)))
+        return st;
+    const float *next = p->logits;
+    for (uint32_t i = 0; i < n; i++) {
+        rt_session *s = rows[i].s;
+        s->ids[s->n++] = rows[i].id;
+        s->fresh = p->rows[i].logits;
+        if (!s->fresh)
+            continue;
+        memcpy(s->logits, next, n_vocab(s) * sizeof *next);
+        next += n_vocab(s);
+    }
+    return KV_OK;
+}

@@ -1,0 +1,79 @@
+/* A session: ids of tokens, and a context that has read a beginning of them.
+ *
+ * Ids may be added and dropped at any time; what was not read yet is read when logits are wanted: after a decoded token, and
+ * after a way back that the cache could not go. So going back is always exact, and costs the more the farther the nearest
+ * checkpoint is. Places that were asked for keep their logits, too.
+ */
+#ifndef RT_SESSION_H
+#define RT_SESSION_H
+
+#include "base/progress.h"
+#include "model/model.h"
+
+typedef struct rt_session rt_session;
+
+/* The model is borrowed, and so is the profile of cfg. Caller frees with rt_session_free. */
+kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
+void rt_session_free(rt_session *s);
+rt_ctx *rt_session_ctx(rt_session *s); /* borrowed */
+
+/* ---- ids ---- */
+
+uint32_t rt_session_len(const rt_session *s);
+const int32_t *rt_session_ids(const rt_session *s); /* borrowed until they change */
+/* n more ids, which may be more than the context can read. KV_ENOMEM. */
+kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err);
+/* Drop n ids, from `at` on; the context starts again, as what follows has read them. */
+void rt_session_cut(rt_session *s, uint32_t at, uint32_t n);
+
+/* ---- reading ---- */
+
+/* Read what was not read yet. The callback is asked between batches. KV_EINVAL: there are no ids; KV_ERANGE: more than the
+ * context has room for; KV_ECANCEL. */
+kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_err *err);
+bool rt_session_is_read(const rt_session *s);
+/* (n_vocab) after the last id, once all are read; borrowed until the next is. */
+const float *rt_session_logits(const rt_session *s);
+/* Add n ids, 1..n_batch, and read them in one batch: logits (n_out, n_vocab) of the last n_out of them; NULL with n_out 0. What
+ * was not read before is read first. On failure nothing is added. */
+kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err);
+
+/* ---- ways back ---- */
+
+/* Keep the first n ids, n <= len. Returns how many of them need not be read again. */
+uint32_t rt_session_go_back(rt_session *s, uint32_t n);
+/* The same, or KV_EINVAL where some of them would have to be read again. */
+kv_status rt_session_truncate(rt_session *s, uint32_t n, kv_err *err);
+/* Make these the ids: as much as they have in common with those that are there stays read. *reused: how many that is. */
+kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_t *reused, kv_err *err);
+/* Remember this place, which is read first: one comes back to it without reading anything. */
+kv_status rt_session_checkpoint(rt_session *s, kv_err *err);
+
+/* ---- answers ---- */
+
+/* Add an id, and say what text it completes: *text, *len bytes and a NUL, often none; borrowed until the next. */
+kv_status rt_session_say(rt_session *s, int32_t id, const char **text, size_t *len, kv_err *err);
+/* The end of an answer: bytes that make up no character. */
+kv_status rt_session_said(rt_session *s, const char **text, size_t *len, kv_err *err);
+
+/* ---- many at once ---- */
+
+/* A workspace for the sessions that are made in it: they cost a cache each, and their tokens can be read in one step. For one
+ * caller at a time. */
+typedef struct rt_pool rt_pool;
+kv_status rt_pool_new(const rt_model *m, uint32_t n_batch, rt_pool **out, kv_err *err); /* n_batch 0: RT_BATCH */
+void rt_pool_free(rt_pool *p);                                                          /* after its sessions */
+uint32_t rt_pool_n_batch(const rt_pool *p);
+kv_status rt_session_new_in(rt_pool *p, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
+
+typedef struct rt_pool_row {
+    rt_session *s; /* of this pool */
+    int32_t id;
+    bool logits; /* will be wanted; only the last row of a session can have them */
+} rt_pool_row;
+/* Add an id to a session per row, and read all of them in one step; those of a session side by side, in order. What sessions
+ * have not read yet is read before. KV_EINVAL: no rows, or more than n_batch; rows of one session apart from each other, or
+ * more than its own n_batch; KV_ERANGE as of rt_step. On failure no id is added. */
+kv_status rt_pool_step(rt_pool *p, const rt_pool_row *rows, uint32_t n, kv_err *err);
+
+#endif

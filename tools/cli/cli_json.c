@@ -1,0 +1,36 @@
+#include "cli/cli_json.h"
+
+#include <stdio.h>
+
+json_t *cli_json(json_t *j) {
+    if (json_is_array(j)) {
+        for (size_t i = 0; i < json_array_size(j); i++) {
+            json_t *item = json_array_get(j, i);
+            if (json_is_object(item) && json_array_set_new(j, i, cli_json(json_incref(item)))) {
+                json_decref(j);
+                return NULL;
+            }
+        }
+        return j;
+    }
+    if (!json_is_object(j))
+        return j;
+    json_t *all = json_pack("{s:i}", "format", CLI_JSON_FORMAT);
+    if (all && json_object_update(all, j)) {
+        json_decref(all);
+        all = NULL;
+    }
+    json_decref(j);
+    return all;
+}
+
+kv_status cli_json_print(json_t *j, size_t flags, kv_err *err) {
+    json_t *all = cli_json(j);
+    kv_status st = KV_OK;
+    if (!all)
+        st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
+    else if (json_dumpf(all, stdout, flags) || putchar('\n') == EOF || fflush(stdout))
+        st = kv_fail(err, KV_EIO, "cannot write the result: %m");
+    json_decref(all);
+    return st;
+}
