@@ -116,7 +116,7 @@ kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_er
     const size_t from = rt_ctx_len(s->ctx), n_batch = rt_ctx_n_batch(s->ctx);
     for (size_t at = from; at < s->n;) {
         if (progress && !progress(user, (double)(at - from) / (double)(s->n - from)))
-            return kv_fail(err, KV_ECANCEL, "stopped after reading %zu of %zu tokens", at, s->n);
+            return kv_fail(err, KV_ECANCEL, "stopped in prefill, after %zu of %zu tokens", at, s->n);
         const size_t n = s->n - at < n_batch ? s->n - at : n_batch;
         kv_status st = rt_forward(s->ctx, s->ids + at, (uint32_t)n, at + n == s->n, s->logits, err);
         if (st)
