@@ -65,7 +65,8 @@ void gguf_close(gguf *g); /* NULL is fine */
 
 /* How many parts a model has, by the name of one of them; 1 where the name is no such one. */
 unsigned gguf_split_count(const char *path);
-/* The path of part no (1 ..) of the model that path is a part of. out: strlen(path) + 1 bytes. */
+/* The path of part no (1 ..) of the model that path is a part of. out: strlen(path) + 1
+ * bytes, which may be those of path. */
 void gguf_split_path(const char *path, unsigned no, char *out);
 
 const char *gguf_path(const gguf *g);    /* of the first part */

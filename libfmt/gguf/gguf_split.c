@@ -47,8 +47,8 @@ unsigned gguf_split_count(const char *path) {
 }
 
 void gguf_split_path(const char *path, unsigned no, char *out) {
-    const size_t at = strlen(path) - strlen(pattern) + 1; /* of the digits */
-    strcpy(out, path);
+    const size_t len = strlen(path), at = len - strlen(pattern) + 1; /* of the digits */
+    memmove(out, path, len + 1);
     for (size_t i = DIGITS; i-- > 0; no /= 10)
         out[at + i] = (char)('0' + no % 10);
 }

@@ -19,7 +19,7 @@ enum {
     RT_PANEL_ROWS = 32,  /* weight rows in one panel of the f32 path */
     RT_KBLOCK = 32,      /* activations are quantised in blocks of 32 */
     RT_TOK_GROUP = 16,   /* tokens whose quantised activations lie interleaved */
-    RT_MAT_FORMATS = 16, /* packed formats: rows of mat/format.h */
+    RT_MAT_FORMATS = 18, /* packed formats: rows of mat/format.h */
     RT_ATTN_TILE = 64,   /* cached tokens decoded at a time */
     RT_INT_SPAN = 512,   /* tokens that attention in codes takes at once */
     RT_TC_TILE = 16,     /* coordinates in a tile of a transform */

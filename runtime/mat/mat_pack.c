@@ -144,8 +144,10 @@ INLINE void take(rt_fmt f, qtype type, const uint8_t *row, size_t i, size_t src_
     case RT_FMT_NVFP4:
         take_nvfp4(row + i / 2 * sizeof(qt_nvfp4), i % 2, r);
         break;
-    case RT_FMT_LOOKUP4:
-    case RT_FMT_LOOKUP3:
+    case RT_FMT_IQ4_XS:
+    case RT_FMT_IQ3:
+    case RT_FMT_IQ2:
+    case RT_FMT_IQ1:
     case RT_FMT_TERNARY:
         take_coded(f, type, src, r);
         break;
@@ -240,14 +242,14 @@ static const struct {
     {QT_IQ4_NL, RT_FMT_IQ4_NL, qt_iq4nl_values},
     {QT_MXFP4, RT_FMT_MXFP4, qt_fp4_values},
     {QT_NVFP4, RT_FMT_NVFP4, qt_fp4_values},
-    {QT_IQ4_XS, RT_FMT_LOOKUP4, NULL},
-    {QT_IQ3_S, RT_FMT_LOOKUP4, NULL},
-    {QT_IQ3_XXS, RT_FMT_LOOKUP4, NULL},
-    {QT_IQ2_S, RT_FMT_LOOKUP3, NULL},
-    {QT_IQ2_XS, RT_FMT_LOOKUP3, NULL},
-    {QT_IQ2_XXS, RT_FMT_LOOKUP3, NULL},
-    {QT_IQ1_M, RT_FMT_LOOKUP3, NULL},
-    {QT_IQ1_S, RT_FMT_LOOKUP3, NULL},
+    {QT_IQ4_XS, RT_FMT_IQ4_XS, NULL},
+    {QT_IQ3_S, RT_FMT_IQ3, NULL},
+    {QT_IQ3_XXS, RT_FMT_IQ3, NULL},
+    {QT_IQ2_S, RT_FMT_IQ2, NULL},
+    {QT_IQ2_XS, RT_FMT_IQ2, NULL},
+    {QT_IQ2_XXS, RT_FMT_IQ2, NULL},
+    {QT_IQ1_M, RT_FMT_IQ1, NULL},
+    {QT_IQ1_S, RT_FMT_IQ1, NULL},
     {QT_TQ1_0, RT_FMT_TERNARY, NULL},
     {QT_TQ2_0, RT_FMT_TERNARY, NULL},
 };

@@ -49,7 +49,7 @@ enum {
     RT_BF16 = 16,  /* d is bf16 */
 };
 
-/* name, code bits, group, offset, traits. Most are called after the one type that they hold; which types share the last three
+/* name, code bits, group, offset, traits. Most are called after the one type that they hold; which types share the last four
  * is in mat/mat_pack.c. */
 #define RT_MAT_FORMAT_TABLE(X)                                                                                                 \
     X(Q4_0, 4, 32, 8, 0)                                                                                                       \
@@ -65,8 +65,10 @@ enum {
     X(Q4_K, 4, 32, 0, RT_SUPER | RT_SUB | RT_MIN)                                                                              \
     X(Q5_K, 5, 32, 0, RT_SUPER | RT_SUB | RT_MIN)                                                                              \
     X(Q6_K, 6, 16, 32, RT_SUPER | RT_SUB)                                                                                      \
-    X(LOOKUP4, 4, 32, 128, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                      \
-    X(LOOKUP3, 3, 16, 43, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                       \
+    X(IQ4_XS, 4, 32, 128, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                       \
+    X(IQ3, 4, 32, 62, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                           \
+    X(IQ2, 3, 16, 43, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                           \
+    X(IQ1, 3, 16, 9, RT_SUPER | RT_SUB | RT_LOOKUP)                                                                            \
     X(TERNARY, 2, 32, 1, RT_SUPER)
 
 #define RT_FMT_ENUM(name, ...) RT_FMT_##name,
