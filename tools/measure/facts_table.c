@@ -17,28 +17,36 @@ static const facts_rule rules[] = {
     {"shift", "day|night|both|none"},
     {"sort", "open|closed|mixed"},
     /* filler */
-    {"who", "the observers|the service|our volunteers|the calibration group|those on duty|the head office|the harbour masters|"
-            "visitors|the farmers nearby|the data desk|the mechanics|the older colleagues"},
-    {"found", "found|reported|noticed|assumed|confirmed|suspected|were told|saw"},
+    {"who", "the observers|the service|our volunteers|the calibration group|those on duty|the head office|the harbour "
+            "masters|visitors|the farmers nearby|the data desk|the mechanics|the older colleagues|two students|the pilots|the "
+            "wardens|readers of this book"},
+    {"found", "found|reported|noticed|assumed|confirmed|suspected|were told|saw|wrote|doubted"},
     {"that",
-     "that the instruments drift with age|that the readings agree with each other|that snow had covered the sensor|that "
-     "the batteries last longer than promised|that moss grows where water stands|that the cables suffer most|that birds "
-     "prefer the mast|that the wind comes down the valley at night|that paint makes a difference|that the old method "
-     "was not so bad|that lightning is the worst enemy|that the values are plausible"},
-    {"when", "in the dry months|after the thaw|during the storms|in the small hours|at the turn of the year|before the harvest|"
-             "on calm days|in the wet autumn|whenever fog came up|for several weeks|at low water|in the heat of summer"},
+     "that the instruments drift with age|that the readings agree with each other|that snow had covered the sensor|that the "
+     "batteries last longer than promised|that moss grows where water stands|that the cables suffer most|that birds prefer the "
+     "mast|that the wind comes down the valley at night|that paint makes a difference|that the old method was not so bad|that "
+     "lightning is the worst enemy|that the values are plausible|that nobody had looked for a month|that mice had been at the "
+     "wires|that shade falls on the panel in winter|that the door no longer shuts"},
+    {"when", "in the dry months|after the thaw|during the storms|in the small hours|at the turn of the year|before the "
+             "harvest|on calm days|in the wet autumn|in thick fog|for several weeks|at low water|in the heat of summer|towards "
+             "evening|on the coldest nights|when the ice broke up"},
     {"where", "on the western slopes|in the upper valleys|along the coast|on the plateau|near the mouths of the rivers|at the "
-              "exposed sites|in the sheltered hollows|below the glacier|in the plain|out at sea|between the lakes"},
+              "exposed sites|in the sheltered hollows|below the glacier|in the plain|out at sea|between the lakes|close to the "
+              "villages|on the northern ridges|in the marshes"},
+    {"sea", "off the cape|in the strait|near the harbour|beyond the reef|in the estuary|out at sea|along the shipping lane|by "
+            "the sandbanks|at the anchorage"},
     {"part", "the anemometers|the rain collectors|the float chambers|the solar panels|the data loggers|the radio links|the "
-             "thermometer screens|the anchor chains|the staff gauges|the heated rims|the masts|the fences"},
+             "thermometer screens|the anchor chains|the staff gauges|the heated rims|the masts|the fences|the clocks|the "
+             "lightning rods|the foundations"},
     {"did", "were cleaned|were replaced|had to be realigned|gave no trouble|were painted|were checked against a reference|were "
-            "moved a little|failed now and then|were taken down and put up again|proved reliable|were examined by an expert"},
-    {"value", "rainfall|water levels|air pressure|wind speeds|snow depth|sunshine|visibility|humidity|swell|ground frost|"
-              "evaporation|soil moisture"},
+            "moved a little|failed now and then|were taken down and put up again|proved reliable|were examined by an "
+            "expert|were tightened|were covered in winter|showed signs of wear|were photographed"},
+    {"value", "rainfall|the water level|air pressure|wind speed|snow depth|sunshine|visibility|humidity|swell|ground "
+              "frost|evaporation|soil moisture|cloud cover|dew|the temperature of the water"},
     {"was",
-     "stayed close to the long average|varied more than usual|was recorded without gaps|could not always be measured|rose "
-     "and fell quickly|showed the familiar pattern|was unusually high|was unusually low|followed the seasons|gave rise to "
-     "many questions"},
+     "stayed close to the long average|varied more than usual|was recorded without gaps|could not always be measured|rose and "
+     "fell quickly|showed the familiar pattern|was unusually high|was unusually low|followed the seasons|gave rise to many "
+     "questions|was estimated by eye|surprised nobody|hardly differed from one site to the next"},
     {0},
 };
 
@@ -119,36 +127,61 @@ static const facts_family two[] = {
 
 static const facts_subject subjects[] = {
     {"The stations|In the mountains|Notes on the stations",
-     {"{when}, {part} {did}.", "{who} {found} {that}.", "Where the ground is soft, {part} {did}.", "{value} {was} {where}.",
-      "{when}, {who} could not reach every site {where}.", "It is the rule that {part} are looked at twice a year.",
-      "{who} wrote that {value} {was} {when}.", "Huts {where} were opened to hikers, which {who} welcomed.",
-      "A path {where} had to be cleared of fallen trees.", "Because {part} {did}, there are no gaps in the series.",
-      "Sheep had damaged a fence {where}, and {part} {did}."}},
+     {"{when}, {part} {did}.", "{who} {found} {that}.", "Where the ground is [soft/stony/steep], {part} {did}.",
+      "{value} {was} {where}.", "{when}, {who} could not reach [every site/the upper huts/the masts] {where}.",
+      "It is the rule that {part} are looked at [twice/once/several times] a year.", "{who} wrote that {value} {was} {when}.",
+      "Huts {where} were opened to hikers, [which {who} welcomed/though not for the night].",
+      "A path {where} had to be cleared of [fallen trees/stones/old snow].",
+      "Because {part} {did}, there are no gaps in the series.",
+      "[Sheep/Goats/Snow/A storm] had damaged a fence {where}, and {part} {did}.",
+      "Helicopters are [dear/noisy/rarely free], so {part} were carried up {where} on foot.",
+      "From the hut one sees [the whole valley/three lakes/nothing but mist], and {who} {found} {that}."}},
     {"Water|Rivers and gauges|Remarks on water levels",
-     {"{value} {was} {when}.", "{who} {found} {that}, at least {where}.", "Ice was seen {where} {when}.",
-      "Sand had filled a channel {where}, so {part} {did}.", "{when}, the ferries had to stop {where}.",
+     {"{value} {was} {when}.", "{who} {found} {that}, at least {where}.", "Ice was [seen/broken/measured] {where} {when}.",
+      "[Sand/Mud/Driftwood] had filled a channel {where}, so {part} {did}.", "{when}, the ferries had to stop {where}.",
       "After heavy rain, {part} {did}.", "A model predicts floods well {where} and poorly elsewhere.",
-      "{who} compared {value} with old notebooks.", "Fishermen sent in their own observations {when}.",
-      "Plants were cut back {where} so that the scales can be read.", "{value} and {value} were published together."}},
+      "{who} compared {value} with [old notebooks/the neighbours' records/their own memory].",
+      "[Fishermen/Millers/Canoeists] sent in their own observations {when}.",
+      "Plants were cut back {where} so that the scales can be read.", "{value} and {value} were published together.",
+      "A dam {where} was [opened/raised/repaired] {when}, which explains why {value} {was}.",
+      "The banks were [mown/planted/fortified] {where}, and {who} {found} {that}."}},
     {"The sea|Coast and buoys|At sea",
-     {"{when}, a buoy broke loose {where} and was brought back.", "{value} {was} {where}.", "{who} {found} {that}.",
-      "{part} {did} {when}.", "Barges passed too close {where} and were asked to keep away.",
+     {"{when}, a buoy broke loose {sea} and was brought back.", "{value} {was} {sea}.", "{who} {found} {that}.",
+      "{part} {did} {when}.", "[Barges/Trawlers/Yachts] passed too close {sea} and were asked to keep away.",
       "Salt is hard on everything, and so {part} {did}.", "Swell from far away arrives {when} without any wind.",
-      "Seals rest on the platforms {where}.", "{who} heard of fog banks {where} and warned the pilots.",
-      "The tide tables were revised, since {value} {was}."}},
+      "[Seals/Gulls/Terns/Cormorants] rest on the platforms {sea}.",
+      "{who} heard of [fog banks/floating timber/lost nets] {sea} and warned the pilots.",
+      "The tide tables were revised, since {value} {was}.",
+      "A lamp {sea} [went out/was swept away/was taken for a star] {when}.",
+      "Divers looked at [the moorings/the cables/a wreck] and {found} {that}."}},
     {"Data and methods|How the figures were made|Quality control",
-     {"Values were rounded only at the very end.", "{who} {found} {that}.", "Outliers were marked but not removed.",
-      "Gaps in {value} were filled from neighbouring sites {where}.", "{value} {was}, which is why averages say little.",
-      "{when}, the clock of one logger was wrong and had to be corrected.",
+     {"Values were rounded [only at the very end/downwards/to the nearest unit].", "{who} {found} {that}.",
+      "Outliers were [marked/discussed/checked by hand] but not removed.",
+      "Gaps in the series of {value} were filled from neighbouring sites {where}.",
+      "{value} {was}, which is why averages say little.", "{when}, the clock of one logger was wrong and had to be corrected.",
       "Two people read every sheet, and {who} {found} {that}.", "{part} {did} before the comparison.",
       "Tables in this book may be copied freely.", "A change of method {where} had no visible effect on {value}.",
-      "Corrections reach us {when} and are printed in the next issue."}},
+      "Corrections reach us {when} and are printed in the next issue.",
+      "A blank means that nothing was measured, a dash that {value} {was}.",
+      "Handwriting is [read by machine/typed in twice/kept in boxes], and {who} {found} {that}."}},
     {"Staff and equipment|From the workshop|The year in brief",
-     {"New colleagues were trained {when}.", "{part} {did}, as planned.", "{who} {found} {that}.",
-      "The workshop built spare parts for {part}.", "Trips {where} were combined to save fuel.",
-      "An open day {when} brought many visitors.", "Lorries are old but sound, and {part} {did}.",
-      "Students helped {where} and learned to read {value}.", "Thanks go to all who went out {when}.",
-      "Storage is short; {part} {did} and now stand in the yard."}},
+     {"[New colleagues/Interns/Drivers] were trained {when}.", "{part} {did}, as planned.", "{who} {found} {that}.",
+      "The workshop built [spare parts/covers/a test bench] for {part}.",
+      "Trips {where} were combined to save [fuel/time/tyres].", "An open day {when} brought many visitors.",
+      "Lorries are old but sound, and {part} {did}.", "Students helped {where} and learned to record {value}.",
+      "Thanks go to all who went out {when}.", "Storage is short; {part} {did} and now stand in the yard.",
+      "A [hat/dog/bicycle/thermos flask] was left behind {where} and can be fetched at the office.",
+      "Boots, ropes and lamps were [counted/lent/replaced] {when}."}},
+    {"The weather of the year|Seasons|Looking back",
+     {"{value} {was} {where}, and {value} {was} {when}.", "{when}, {who} {found} {that}.",
+      "[Spring/Summer/Autumn/Winter] came [early/late/all at once] {where}.",
+      "[Storms/Frosts/Showers/Heatwaves] were [rarer/shorter/milder] than older people remember.",
+      "Hail fell {where} {when} and [broke windows/spoiled the grapes/melted within the hour].",
+      "There were [halos/northern lights/double rainbows/mirages] {where}, which {who} reported.",
+      "The first [swallows/snowdrops/mushrooms] were seen {where}.",
+      "Roads {where} were closed {when}; {part} {did} all the same.",
+      "Nobody {where} had expected that {value} would matter so much.",
+      "Dust from the south coloured the snow {where} {when}."}},
     {0},
 };
 
@@ -161,7 +194,7 @@ const facts_style facts_style_table = {
         "stand between them.",
     .heading = "## {title}",
     .sentences = {4, 6},
-    .paragraphs = {2, 4},
+    .paragraphs = {2, 3},
     .entries = 8,
     .rules = rules,
     .subjects = subjects,

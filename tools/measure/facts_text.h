@@ -3,6 +3,7 @@
  * Templates hold names in braces. {k}, {b} and {a} are what a fact is about, what leads there, and what is asked for; any other
  * name is a rule, of the style or of all (facts_words.c), and stands for one of its alternatives, which may hold braces in
  * turn.
+ * "[this/that]" is one of the two, except in blocks, where brackets are brackets.
  */
 #ifndef FACTS_TEXT_H
 #define FACTS_TEXT_H

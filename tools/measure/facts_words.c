@@ -45,15 +45,17 @@ static const facts_rule *find(const facts_rule *r, const char *name, size_t len)
     return NULL;
 }
 
-/* One of the alternatives, of *len bytes. */
-static const char *pick(const char *alternatives, uint64_t *rng, size_t *len) {
-    size_t n = 1;
-    for (const char *c = alternatives; *c; c++)
-        n += *c == '|';
-    for (size_t skip = (size_t)(splitmix64(rng) % n); skip; skip--)
-        alternatives = strchr(alternatives, '|') + 1;
-    *len = strcspn(alternatives, "|");
-    return alternatives;
+/* One of the alternatives in the first n bytes of s, which `between` separates; of *len bytes. */
+static const char *pick(const char *s, size_t n, char between, uint64_t *rng, size_t *len) {
+    size_t count = 1;
+    for (size_t i = 0; i < n; i++)
+        count += s[i] == between;
+    const char *const end = s + n;
+    for (size_t skip = (size_t)(splitmix64(rng) % count); skip; skip--)
+        s = (const char *)memchr(s, between, (size_t)(end - s)) + 1;
+    const char *last = memchr(s, between, (size_t)(end - s));
+    *len = (size_t)((last ? last : end) - s);
+    return s;
 }
 
 /* ---- templates ---- */
@@ -78,38 +80,57 @@ static const char *slot(const facts_slots *slots, const char *name, size_t len) 
     return NULL;
 }
 
-static void expand(const facts_style *s, const char *text, size_t len, const facts_slots *slots, uint64_t *rng, unsigned depth,
-                   output *o) {
+typedef struct expander {
+    const facts_style *style;
+    const facts_slots *slots;
+    uint64_t *rng;
+    output out;
+} expander;
+
+static void expand(expander *x, const char *text, size_t len, unsigned depth);
+
+static void expand_one(expander *x, const char *text, size_t len, char between, unsigned depth) {
+    size_t n;
+    const char *one = pick(text, len, between, x->rng, &n);
+    expand(x, one, n, depth + 1);
+}
+
+static void expand_name(expander *x, const char *name, size_t len, unsigned depth) {
+    const char *value = slot(x->slots, name, len);
+    const facts_rule *r = find(x->style->rules, name, len);
+    r = r ? r : find(common, name, len);
+    if (value)
+        put(&x->out, value, strlen(value));
+    else if (r)
+        expand_one(x, r->alternatives, strlen(r->alternatives), '|', depth);
+    else
+        put(&x->out, name - 1, len + 2); /* braces of its own */
+}
+
+static void expand(expander *x, const char *text, size_t len, unsigned depth) {
     enum { DEEPEST = 8 };
+    const bool brackets = x->style->layout != FACTS_BLOCKS;
     for (const char *end = text + len; text < end && depth < DEEPEST;) {
-        const char *close = *text == '{' ? memchr(text, '}', (size_t)(end - text)) : NULL;
-        if (!close) {
-            put(o, text++, 1);
-            continue;
+        const char closing = *text == '{' ? '}' : *text == '[' && brackets ? ']' : '\0';
+        const char *close = closing ? memchr(text, closing, (size_t)(end - text)) : NULL;
+        if (!close)
+            put(&x->out, text++, 1);
+        else {
+            if (closing == '}')
+                expand_name(x, text + 1, (size_t)(close - text - 1), depth);
+            else
+                expand_one(x, text + 1, (size_t)(close - text - 1), '/', depth);
+            text = close + 1;
         }
-        const char *name = text + 1;
-        const size_t n = (size_t)(close - name);
-        const char *value = slot(slots, name, n);
-        const facts_rule *r = value ? NULL : find(s->rules, name, n);
-        r = r || value ? r : find(common, name, n);
-        if (value)
-            put(o, value, strlen(value));
-        else if (r) {
-            size_t length;
-            const char *one = pick(r->alternatives, rng, &length);
-            expand(s, one, length, slots, rng, depth + 1, o);
-        } else
-            put(o, text, n + 2); /* braces of its own */
-        text = close + 1;
     }
 }
 
 void facts_expand(const facts_style *s, const char *text, const facts_slots *slots, uint64_t *rng, char out[FACTS_PIECE]) {
     static const facts_slots none;
-    output o = {.text = out};
-    expand(s, text, strlen(text), slots ? slots : &none, rng, 0, &o);
-    out[o.n] = '\0';
-    for (size_t i = 0; s->layout != FACTS_BLOCKS && i < o.n; i++)
+    expander x = {.style = s, .slots = slots ? slots : &none, .rng = rng, .out = {.text = out}};
+    expand(&x, text, strlen(text), 0);
+    out[x.out.n] = '\0';
+    for (size_t i = 0; s->layout != FACTS_BLOCKS && i < x.out.n; i++)
         if (out[i] >= 'a' && out[i] <= 'z' && (!i || (i > 1 && out[i - 1] == ' ' && strchr(".?!", out[i - 2]))))
             out[i] = (char)(out[i] - 'a' + 'A');
 }
@@ -221,7 +242,7 @@ static void begin_section(facts_filler *f, uint64_t *rng, char out[FACTS_PIECE])
     f->paragraphs = between(s->paragraphs, rng);
     char text[FACTS_VALUE * 2], title[FACTS_PIECE], numbered[FACTS_PIECE + 16];
     size_t len;
-    const char *one = pick(s->subjects[f->subject].title, rng, &len);
+    const char *one = pick(s->subjects[f->subject].title, strlen(s->subjects[f->subject].title), '|', rng, &len);
     snprintf(text, sizeof text, "%.*s", (int)len, one);
     facts_expand(s, text, NULL, rng, title);
     snprintf(numbered, sizeof numbered, "%u. %s", f->section, title);
