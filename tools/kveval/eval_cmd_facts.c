@@ -15,7 +15,7 @@ static const char tool[] = "kveval facts";
  * setting only, the 95 % interval of the difference is about 1.96 sqrt(d / n) wide to either side. Settings that are as close
  * as the ones worth telling apart differ in about 4 % of the questions, so n = 1.96² 0.04 / 0.02² = 385 questions are needed:
  * 55 documents, and 60 are as many of every kind. */
-enum { DOCS = 60 };
+enum { DOCS = 65 };
 
 typedef struct options {
     const char *model, *tokens, *text;

@@ -2,8 +2,8 @@
  *
  * Facts go to evenly spaced depths in an order drawn at random, so that they lie everywhere, and the two of a question of two
  * hops far from each other as often as not. Tokens of pieces need not add up to those of the whole, so the whole is counted,
- * too, and its end cut where it is too long. Then every answer is looked for: where one stands in the text elsewhere, too, the
- * document is made anew. */
+ * too, and a piece taken out where it is too long. Then every answer is looked for: where one stands in the text elsewhere,
+ * too, the document is made anew. */
 #include "measure/facts_build.h"
 
 #include "base/splitmix64.h"
@@ -220,10 +220,24 @@ static kv_status room(const ask_frame *f, uint32_t ctx, const facts_doc *d, size
     return KV_OK;
 }
 
-static void drop_last(facts_builder *b) {
-    do
+static void drop_piece(facts_builder *b, size_t i) {
+    if (i + 1 < b->n && b->piece[i].brk == FACTS_PARAGRAPH && b->piece[i + 1].brk == FACTS_SPACE)
+        b->piece[i + 1].brk = FACTS_PARAGRAPH;
+    free(b->piece[i].text);
+    memmove(b->piece + i, b->piece + i + 1, (--b->n - i) * sizeof *b->piece);
+    while (b->n > 1 && b->piece[b->n - 1].brk == FACTS_HEADING)
         free(b->piece[--b->n].text);
-    while (b->n && b->piece[b->n - 1].brk == FACTS_HEADING);
+}
+
+/* Take out the smallest piece that has so many tokens, or else the last one; the opening stays. */
+static void shorten(facts_builder *b, size_t tokens) {
+    size_t best = b->n - 1, least = SIZE_MAX;
+    for (size_t i = 1; i < b->n; i++)
+        if (b->piece[i].brk != FACTS_HEADING && b->piece[i].tokens >= tokens && b->piece[i].tokens < least) {
+            best = i;
+            least = b->piece[i].tokens;
+        }
+    drop_piece(b, best);
 }
 
 /* Filler and facts in as many tokens as there is room for. */
@@ -246,7 +260,7 @@ static kv_status fill(facts_builder *b, size_t tokens, uint32_t ctx, facts_doc *
         place_facts(b, b->seed);
         if ((st = write_text(b, d, err)) || d->n_tokens <= tokens)
             break;
-        drop_last(b);
+        shorten(b, d->n_tokens - tokens);
     }
     return st;
 }

@@ -30,12 +30,13 @@ static bool alike(const facts_value *a, const facts_value *b) {
     return la && lb && (!strcmp(la, lb) || (na == nb && a->shown[0] > '9' && !memcmp(a->shown, b->shown, na)));
 }
 
-static bool draw_new(facts_builder *b, const char *kind, facts_value *out) {
+/* A value unlike those from used[from] on. */
+static bool draw_new(facts_builder *b, const char *kind, size_t from, facts_value *out) {
     enum { TRIES = 200 };
     for (int i = 0; i < TRIES; i++) {
         bool same = false;
         facts_draw_value(b->style, kind, &b->rng, out);
-        for (size_t k = 0; k < b->n_used && !same; k++)
+        for (size_t k = from; k < b->n_used && !same; k++)
             same = alike(&b->used[k], out);
         if (same)
             continue;
@@ -58,11 +59,14 @@ typedef struct family {
     int question;
 } family;
 
+/* Bridges and answers are unlike everything before. Something may be the key of several families, so that there are near misses
+ * of two kinds: the same said of others, and other things said of the same; but not somebody, whose name may be an answer. */
 static bool draw_entries(facts_builder *b, family *x) {
+    const size_t from = strcmp(x->f->key, "person") ? b->n_used : 0;
     for (x->n = 0; x->n < b->style->entries; x->n++) {
         entry *e = &x->e[x->n];
-        if (!draw_new(b, x->f->key, &e->k) || (x->f->bridge && !draw_new(b, x->f->bridge, &e->b)) ||
-            !draw_new(b, x->f->answer, &e->a))
+        if (!draw_new(b, x->f->key, from, &e->k) || (x->f->bridge && !draw_new(b, x->f->bridge, 0, &e->b)) ||
+            !draw_new(b, x->f->answer, 0, &e->a))
             return false;
     }
     return true;
