@@ -66,7 +66,7 @@ static void facts_are_the_same_everywhere(void **state) {
         facts_doc_free(&again);
     }
     eval_hash(all, (size_t)(to - all), hash);
-    assert_string_equal(hash, "GOLDEN");
+    assert_string_equal(hash, "c32ada031786a9d6dfd8648f9d259688");
 }
 
 static void facts_differ_with_seed_index_and_length(void **state) {
@@ -230,7 +230,7 @@ static void facts_have_near_misses(void **state) {
                 fail_msg("%s: words run out", b.style->name);
             const size_t entries = b.style->layout == FACTS_TABLES ? 1 : b.style->entries;
             assert_int_equal(b.n_facts, entries * (FACTS_ONE_HOP + 2 * FACTS_TWO_HOPS));
-            assert_true(b.style->entries >= 3);
+            assert_true(b.style->entries >= 2);
             assert_int_equal(b.n_used, b.style->entries * (2 * FACTS_ONE_HOP + 3 * FACTS_TWO_HOPS));
             check_values(&b, &d);
             for (size_t i = 0; i < b.n_facts; i++)
@@ -272,7 +272,7 @@ static void facts_filler_gives_nothing_away(void **state) {
                 }
             n++;
         }
-        if (repeated > SENTENCES / 8)
+        if (repeated > 0)
             fail_msg("%s: %zu of %d sentences were there before", f.style->name, repeated, SENTENCES);
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
             for (int i = 0; i < 200; i++) {

@@ -11,10 +11,10 @@
 
 static const char tool[] = "kveval facts";
 
-/* Documents of every length that tell a difference of 2 points. Where a share d of the questions is answered right by one setting
- * only, the 95 % interval of the difference is about 1.96 sqrt(d / n) wide to either side. Settings that are worth telling apart
- * differ in about 4 % of the questions, so n = 1.96² 0.04 / 0.02² = 385 questions are the least. Tango's interval is a little
- * wider: 18 of 455 questions, which is 65 documents, thirteen of every kind, give +-2.0 points. */
+/* Documents of every length that tell a difference of 2 points. Where a share d of the questions is answered right by one
+ * setting only, the 95 % interval of the difference is about 1.96 sqrt(d / n) wide to either side. Settings that are worth
+ * telling apart differ in about 4 % of the questions, so n = 1.96² 0.04 / 0.02² = 385 questions are the least. Tango's interval
+ * is a little wider: 18 of 455 questions, which is 65 documents, thirteen of every kind, give +-2.0 points. */
 enum { DOCS = 65 };
 
 typedef struct options {

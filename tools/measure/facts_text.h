@@ -18,7 +18,8 @@ enum {
     FACTS_WANTED = 256,
     FACTS_WORDINGS = 3,
     FACTS_SENTENCES = 24,
-    FACTS_SUBJECTS = 12
+    FACTS_SUBJECTS = 12,
+    FACTS_SEEN = 1024
 };
 
 typedef struct facts_rule {
@@ -85,6 +86,8 @@ typedef struct facts_filler {
     const facts_style *style;
     unsigned subject, section, sentences, paragraphs; /* what is left of the last two */
     uint32_t used[FACTS_SUBJECTS];                    /* sentences, as bits */
+    uint64_t seen[FACTS_SEEN];                        /* hashes of the last texts, none of which is drawn again */
+    unsigned n_seen;
 } facts_filler;
 /* The next sentence, block or heading. */
 facts_break facts_draw_filler(facts_filler *f, uint64_t *rng, char out[FACTS_PIECE]);

@@ -232,6 +232,18 @@ static const char *draw_sentence(facts_filler *f, uint64_t *rng) {
     return sentence[i];
 }
 
+/* Whether the text is among the last ones; it is from now on. The hash is FNV-1a. */
+static bool seen_before(facts_filler *f, const char *text) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *c = text; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    for (unsigned i = 0; i < f->n_seen && i < FACTS_SEEN; i++)
+        if (f->seen[i] == hash)
+            return true;
+    f->seen[f->n_seen++ % FACTS_SEEN] = hash;
+    return false;
+}
+
 static void begin_section(facts_filler *f, uint64_t *rng, char out[FACTS_PIECE]) {
     const facts_style *s = f->style;
     unsigned n = 0;
@@ -251,6 +263,7 @@ static void begin_section(facts_filler *f, uint64_t *rng, char out[FACTS_PIECE])
 }
 
 facts_break facts_draw_filler(facts_filler *f, uint64_t *rng, char out[FACTS_PIECE]) {
+    enum { TRIES = 20 };
     const bool begins = !f->sentences;
     if (begins) {
         if (!f->paragraphs) {
@@ -262,6 +275,10 @@ facts_break facts_draw_filler(facts_filler *f, uint64_t *rng, char out[FACTS_PIE
         f->sentences = between(f->style->sentences, rng);
     }
     f->sentences--;
-    facts_expand(f->style, draw_sentence(f, rng), NULL, rng, out);
+    for (int tries = 0; tries < TRIES; tries++) {
+        facts_expand(f->style, draw_sentence(f, rng), NULL, rng, out);
+        if (!seen_before(f, out))
+            break;
+    }
     return begins ? FACTS_PARAGRAPH : FACTS_SPACE;
 }
