@@ -66,7 +66,7 @@ static void facts_are_the_same_everywhere(void **state) {
         facts_doc_free(&again);
     }
     eval_hash(all, (size_t)(to - all), hash);
-    assert_string_equal(hash, "c32ada031786a9d6dfd8648f9d259688");
+    assert_string_equal(hash, "e32a8d8c330847171c8a628ce643a669");
 }
 
 static void facts_differ_with_seed_index_and_length(void **state) {
@@ -87,9 +87,9 @@ static void facts_differ_with_seed_index_and_length(void **state) {
 static size_t tokens_of(const tiny *t, const facts_doc *d, const facts_question *q) {
     ask_ids ids = {0};
     if (ask_head(&t->f, NULL, &ids, NULL) || ask_document(&t->f, d->text, d->len, &ids, NULL) ||
-        qa_tail(&t->f, q->text, &ids, NULL))
+        qa_tail(&t->f, q->text, FACTS_HOW, &ids, NULL))
         fail();
-    const size_t n = ids.n + QA_ANSWER_TOKENS;
+    const size_t n = ids.n + FACTS_ANSWER_TOKENS;
     ask_ids_free(&ids);
     return n;
 }
@@ -389,7 +389,7 @@ static void facts_run_and_compare(void **state) {
     assert_int_equal(facts_tally(&s, &r[0], FACTS_ANYWHERE).n, 28);
     /* Each document is asked as it would be alone. */
     qa_question q[FACTS_QUESTIONS] = {{0}};
-    const qa_list list = {.v = q, .n = FACTS_QUESTIONS};
+    const qa_list list = {.v = q, .n = FACTS_QUESTIONS, .how = FACTS_HOW};
     qa_test test;
     qa_result alone;
     for (size_t k = 0; k < FACTS_QUESTIONS; k++)
@@ -397,8 +397,10 @@ static void facts_run_and_compare(void **state) {
     if (qa_test_new(&t->f, s.v[3].text, s.v[3].len, &list, &test, &err) ||
         qa_run(t->m, &test, &settings[1].cache, NULL, NULL, &alone, &err))
         fail_msg("%s", err.msg);
-    for (size_t k = 0; k < FACTS_QUESTIONS; k++)
-        assert_string_equal(r[1].answers[3 * FACTS_QUESTIONS + k].said, alone.answers[k].said);
+    for (size_t k = 0; k < FACTS_QUESTIONS; k++) { /* answers there may be shorter */
+        const char *said = alone.answers[k].said;
+        assert_memory_equal(r[1].answers[3 * FACTS_QUESTIONS + k].said, said, strlen(said));
+    }
     qa_result_free(&alone);
     qa_test_free(&test);
     /* A tiny model knows nothing, so say what was right: f16 all but the first, q4 only minutes. */

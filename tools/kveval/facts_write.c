@@ -236,7 +236,7 @@ static json_t *whole(const facts_report *r) {
                                json_pack("{s:o, s:o, s:b, s:I, s:o, s:i, s:i, s:o, s:o}", "text", text, "chat",
                                          eval_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
                                          (json_int_t)cfg->seed, "tokens", tokens, "docs", (int)cfg->docs, "answer_tokens",
-                                         QA_ANSWER_TOKENS, "documents", documents, "settings", settings));
+                                         FACTS_ANSWER_TOKENS, "documents", documents, "settings", settings));
     if (good)
         return j;
     json_decref(j);

@@ -48,7 +48,7 @@ static bool advance(void *user, size_t tokens) {
 }
 
 static kv_status open_asker(run *r, const eval_setting *s, uint32_t ctx, asker **out, kv_err *err) {
-    ask_cfg cfg = {.ctx = s->cache, .answer_tokens = QA_ANSWER_TOKENS, .progress = advance, .user = r};
+    ask_cfg cfg = {.ctx = s->cache, .answer_tokens = FACTS_ANSWER_TOKENS, .progress = advance, .user = r};
     kv_err why = {0};
     cfg.ctx.n_ctx = ctx;
     cfg.ctx.n_batch = 0;
@@ -58,7 +58,7 @@ static kv_status open_asker(run *r, const eval_setting *s, uint32_t ctx, asker *
 
 static kv_status ask_document_of(run *r, asker *a, const facts_doc *d, qa_answer *answers, kv_err *err) {
     qa_question q[FACTS_QUESTIONS] = {{0}};
-    const qa_list list = {.v = q, .n = d->n};
+    const qa_list list = {.v = q, .n = d->n, .how = FACTS_HOW};
     qa_test t = {0};
     for (size_t i = 0; i < d->n; i++)
         q[i] = (qa_question){.text = d->q[i].text, .wanted = d->q[i].wanted};

@@ -210,13 +210,13 @@ static kv_status room(const ask_frame *f, uint32_t ctx, const facts_doc *d, size
         ask_ids ids = {0};
         kv_status st = ask_head(f, NULL, &ids, err);
         if (!st)
-            st = qa_tail(f, d->q[i].text, &ids, err);
+            st = qa_tail(f, d->q[i].text, FACTS_HOW, &ids, err);
         most = ids.n > most ? ids.n : most;
         ask_ids_free(&ids);
         if (st)
             return st;
     }
-    *tokens = most + QA_ANSWER_TOKENS < ctx ? ctx - most - QA_ANSWER_TOKENS : 0;
+    *tokens = most + FACTS_ANSWER_TOKENS < ctx ? ctx - most - FACTS_ANSWER_TOKENS : 0;
     return KV_OK;
 }
 

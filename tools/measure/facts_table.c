@@ -16,9 +16,9 @@ static const facts_rule rules[] = {
     {"shift", "day|night|both|none"},
     {"sort", "open|closed|mixed"},
     /* filler */
-    {"who", "the observers|the service|our volunteers|the calibration group|those on duty|the head office|the harbour "
-            "masters|visitors|the farmers nearby|the data desk|the mechanics|the older colleagues|two students|the pilots|the "
-            "wardens|readers of this book"},
+    {"who",
+     "the observers|the surveyors|our volunteers|our experts|those on duty|the inspectors|the harbour masters|visitors|the "
+     "farmers nearby|the clerks|the mechanics|the older colleagues|two students|the pilots|the wardens|readers of this book"},
     {"found", "found|reported|noticed|assumed|confirmed|suspected|were told|saw|wrote|doubted"},
     {"that",
      "that the instruments drift with age|that the readings agree with each other|that snow had covered the sensor|that the "
@@ -30,7 +30,7 @@ static const facts_rule rules[] = {
              "harvest|on calm days|in the wet autumn|in thick fog|for several weeks|at low water|in the heat of summer|towards "
              "evening|on the coldest nights|when the ice broke up"},
     {"where", "on the western slopes|in the upper valleys|along the coast|on the plateau|near the mouths of the rivers|at the "
-              "exposed sites|in the sheltered hollows|below the glacier|in the plain|out at sea|between the lakes|close to the "
+              "exposed sites|in the sheltered hollows|below the glacier|in the plain|between the lakes|close to the "
               "villages|on the northern ridges|in the marshes"},
     {"sea", "off the cape|in the strait|near the harbour|beyond the reef|in the estuary|out at sea|along the shipping lane|by "
             "the sandbanks|at the anchorage"},

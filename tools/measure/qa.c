@@ -5,13 +5,14 @@
 #include "base/clock.h"
 #include "measure/eval_io.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <utf8proc.h>
 
 enum { MAX_TEXT = 1 << 26 };
-static const char briefly[] = " Answer with a few words from the text.";
+static const char briefly[] = "Answer with a few words from the text.";
 static const char blank[] = " \t\r";
 
 /* ---- questions ---- */
@@ -114,12 +115,10 @@ void qa_list_free(qa_list *l) {
 
 /* ---- the document ---- */
 
-kv_status qa_tail(const ask_frame *f, const char *question, ask_ids *tail, kv_err *err) {
-    const size_t size = strlen(question) + sizeof briefly;
-    char *text = malloc(size);
-    if (!text)
+kv_status qa_tail(const ask_frame *f, const char *question, const char *how, ask_ids *tail, kv_err *err) {
+    char *text;
+    if (asprintf(&text, "%s %s", question, how ? how : briefly) < 0)
         return kv_fail(err, KV_ENOMEM, "out of memory for the questions");
-    stpcpy(stpcpy(text, question), briefly);
     kv_status st = ask_tail(f, text, NULL, tail, err);
     free(text);
     return st;
@@ -135,7 +134,7 @@ kv_status qa_test_new(const ask_frame *f, const char *text, size_t len, const qa
     if (!st)
         st = ask_document(f, text, len, &t.document, err);
     for (size_t i = 0; i < questions->n && !st; i++) {
-        st = qa_tail(f, questions->v[i].text, &t.tails[i], err);
+        st = qa_tail(f, questions->v[i].text, questions->how, &t.tails[i], err);
         longest = t.tails[i].n > longest ? t.tails[i].n : longest;
     }
     if (st) {

@@ -22,15 +22,16 @@ typedef struct qa_list {
     qa_question *v;
     size_t n;
     char *text;
-    char hash[33]; /* XXH3-128 of the file */
-} qa_list;         /* free with qa_list_free */
+    const char *how; /* to answer: a sentence that stands behind every question; NULL: with a few words from the text */
+    char hash[33];   /* XXH3-128 of the file */
+} qa_list;           /* free with qa_list_free */
 
 /* KV_EFORMAT names file and line: no tab, no question, an answer that has neither letter nor digit, not UTF-8. */
 kv_status qa_list_load(const char *path, qa_list *out, kv_err *err);
 void qa_list_free(qa_list *l);
 
-/* Append the tail of a question: it, and that a short answer is wanted. */
-kv_status qa_tail(const ask_frame *f, const char *question, ask_ids *tail, kv_err *err);
+/* Append the tail of a question: it, and how to answer, as qa_list has it. */
+kv_status qa_tail(const ask_frame *f, const char *question, const char *how, ask_ids *tail, kv_err *err);
 
 /* A document as tokens, with what stands in front of it, and a tail for every question. */
 typedef struct qa_test {
@@ -49,10 +50,9 @@ typedef struct qa_answer {
     char said[ASK_ANSWER];
     bool right;
 } qa_answer;
-/* Read a document and ask everything, with an asker of at least t->n_ctx tokens and QA_ANSWER_TOKENS; answers
- * (t->questions->n). */
+/* Read a document and ask everything, with an asker that has room for both and for answers; answers (t->questions->n). */
 kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, kv_err *err);
-/* Most tokens that this takes. */
+/* Most tokens that this takes with answers of QA_ANSWER_TOKENS. */
 double qa_work(const qa_test *t);
 
 typedef struct qa_result {
