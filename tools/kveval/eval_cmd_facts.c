@@ -32,7 +32,7 @@ static int parse(options *o, int argc, char **argv) {
          "tokens of a document with question and answer, several by commas [6000]"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "same seed, same documents"},
         {"--text", NULL, CLI_IN, "FILE", &o->text, 0, 0,
-         "hide the facts between paragraphs drawn from this text, instead of generated ones"},
+         "hide the facts in paragraphs of this text, from one drawn at random on, instead of generated ones"},
         {"--print", NULL, CLI_INT, "N", &o->print, 1, 100000,
          "print document N and its questions, which kveval qa can read, and measure nothing"},
         ASK_SETTING_ROWS(&o->ask),

@@ -28,6 +28,7 @@ typedef struct facts_builder {
     uint64_t seed, rng;
     facts_filler filler;
     size_t paragraph, in_paragraph; /* of the source: which, and how much of it was taken */
+    bool begun;                     /* to take from it */
     facts_piece *piece;
     size_t n, cap;
     facts_placed fact[FACTS_MOST_FACTS];

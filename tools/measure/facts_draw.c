@@ -181,17 +181,21 @@ static void comment(const char *s, size_t len, char out[FACTS_PIECE]) {
     *to = '\0';
 }
 
+/* Sentence by sentence, from a paragraph drawn at random on; so none comes twice before all have come. */
 static facts_break draw_from_source(facts_builder *b, char out[FACTS_PIECE]) {
     const facts_source *s = b->source;
     const bool begins = !b->in_paragraph;
     if (begins)
-        b->paragraph = below(&b->rng, s->n);
+        b->paragraph = b->begun ? (b->paragraph + 1) % s->n : below(&b->rng, s->n);
+    b->begun = true;
     const struct facts_span *p = &s->paragraph[b->paragraph];
     const char *text = s->text + p->at + b->in_paragraph;
     const size_t left = p->len - b->in_paragraph;
-    size_t n = sentence(text, left), len = n;
-    n = n < FACTS_PIECE - 128 ? n : FACTS_PIECE - 128;
-    len = n;
+    size_t n = sentence(text, left);
+    if (n > FACTS_PIECE - 128)
+        for (n = FACTS_PIECE - 128; ((unsigned char)text[n] & 0xC0) == 0x80;) /* a whole character */
+            n--;
+    size_t len = n;
     while (len && text[len - 1] == ' ')
         len--;
     b->in_paragraph = n < left ? b->in_paragraph + n : 0;

@@ -8,8 +8,8 @@ double paired_difference(paired p) {
     return p.n ? ((double)p.won - (double)p.lost) / p.n : NAN;
 }
 
-/* The score statistic of the hypothesis that the difference is d. q: the likeliest share of pairs that are lost if it is, a
- * root of 2n q² - (2n - b - c)... in Tango's notation, with b = won, c = lost and A q² + B q + C = 0. */
+/* Tango's statistic of the hypothesis that the difference is d. q is the likeliest share of lost questions if it is: the
+ * greater root of A q² + B q + C = 0. */
 static double score(paired p, double d) {
     const double n = p.n, b = p.won, c = p.lost;
     const double A = 2 * n, B = -b - c + (2 * n - b + c) * d, C = -c * d * (1 - d);
