@@ -24,6 +24,7 @@ bin = pathlib.Path(sys.argv[1])
 lines = "".join(f"Line {i}: {i * 37 % 101} boats passed under {i * 13 % 7} bridges.\n" for i in range(400))
 for name in ("text", "text2"):
     pathlib.Path(name).write_text(name + lines)
+pathlib.Path("filler").write_text("A paragraph of a text that tells of nothing, at some length.\n\n" * 20)
 
 SETTINGS = [("--settings", "settings"), ("--profile", "own.yaml"), ("--profile of setting 'a'", "listed.yaml")]
 RESULTS = ["--json", "--csv", "--html"]
@@ -38,6 +39,7 @@ TOOLS = {
     "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),
     "kveval niah": ([("MODEL", "model.gguf"), *SETTINGS], RESULTS, "--ctx 1536 --depths 50 --repeats 1 -q -t 1"),
     "kveval qa": ([("MODEL", "model.gguf"), ("DOCUMENT", "document"), ("QUESTIONS", "questions"), *SETTINGS], RESULTS, "-q -t 1"),
+    "kveval facts": ([("MODEL", "model.gguf"), ("--text", "filler"), *SETTINGS], RESULTS, "--docs 1 --tokens 3000 -q -t 1"),
     "kveval speed": ([("MODEL", "model.gguf")], [], ""),
     "kveval list": ([], [], ""),
     "kveval tokens": ([("MODEL", "model.gguf"), ("--in", "text")], [], ""),
@@ -115,7 +117,7 @@ refuses("kvpack", [("--strip", "model.gguf")], [("--out", "here/model.gguf")], (
 refuses("kvcalib", [model, text, ("--preset", "mine")], [("--out", "profiles/mine.yaml")], ("--preset", "--out"), "mine.yaml")
 refuses("kvcalib", [model, text], [("--report", "r.html"), ("--out", "profiles/balanced.yaml")], ("--preset", "--out"), "balanced.yaml")
 refuses("kvpack", [model, ("PROFILE", "mine")], [("--out", "profiles/mine.yaml")], ("PROFILE", "--out"), "mine.yaml")
-for tool in ("kveval niah", "kveval qa", "kveval sweep"):
+for tool in ("kveval niah", "kveval qa", "kveval facts", "kveval sweep"):
     ins = [(w, "mine" if w.startswith("--profile") else p) for w, p in TOOLS[tool][0]]
     for out in RESULTS:
         refuses(tool, ins, [(out, "here/profiles/mine.yaml")], ("--profile", out), "mine.yaml")
@@ -159,7 +161,7 @@ pathlib.Path("text").write_text(was)
 os.rename("p.yaml", "profiles/models/p.yaml")
 refuses("kvpack", [model], [("--out", "profiles/models/p.yaml")], ("profile shipped for this model,", "--out"), "p.yaml")
 works("kvpack", words([model], [("--out", "shipped.gguf")]), "shipped.gguf")
-for tool in ("kveval niah", "kveval qa", "kveval sweep"):
+for tool in ("kveval niah", "kveval qa", "kveval facts", "kveval sweep"):
     ins = TOOLS[tool][0]
     base = tool.split()[1]
     made = [f"sub/{base}{o.replace('--', '.')}" for o in RESULTS]

@@ -127,10 +127,10 @@ static void qa_runs_and_scores(void **state) {
         qa_list_load(path, &l, &err) || ask_frame_new(m, &f, &err))
         fail_msg("%s", err.msg);
     put("\n \n", 3);
-    assert_int_equal(qa_test_new(&f, path, &l, &none, &err), KV_EFORMAT);
+    assert_int_equal(qa_test_load(&f, path, &l, &none, &err), KV_EFORMAT);
     assert_non_null(strstr(err.msg, "no text in it"));
     put("Some text.\n", 11);
-    assert_int_equal(qa_test_new(&f, path, &l, &t, &err), KV_OK);
+    assert_int_equal(qa_test_load(&f, path, &l, &t, &err), KV_OK);
     assert_true(t.n_ctx > t.document.n + QA_ANSWER_TOKENS && t.n_document < t.document.n && t.n_document >= 2);
 
     assert_int_equal(qa_run(m, &t, &cache, never, &last, &r, &err), KV_ECANCEL);

@@ -3,6 +3,9 @@
 
 #include "kveval/eval_out.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 kv_status ask_session_open(ask_session *s, const char *tool, const char *path, const ask_options *o, kv_err *err) {
     *s = (ask_session){.base = o->cache};
     s->base.profile = NULL; /* it is loaded with the model */
@@ -26,4 +29,27 @@ void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx) {
     const uint32_t trained = rt_model_hparams(s->m.model)->n_ctx_train;
     if (n_ctx > trained)
         cli_note(tool, "a context of %u tokens is more than the %u the model was trained for", n_ctx, trained);
+}
+
+kv_status ask_parse_numbers(const char *option, const char *s, double low, double high, double *out, size_t most, size_t *n,
+                            kv_err *err) {
+    *n = 0;
+    for (const char *at = s;; at++) {
+        char *end;
+        errno = 0;
+        const double v = strtod(at, &end);
+        if (end == at || errno || !(v >= low && v <= high) || (*end && *end != ','))
+            return kv_fail(err, KV_EINVAL, "%s: '%s' is not a list of numbers in %g..%g", option, s, low, high);
+        if (*n == most)
+            return kv_fail(err, KV_EINVAL, "%s: more than %zu numbers", option, most);
+        size_t i = (*n)++;
+        for (; i && out[i - 1] > v; i--)
+            out[i] = out[i - 1];
+        if (i && out[i - 1] == v)
+            return kv_fail(err, KV_EINVAL, "%s: %g is there twice", option, v);
+        out[i] = v;
+        at = end;
+        if (!*at)
+            return KV_OK;
+    }
 }

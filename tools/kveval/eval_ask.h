@@ -1,4 +1,4 @@
-/* What kveval niah and kveval qa share: questions asked of one cache setting or several. Options are rows for a cli_spec's
+/* What kveval niah, qa and facts share: questions asked of one cache setting or several. Options are rows for a cli_spec's
  * table. */
 #ifndef EVAL_ASK_H
 #define EVAL_ASK_H
@@ -62,5 +62,9 @@ void ask_session_close(ask_session *s);
 
 /* Say so if a context is longer than what the model was trained for. */
 void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx);
+
+/* Numbers between commas, which an option takes; all different and within low..high, sorted. KV_EINVAL names the option. */
+kv_status ask_parse_numbers(const char *option, const char *s, double low, double high, double *out, size_t most, size_t *n,
+                            kv_err *err);
 
 #endif

@@ -10,6 +10,7 @@ int eval_cmd_logprobs(int argc, char **argv);
 int eval_cmd_niah(int argc, char **argv);
 int eval_cmd_qa(int argc, char **argv);
 int eval_cmd_list(int argc, char **argv);
+int eval_cmd_facts(int argc, char **argv);
 int eval_cmd_speed(int argc, char **argv);
 
 #endif

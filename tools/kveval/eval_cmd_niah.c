@@ -4,8 +4,6 @@
 #include "kveval/eval_out.h"
 #include "kveval/niah_write.h"
 
-#include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,30 +53,6 @@ static int parse(options *o, int argc, char **argv) {
 
 /* ---- lists ---- */
 
-/* Numbers between commas; all different and within low..high, sorted. */
-static kv_status parse_numbers(const char *option, const char *s, double low, double high, double *out, size_t most, size_t *n,
-                               kv_err *err) {
-    *n = 0;
-    for (const char *at = s;; at++) {
-        char *end;
-        errno = 0;
-        const double v = strtod(at, &end);
-        if (end == at || errno || !(v >= low && v <= high) || (*end && *end != ','))
-            return kv_fail(err, KV_EINVAL, "%s: '%s' is not a list of numbers in %g..%g", option, s, low, high);
-        if (*n == most)
-            return kv_fail(err, KV_EINVAL, "%s: more than %zu numbers", option, most);
-        size_t i = (*n)++;
-        for (; i && out[i - 1] > v; i--)
-            out[i] = out[i - 1];
-        if (i && out[i - 1] == v)
-            return kv_fail(err, KV_EINVAL, "%s: %g is there twice", option, v);
-        out[i] = v;
-        at = end;
-        if (!*at)
-            return KV_OK;
-    }
-}
-
 static kv_status parse_templates(const char *s, niah_cfg *cfg, kv_err *err) {
     char name[32];
     bool taken[NIAH_TEMPLATES] = {false};
@@ -108,14 +82,14 @@ static kv_status parse_cfg(const options *o, niah_cfg *cfg, kv_err *err) {
     enum { LEAST = 64, GREATEST = 1 << 24 };
     double ctx[NIAH_MOST_CTX];
     *cfg = (niah_cfg){.needles = (uint32_t)o->needles, .seed = (uint64_t)o->seed};
-    kv_status st = parse_numbers("--ctx", o->ctx, LEAST, GREATEST, ctx, NIAH_MOST_CTX, &cfg->n_ctx, err);
+    kv_status st = ask_parse_numbers("--ctx", o->ctx, LEAST, GREATEST, ctx, NIAH_MOST_CTX, &cfg->n_ctx, err);
     for (size_t i = 0; i < cfg->n_ctx && !st; i++) {
         cfg->ctx[i] = (uint32_t)ctx[i];
         if (cfg->ctx[i] != ctx[i])
             st = kv_fail(err, KV_EINVAL, "--ctx: %g is not a whole number", ctx[i]);
     }
     if (!st)
-        st = parse_numbers("--depths", o->depths, 0, 100, cfg->depth, NIAH_MOST_DEPTHS, &cfg->n_depth, err);
+        st = ask_parse_numbers("--depths", o->depths, 0, 100, cfg->depth, NIAH_MOST_DEPTHS, &cfg->n_depth, err);
     if (!st)
         st = parse_templates(o->templates, cfg, err);
     cfg->repeats = o->repeats ? (uint32_t)o->repeats : (uint32_t)cfg->n_template;

@@ -84,7 +84,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     qa_result *results = NULL;
     kv_status st = qa_list_load(o->questions, &questions, err);
     if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) ||
-        (st = qa_test_new(&s.frame, o->document, &questions, &test, err)))
+        (st = qa_test_load(&s.frame, o->document, &questions, &test, err)))
         goto done;
     ask_session_warn(&s, tool, test.n_ctx);
     results = calloc(s.list.n, sizeof *results);

@@ -9,6 +9,7 @@ int main(int argc, char **argv) {
         {"sweep", "a list of cache settings in one go: table, JSON, CSV, HTML report", eval_cmd_sweep},
         {"niah", "facts hidden in long texts, and how many of them are found", eval_cmd_niah},
         {"qa", "questions about a document, and how many of the answers are right", eval_cmd_qa},
+        {"facts", "documents with hidden facts, and which answers a setting loses against f16", eval_cmd_facts},
         {"speed", "tokens per second of prefill and decode, at several depths", eval_cmd_speed},
         {"list", "cache types and eviction policies that there are", eval_cmd_list},
         {"tokens", "strings to token ids, for comparing tokenizers", eval_cmd_tokens},

@@ -233,6 +233,40 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
     return KV_OK;
 }
 
+/* f16, and nothing is let go of. */
+static bool is_exact(const sweep_setting *s, const rt_model *m) {
+    kv_cache_cfg cache = {0};
+    const bool f16 = sweep_codec(s, false) == KV_F16 && sweep_codec(s, true) == KV_F16;
+    const bool keeps =
+        f16 && !rt_cache_cfg_new(rt_model_hparams(m), &s->cfg, &cache, NULL) && cache.evict.policy == KV_EVICT_NONE;
+    rt_cache_cfg_free(&cache);
+    return keeps;
+}
+
+kv_status sweep_reference(sweep_list *l, const rt_model *m, size_t *index, bool *added, kv_err *err) {
+    static const char *const lines[] = {"f16: --profile none -ctk f16 -ctv f16",
+                                        "f16 reference: --profile none -ctk f16 -ctv f16"};
+    bool taken = false;
+    *added = false;
+    for (*index = 0; *index < l->n; ++*index) {
+        if (is_exact(&l->v[*index], m))
+            return KV_OK;
+        taken |= !strcmp(l->v[*index].name, "f16");
+    }
+    const cli_cache *base = l->base;
+    l->base = NULL;
+    kv_status st = sweep_add(l, "reference", lines[taken], err);
+    l->base = base;
+    if (st)
+        return st;
+    const sweep_setting last = l->v[l->n - 1];
+    memmove(l->v + 1, l->v, (l->n - 1) * sizeof *l->v);
+    l->v[0] = last;
+    *index = 0;
+    *added = true;
+    return cli_cache_cfg(&l->v[0].cache, NULL, &l->v[0].cfg, err);
+}
+
 kv_status sweep_to_eval(const sweep_list *l, eval_setting **out, kv_err *err) {
     eval_setting *settings = calloc(l->n, sizeof *settings);
     if (!settings)

@@ -41,6 +41,9 @@ kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models
 kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
 /* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
+/* The first setting of a resolved list whose cache is f16 and keeps all tokens. Where there is none, one is put in front of the
+ * others and *added is set. */
+kv_status sweep_reference(sweep_list *l, const rt_model *m, size_t *index, bool *added, kv_err *err);
 /* What eval_run and niah_run take: (n), names borrowed, the array to be freed. */
 kv_status sweep_to_eval(const sweep_list *l, eval_setting **out, kv_err *err);
 void sweep_free(sweep_list *l);

@@ -5,13 +5,14 @@
 #include "base/clock.h"
 #include "measure/eval_io.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <utf8proc.h>
 
 enum { MAX_TEXT = 1 << 26 };
-static const char briefly[] = " Answer with a few words from the text.";
+static const char briefly[] = "Answer with a few words from the text.";
 static const char blank[] = " \t\r";
 
 /* ---- questions ---- */
@@ -114,50 +115,49 @@ void qa_list_free(qa_list *l) {
 
 /* ---- the document ---- */
 
-static kv_status make_tail(const ask_frame *f, const char *question, ask_ids *tail, kv_err *err) {
-    const size_t size = strlen(question) + sizeof briefly;
-    char *text = malloc(size);
-    if (!text)
+kv_status qa_tail(const ask_frame *f, const char *question, const char *how, ask_ids *tail, kv_err *err) {
+    char *text;
+    if (asprintf(&text, "%s %s", question, how ? how : briefly) < 0)
         return kv_fail(err, KV_ENOMEM, "out of memory for the questions");
-    stpcpy(stpcpy(text, question), briefly);
     kv_status st = ask_tail(f, text, NULL, tail, err);
     free(text);
     return st;
 }
 
-kv_status qa_test_new(const ask_frame *f, const char *document_path, const qa_list *questions, qa_test *out, kv_err *err) {
-    qa_test t = {.questions = questions};
-    char *text = NULL;
-    size_t len = 0, head = 0, longest = 0;
+kv_status qa_test_new(const ask_frame *f, const char *text, size_t len, const qa_list *questions, qa_test *out, kv_err *err) {
+    qa_test t = {.questions = questions, .tails = calloc(questions->n, sizeof *t.tails)};
+    size_t longest = 0;
     *out = (qa_test){0};
-    kv_status st = file_read(document_path, MAX_TEXT, &text, &len, err);
+    eval_hash(text, len, t.hash);
+    kv_status st = t.tails ? ask_head(f, NULL, &t.document, err) : kv_fail(err, KV_ENOMEM, "out of memory for the questions");
+    const size_t head = t.document.n;
+    if (!st)
+        st = ask_document(f, text, len, &t.document, err);
+    for (size_t i = 0; i < questions->n && !st; i++) {
+        st = qa_tail(f, questions->v[i].text, questions->how, &t.tails[i], err);
+        longest = t.tails[i].n > longest ? t.tails[i].n : longest;
+    }
+    if (st) {
+        qa_test_free(&t);
+        return st;
+    }
+    t.n_document = t.document.n - head;
+    t.n_ctx = (uint32_t)(t.document.n + longest + QA_ANSWER_TOKENS);
+    *out = t;
+    return KV_OK;
+}
+
+kv_status qa_test_load(const ask_frame *f, const char *path, const qa_list *questions, qa_test *out, kv_err *err) {
+    char *text = NULL;
+    size_t len = 0;
+    *out = (qa_test){0};
+    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
     if (st)
         return st;
     while (len && strchr(" \r\n", text[len - 1]))
         len--;
-    eval_hash(text, len, t.hash);
-    t.tails = calloc(questions->n, sizeof *t.tails);
-    if (!len || !t.tails)
-        st = len ? kv_fail(err, KV_ENOMEM, "out of memory for the questions")
-                 : kv_fail(err, KV_EFORMAT, "%s: there is no text in it", document_path);
-    if (st || (st = ask_head(f, NULL, &t.document, err)))
-        goto done;
-    head = t.document.n;
-    if ((st = ask_document(f, text, len, &t.document, err)))
-        goto done;
-    for (size_t i = 0; i < questions->n && !st; i++) {
-        st = make_tail(f, questions->v[i].text, &t.tails[i], err);
-        longest = t.tails[i].n > longest ? t.tails[i].n : longest;
-    }
-    if (st)
-        goto done;
-    t.n_document = t.document.n - head;
-    t.n_ctx = (uint32_t)(t.document.n + longest + QA_ANSWER_TOKENS);
-    *out = t;
-    t = (qa_test){.questions = questions};
-done:
+    st = len ? qa_test_new(f, text, len, questions, out, err) : kv_fail(err, KV_EFORMAT, "%s: there is no text in it", path);
     free(text);
-    qa_test_free(&t);
     return st;
 }
 
@@ -183,14 +183,19 @@ static bool advance(void *user, size_t tokens) {
     return !r->progress || r->progress(r->user, r->done / r->all);
 }
 
-static kv_status ask_all(asker *a, const qa_test *t, qa_result *out, kv_err *err) {
+double qa_work(const qa_test *t) {
+    double sum = (double)t->document.n;
+    for (size_t i = 0; i < t->questions->n; i++)
+        sum += (double)t->tails[i].n + QA_ANSWER_TOKENS;
+    return sum;
+}
+
+kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, kv_err *err) {
     kv_status st = asker_read(a, t->document.v, t->document.n, err);
     for (size_t i = 0; i < t->questions->n && !st; i++) {
-        qa_answer *x = &out->answers[i];
+        qa_answer *x = &answers[i];
         if (!(st = asker_ask(a, t->tails[i].v, t->tails[i].n, x->said, err)))
             st = ask_is_right(x->said, t->questions->v[i].wanted, &x->right, err);
-        out->tally.n++;
-        out->tally.hits += x->right;
     }
     return st;
 }
@@ -198,12 +203,10 @@ static kv_status ask_all(asker *a, const qa_test *t, qa_result *out, kv_err *err
 kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_progress progress, void *user, qa_result *out,
                  kv_err *err) {
     const double started = clock_now();
-    run r = {.all = (double)t->document.n, .progress = progress, .user = user};
+    run r = {.all = qa_work(t), .progress = progress, .user = user};
     ask_cfg cfg = {.ctx = *cache, .answer_tokens = QA_ANSWER_TOKENS, .progress = advance, .user = &r};
     asker *a = NULL;
     *out = (qa_result){0};
-    for (size_t i = 0; i < t->questions->n; i++)
-        r.all += (double)t->tails[i].n + QA_ANSWER_TOKENS;
     cfg.ctx.n_ctx = t->n_ctx;
     cfg.ctx.n_batch = 0;
     kv_status st = asker_new(m, &cfg, &a, err);
@@ -211,7 +214,11 @@ kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, k
         return st;
     out->cache = asker_cache_info(a);
     out->answers = calloc(t->questions->n, sizeof *out->answers);
-    st = out->answers ? ask_all(a, t, out, err) : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", t->questions->n);
+    st = out->answers ? qa_ask(a, t, out->answers, err)
+                      : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", t->questions->n);
+    out->tally.n = (uint32_t)t->questions->n;
+    for (size_t i = 0; i < t->questions->n && !st; i++)
+        out->tally.hits += out->answers[i].right;
     out->seconds = clock_now() - started;
     asker_free(a);
     if (st)

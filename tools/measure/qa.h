@@ -22,12 +22,16 @@ typedef struct qa_list {
     qa_question *v;
     size_t n;
     char *text;
-    char hash[33]; /* XXH3-128 of the file */
-} qa_list;         /* free with qa_list_free */
+    const char *how; /* to answer: a sentence that stands behind every question; NULL: with a few words from the text */
+    char hash[33];   /* XXH3-128 of the file */
+} qa_list;           /* free with qa_list_free */
 
 /* KV_EFORMAT names file and line: no tab, no question, an answer that has neither letter nor digit, not UTF-8. */
 kv_status qa_list_load(const char *path, qa_list *out, kv_err *err);
 void qa_list_free(qa_list *l);
+
+/* Append the tail of a question: it, and how to answer, as qa_list has it. */
+kv_status qa_tail(const ask_frame *f, const char *question, const char *how, ask_ids *tail, kv_err *err);
 
 /* A document as tokens, with what stands in front of it, and a tail for every question. */
 typedef struct qa_test {
@@ -35,15 +39,22 @@ typedef struct qa_test {
     ask_ids document, *tails; /* (questions->n) */
     uint32_t n_ctx;           /* tokens of context: all that is read, the longest question and its answer */
     size_t n_document;        /* tokens of the document alone */
-    char hash[33];            /* XXH3-128 of its file */
+    char hash[33];            /* XXH3-128 of its text */
 } qa_test;                    /* free with qa_test_free */
-kv_status qa_test_new(const ask_frame *f, const char *document_path, const qa_list *questions, qa_test *out, kv_err *err);
+kv_status qa_test_new(const ask_frame *f, const char *text, size_t len, const qa_list *questions, qa_test *out, kv_err *err);
+/* Likewise, of a file; white space at its end does not count. KV_EFORMAT: there is no text in it. */
+kv_status qa_test_load(const ask_frame *f, const char *path, const qa_list *questions, qa_test *out, kv_err *err);
 void qa_test_free(qa_test *t);
 
 typedef struct qa_answer {
     char said[ASK_ANSWER];
     bool right;
 } qa_answer;
+/* Read a document and ask everything, with an asker that has room for both and for answers; answers (t->questions->n). */
+kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, kv_err *err);
+/* Most tokens that this takes with answers of QA_ANSWER_TOKENS. */
+double qa_work(const qa_test *t);
+
 typedef struct qa_result {
     qa_answer *answers; /* (questions->n) */
     ask_tally tally;
