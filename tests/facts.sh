@@ -30,7 +30,7 @@ sed '1,/^# a talk/d' document >questions
 "$bin/kveval" qa "$model" text questions -t 1 -q --json=qa.json -ctk f16 -ctv f16 >table 2>log || { cat log; die "kveval qa of a document of facts"; }
 # With nothing said of the cache, the profile that is shipped for the model.
 mkdir -p profiles/models
-"$bin/kvcalib" "$model" --ctx 64 --chunks 4 --no-measure -q -t 1 --out profiles/models/tiny.yaml >out 2>log || { cat log; die "kvcalib"; }
+"$bin/kvcalib" "$model" --ctx 64 --chunks 4 --window 0 --no-measure -q -t 1 --out profiles/models/tiny.yaml >out 2>log || { cat log; die "kvcalib"; }
 KVCALIB_PROFILES=$dir/profiles "$bin/kveval" facts "$model" -t 1 --docs 1 --tokens 4000 -q >table 2>log || { cat log; die "kveval facts with a shipped profile"; }
 grep -q "tiny.yaml is for this model and applies" log && grep -q "^tc.* tc .* of 7 " table && grep -q "^f16 " table || die "no shipped profile"
 i=0

@@ -37,6 +37,9 @@ typedef struct facts_builder {
     size_t n_used;
 } facts_builder;
 
+/* Entries of the family that a question is about. The last question, which is one of two hops, has no near miss outside tables:
+ * small models would hardly answer any. */
+size_t facts_entries(const facts_style *s, size_t question);
 /* Draw the facts and their questions. *good is false where words ran out: draw with another seed. */
 kv_status facts_draw(facts_builder *b, facts_doc *d, bool *good, kv_err *err);
 

@@ -87,8 +87,8 @@ static const facts_family one[] = {
      .question = "On which date will {k} be removed?"},
     {.key = "task",
      .answer = "count",
-     .fact = {"schedule(\"{k}\", every_minutes={a})", "# No more often, please.\nschedule(\"{k}\", every_minutes={a})"},
-     .question = "What is every_minutes of \"{k}\"?"},
+     .fact = {"schedule(\"{k}\", interval_minutes={a})", "# No more often, please.\nschedule(\"{k}\", interval_minutes={a})"},
+     .question = "What is interval_minutes of \"{k}\"?"},
     {0},
 };
 

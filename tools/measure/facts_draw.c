@@ -48,6 +48,10 @@ static bool draw_new(facts_builder *b, const char *kind, size_t from, facts_valu
 
 /* ---- families ---- */
 
+size_t facts_entries(const facts_style *s, size_t question) {
+    return question + 1 == FACTS_QUESTIONS && s->layout != FACTS_TABLES ? 1 : s->entries;
+}
+
 typedef struct entry {
     facts_value k, b, a;
 } entry;
@@ -61,9 +65,9 @@ typedef struct family {
 
 /* Bridges and answers are unlike everything before. Something may be the key of several families, so that there are near misses
  * of two kinds: the same said of others, and other things said of the same; but not somebody, whose name may be an answer. */
-static bool draw_entries(facts_builder *b, family *x) {
+static bool draw_entries(facts_builder *b, size_t entries, family *x) {
     const size_t from = strcmp(x->f->key, "person") ? b->n_used : 0;
-    for (x->n = 0; x->n < b->style->entries; x->n++) {
+    for (x->n = 0; x->n < entries; x->n++) {
         entry *e = &x->e[x->n];
         if (!draw_new(b, x->f->key, from, &e->k) || (x->f->bridge && !draw_new(b, x->f->bridge, 0, &e->b)) ||
             !draw_new(b, x->f->answer, 0, &e->a))
@@ -133,7 +137,7 @@ static kv_status draw_families(facts_builder *b, const facts_family *of, size_t 
     kv_status st = KV_OK;
     for (size_t i = 0; i < wanted && i < n && *good && !st; i++) {
         family x = {.f = &of[order[i]], .question = (int)d->n};
-        if (!(*good = draw_entries(b, &x)))
+        if (!(*good = draw_entries(b, facts_entries(b->style, d->n), &x)))
             break;
         write_question(b, &x, &d->q[d->n++]);
         for (unsigned hop = 0; hop < (x.f->bridge ? 2 : 1) && !st; hop++)
