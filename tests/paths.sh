@@ -151,6 +151,8 @@ os.rename(parts[0], "sub/away")
 was = pathlib.Path("text").read_text()
 pathlib.Path("text").write_text('["a"]') # a text, and what `kveval tokens` reads
 for tool, (ins, outs, more) in TOOLS.items():
+    if model not in ins:
+        continue
     if tool == "kveval logprobs":
         pathlib.Path("text").write_text('{"chunks": [{"tokens": [1]}]}')
     r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] != "--model"]], [(o, f"sub/{o}") for o in outs]), *more.split()])
