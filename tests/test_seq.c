@@ -190,7 +190,7 @@ static void seq_goes_back_exactly(void **state) {
                 digest[t] = kv_cache_digest(rt_seq_cache(f.seqs[i]));
             }
             rt_seq_clear(f.seqs[i]);
-            for (uint32_t back = 0; back < LEN; back += 23) {
+            for (uint32_t back = 0; back < LEN; back += 61) {
                 uint32_t reached, best = 0;
                 for (size_t m = 0; m < sizeof marks / sizeof *marks; m++) {
                     feed(&f, i, marks[m]);
@@ -238,6 +238,7 @@ static void seq_checkpoints_are_bounded(void **state) {
 /* Cut in place, or not at all: what is cut may have voted on what is kept, or have been there when something was let go of. */
 static void seq_cuts_exactly_with_budgets(void **state) {
     (void)state;
+    enum { FIRST = 200, APART = 97, DEEPEST = 16, CUT = 5 };
     static const kv_evict_id policies[] = {KV_EVICT_STREAMING, KV_EVICT_H2O,   KV_EVICT_SNAPKV,
                                            KV_EVICT_TOVA,      KV_EVICT_KNORM, KV_EVICT_MERGE};
     fixture f = make("qwen2", 1);
@@ -249,12 +250,15 @@ static void seq_cuts_exactly_with_budgets(void **state) {
         f.cfgs[0].evict = policies[i / 2];
         f.cfgs[0].ada = i % 2;
         assert_int_equal(rt_seq_new(f.w, &f.cfgs[0], &f.seqs[0], NULL), KV_OK);
-        for (uint32_t t = 0; t <= LEN; t++) {
-            feed(&f, 0, t);
-            digest[t] = kv_cache_digest(rt_seq_cache(f.seqs[0]));
-        }
-        for (uint32_t len = 200; len < LEN; len += 97)
-            for (uint32_t n = len - 1; n + 17 > len; n -= 5) {
+        for (uint32_t len = FIRST; len < LEN; len += APART)
+            for (uint32_t n = len - DEEPEST; n < len; n += CUT) {
+                feed(&f, 0, n);
+                digest[n] = kv_cache_digest(rt_seq_cache(f.seqs[0]));
+            }
+        feed(&f, 0, LEN);
+        digest[LEN] = kv_cache_digest(rt_seq_cache(f.seqs[0]));
+        for (uint32_t len = FIRST; len < LEN; len += APART)
+            for (uint32_t n = len - DEEPEST; n < len; n += CUT) {
                 rt_seq_clear(f.seqs[0]);
                 feed(&f, 0, len);
                 if (kv_cache_truncate(rt_seq_cache(f.seqs[0]), n, NULL))
@@ -304,7 +308,7 @@ static void seq_keeps_what_was_asked_for_first_and_last(void **state) {
  * checkpoints. */
 static void seq_takes_checkpoints_by_itself(void **state) {
     (void)state;
-    enum { EVERY = 8, STEP = 5, REST = EVERY + STEP };
+    enum { EVERY = 8, STEP = 5, REST = EVERY + STEP, BACK = 67 };
     static const char *const models[] = {"qwen2", "gemma3"};
     for (int k = 0; k < 2; k++) {
         fixture f = make(models[k], 1);
@@ -314,6 +318,8 @@ static void seq_takes_checkpoints_by_itself(void **state) {
             size_t most = 0;
             uint32_t n_steps = 0;
             for (uint32_t t = 0; t <= LEN; t++) {
+                if (t % STEP && t % BACK != 1)
+                    continue;
                 feed(&f, i, t);
                 digest[t] = kv_cache_digest(rt_seq_cache(f.seqs[i]));
                 if (t && rt_seq_checkpoint(f.seqs[i], NULL, NULL) == KV_OK && rt_seq_checkpoint_bytes(f.seqs[i]) > most)
@@ -322,7 +328,7 @@ static void seq_takes_checkpoints_by_itself(void **state) {
             rt_seq_free(f.seqs[i]);
             f.cfgs[i].checkpoint_every = EVERY;
             assert_int_equal(rt_seq_new(f.w, &f.cfgs[i], &f.seqs[i], NULL), KV_OK);
-            for (uint32_t back = 1; back < LEN; back += 67) {
+            for (uint32_t back = 1; back < LEN; back += BACK) {
                 uint32_t reached;
                 for (uint32_t t = rt_seq_len(f.seqs[i]); t < LEN; n_steps++) {
                     t = t + STEP < LEN ? t + STEP : LEN;

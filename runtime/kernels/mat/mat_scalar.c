@@ -27,27 +27,33 @@ static void act_quant(const float *x, size_t n, rt_act_block *out, size_t stride
     }
 }
 
+/* Byte i of quad k in a plane of 4 or 2 bits. */
+static int nibble(const uint8_t *p, int k, int i) {
+    return p[k % 4 * 64 + i] >> k / 4 * 4 & 15;
+}
+static int pair(const uint8_t *p, int k, int i) {
+    return p[k / 4 * 64 + i] >> k % 4 * 2 & 3;
+}
+
 /* Codes of one block, spread to bytes: (quad, row, 4). */
 static void decode_block(rt_fmt f, const int8_t *values, const uint8_t *p, uint8_t out[8][64]) {
     for (int k = 0; k < 8; k++)
         for (int i = 0; i < 64; i++) {
-            int nibble = p[k % 4 * 64 + i] >> k / 4 * 4 & 15;
-            int pair = p[k / 4 * 64 + i] >> k % 4 * 2 & 3;
             switch (f.bits) {
             case 2:
-                out[k][i] = (uint8_t)pair;
+                out[k][i] = (uint8_t)pair(p, k, i);
                 break;
             case 3:
-                out[k][i] = (uint8_t)(pair | (p[128 + i] >> k & 1) << 2);
+                out[k][i] = (uint8_t)(pair(p, k, i) | (p[128 + i] >> k & 1) << 2);
                 break;
             case 4:
-                out[k][i] = (uint8_t)nibble;
+                out[k][i] = (uint8_t)nibble(p, k, i);
                 break;
             case 5:
-                out[k][i] = (uint8_t)(nibble | (p[256 + i] >> k & 1) << 4);
+                out[k][i] = (uint8_t)(nibble(p, k, i) | (p[256 + i] >> k & 1) << 4);
                 break;
             case 6:
-                out[k][i] = (uint8_t)(nibble | (p[256 + k / 4 * 64 + i] >> k % 4 * 2 & 3) << 4);
+                out[k][i] = (uint8_t)(nibble(p, k, i) | pair(p + 256, k, i) << 4);
                 break;
             default:
                 out[k][i] = p[k * 64 + i];
