@@ -10,6 +10,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -63,10 +65,27 @@ static void kernels_quantise_alike(void **state) {
     }
 }
 
+/* Zeros, behind which no byte can be read or written: sanitizer builds leave the kernels out (runtime/CMakeLists.txt). */
+static size_t guarded_span(size_t bytes, size_t page) {
+    return (bytes + page - 1) / page * page;
+}
+static void *guarded(size_t bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), span = guarded_span(bytes, page);
+    uint8_t *p = mmap(NULL, span + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mprotect(p + span, page, PROT_NONE), 0);
+    return p + span - bytes;
+}
+static void guarded_free(void *p, size_t bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), span = guarded_span(bytes, page);
+    munmap((uint8_t *)p + bytes - span, span + page);
+}
+
 /* y (n_tok, LDY), prefilled so that a kernel that writes beyond its rows is seen. */
 static void product(rt_cpu isa, const rt_fmt *f, const rt_mat_tiles *m, const float *x, size_t n_tok, float *y) {
     const rt_kernels *k = rt_kernels_for(isa);
-    rt_act_block *blocks = calloc(n_tok * (m->cols / 32), sizeof *blocks);
+    const size_t bytes = n_tok * (m->cols / 32) * sizeof(rt_act_block);
+    rt_act_block *blocks = guarded(bytes);
     for (size_t t = 0; t < n_tok; t++) {
         size_t start = t / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - start < RT_TOK_GROUP ? n_tok - start : RT_TOK_GROUP;
         k->act_quant(x + t * m->cols, m->cols, blocks + start * (m->cols / 32) + t - start, n);
@@ -74,7 +93,7 @@ static void product(rt_cpu isa, const rt_fmt *f, const rt_mat_tiles *m, const fl
     for (size_t i = 0; i < n_tok * LDY; i++)
         y[i] = -77.0f;
     k->mat_i8[f->id](m, 0, (m->rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, blocks, n_tok, y, LDY);
-    free(blocks);
+    guarded_free(blocks, bytes);
 }
 
 /* Extreme codes and activations: every intermediate integer is as large as it gets. */
@@ -97,8 +116,7 @@ static void check_format(const weight_type *w, size_t rows, size_t cols, size_t 
     }
     rt_mat_tiles m = rt_tiles_of(w->type, rows, cols);
     size_t n_tiles = (rows + RT_TILE_ROWS - 1) / RT_TILE_ROWS, tile_bytes = rt_tile_bytes(*f, cols);
-    uint8_t *packed = aligned_alloc(64, n_tiles * tile_bytes);
-    memset(packed, 0, n_tiles * tile_bytes);
+    uint8_t *packed = guarded(n_tiles * tile_bytes);
     m.data = packed;
     size_t row_bytes = t.nbytes / rows;
     for (size_t i = 0; i < n_tiles; i++)
@@ -111,7 +129,7 @@ static void check_format(const weight_type *w, size_t rows, size_t cols, size_t 
         if (memcmp(got, want, n_tok * LDY * sizeof *got) != 0)
             fail_msg("%s on %s differs for %zu x %zu and %zu tokens", t.type->name, rt_cpu_name(isa), rows, cols, n_tok);
     }
-    free(packed);
+    guarded_free(packed, n_tiles * tile_bytes);
     free(x);
     free((void *)t.data);
 }
