@@ -53,3 +53,20 @@ kv_status ask_parse_numbers(const char *option, const char *s, double low, doubl
             return KV_OK;
     }
 }
+
+kv_status ask_parse_lengths(const char *option, const char *s, uint32_t low, uint32_t high, uint32_t out[ASK_MOST_LENGTHS],
+                            size_t *n, kv_err *err) {
+    double v[ASK_MOST_LENGTHS];
+    kv_status st = ask_parse_numbers(option, s, low, high, v, ASK_MOST_LENGTHS, n, err);
+    for (size_t i = 0; i < *n && !st; i++) {
+        out[i] = (uint32_t)v[i];
+        if (out[i] != v[i])
+            st = kv_fail(err, KV_EINVAL, "%s: %g is not a whole number", option, v[i]);
+    }
+    return st;
+}
+
+bool ask_show_progress(void *bar, double done) {
+    cli_progress_set(bar, done);
+    return !cli_interrupted();
+}

@@ -66,5 +66,12 @@ void ask_session_warn(const ask_session *s, const char *tool, uint32_t n_ctx);
 /* Numbers between commas, which an option takes; all different and within low..high, sorted. KV_EINVAL names the option. */
 kv_status ask_parse_numbers(const char *option, const char *s, double low, double high, double *out, size_t most, size_t *n,
                             kv_err *err);
+/* The same of whole numbers, at most ASK_MOST_LENGTHS. */
+enum { ASK_MOST_LENGTHS = 16 };
+kv_status ask_parse_lengths(const char *option, const char *s, uint32_t low, uint32_t high, uint32_t out[ASK_MOST_LENGTHS],
+                            size_t *n, kv_err *err);
+
+/* A kv_progress for a cli_progress; Ctrl-C stops. */
+bool ask_show_progress(void *bar, double done);
 
 #endif

@@ -60,17 +60,12 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
+_Static_assert((int)FACTS_MOST_LENGTHS == (int)ASK_MOST_LENGTHS, "all lengths that can be parsed fit");
+
 static kv_status parse_cfg(const options *o, facts_cfg *cfg, kv_err *err) {
     enum { LEAST = 512, GREATEST = 1 << 20 };
-    double tokens[FACTS_MOST_LENGTHS];
     *cfg = (facts_cfg){.docs = (uint32_t)o->docs, .seed = (uint64_t)o->seed};
-    kv_status st = ask_parse_numbers("--tokens", o->tokens, LEAST, GREATEST, tokens, FACTS_MOST_LENGTHS, &cfg->n_tokens, err);
-    for (size_t i = 0; i < cfg->n_tokens && !st; i++) {
-        cfg->tokens[i] = (uint32_t)tokens[i];
-        if (cfg->tokens[i] != tokens[i])
-            st = kv_fail(err, KV_EINVAL, "--tokens: %g is not a whole number", tokens[i]);
-    }
-    return st;
+    return ask_parse_lengths("--tokens", o->tokens, LEAST, GREATEST, cfg->tokens, &cfg->n_tokens, err);
 }
 
 /* ---- settings ---- */
@@ -100,11 +95,6 @@ static kv_status add_reference(const options *o, ask_session *s, size_t *referen
 
 /* ---- measuring ---- */
 
-static bool show_progress(void *user, double done) {
-    cli_progress_set(user, done);
-    return !cli_interrupted();
-}
-
 static kv_status measure(const facts_report *r, const ask_frame *frame, bool quiet, facts_result *results, kv_err *err) {
     cli_progress bar;
     eval_setting *settings;
@@ -112,7 +102,7 @@ static kv_status measure(const facts_report *r, const ask_frame *frame, bool qui
     if (st)
         return st;
     cli_progress_start(&bar, "asking", quiet);
-    st = facts_run(r->m, r->set, frame, settings, r->settings->n, show_progress, &bar, results, err);
+    st = facts_run(r->m, r->set, frame, settings, r->settings->n, ask_show_progress, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

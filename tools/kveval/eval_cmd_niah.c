@@ -78,16 +78,12 @@ static kv_status parse_templates(const char *s, niah_cfg *cfg, kv_err *err) {
     }
 }
 
+_Static_assert((int)NIAH_MOST_CTX == (int)ASK_MOST_LENGTHS, "all lengths that can be parsed fit");
+
 static kv_status parse_cfg(const options *o, niah_cfg *cfg, kv_err *err) {
     enum { LEAST = 64, GREATEST = 1 << 24 };
-    double ctx[NIAH_MOST_CTX];
     *cfg = (niah_cfg){.needles = (uint32_t)o->needles, .seed = (uint64_t)o->seed};
-    kv_status st = ask_parse_numbers("--ctx", o->ctx, LEAST, GREATEST, ctx, NIAH_MOST_CTX, &cfg->n_ctx, err);
-    for (size_t i = 0; i < cfg->n_ctx && !st; i++) {
-        cfg->ctx[i] = (uint32_t)ctx[i];
-        if (cfg->ctx[i] != ctx[i])
-            st = kv_fail(err, KV_EINVAL, "--ctx: %g is not a whole number", ctx[i]);
-    }
+    kv_status st = ask_parse_lengths("--ctx", o->ctx, LEAST, GREATEST, cfg->ctx, &cfg->n_ctx, err);
     if (!st)
         st = ask_parse_numbers("--depths", o->depths, 0, 100, cfg->depth, NIAH_MOST_DEPTHS, &cfg->n_depth, err);
     if (!st)
@@ -100,11 +96,6 @@ static kv_status parse_cfg(const options *o, niah_cfg *cfg, kv_err *err) {
 
 /* ---- measuring ---- */
 
-static bool show_progress(void *user, double done) {
-    cli_progress_set(user, done);
-    return !cli_interrupted();
-}
-
 static kv_status measure(const niah_test *t, bool quiet, niah_result *results, kv_err *err) {
     cli_progress bar;
     eval_setting *settings;
@@ -112,7 +103,7 @@ static kv_status measure(const niah_test *t, bool quiet, niah_result *results, k
     if (st)
         return st;
     cli_progress_start(&bar, "searching", quiet);
-    st = niah_run(t->m, &t->cfg, settings, t->settings->n, show_progress, &bar, results, err);
+    st = niah_run(t->m, &t->cfg, settings, t->settings->n, ask_show_progress, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;
