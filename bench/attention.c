@@ -71,7 +71,7 @@ static kv_status open_side(side *s, const rt_hparams *hp, const rt_exec *e, cons
         return st;
     kv_cache_cfg one = cfg;
     keep_one(&one);
-    one.rope = (kv_rope){inv_freq, hp->n_rot, true};
+    one.rope = (kv_rope){inv_freq, hp->n_rot, true, NULL};
     st = kv_cache_new(&one, e, &s->cache, err);
     rt_cache_cfg_free(&cfg);
     if (!st && !(st = kv_work_new(e, TOKENS, &s->work, err)))

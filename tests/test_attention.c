@@ -164,7 +164,7 @@ static void attention_turns_frames_back(void **state) {
         f.cfg.frame = i & 1 ? 64 : 128;
         f.cfg.window = i & 2 ? 20 : 0;
         f.cfg.sinks = i & 2 ? 3 : 0;
-        f.cfg.rope = (kv_rope){inv_freq, i & 4 ? 32 : 16, i % 3 == 0};
+        f.cfg.rope = (kv_rope){inv_freq, i & 4 ? 32 : 16, i % 3 == 0, NULL};
         check(&f);
     }
     fix_drop(&f);

@@ -359,7 +359,7 @@ static void fix_evict(fixture *f, uint32_t n_head, uint32_t n_kv_head) {
     for (uint32_t l = 0; l < FIX_LAYERS; l++)
         queries[l] = rnd_fill((size_t)n_kv_head * PROF_QUERIES * 32, 50 + l);
     f->cfg.n_batch = 200;
-    f->cfg.rope = (kv_rope){inv_freq, 32, false};
+    f->cfg.rope = (kv_rope){inv_freq, 32, false, NULL};
     f->cfg.evict = (kv_evict_cfg){
         .recent = 20, .observe = 30, .pool = 5, .budget = {.tokens = 300}, .queries = (const float *const *)queries};
 }

@@ -173,7 +173,7 @@ static void attend_pass(tile *t, const acc *a, uint32_t t0, bool body) {
     if (coded_k)
         bias = kv_score_block(t, first, last - first, t0, kt, weights, KV_BLOCK);
     else
-        t->j->k->attn_scores(s->q + (size_t)first * dim, rows, dim, kt, weights, KV_BLOCK);
+        kv_capped_scores(t, s->q + (size_t)first * dim, (uint32_t)rows, dim, kt, weights, KV_BLOCK);
     softmax(t, a, first, last, n, bias, project_v);
     const float *v = load(t, t->v, t0, n, coded_v);
     t->j->k->attn_values(weights, KV_BLOCK, rows, n, v, vdim, (project_v ? a->oc : a->o) + first * vdim);

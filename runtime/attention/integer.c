@@ -8,6 +8,8 @@
  */
 #include "attention/tile.h"
 
+#include "kernels/cap.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -113,6 +115,8 @@ static void score_runs(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t
 void kv_int_scores(tile *t, uint32_t base, uint32_t r0, uint32_t n, uint32_t b0, uint32_t b1) {
     const float *mass = kv_tile_masses(t);
     score_runs(t, base, r0, n, b0, b1);
+    for (uint32_t r = 0; t->j->c->cap > 0 && r < n; r++)
+        rt_cap(t->j->k, t->s->s + r * KV_RANGE + b0 * KV_BLOCK, (size_t)(b1 - b0) * KV_BLOCK, log2_e * t->j->c->cap, NULL);
     for (uint32_t r = 0; mass && r < n; r++)
         for (uint32_t i = b0 * KV_BLOCK; i < b1 * KV_BLOCK; i++)
             t->s->s[r * KV_RANGE + i] += log2_e * mass[base + i];

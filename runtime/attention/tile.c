@@ -1,6 +1,8 @@
 /* Query tiles: their setup, their queries in every space and frame, and scores against encoded keys. */
 #include "attention/tile.h"
 
+#include "kernels/cap.h"
+
 #include <string.h>
 
 void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t first, uint32_t n) {
@@ -53,6 +55,12 @@ static const float *coded_queries(tile *t, uint32_t first, uint32_t frame) {
     return t->s->qc + (size_t)first * t->k->coder.cdim;
 }
 
+void kv_capped_scores(const tile *t, const float *q, uint32_t n, size_t dim, const float *kt, float *s, size_t lds) {
+    t->j->k->attn_scores(q, n, dim, kt, s, lds);
+    for (uint32_t r = 0; t->j->c->cap > 0 && r < n; r++)
+        rt_cap(t->j->k, s + r * lds, KV_BLOCK, t->j->c->cap, NULL);
+}
+
 /* Where keys of several frames meet in a block, each frame's queries are scored against all of it, and its columns are kept. */
 static const float *score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds) {
     const rt_kernels *k = t->j->k;
@@ -60,21 +68,23 @@ static const float *score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0
     uint32_t slot = max_u32(t0, t->h->first), stop = t0 + KV_BLOCK, end = stop;
     const uint32_t frame = t->k->framed ? kv_frame_of(t->j->c, t->h, slot, &end) : 0;
     if (!t->k->coder.ops->query) {
-        k->attn_scores(t->s->q + first * dim, n, dim, kt, s, lds);
+        kv_capped_scores(t, t->s->q + first * dim, n, dim, kt, s, lds);
         return t->s->no_bias + first;
     }
-    if (end >= stop) {
+    if (end >= stop && !(t->j->c->cap > 0)) {
         k->attn_scores(coded_queries(t, first, frame), n, dim, kt, s, lds);
         return t->s->bias + first;
     }
     for (float *mix = t->s->mix; slot < stop; slot = end) {
-        const float *q = coded_queries(t, first, kv_frame_of(t->j->c, t->h, slot, &end));
+        const float *q = coded_queries(t, first, t->k->framed ? kv_frame_of(t->j->c, t->h, slot, &end) : 0);
         end = min_u32(end, stop);
         k->attn_scores(q, n, dim, kt, mix, KV_BLOCK);
         for (uint32_t r = 0; r < n; r++)
             for (uint32_t i = slot - t0; i < end - t0; i++)
                 s[r * lds + i] = mix[(size_t)r * KV_BLOCK + i] + t->s->bias[first + r];
     }
+    for (uint32_t r = 0; t->j->c->cap > 0 && r < n; r++)
+        rt_cap(k, s + r * lds, KV_BLOCK, t->j->c->cap, NULL);
     return t->s->no_bias + first;
 }
 

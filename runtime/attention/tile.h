@@ -42,6 +42,9 @@ const float *kv_load_body(const tile *t, const kv_stream *stream, uint32_t t0, u
  * Returns (n) what is to be added to each row. */
 const float *kv_score_block(tile *t, uint32_t first, uint32_t n, uint32_t t0, const float *kt, float *s, size_t lds);
 
+/* s (n rows of stride lds) = scores of queries q (n, dim), capped, against the block kt in the same space. */
+void kv_capped_scores(const tile *t, const float *q, uint32_t n, size_t dim, const float *kt, float *s, size_t lds);
+
 /* The image of the queries in the coded space of the keys of a frame: qc, bias. */
 void kv_project_queries(const tile *t, uint32_t frame);
 

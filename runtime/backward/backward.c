@@ -4,6 +4,7 @@
  * in reverse. In a layer, with g the gradient of the stream behind it (d_x means the gradient with respect to x):
  *
  *   a = o_proj(attention(q, k, v));  mid = in + [norm] a;  f = down(act(gate) * up);  out = mid + [norm] f
+ *   (parallel: gate and up read what q, k and v read; out = in + a + f)
  *   d_f from g;  d_(act*up) = d_f W_down;  through the gate;  g += norm^T(d_gate W_gate + d_up W_up)
  *   d_a from g;  d_o = d_a W_o;  attention backward: d_q, d_k, d_v (the far part of these: what the tap sees);  RoPE^T, head
  * norms^T g += norm^T(d_q W_q + d_k W_k + d_v W_v)
@@ -13,7 +14,7 @@
 #include "backward/backward.h"
 
 #include "backward/backward_internal.h"
-#include "kernels/kernels.h"
+#include "kernels/cap.h"
 #include "model/rows.h"
 
 #include <math.h>
@@ -38,6 +39,7 @@ typedef struct pass {
     float *gate, *up, *d_act;                         /* (n, n_ff) */
     float *entropy;                                   /* (n, n_head) */
     float *cut;                                       /* (n, n_head, n_cut) */
+    float *both;                                      /* (n, n_embd) gradient of what attention and FFN both read */
     float *mat_t;                                     /* of mat_mul_t */
     size_t steps, step;                               /* of progress */
 } pass;
@@ -51,9 +53,8 @@ static size_t max_size(size_t a, size_t b) {
 static size_t transpose_floats(const rt_model *m, size_t n) {
     size_t most = mat_t_floats(m->output, n);
     for (uint32_t l = 0; l < m->hp.n_layer; l++) {
-        const rt_layer *y = &m->layers[l];
-        const rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        rt_mat *all[RT_LAYER_MATS];
+        for (size_t i = rt_layer_mats(&m->layers[l], all); i-- > 0;)
             most = max_size(most, mat_t_floats(all[i], n));
     }
     return most;
@@ -92,9 +93,11 @@ static size_t lay_out(pass *p, float *base) {
         {&p->up, ff},
         {&p->d_act, ff},
         {&p->entropy, n * hp->n_head},
+        {&p->both, p->m->arch->parallel ? e : 0},
         {&p->cut, n * hp->n_head * p->cfg->n_cut},
         {&p->rope.cos, rot},
         {&p->rope.sin, rot},
+        {&p->rope.gain, n},
         {&p->rope_back.sin, rot},
         {&p->frame_back.cos, rot},
         {&p->frame_back.sin, rot},
@@ -130,6 +133,7 @@ static kv_status prepare(pass *p, kv_err *err) {
         .dim = hp->head_dim,
         .exec = &p->exec,
         .k = p->exec.k,
+        .cap = hp->attn_cap,
     };
     p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
     p->steps = 2 * (size_t)hp->n_layer + 4;
@@ -142,8 +146,8 @@ static kv_status prepare(pass *p, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for gradients over %u tokens", p->n);
     lay_out(p, p->scratch);
     p->rope_back.cos = p->rope.cos;
-    rows_rope_fill(p->m, &p->exec, NULL, p->n, 1, &p->rope);
-    rows_rope_fill(p->m, &p->exec, NULL, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
+    rows_rope_fill(p->m, &p->exec, NULL, NULL, p->n, 1, &p->rope);
+    rows_rope_fill(p->m, &p->exec, NULL, NULL, p->n, p->cfg->frame ? p->cfg->frame : UINT32_MAX, &p->frame_back);
     for (size_t i = 0; i < (size_t)p->n * hp->n_rot / (hp->swa ? 1 : 2); i++) {
         p->rope_back.sin[i] = -p->rope.sin[i];
         p->frame_back.sin[i] = -p->frame_back.sin[i];
@@ -183,12 +187,11 @@ static void project(pass *p, const rt_mat *w, const float *bias, const float *x,
 }
 
 /* q or k: what is projected, and that normed and rotated. */
-static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, const float *norm, float *raw,
-                            float *y) {
+static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, rows_head h, float *raw, float *y) {
     const size_t rows = mat_rows(w);
     rows_project(p->m, &p->exec, &(rows_out){w, bias, raw}, 1, p->act, p->n);
     memcpy(y, raw, p->n * rows * sizeof *y);
-    rows_rotate(p->m, &p->exec, layer, &p->rope, norm, p->n, (uint32_t)(rows / p->m->hp.head_dim), y);
+    rows_rotate(p->m, &p->exec, layer, &p->rope, h, p->n, y);
 }
 
 static uint32_t window_of(const pass *p, uint32_t layer) {
@@ -196,29 +199,35 @@ static uint32_t window_of(const pass *p, uint32_t layer) {
 }
 
 /* x += y, normed first where the architecture does so; y stays as it is. */
-static void add_block(pass *p, const float *y, const float *post_norm) {
+static void add_block(pass *p, const float *y, const rt_norm *post_norm) {
     const uint32_t dim = p->m->hp.n_embd;
-    if (post_norm)
+    if (post_norm->w)
         rows_norm(p->m, &p->exec, y, post_norm, p->n, dim, p->h);
-    rows_add(p->m, &p->exec, p->x, post_norm ? p->h : y, p->n, dim);
+    rows_add(p->m, &p->exec, p->x, post_norm->w ? p->h : y, p->n, dim);
 }
 
-/* A layer up to gate and up, from its input in x; x becomes the stream between attention and FFN.
- * entropy: as in attn_forward. */
-static void layer_forward(pass *p, uint32_t layer, float *entropy) {
+/* A layer up to what `down` reads, before the activation (after it: `act`), from its input in x; x becomes the stream between
+ * attention and FFN. entropy: as in attn_forward. */
+static void layer_forward(pass *p, uint32_t layer, float *entropy, bool act) {
     const rt_model *m = p->m;
+    const rt_hparams *hp = &m->hp;
     const rt_layer *y = &m->layers[layer];
-    rows_norm(m, &p->exec, p->x, y->attn_norm, p->n, m->hp.n_embd, p->h);
-    act_set(p->act, &p->exec, p->h, p->n, m->hp.n_embd);
-    project_rotated(p, layer, y->q, y->q_bias, y->q_norm, p->q_raw, p->q);
-    project_rotated(p, layer, y->k, y->k_bias, y->k_norm, p->k_raw, p->k);
+    const bool parallel = rt_layer_parallel(m->arch, y);
+    rows_norm(m, &p->exec, p->x, &y->attn_norm, p->n, hp->n_embd, p->h);
+    act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
+    project_rotated(p, layer, y->q, y->q_bias, (rows_head){&y->q_norm, hp->n_head, true}, p->q_raw, p->q);
+    project_rotated(p, layer, y->k, y->k_bias, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->k);
     rows_project(m, &p->exec, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
-    attn_forward(&p->attn, p->q, p->k, p->v, m->hp.attn_scale, window_of(p, layer), p->o, entropy);
+    if (parallel)
+        rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
+    attn_forward(&p->attn, p->q, p->k, p->v, hp->attn_scale, window_of(p, layer), p->o, entropy);
     project(p, y->o, y->o_bias, p->o, p->a);
-    add_block(p, p->a, y->post_attn_norm);
-    rows_norm(m, &p->exec, p->x, y->ffn_norm, p->n, m->hp.n_embd, p->h);
-    act_set(p->act, &p->exec, p->h, p->n, m->hp.n_embd);
-    rows_project(m, &p->exec, (rows_out[]){{y->gate, NULL, p->gate}, {y->up, NULL, p->up}}, 2, p->act, p->n);
+    add_block(p, p->a, &y->post_attn_norm);
+    if (parallel)
+        return;
+    rows_norm(m, &p->exec, p->x, &y->ffn_norm, p->n, hp->n_embd, p->h);
+    act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
+    rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
 }
 
 static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
@@ -229,10 +238,9 @@ static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
     for (uint32_t l = 0; !st && l < m->hp.n_layer; l++) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
-        layer_forward(p, l, NULL);
-        rows_gate(m, &p->exec, p->gate, p->up, p->n);
-        project(p, y->down, NULL, p->gate, p->f);
-        add_block(p, p->f, y->post_ffn_norm);
+        layer_forward(p, l, NULL, true);
+        project(p, y->down, y->down_bias, p->gate, p->f);
+        add_block(p, p->f, &y->post_ffn_norm);
         st = advance(p, 1, err);
     }
     return st;
@@ -261,10 +269,16 @@ static int32_t draw(const float *w, size_t n, double sum, double u) {
     return (int32_t)last;
 }
 
-/* Logits of position i become the gradient of log p(y) with respect to them: (id == y) - p. */
-static void logit_gradient(const pass *p, size_t i, float *x) {
+/* Logits of position i, as the output matrix gives them, become the gradient of log p(y) with respect to them: (id == y) - p,
+ * for logits that are neither scaled nor capped. slope (n_vocab): scratch, where they are capped. */
+static void logit_gradient(const pass *p, size_t i, float *x, float *slope) {
     const size_t n = p->m->hp.n_vocab;
     const rt_kernels *k = p->m->exec.k;
+    const rt_hparams *hp = &p->m->hp;
+    for (size_t j = 0; hp->logit_scale != 1 && j < n; j++)
+        x[j] *= hp->logit_scale;
+    if (hp->logit_cap > 0)
+        rt_cap(k, x, n, hp->logit_cap, slope);
     const float sum = k->exp_sum(x, n, k->max(x, n));
     const int32_t y = p->cfg->targets ? p->cfg->targets[i] : draw(x, n, sum, uniform(p->cfg->seed, i));
     const float by = y < 0 ? 0 : -1 / sum;
@@ -272,15 +286,19 @@ static void logit_gradient(const pass *p, size_t i, float *x) {
         x[j] *= by;
     if (y >= 0)
         x[y] += 1;
+    for (size_t j = 0; hp->logit_cap > 0 && j < n; j++)
+        x[j] *= slope[j];
+    for (size_t j = 0; hp->logit_scale != 1 && j < n; j++)
+        x[j] *= hp->logit_scale;
     if (p->cfg->drawn)
         p->cfg->drawn[i] = y;
 }
 
 typedef struct norm_job {
     const float *x, *w, *d;
-    size_t dim;
+    size_t dim, n_weights;
     double eps;
-    bool add;
+    bool layer, add;
     float *g;
 } norm_job;
 
@@ -289,59 +307,96 @@ static void norm_rows(void *arg, int thread, size_t first, size_t end) {
     const norm_job *j = arg;
     const size_t dim = j->dim;
     for (size_t t = first; t < end; t++) {
-        const float *xr = j->x + t * dim, *dr = j->d + t * dim, *w = j->w;
+        const float *xr = j->x + t * dim, *dr = j->d + t * dim, *w = j->w + t % j->n_weights * dim;
         float *gr = j->g + t * dim;
-        double square = 0, along = 0;
+        double square = 0, along = 0, mean = 0, flat = 0;
+        for (size_t i = 0; j->layer && i < dim; i++) {
+            mean += (double)xr[i] / (double)dim;
+            flat += (double)(w[i] * dr[i]) / (double)dim;
+        }
         for (size_t i = 0; i < dim; i++) {
-            square += (double)xr[i] * xr[i];
-            along += (double)(w[i] * dr[i]) * xr[i];
+            const double x = (double)xr[i] - mean;
+            square += x * x;
+            along += (double)(w[i] * dr[i]) * x;
         }
         const double r = 1 / sqrt(square / (double)dim + j->eps);
-        const float scale = (float)r, back = (float)(r * r * r * along / (double)dim);
+        const float scale = (float)r, back = (float)(r * r * r * along / (double)dim), less = (float)mean,
+                    all = (float)(r * flat);
         for (size_t i = 0; i < dim; i++) {
-            float v = scale * w[i] * dr[i] - back * xr[i];
+            float v = scale * w[i] * dr[i] - back * (j->layer ? xr[i] - less : xr[i]);
+            if (j->layer)
+                v -= all;
             gr[i] = j->add ? gr[i] + v : v;
         }
     }
 }
 
-/* g += norm^T(d): gradient through out = RMS norm of x, for rows of dim. y = x w r, r = 1/sqrt(mean x^2 + eps):
- * g_i += r (w_i d_i - x_i r^2 mean(w d x)). With `add` false g is overwritten; it may be d then. */
-static void norm_backward(const pass *p, const float *x, const float *w, const float *d, size_t n, size_t dim, bool add,
-                          float *g) {
-    rt_for(&p->exec, n, GRAIN, norm_rows, &(norm_job){x, w, d, dim, p->m->hp.rms_eps, add, g});
+/* g += norm^T(d): gradient through out = norm of x, for rows of dim; row t has weights w + t % n_weights * dim. RMS: y = x w r,
+ * r = 1/sqrt(mean x^2 + eps): g_i += r (w_i d_i - x_i r^2 mean(w d x)). A layer norm takes the mean of x off before that, and
+ * the mean of what comes back after it. With `add` false g is overwritten; it may be d then. */
+static void norm_backward(const pass *p, const float *x, const float *w, size_t n_weights, const float *d, size_t n, size_t dim,
+                          bool add, float *g) {
+    rt_for(&p->exec, n, GRAIN, norm_rows,
+           &(norm_job){x, w, d, dim, n_weights, p->m->hp.norm_eps, p->m->arch->layer_norm, add, g});
+}
+
+/* g += norm^T(d) of a norm of the stream x; without weights it is no norm. */
+static void stream_backward(const pass *p, const float *x, const rt_norm *norm, const float *d, float *g) {
+    const uint32_t dim = p->m->hp.n_embd;
+    const size_t n = (size_t)p->n * dim;
+    if (norm->w)
+        norm_backward(p, x, norm->w, 1, d, p->n, dim, true, g);
+    for (size_t i = 0; !norm->w && i < n; i++)
+        g[i] += d[i];
+}
+
+/* What comes back into a block whose output x was normed (norm->w) and scaled, into d; g of the stream stays. Returns d, or g
+ * where that is it. */
+static const float *block_gradient(const pass *p, float *x, const rt_norm *norm) {
+    const uint32_t dim = p->m->hp.n_embd;
+    const float by = p->m->hp.residual_scale;
+    const size_t n = (size_t)p->n * dim;
+    if (!norm->w && by == 1)
+        return p->g;
+    if (norm->w)
+        norm_backward(p, x, norm->w, 1, p->g, p->n, dim, false, x);
+    else
+        memcpy(x, p->g, n * sizeof *x);
+    for (size_t i = 0; by != 1 && i < n; i++)
+        x[i] *= by;
+    return x;
 }
 
 typedef struct logit_job {
     const pass *p;
     size_t at; /* position of the first row */
-    float *logits;
+    float *logits, *slopes;
 } logit_job;
 
 static void logit_rows(void *arg, int thread, size_t first, size_t end) {
-    (void)thread;
     const logit_job *j = arg;
+    const size_t n_vocab = j->p->m->hp.n_vocab;
     for (size_t t = first; t < end; t++)
-        logit_gradient(j->p, j->at + t, j->logits + t * j->p->m->hp.n_vocab);
+        logit_gradient(j->p, j->at + t, j->logits + t * n_vocab, j->slopes + (size_t)thread * n_vocab);
 }
 
 static kv_status output_layer(pass *p, kv_err *err) {
     const rt_model *m = p->m;
     const uint32_t dim = m->hp.n_embd;
     const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
-    float *logits = malloc(slice * n_vocab * sizeof *logits);
+    float *logits = malloc((slice + (size_t)p->exec.n_threads) * n_vocab * sizeof *logits), *slopes = logits + slice * n_vocab;
     if (!logits)
         return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
-    rows_norm(m, &p->exec, p->x, m->output_norm, p->n, dim, p->h);
+    rows_norm(m, &p->exec, p->x, &m->output_norm, p->n, dim, p->h);
     for (size_t at = 0; at < p->n; at += slice) {
         const size_t n = p->n - at < slice ? p->n - at : slice;
         act_set(p->act, &p->exec, p->h + at * dim, n, dim);
         mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
-        rt_for(&p->exec, n, GRAIN, logit_rows, &(logit_job){p, at, logits});
+        rt_for(&p->exec, n, GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
         mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
     }
     free(logits);
-    norm_backward(p, p->x, m->output_norm, p->g, p->n, dim, false, p->g);
+    norm_backward(p, p->x, m->output_norm.w, 1, p->g, p->n, dim, false, p->g);
     return advance(p, 4, err);
 }
 
@@ -380,24 +435,29 @@ static void gate_rows(void *arg, int thread, size_t first, size_t end) {
         gate_backward(p->exec.k, p->m->arch->gelu, p->d_act + at, n_ff, p->gate + at, p->up + at);
 }
 
-/* From g behind the FFN to g before it; gate and up become their gradients. */
+/* From g behind the FFN to g before it; gate and up become their gradients. Where attention reads the same, what comes back is
+ * left in p->both for it. */
 static void ffn_backward(pass *p, uint32_t layer) {
     const rt_model *m = p->m;
     const rt_layer *y = &m->layers[layer];
     const size_t n_ff = m->hp.n_ff;
-    const float *d_f = p->g;
-    if (y->post_ffn_norm) {
+    const bool parallel = rt_layer_parallel(m->arch, y);
+    float *back = parallel ? p->both : p->h;
+    if (!y->gate) /* act(up) is act(gate) times 1, gate being up */
+        for (size_t i = 0; i < p->n * n_ff; i++)
+            p->up[i] = 1;
+    if (y->post_ffn_norm.w) {
         memcpy(p->d_act, p->gate, p->n * n_ff * sizeof *p->d_act);
         rows_gate(m, &p->exec, p->d_act, p->up, p->n);
-        project(p, y->down, NULL, p->d_act, p->f);
-        norm_backward(p, p->f, y->post_ffn_norm, p->g, p->n, m->hp.n_embd, false, p->f);
-        d_f = p->f;
+        project(p, y->down, y->down_bias, p->d_act, p->f);
     }
-    times_t(p, y->down, d_f, p->d_act, false);
+    times_t(p, y->down, block_gradient(p, p->f, &y->post_ffn_norm), p->d_act, false);
     rt_for(&p->exec, p->n, GRAIN, gate_rows, p);
-    times_t(p, y->gate, p->gate, p->h, false);
-    times_t(p, y->up, p->up, p->h, true);
-    norm_backward(p, p->x, y->ffn_norm, p->h, p->n, m->hp.n_embd, true, p->g);
+    times_t(p, y->gate ? y->gate : y->up, p->gate, back, false);
+    if (y->gate)
+        times_t(p, y->up, p->up, back, true);
+    if (!parallel)
+        stream_backward(p, p->x, &y->ffn_norm, p->h, p->g);
 }
 
 static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
@@ -409,12 +469,27 @@ static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
     return KV_OK;
 }
 
-/* Gradient with respect to q or k before norm and RoPE, in place. */
-static void unrotate(const pass *p, uint32_t layer, const float *norm, const float *raw, uint32_t n_head, float *d) {
+/* Through the norm of heads; raw: what went into it. */
+static void unnorm(const pass *p, rows_head h, const float *raw, float *d) {
     const uint32_t dim = p->m->hp.head_dim;
-    rows_rotate(p->m, &p->exec, layer, &p->rope_back, NULL, p->n, n_head, d);
-    if (norm)
-        norm_backward(p, raw, norm, d, (size_t)p->n * n_head, dim, false, d);
+    const rt_qk_norm kind = p->m->arch->qk_norm;
+    const bool row = kind == RT_QK_ROW;
+    if (h.norm->w)
+        norm_backward(p, raw, h.norm->w, kind == RT_QK_EACH ? h.n_head : 1, d, (size_t)p->n * (row ? 1 : h.n_head),
+                      row ? (size_t)h.n_head * dim : dim, false, d);
+}
+
+/* Gradient with respect to q or k before norm and RoPE, in place. */
+static void unrotate(const pass *p, uint32_t layer, rows_head h, float *raw, float *d) {
+    const rt_rope back = {p->rope_back.cos, p->rope_back.sin, p->rope.gain, p->rope.cap};
+    const bool late = p->m->arch->qk_norm_after_rope;
+    if (late) {
+        rows_rotate(p->m, &p->exec, layer, &p->rope, (rows_head){NULL, h.n_head, h.query}, p->n, raw);
+        unnorm(p, h, raw, d);
+    }
+    rows_rotate(p->m, &p->exec, layer, &back, (rows_head){NULL, h.n_head, h.query}, p->n, d);
+    if (!late)
+        unnorm(p, h, raw, d);
 }
 
 /* From g behind attention to g before it. */
@@ -422,12 +497,8 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     const rt_model *m = p->m;
     const rt_hparams *hp = &m->hp;
     const rt_layer *y = &m->layers[layer];
-    const float *d_a = p->g, *in = p->in + (size_t)layer * p->n * hp->n_embd;
-    if (y->post_attn_norm) {
-        norm_backward(p, p->a, y->post_attn_norm, p->g, p->n, hp->n_embd, false, p->a);
-        d_a = p->a;
-    }
-    times_t(p, y->o, d_a, p->d_o, false);
+    const float *in = p->in + (size_t)layer * p->n * hp->n_embd;
+    times_t(p, y->o, block_gradient(p, p->a, &y->post_attn_norm), p->d_o, false);
     const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
     const bool is_cut = cuts.n && !window_of(p, layer);
     attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
@@ -435,19 +506,21 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     kv_status st = check_finite(p, layer, err);
     if (st)
         return st;
-    rows_rotate(m, &p->exec, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->k);
-    rows_rotate(m, &p->exec, layer, &p->frame_back, NULL, p->n, hp->n_kv_head, p->far_k);
-    rows_rotate(m, &p->exec, layer, &p->rope_back, NULL, p->n, hp->n_head, p->q); /* attention has read it */
+    rows_turn(m, &p->exec, layer, &p->frame_back, hp->n_kv_head, p->n, p->k);
+    rows_turn(m, &p->exec, layer, &p->frame_back, hp->n_kv_head, p->n, p->far_k);
+    rows_turn(m, &p->exec, layer, &p->rope_back, hp->n_head, p->n, p->q); /* attention has read it */
     p->cfg->tap(p->cfg->tap_user,
                 &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy, is_cut ? p->cut : NULL});
     if (layer == 0) /* nobody asks for gradients of the embeddings */
         return KV_OK;
-    unrotate(p, layer, y->q_norm, p->q_raw, hp->n_head, p->d_q);
-    unrotate(p, layer, y->k_norm, p->k_raw, hp->n_kv_head, p->d_k);
-    times_t(p, y->q, p->d_q, p->h, false);
-    times_t(p, y->k, p->d_k, p->h, true);
-    times_t(p, y->v, p->d_v, p->h, true);
-    norm_backward(p, in, y->attn_norm, p->h, p->n, hp->n_embd, true, p->g);
+    unrotate(p, layer, (rows_head){&y->q_norm, hp->n_head, true}, p->q_raw, p->d_q);
+    unrotate(p, layer, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->d_k);
+    const bool parallel = rt_layer_parallel(m->arch, y);
+    float *back = parallel ? p->both : p->h;
+    times_t(p, y->q, p->d_q, back, parallel);
+    times_t(p, y->k, p->d_k, back, true);
+    times_t(p, y->v, p->d_v, back, true);
+    stream_backward(p, in, &y->attn_norm, back, p->g);
     return KV_OK;
 }
 
@@ -460,7 +533,7 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
         goto done;
     for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
         memcpy(p.x, p.in + l * e, e * sizeof *p.x);
-        layer_forward(&p, l, p.entropy);
+        layer_forward(&p, l, p.entropy, false);
         ffn_backward(&p, l);
         if (!(st = attention_backward(&p, l, err)))
             st = advance(&p, 1, err);

@@ -9,6 +9,8 @@
  * is shared between work items, so that any number of threads gives the same bits. Padding: a padded key is behind every true
  * query's mask; a padded query has dO = 0, hence adds zeros.
  *
+ * With a cap, S = cap tanh(scale Q K^T / cap), and dS is multiplied with 1 - (S / cap)^2 on its way back.
+ *
  * A query that reads only some keys C has the output O_C = sum_C P V / sum_C P. What that changes to first order needs no
  * output:
  *
@@ -18,7 +20,7 @@
  */
 #include "backward/backward_internal.h"
 
-#include "kernels/kernels.h"
+#include "kernels/cap.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -117,6 +119,8 @@ static void forward_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, fl
     for (size_t r = 0; r < TILE; r++) { /* a query sees keys one after the other, the last being itself */
         const size_t query = i * TILE + r, last = query - first * TILE, n_seen = swa && query >= swa ? swa : query + 1;
         const size_t lo = last + 1 - n_seen;
+        if (a->cap > 0)
+            rt_cap(a->k, s + r * ld + lo, n_seen, a->cap, NULL);
         float *row = s + r * ld, *ent = entropy && query < a->n ? &entropy[query * a->n_head + h] : NULL;
         memset(row, 0, lo * sizeof *row);
         memset(row + last + 1, 0, (ld - last - 1) * sizeof *row);
@@ -152,10 +156,13 @@ void attn_forward(attn_seq *a, const float *q, const float *key, const float *va
 
 /* ---- backward ---- */
 
-/* s (64 queries, 64 keys): scores in, P out; ds: dP in, dS out. */
-static void score_gradient(const attn_seq *a, size_t h, size_t i, size_t j, uint32_t swa, float *s, float *ds) {
+/* s (64 queries, 64 keys): scores in, P out; ds: dP in, dS out. slope (64, 64): where scores are capped, what dS is still to be
+ * multiplied with. */
+static void score_gradient(const attn_seq *a, size_t h, size_t i, size_t j, uint32_t swa, float *s, float *ds, float *slope) {
     const float *lse = a->lse + h * a->n_pad + i * TILE, *dot = a->dot + h * a->n_pad + i * TILE;
     const bool all = all_visible(i, j, swa);
+    if (a->cap > 0)
+        rt_cap(a->k, s, TILE * TILE, a->cap, slope);
     for (size_t r = 0; r < TILE; r++, s += TILE, ds += TILE) {
         a->k->exp_sum(s, TILE, lse[r]);
         for (size_t t = 0; !all && t < TILE; t++)
@@ -170,7 +177,10 @@ static void score_gradient(const attn_seq *a, size_t h, size_t i, size_t j, uint
 static void score_gradient_t(const attn_seq *a, size_t h, size_t i, size_t j, uint32_t swa, float *s, float *ds) {
     const float *lse = a->lse + h * a->n_pad + i * TILE, *dot = a->dot + h * a->n_pad + i * TILE;
     const bool all = all_visible(i, j, swa);
+    float slope[TILE];
     for (size_t r = 0; r < TILE; r++, s += TILE, ds += TILE) {
+        if (a->cap > 0)
+            rt_cap(a->k, s, TILE, a->cap, slope);
         for (size_t t = 0; t < TILE; t++)
             s[t] -= lse[t];
         a->k->exp_sum(s, TILE, 0);
@@ -179,6 +189,8 @@ static void score_gradient_t(const attn_seq *a, size_t h, size_t i, size_t j, ui
                 s[t] = 0;
         for (size_t t = 0; t < TILE; t++)
             ds[t] = s[t] * (ds[t] - dot[t]);
+        for (size_t t = 0; a->cap > 0 && t < TILE; t++)
+            ds[t] *= slope[t];
     }
 }
 
@@ -250,14 +262,16 @@ static void query_item(const attn_seq *a, size_t h, size_t i, uint32_t swa, floa
     if (cut)
         cut_begin(cut, i, &read);
     const size_t dim = a->dim, g = h / (a->n_head / a->n_kv_head);
-    float *s = work, *ds = s + TILE * TILE, *sum = ds + TILE * TILE;
+    float *s = work, *ds = s + TILE * TILE, *slope = ds + TILE * TILE, *sum = slope + TILE * TILE;
     memset(sum, 0, TILE * dim * sizeof *sum);
     for (size_t j = first_key_tile(i, swa); j <= i; j++) {
         a->k->attn_scores(rows_of(a, &a->q, h, i), TILE, dim, cols_of(a, &a->key, g, j), s, TILE);
         a->k->attn_scores(rows_of(a, &a->d_out, h, i), TILE, dim, cols_of(a, &a->val, g, j), ds, TILE);
-        score_gradient(a, h, i, j, swa, s, ds);
+        score_gradient(a, h, i, j, swa, s, ds, slope);
         if (cut)
             cut_add(cut, j, s, ds, &read);
+        for (size_t t = 0; a->cap > 0 && t < TILE * TILE; t++)
+            ds[t] *= slope[t];
         a->k->attn_values(ds, TILE, TILE, TILE, rows_of(a, &a->key, g, j), dim, sum);
     }
     unpack(a, sum, scale, a->n_head, h, i, dq);

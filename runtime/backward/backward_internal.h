@@ -19,6 +19,7 @@ typedef struct attn_seq {
     uint32_t n, n_pad, n_head, n_kv_head, dim;
     const rt_exec *exec; /* borrowed */
     const struct rt_kernels *k;
+    float cap;                    /* of scores; 0: none */
     attn_pack q, d_out, key, val; /* of n_head, n_head, n_kv_head, n_kv_head */
     float *lse, *dot;             /* (n_head, n_pad) log-sum-exp of the scores; out . d_out */
     float *work;                  /* (threads of exec, attn_work) */

@@ -93,6 +93,8 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
                     .heads = c->heads + (size_t)index * c->n_kv_head,
                     .swa = cfg->swa ? cfg->swa[index] : 0,
                     .group = 1};
+    l->rope = cfg->rope.kind ? cfg->rope.kind[index] : l->swa > 0;
+    c->n_ropes = max_u32(c->n_ropes, l->rope + 1);
     for (uint32_t h = 0; h < c->n_kv_head; h++)
         l->evicts |= l->heads[h].budget > 0;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
@@ -179,6 +181,8 @@ static kv_status new_coders(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache 
     c->n_ctx = cfg->n_ctx;
     c->frame = cfg->frame;
     c->rope = cfg->rope;
+    c->rope.kind = NULL; /* layers know theirs */
+    c->cap = cfg->cap;
     c->evict = cfg->evict;
     c->sinks = cfg->sinks;
     c->heads = grab((size_t)c->n_layer * c->n_kv_head, sizeof *c->heads, &bad);
@@ -209,17 +213,21 @@ static void grab_eviction(kv_cache *c, bool *bad) {
         c->heads[i].frames = c->frames + i * kv_n_frames(c);
 }
 
-/* Rotations of all frames, for both kinds of layers. */
+static const float *rotations_of(const kv_cache *c, uint32_t kind) {
+    return c->rotations + (size_t)kind * kv_n_frames(c) * c->rope.n_rot;
+}
+
+/* Rotations of all frames, for every kind of layers. */
 static kv_status init_rotations(kv_cache *c, kv_err *err) {
     const uint32_t half = c->rope.n_rot / 2, frames = kv_n_frames(c);
     if (!c->frame)
         return KV_OK;
     if (!c->rope.inv_freq || !half || c->rope.n_rot > c->dim)
         return kv_fail(err, KV_EINVAL, "cache: RoPE frames need the rotations of the model");
-    float *to = c->rotations = calloc((size_t)frames * half, 4 * sizeof *to);
+    float *to = c->rotations = calloc((size_t)frames * half, 2 * c->n_ropes * sizeof *to);
     if (!to)
         return kv_fail(err, KV_ENOMEM, "no memory for %u RoPE frames", frames);
-    for (uint32_t kind = 0; kind < 2; kind++)
+    for (uint32_t kind = 0; kind < c->n_ropes; kind++)
         for (uint32_t f = 0; f < frames; f++, to += 2 * half)
             for (uint32_t i = 0; i < half; i++) {
                 double angle = (double)f * c->frame * c->rope.inv_freq[kind * half + i];
@@ -227,7 +235,7 @@ static kv_status init_rotations(kv_cache *c, kv_err *err) {
                 to[half + i] = (float)-sin(angle);
             }
     for (uint32_t i = 0; i < c->n_layer; i++)
-        c->layers[i].rotations = c->rotations + (c->layers[i].swa ? (size_t)frames * 2 * half : 0);
+        c->layers[i].rotations = rotations_of(c, c->layers[i].rope);
     return KV_OK;
 }
 

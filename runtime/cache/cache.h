@@ -32,9 +32,10 @@ typedef struct kv_codec_sel {
 
 /* How RoPE rotates keys: pair i by inv_freq[i] per position. */
 typedef struct kv_rope {
-    const float *inv_freq; /* (2, n_rot/2): layers of full attention, layers of sliding attention; borrowed */
+    const float *inv_freq; /* (kinds of layers, n_rot/2); borrowed */
     uint32_t n_rot;        /* dimensions that rotate, at most head_dim */
     bool neox;             /* pairs (i, i + n_rot/2); else adjacent ones */
+    const uint8_t *kind;   /* (n_layer) which row of inv_freq; read by kv_cache_new only. NULL: 1 for sliding layers, else 0 */
 } kv_rope;
 
 /* What to let go of where a context is longer than the budget: docs/budgets.md. */
@@ -63,6 +64,7 @@ typedef struct kv_cache_cfg {
     uint32_t frame;
     kv_rope rope; /* needed where frame is not 0 or evict.policy is KV_EVICT_EXPECTED; by kv_cache_new only */
     kv_evict_cfg evict;
+    float cap;                 /* scores become cap tanh(score / cap); 0: they do not */
     const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
                                   key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
     const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */

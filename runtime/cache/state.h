@@ -73,6 +73,7 @@ typedef struct kv_layer {
     kv_head *heads;     /* (n_kv_head) */
     bool evicts;
     uint32_t swa;           /* 0: full attention */
+    uint32_t rope;          /* row of the cache's rope.inv_freq */
     const float *rotations; /* (frames, 2, n_rot/2) of framed streams: cos and sin of minus the angle of a frame */
     uint32_t window;        /* the least that is not encoded; up to group - 1 tokens more */
     uint32_t sinks, group;  /* all streams exact: window and sinks 0, group 1 */
@@ -113,7 +114,9 @@ struct kv_cache {
     float limit;   /* greatest magnitude that can be stored */
     uint32_t frame;
     kv_rope rope;
-    float *rotations; /* (2, frames, 2, n_rot/2): full layers, sliding layers */
+    uint32_t n_ropes; /* rows of rope.inv_freq */
+    float *rotations; /* (n_ropes, frames, 2, n_rot/2) */
+    float cap;        /* of scores; 0: none */
     kv_layer *layers;
     kv_stream *streams; /* of all layers */
     kv_head *heads;     /* likewise */

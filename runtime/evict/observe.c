@@ -142,7 +142,7 @@ static void put_queries(const tile *t, const float *queries, uint32_t pos, float
     for (uint32_t a = 0; a < AHEAD; a++, q += (size_t)PROF_QUERIES * c->dim) {
         float cosine[PROF_MAX_DIM / 2], sine[PROF_MAX_DIM / 2];
         for (uint32_t i = 0; i < half; i++) {
-            const double angle = ((double)pos + ahead[a]) * c->rope.inv_freq[i];
+            const double angle = ((double)pos + ahead[a]) * c->rope.inv_freq[t->j->layer->rope * half + i];
             cosine[i] = (float)cos(angle);
             sine[i] = (float)sin(angle);
         }

@@ -119,6 +119,7 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
     const size_t n = (size_t)hp->n_layer * hp->n_kv_head;
     kv_codec_sel *k = calloc(n, sizeof *k), *v = calloc(n, sizeof *v);
     uint32_t *swa = calloc(hp->n_layer, sizeof *swa);
+    uint8_t *kind = calloc(hp->n_layer, sizeof *kind);
     kv_status st = KV_OK;
     *out = (kv_cache_cfg){
         .n_layer = hp->n_layer,
@@ -130,16 +131,20 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
         .sinks = choose(cfg->sinks, p, p ? p->sinks : 0),
         .window = choose(cfg->window, p, p ? p->window : 0),
         .frame = p ? p->frame : 0,
+        .rope = {.kind = kind},
+        .cap = hp->attn_cap,
         .swa = swa,
         .k = k,
         .v = v,
     };
-    if (!k || !v || !swa) {
+    if (!k || !v || !swa || !kind) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for the codecs of %u layers", hp->n_layer);
         goto done;
     }
-    for (uint32_t l = 0; l < hp->n_layer; l++)
+    for (uint32_t l = 0; l < hp->n_layer; l++) {
         swa[l] = rt_layer_swa(hp, l) ? hp->swa : 0;
+        kind[l] = (uint8_t)rt_layer_rope(hp, l);
+    }
     if (!(st = select_codecs(hp, cfg, true, k, err)))
         st = select_codecs(hp, cfg, false, v, err);
     if (!st)
@@ -154,6 +159,7 @@ void rt_cache_cfg_free(kv_cache_cfg *cfg) {
     free((void *)cfg->k);
     free((void *)cfg->v);
     free((void *)cfg->swa);
+    free((void *)cfg->rope.kind);
     free((void *)cfg->evict.weight);
     free((void *)cfg->evict.loss);
     free((void *)cfg->evict.queries);

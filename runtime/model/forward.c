@@ -2,7 +2,7 @@
  *
  *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
  *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
- *   gate, up (n, n_ff)
+ *   gate, up (n, n_ff);  both (n, n_embd) the normed copy that attention and FFN share, in some architectures
  *
  * Every row's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
@@ -11,10 +11,9 @@
 #include <string.h>
 
 /* x += what a block computed (in h), normed first where the architecture does so. */
-static void add_block(rt_work *w, const float *post_norm) {
+static void add_block(rt_work *w, const rt_norm *post_norm) {
     const uint32_t n = w->batch.n, d = w->m->hp.n_embd;
-    if (post_norm)
-        rows_norm(w->m, &w->exec, w->h, post_norm, n, d, w->h);
+    rows_norm(w->m, &w->exec, w->h, post_norm, n, d, w->h);
     rows_add(w->m, &w->exec, w->x, w->h, n, d);
 }
 
@@ -34,12 +33,13 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
     const rt_exec *e = &w->exec;
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
-    rows_norm(m, e, w->x, y->attn_norm, n, hp->n_embd, w->h);
-    act_set(w->act, e, w->h, n, hp->n_embd);
+    float *in = rt_layer_parallel(m->arch, y) ? w->both : w->h;
+    rows_norm(m, e, w->x, &y->attn_norm, n, hp->n_embd, in);
+    act_set(w->act, e, in, n, hp->n_embd);
     const rows_out qkv[] = {{y->q, y->q_bias, w->q}, {y->k, y->k_bias, w->k}, {y->v, y->v_bias, w->v}};
     rows_project(m, e, qkv, 3, w->act, n);
-    rows_rotate(m, e, layer, &w->rope, y->q_norm, n, hp->n_head, w->q);
-    rows_rotate(m, e, layer, &w->rope, y->k_norm, n, hp->n_kv_head, w->k);
+    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->q_norm, hp->n_head, true}, n, w->q);
+    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->k_norm, hp->n_kv_head, false}, n, w->k);
     kv_status st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
                              w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
     if (st)
@@ -48,7 +48,7 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
         show_tap(w, layer);
     act_set(w->act, e, w->o, n, (size_t)hp->n_head * hp->head_dim);
     rows_project(m, e, &(rows_out){y->o, y->o_bias, w->h}, 1, w->act, n);
-    add_block(w, y->post_attn_norm);
+    add_block(w, &y->post_attn_norm);
     return KV_OK;
 }
 
@@ -58,13 +58,14 @@ static void ffn_block(rt_work *w, uint32_t layer) {
     const rt_exec *e = &w->exec;
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
-    rows_norm(m, e, w->x, y->ffn_norm, n, hp->n_embd, w->h);
-    act_set(w->act, e, w->h, n, hp->n_embd);
-    rows_project(m, e, (rows_out[]){{y->gate, NULL, w->gate}, {y->up, NULL, w->up}}, 2, w->act, n);
-    rows_gate(m, e, w->gate, w->up, n);
+    const bool parallel = rt_layer_parallel(m->arch, y);
+    if (!parallel)
+        rows_norm(m, e, w->x, &y->ffn_norm, n, hp->n_embd, w->h);
+    act_set(w->act, e, parallel ? w->both : w->h, n, hp->n_embd);
+    rows_ffn(m, e, y, w->act, n, true, w->gate, w->up);
     act_set(w->act, e, w->gate, n, hp->n_ff);
-    rows_project(m, e, &(rows_out){y->down, NULL, w->h}, 1, w->act, n);
-    add_block(w, y->post_ffn_norm);
+    rows_project(m, e, &(rows_out){y->down, y->down_bias, w->h}, 1, w->act, n);
+    add_block(w, &y->post_ffn_norm);
 }
 
 static void output_block(rt_work *w, float *logits) {
@@ -74,9 +75,10 @@ static void output_block(rt_work *w, float *logits) {
     for (uint32_t i = 0; i < n; i++) /* nobody reads the others any more */
         if (b->wanted[i] != i)
             memmove(w->x + (size_t)i * d, w->x + (size_t)b->wanted[i] * d, d * sizeof *w->x);
-    rows_norm(m, &w->exec, w->x, m->output_norm, n, d, w->h);
+    rows_norm(m, &w->exec, w->x, &m->output_norm, n, d, w->h);
     act_set(w->act, &w->exec, w->h, n, d);
     mat_mul(m->output, &w->exec, w->act, logits, m->hp.n_vocab);
+    rows_logits(m, &w->exec, logits, n);
 }
 
 kv_status rt_full(const rt_seq *s, size_t n, kv_err *err) {
@@ -105,6 +107,7 @@ static kv_status place_rows(rt_work *w, kv_err *err) {
             if ((st = rt_check_id(s, b->tokens + p->first, t, err)))
                 return st;
             b->pos[p->first + t] = len + t;
+            b->inv_freq[p->first + t] = s->inv_freq;
         }
     }
     return KV_OK;
@@ -116,7 +119,7 @@ kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
     if (st)
         return st;
     rows_embed(w->m, &w->exec, b->tokens, b->n, w->x);
-    rows_rope_fill(w->m, &w->exec, b->pos, b->n, 1, &w->rope);
+    rows_rope_fill(w->m, &w->exec, b->pos, b->inv_freq, b->n, 1, &w->rope);
     for (uint32_t l = 0; l < w->m->hp.n_layer; l++) {
         if ((st = attention_block(w, l, err)))
             return st;

@@ -5,7 +5,6 @@
  */
 #include "model/model_internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,123 +19,6 @@ typedef struct loader {
     double bytes, done; /* of matrices */
     kv_err *err;
 } loader;
-
-static kv_status key_u32(const rt_model *m, const char *suffix, bool required, uint32_t *out, kv_err *err) {
-    char key[96];
-    snprintf(key, sizeof key, "%s.%s", m->hp.arch, suffix);
-    return gguf_get_u32(m->file, key, required, out, err);
-}
-
-static kv_status key_f32(const rt_model *m, const char *suffix, bool required, float *out, kv_err *err) {
-    char key[96];
-    snprintf(key, sizeof key, "%s.%s", m->hp.arch, suffix);
-    return gguf_get_f32(m->file, key, required, out, err);
-}
-
-/* RoPE scaling other than a plain factor would need another formula: refuse it by name. */
-static kv_status read_rope_scaling(const rt_model *m, float *factor, kv_err *err) {
-    char key[96];
-    gguf_str type = {"none", 4};
-    snprintf(key, sizeof key, "%s.rope.scaling.type", m->hp.arch);
-    kv_status st = gguf_get_str(m->file, key, false, &type, err);
-    if (st)
-        return st;
-    *factor = 1;
-    if (type.len == 4 && !memcmp(type.s, "none", 4))
-        return KV_OK;
-    if (type.len == 6 && !memcmp(type.s, "linear", 6))
-        return key_f32(m, "rope.scaling.factor", true, factor, err);
-    return kv_fail(err, KV_EUNSUPP, "%s: %s: RoPE scaling '%.*s' is not supported (none and linear are)", gguf_path(m->file),
-                   key, (int)(type.len < 40 ? type.len : 40), type.s);
-}
-
-static kv_status check_hparams(const rt_model *m, kv_err *err) {
-    const rt_hparams *hp = &m->hp;
-    const struct {
-        const char *name;
-        uint32_t value, max, multiple;
-    } rows[] = {
-        {"block_count", hp->n_layer, PROF_MAX_LAYERS, 1},
-        {"embedding_length", hp->n_embd, 1 << 20, 32},
-        {"feed_forward_length", hp->n_ff, 1 << 22, 32},
-        {"attention.head_count", hp->n_head, 4096, 1},
-        {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
-        {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 16},
-        {"rope.dimension_count", hp->n_rot, hp->head_dim, 2},
-        {"context_length", hp->n_ctx_train, 1u << 30, 1},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!rows[i].value || rows[i].value > rows[i].max || rows[i].value % rows[i].multiple)
-            return kv_fail(err, KV_EUNSUPP, "%s: %s.%s = %u: expected a multiple of %u in %u..%u", gguf_path(m->file), hp->arch,
-                           rows[i].name, rows[i].value, rows[i].multiple, rows[i].multiple, rows[i].max);
-    if (hp->n_head % hp->n_kv_head)
-        return kv_fail(err, KV_EFORMAT, "%s: %u heads cannot share %u KV heads evenly", gguf_path(m->file), hp->n_head,
-                       hp->n_kv_head);
-    if (!(hp->rms_eps > 0 && hp->rms_eps < 1) || !(hp->rope_base >= 1 && hp->rope_base < 1e12f) ||
-        !(hp->rope_base_swa >= 1 && hp->rope_base_swa < 1e12f))
-        return kv_fail(err, KV_EFORMAT, "%s: norm epsilon %g or RoPE base %g is out of range", gguf_path(m->file), hp->rms_eps,
-                       hp->rope_base);
-    return KV_OK;
-}
-
-static kv_status read_hparams(rt_model *m, kv_err *err) {
-    rt_hparams *hp = &m->hp;
-    char known[RT_ARCHS];
-    gguf_str s = {0};
-    kv_status st = gguf_get_str(m->file, "general.architecture", true, &s, err);
-    if (st)
-        return st;
-    m->arch = rt_arch_find(s.s, s.len);
-    if (!m->arch)
-        return kv_fail(err, KV_EUNSUPP, "%s: architecture '%.*s' is not supported (supported: %s)", gguf_path(m->file),
-                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs(known));
-    snprintf(hp->arch, sizeof hp->arch, "%s", m->arch->name);
-    s = (gguf_str){"", 0};
-    if ((st = gguf_get_str(m->file, "general.name", false, &s, err)))
-        return st;
-    snprintf(hp->name, sizeof hp->name, "%.*s", (int)(s.len < sizeof hp->name ? s.len : sizeof hp->name - 1), s.s);
-
-    if ((st = key_u32(m, "block_count", true, &hp->n_layer, err)) ||
-        (st = key_u32(m, "embedding_length", true, &hp->n_embd, err)) ||
-        (st = key_u32(m, "feed_forward_length", true, &hp->n_ff, err)) ||
-        (st = key_u32(m, "attention.head_count", true, &hp->n_head, err)) ||
-        (st = key_u32(m, "context_length", true, &hp->n_ctx_train, err)) ||
-        (st = key_f32(m, "attention.layer_norm_rms_epsilon", true, &hp->rms_eps, err)))
-        return st;
-    hp->n_kv_head = hp->n_head;
-    hp->head_dim = hp->n_head ? hp->n_embd / hp->n_head : 0;
-    hp->rope_base = 10000;
-    hp->rope_base_swa = 10000;
-    uint32_t value_length;
-    if ((st = key_u32(m, "attention.head_count_kv", false, &hp->n_kv_head, err)) ||
-        (st = key_u32(m, "attention.key_length", false, &hp->head_dim, err)) ||
-        (value_length = hp->head_dim, st = key_u32(m, "attention.value_length", false, &value_length, err)) ||
-        (hp->n_rot = hp->head_dim, st = key_u32(m, "rope.dimension_count", false, &hp->n_rot, err)) ||
-        (st = key_f32(m, "rope.freq_base", false, &hp->rope_base, err)) ||
-        (st = key_f32(m, "rope.freq_base_swa", false, &hp->rope_base_swa, err)))
-        return st;
-    if (m->arch->swa_every) {
-        hp->swa_every = m->arch->swa_every;
-        if ((st = key_u32(m, "attention.sliding_window", false, &hp->swa, err)))
-            return st;
-    }
-    if (value_length != hp->head_dim)
-        return kv_fail(err, KV_EUNSUPP, "%s: keys of %u and values of %u dimensions: different lengths are not supported",
-                       gguf_path(m->file), hp->head_dim, value_length);
-    if ((st = check_hparams(m, err)))
-        return st;
-    hp->embd_scale = m->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
-    const bool wide = hp->n_layer == m->arch->wide_at;
-    hp->attn_scale = 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
-    return KV_OK;
-}
-
-kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err) {
-    rt_model m = {.file = (gguf *)g}; /* only read from */
-    kv_status st = read_hparams(&m, err);
-    *out = m.hp;
-    return st;
-}
 
 static const gguf_tensor *find(loader *l, const char *name) {
     const gguf_tensor *t = gguf_tensor_find(l->m->file, name);
@@ -154,19 +36,43 @@ static kv_status check_shape(const loader *l, const gguf_tensor *t, const char *
     return KV_OK;
 }
 
-/* A norm or bias of n floats, copied into the model's vectors; absent and not required: *out stays NULL. */
-static kv_status load_vector(loader *l, const char *name, uint32_t n, bool required, const float **out) {
+/* ---- vectors ---- */
+
+/* Norms, biases and the like, which become floats. */
+static bool is_vector(const gguf_tensor *t) {
+    char name[96];
+    snprintf(name, sizeof name, "%.*s", (int)(t->name.len < sizeof name ? t->name.len : sizeof name - 1), t->name.s);
+    return t->dims[1] == 1 || strstr(name, "_norm.");
+}
+
+static size_t all_vectors(const gguf *g) {
+    size_t sum = 0;
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const gguf_tensor *t = gguf_tensor_at(g, i);
+        sum += is_vector(t) ? t->dims[0] * t->dims[1] : 0;
+    }
+    return sum;
+}
+
+/* A vector of n floats (rows of cols), copied into the model's; absent and not required: *out stays NULL. */
+static kv_status load_rows(loader *l, const char *name, uint32_t cols, uint32_t rows, bool required, const float **out) {
     const gguf_tensor *t = find(l, name);
     if (!t && !required)
         return KV_OK;
-    kv_status st = check_shape(l, t, name, n, 1);
+    kv_status st = check_shape(l, t, name, cols, rows);
     if (st)
         return st;
-    t->type->dequant(t->data, l->next_vector, n);
+    t->type->dequant(t->data, l->next_vector, (size_t)cols * rows);
     *out = l->next_vector;
-    l->next_vector += n;
+    l->next_vector += (size_t)cols * rows;
     return KV_OK;
 }
+
+static kv_status load_vector(loader *l, const char *name, uint32_t n, bool required, const float **out) {
+    return load_rows(l, name, n, 1, required, out);
+}
+
+/* ---- matrices ---- */
 
 static double matrix_bytes(const gguf_tensor *t) {
     return (double)t->dims[0] * (double)t->dims[1] * t->type->block_bytes / t->type->block_elems;
@@ -188,74 +94,168 @@ static kv_status load_matrix(loader *l, const char *name, uint32_t cols, uint32_
     return st ? st : new_matrix(l, t, out);
 }
 
-static kv_status load_layer(loader *l, uint32_t i) {
-    const rt_hparams *hp = &l->m->hp;
-    const rt_arch *a = l->m->arch;
-    rt_layer *y = &l->m->layers[i];
-    const uint32_t d = hp->head_dim, n_q = hp->n_head * d, n_kv = hp->n_kv_head * d;
-    const struct {
-        const char *name;
-        uint32_t n;
-        bool required;
-        const float **out;
-    } vectors[] = {
-        {"attn_norm.weight", hp->n_embd, true, &y->attn_norm},
-        {"ffn_norm.weight", hp->n_embd, true, &y->ffn_norm},
-        {"attn_q.bias", n_q, false, &y->q_bias},
-        {"attn_k.bias", n_kv, false, &y->k_bias},
-        {"attn_v.bias", n_kv, false, &y->v_bias},
-        {"attn_output.bias", hp->n_embd, false, &y->o_bias},
-        {a->qk_norm ? "attn_q_norm.weight" : NULL, d, true, &y->q_norm},
-        {a->qk_norm ? "attn_k_norm.weight" : NULL, d, true, &y->k_norm},
-        {a->post_norm ? "post_attention_norm.weight" : NULL, hp->n_embd, true, &y->post_attn_norm},
-        {a->post_norm ? "post_ffw_norm.weight" : NULL, hp->n_embd, true, &y->post_ffn_norm},
-    };
-    const struct {
-        const char *name;
-        uint32_t cols, rows;
-        rt_mat **out;
-    } matrices[] = {
-        {"attn_q.weight", hp->n_embd, n_q, &y->q},           {"attn_k.weight", hp->n_embd, n_kv, &y->k},
-        {"attn_v.weight", hp->n_embd, n_kv, &y->v},          {"attn_output.weight", n_q, hp->n_embd, &y->o},
-        {"ffn_gate.weight", hp->n_embd, hp->n_ff, &y->gate}, {"ffn_up.weight", hp->n_embd, hp->n_ff, &y->up},
-        {"ffn_down.weight", hp->n_ff, hp->n_embd, &y->down},
-    };
-    char name[96];
-    kv_status st = KV_OK;
-    for (size_t j = 0; !st && j < sizeof vectors / sizeof *vectors; j++) {
-        if (!vectors[j].name)
-            continue;
-        snprintf(name, sizeof name, "blk.%u.%s", i, vectors[j].name);
-        st = load_vector(l, name, vectors[j].n, vectors[j].required, vectors[j].out);
-    }
-    for (size_t j = 0; !st && j < sizeof matrices / sizeof *matrices; j++) {
-        snprintf(name, sizeof name, "blk.%u.%s", i, matrices[j].name);
-        st = load_matrix(l, name, matrices[j].cols, matrices[j].rows, matrices[j].out);
+/* Matrices that may lie in one tensor, one under the other. */
+typedef struct piece {
+    const char *name;
+    uint32_t rows;
+    rt_mat **out;
+} piece;
+
+static kv_status load_pieces(loader *l, const char *name, uint32_t cols, const piece *pieces, size_t n) {
+    const gguf_tensor *t = find(l, name);
+    uint32_t rows = 0;
+    for (size_t i = 0; i < n; i++)
+        rows += pieces[i].rows;
+    kv_status st = check_shape(l, t, name, cols, rows);
+    for (size_t i = 0, at = 0; !st && i < n; at += pieces[i++].rows) {
+        const size_t row = t->nbytes / rows;
+        gguf_tensor part = *t;
+        part.dims[1] = pieces[i].rows;
+        part.data += at * row;
+        part.nbytes = pieces[i].rows * row;
+        st = new_matrix(l, &part, pieces[i].out);
     }
     return st;
 }
 
-/* Rotations per position of every pair. Llama 3 files carry a factor per pair in the tensor rope_freqs. */
-static kv_status load_rope(loader *l) {
-    rt_model *m = l->m;
-    const uint32_t half = m->hp.n_rot / 2;
-    float factor = 1;
-    const float *freqs = NULL;
-    kv_status st = read_rope_scaling(m, &factor, l->err);
-    if (st || (st = load_vector(l, "rope_freqs.weight", half, false, &freqs)))
+static const char *in_layer(uint32_t layer, const char *name, char buf[96]) {
+    snprintf(buf, 96, "blk.%u.%s", layer, name);
+    return buf;
+}
+
+/* In one tensor, `joined` of a layer, where the file has it (NULL: it cannot); else in tensors of their own. */
+static kv_status load_joined(loader *l, uint32_t layer, const char *joined, uint32_t cols, const piece *pieces, size_t n) {
+    char name[96];
+    kv_status st = KV_OK;
+    if (joined && gguf_tensor_find(l->m->file, in_layer(layer, joined, name)))
+        return load_pieces(l, name, cols, pieces, n);
+    for (size_t i = 0; !st && i < n; i++)
+        st = load_matrix(l, in_layer(layer, pieces[i].name, name), cols, pieces[i].rows, pieces[i].out);
+    return st;
+}
+
+/* ---- layers ---- */
+
+static kv_status load_attention(loader *l, uint32_t i, rt_layer *y) {
+    const rt_hparams *hp = &l->m->hp;
+    const uint32_t n_q = hp->n_head * hp->head_dim, n_kv = hp->n_kv_head * hp->head_dim;
+    const piece qkv[] = {{"attn_q.weight", n_q, &y->q}, {"attn_k.weight", n_kv, &y->k}, {"attn_v.weight", n_kv, &y->v}};
+    const float *bias = NULL;
+    char name[96];
+    kv_status st = load_joined(l, i, "attn_qkv.weight", hp->n_embd, qkv, 3);
+    if (st || (st = load_matrix(l, in_layer(i, "attn_output.weight", name), n_q, hp->n_embd, &y->o)) ||
+        (st = load_vector(l, in_layer(i, "attn_qkv.bias", name), n_q + 2 * n_kv, false, &bias)))
         return st;
-    if (!(factor > 0))
-        return kv_fail(l->err, KV_EFORMAT, "%s: RoPE scaling factor %g is not positive", gguf_path(m->file), factor);
-    for (uint32_t i = 0; i < half; i++) {
-        double exponent = -2.0 * i / m->hp.n_rot, divide = freqs ? freqs[i] : 1;
-        if (!(divide > 0))
-            return kv_fail(l->err, KV_EFORMAT, "%s: tensor 'rope_freqs.weight': factor %u is not positive", gguf_path(m->file),
-                           i);
-        m->inv_freq[i] = (float)(pow(m->hp.rope_base, exponent) / factor / divide);
-        m->inv_freq[half + i] = (float)pow(m->hp.rope_base_swa, exponent);
+    if (bias) {
+        y->q_bias = bias;
+        y->k_bias = bias + n_q;
+        y->v_bias = bias + n_q + n_kv;
     }
     return KV_OK;
 }
+
+static kv_status load_ffn(loader *l, uint32_t i, rt_layer *y) {
+    const rt_hparams *hp = &l->m->hp;
+    const piece both[] = {{"ffn_gate.weight", hp->n_ff, &y->gate}, {"ffn_up.weight", hp->n_ff, &y->up}};
+    char name[96];
+    const bool plain = l->m->arch->plain_ffn;
+    const bool joined = !plain && !gguf_tensor_find(l->m->file, in_layer(i, both[0].name, name));
+    kv_status st = load_joined(l, i, joined ? "ffn_up.weight" : NULL, hp->n_embd, both + plain, 2 - (size_t)plain);
+    return st ? st : load_matrix(l, in_layer(i, "ffn_down.weight", name), hp->n_ff, hp->n_embd, &y->down);
+}
+
+static kv_status load_vectors(loader *l, uint32_t i, rt_layer *y) {
+    enum { NEVER, MAY, MUST };
+    const rt_hparams *hp = &l->m->hp;
+    const rt_arch *a = l->m->arch;
+    const uint32_t d = hp->head_dim, e = hp->n_embd, n_q = hp->n_head * d, n_kv = hp->n_kv_head * d;
+    const int pre = a->no_pre_norm ? NEVER : MUST, post = a->post_norm ? MUST : NEVER;
+    const int qk = a->qk_norm == RT_QK_NONE ? NEVER : a->qk_norm == RT_QK_EACH ? MAY : MUST;
+    const bool each = a->qk_norm == RT_QK_EACH, row = a->qk_norm == RT_QK_ROW;
+    const struct {
+        const char *name;
+        uint32_t cols, rows;
+        int needed;
+        const float **w, **b; /* weights; and where it is a norm that may have one, its bias */
+    } table[] = {
+        {"attn_norm", e, 1, pre, &y->attn_norm.w, &y->attn_norm.b},
+        {a->ffn_norm ? a->ffn_norm : "ffn_norm", e, 1, a->parallel ? MAY : pre, &y->ffn_norm.w, &y->ffn_norm.b},
+        {"post_attention_norm", e, 1, post, &y->post_attn_norm.w, &y->post_attn_norm.b},
+        {"post_ffw_norm", e, 1, post, &y->post_ffn_norm.w, &y->post_ffn_norm.b},
+        {"attn_q_norm", row ? n_q : d, each ? hp->n_head : 1, qk, &y->q_norm.w, NULL},
+        {"attn_k_norm", row ? n_kv : d, each ? hp->n_kv_head : 1, qk, &y->k_norm.w, NULL},
+        {"attn_q", n_q, 1, MAY, NULL, &y->q_bias},
+        {"attn_k", n_kv, 1, MAY, NULL, &y->k_bias},
+        {"attn_v", n_kv, 1, MAY, NULL, &y->v_bias},
+        {"attn_output", e, 1, MAY, NULL, &y->o_bias},
+        {"ffn_gate", hp->n_ff, 1, MAY, NULL, &y->gate_bias},
+        {"ffn_up", hp->n_ff, 1, MAY, NULL, &y->up_bias},
+        {"ffn_down", e, 1, MAY, NULL, &y->down_bias},
+    };
+    char name[96], file[64];
+    kv_status st = KV_OK;
+    for (size_t j = 0; !st && j < sizeof table / sizeof *table; j++) {
+        if (table[j].needed == NEVER)
+            continue;
+        snprintf(file, sizeof file, "%s.weight", table[j].name);
+        if (table[j].w)
+            st = load_rows(l, in_layer(i, file, name), table[j].cols, table[j].rows, table[j].needed == MUST, table[j].w);
+        snprintf(file, sizeof file, "%s.bias", table[j].name);
+        if (!st && table[j].b && (!table[j].w || a->layer_norm))
+            st = load_vector(l, in_layer(i, file, name), table[j].cols, false, table[j].b);
+    }
+    return st;
+}
+
+static kv_status load_layer(loader *l, uint32_t i) {
+    rt_layer *y = &l->m->layers[i];
+    kv_status st;
+    if ((st = load_vectors(l, i, y)) || (st = load_attention(l, i, y)))
+        return st;
+    return load_ffn(l, i, y);
+}
+
+size_t rt_layer_mats(const rt_layer *y, rt_mat *out[RT_LAYER_MATS]) {
+    rt_mat *all[RT_LAYER_MATS] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
+    size_t n = 0;
+    for (size_t i = 0; i < RT_LAYER_MATS; i++)
+        if (all[i])
+            out[n++] = all[i];
+    return n;
+}
+
+/* ---- RoPE ---- */
+
+static kv_status load_factors(loader *l, const char *name, const float **out) {
+    const uint32_t half = l->m->hp.n_rot / 2;
+    kv_status st = load_vector(l, name, half, false, out);
+    for (uint32_t i = 0; !st && *out && i < half; i++)
+        if (!((*out)[i] > 0))
+            st = kv_fail(l->err, KV_EFORMAT, "%s: tensor '%s': factor %u is not positive", gguf_path(l->m->file), name, i);
+    return st;
+}
+
+/* Rotations per position of every pair. Llama 3 files carry a factor per pair; Phi 3's one for contexts up to the original
+ * length and another for longer ones. */
+static kv_status load_rope(loader *l) {
+    rt_model *m = l->m;
+    const float *freqs = NULL, *near = NULL, *far = NULL;
+    kv_status st;
+    if ((st = load_factors(l, "rope_freqs.weight", &freqs)) || (st = load_factors(l, "rope_factors_short.weight", &near)) ||
+        (st = load_factors(l, "rope_factors_long.weight", &far)))
+        return st;
+    m->has_long = far != NULL;
+    rt_fill_inv_freq(&m->hp, near ? near : freqs, m->inv_freq);
+    rt_fill_inv_freq(&m->hp, far ? far : freqs, m->inv_freq + RT_ROPE_KINDS * (m->hp.n_rot / 2));
+    return KV_OK;
+}
+
+const float *rt_inv_freq(const rt_model *m, uint32_t n_ctx) {
+    const bool far = m->has_long && n_ctx > m->hp.scaling.n_ctx;
+    return m->inv_freq + (far ? RT_ROPE_KINDS * (m->hp.n_rot / 2) : 0);
+}
+
+/* ---- all of it ---- */
 
 static double all_bytes(const gguf *g) {
     double sum = 0;
@@ -267,17 +267,18 @@ static double all_bytes(const gguf *g) {
 static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_err *err) {
     const rt_hparams *hp = &m->hp;
     loader l = {.m = m, .progress = progress, .user = user, .bytes = all_bytes(m->file), .err = err};
-    size_t per_layer = 5 * (size_t)hp->n_embd + (hp->n_head + 2 * (size_t)hp->n_kv_head + 2) * hp->head_dim;
     m->layers = calloc(hp->n_layer, sizeof *m->layers);
-    m->vectors = malloc((hp->n_layer * per_layer + hp->n_embd + hp->n_rot) * sizeof(float));
-    m->inv_freq = malloc(hp->n_rot * sizeof(float));
+    m->vectors = malloc((all_vectors(m->file) + 1) * sizeof(float));
+    m->inv_freq = malloc(2 * RT_ROPE_KINDS * (size_t)(hp->n_rot / 2) * sizeof(float));
     if (!m->layers || !m->vectors || !m->inv_freq)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", gguf_path(m->file));
     l.next_vector = m->vectors;
 
     m->embd = find(&l, "token_embd.weight");
     kv_status st = check_shape(&l, m->embd, "token_embd.weight", hp->n_embd, hp->n_vocab);
-    if (st || (st = load_vector(&l, "output_norm.weight", hp->n_embd, true, &m->output_norm)) || (st = load_rope(&l)))
+    if (st || (st = load_vector(&l, "output_norm.weight", hp->n_embd, true, &m->output_norm.w)) ||
+        (m->arch->layer_norm && (st = load_vector(&l, "output_norm.bias", hp->n_embd, false, &m->output_norm.b))) ||
+        (st = load_rope(&l)))
         return st;
     if (gguf_tensor_find(m->file, "output.weight"))
         st = load_matrix(&l, "output.weight", hp->n_embd, hp->n_vocab, &m->output);
@@ -299,7 +300,7 @@ kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress 
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
     if ((st = rt_exec_start(e, &m->exec, err))) /* threads for packing; contexts have their own */
         goto done;
-    if ((st = gguf_open(path, &m->file, err)) || (st = read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
+    if ((st = gguf_open(path, &m->file, err)) || (st = rt_read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
     if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, progress, user, err)))
@@ -336,9 +337,8 @@ void rt_model_free(rt_model *m) {
         return;
     }
     for (uint32_t i = 0; m->layers && i < m->hp.n_layer; i++) {
-        rt_layer *y = &m->layers[i];
-        rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+        rt_mat *all[RT_LAYER_MATS];
+        for (size_t j = rt_layer_mats(&m->layers[i], all); j-- > 0;)
             mat_free(all[j]);
     }
     mat_free(m->output);
@@ -376,9 +376,8 @@ void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
     *layers = *output = (rt_cost){0};
     add_cost(m->output, output);
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
-        const rt_layer *y = &m->layers[i];
-        const rt_mat *all[] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+        rt_mat *all[RT_LAYER_MATS];
+        for (size_t j = rt_layer_mats(&m->layers[i], all); j-- > 0;)
             add_cost(all[j], layers);
     }
 }

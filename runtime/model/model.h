@@ -15,17 +15,43 @@
 #include "profile/profile.h"
 #include "text/tok.h"
 
+/* How a layer rotates keys and queries. */
+typedef enum rt_rope_kind { RT_ROPE_FULL, RT_ROPE_SWA /* sliding layers */, RT_ROPE_NONE, RT_ROPE_KINDS } rt_rope_kind;
+
+/* RoPE beyond the context that it was trained for. After Peng et al., YaRN, arXiv:2309.00071. */
+typedef struct rt_rope_scaling {
+    float factor;     /* frequencies are divided by it; by YaRN those alone that turn too seldom */
+    float yarn;       /* 0: by the factor alone; 1: YaRN */
+    float fast, slow; /* turns within the original context, between which YaRN changes over */
+    float gain;       /* of what is rotated */
+    uint32_t n_ctx;   /* the original context */
+} rt_rope_scaling;
+
 typedef struct rt_hparams {
     char arch[32], name[128];
     uint32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx_train;
-    float rms_eps, rope_base, rope_base_swa, attn_scale, embd_scale;
-    uint32_t n_rot;          /* rotated dimensions of a head */
-    uint32_t swa, swa_every; /* sliding window, and every how many layers attention is full; 0: all layers full */
+    float norm_eps, rope_base, rope_base_swa, attn_scale;
+    float embd_scale, residual_scale, logit_scale; /* factors of embeddings, of what blocks add, of logits */
+    float attn_cap, logit_cap;                     /* x becomes cap tanh(x / cap); 0: it does not */
+    float query_gain; /* queries at position p: times 1 + query_gain log(1 + floor(p / query_step)); 0: as they are */
+    float query_step;
+    uint32_t n_rot;           /* rotated dimensions of a head */
+    uint32_t swa, swa_every;  /* sliding window, and every how many layers attention is full; 0: all layers full */
+    bool rope_swa_only;       /* full layers do not rotate */
+    uint32_t rope_none_every; /* every how many layers there is no rotation; 0: never */
+    rt_rope_scaling scaling, scaling_swa;
 } rt_hparams;
 
 /* True for layers whose attention slides. */
 static inline bool rt_layer_swa(const rt_hparams *hp, uint32_t layer) {
     return hp->swa && (layer + 1) % hp->swa_every != 0;
+}
+
+static inline rt_rope_kind rt_layer_rope(const rt_hparams *hp, uint32_t layer) {
+    const bool swa = rt_layer_swa(hp, layer);
+    if ((hp->rope_none_every && (layer + 1) % hp->rope_none_every == 0) || (hp->rope_swa_only && hp->swa && !swa))
+        return RT_ROPE_NONE;
+    return swa ? RT_ROPE_SWA : RT_ROPE_FULL;
 }
 
 /* Read and check them without loading the model. KV_EUNSUPP, KV_EFORMAT as rt_model_load. n_vocab is left 0. */
@@ -47,7 +73,7 @@ const gguf *rt_model_gguf(const rt_model *m);
 const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
-enum { RT_ARCHS = 128 };
+enum { RT_ARCHS = 512 };
 const char *rt_archs(char buf[RT_ARCHS]); /* "llama, qwen2, ..." for messages; returns buf */
 
 /* What the weight matrices cost: of the layers for every token, and of the output matrix for every token whose logits are

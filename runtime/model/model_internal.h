@@ -6,16 +6,43 @@
 #include "mat/mat.h"
 #include "model/model.h"
 
-/* What sets one architecture apart; a row of the table in arch.c. Everything else follows from keys and tensors. */
+/* Norms of queries and keys. */
+typedef enum rt_qk_norm {
+    RT_QK_NONE,
+    RT_QK_HEADS, /* every head by the same weights, (head_dim) */
+    RT_QK_EACH,  /* every head by weights of its own, (n_head, head_dim); where the model has them */
+    RT_QK_ROW    /* all heads of a token as one vector, (n_head * head_dim) */
+} rt_qk_norm;
+
+/* What sets one architecture apart; a row of the table in arch.c. Everything else follows from keys and tensors: biases,
+ * projections that lie in one tensor, multipliers, RoPE scaling; without an FFN norm, attention and FFN read the same normed
+ * stream. */
 typedef struct rt_arch {
     const char *name;
-    bool rope_neox;     /* pairs (i, i + n_rot/2); else adjacent pairs */
-    bool qk_norm;       /* RMS norm of every q and k head before RoPE */
-    bool post_norm;     /* RMS norm of what attention and FFN add to the stream */
-    bool gelu;          /* gated GELU (tanh form); else SiLU */
-    bool scale_embd;    /* embeddings times sqrt(n_embd) */
-    uint32_t swa_every; /* with a sliding window: every how many layers attention is full */
-    uint32_t wide_at;   /* a model of so many layers scales scores by the width of the stream per head, not by head_dim; or 0 */
+    bool rope_neox;   /* pairs (i, i + n_rot/2); else adjacent pairs */
+    bool layer_norm;  /* norms take the mean off, and may have biases; else RMS norms */
+    bool no_pre_norm; /* attention and FFN read the stream as it is */
+    bool parallel;    /* the FFN may have no norm of its own */
+    bool post_norm;   /* norms of what attention and FFN add to the stream */
+    rt_qk_norm qk_norm;
+    bool qk_norm_after_rope;
+    bool gelu;                     /* GELU (tanh form); else SiLU */
+    bool plain_ffn;                /* no gate */
+    bool scale_embd;               /* embeddings times sqrt(n_embd) */
+    bool multipliers;              /* of embeddings, scores and what blocks add, from the file */
+    bool scales_logits;            /* logits are multiplied with logit_scale, */
+    bool divides_logits;           /* or divided by it */
+    bool caps_logits, caps_scores; /* where the file says so */
+    bool temperature;              /* queries grow with their position where the file says so */
+    const char *ffn_norm;          /* name of its tensor; NULL: ffn_norm */
+    bool no_swa;                   /* the sliding window in the file is not used */
+    uint32_t swa;                  /* sliding window where the file has none */
+    uint32_t swa_every;            /* with a sliding window: every how many layers attention is full, unless the file says so */
+    float swa_rope_base;           /* RoPE base of sliding layers, unless the file says so; 0: that of the others */
+    bool swa_rope_scaled;          /* RoPE scaling is for sliding layers, too */
+    bool rope_swa_only;            /* with a sliding window: full layers do not rotate */
+    uint32_t rope_none_every;      /* every how many layers there is no rotation; or 0 */
+    uint32_t wide_at;              /* a model of so many layers scales scores by the width of the stream per head; or 0 */
 } rt_arch;
 
 /* Tokens of a context, and the most of them in a step, that cfg means, defaults filled in. */
@@ -24,12 +51,25 @@ uint32_t rt_batch_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg);
 
 const rt_arch *rt_arch_find(const char *name, size_t len);
 
-/* One transformer block. Norms and biases are f32 vectors in the mapping's place or copies; NULL where the model has none. */
+/* Weights of a norm (NULL: there is none) and what is added (NULL: nothing). */
+typedef struct rt_norm {
+    const float *w, *b;
+} rt_norm;
+
+/* One transformer block. Norms and biases are f32 vectors; NULL where the model has none. */
 typedef struct rt_layer {
-    const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm;
-    const float *q_bias, *k_bias, *v_bias, *o_bias;
+    rt_norm attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
+    const float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
     rt_mat *q, *k, *v, *o, *gate, *up, *down;
 } rt_layer;
+/* All that it multiplies with; returns how many. */
+enum { RT_LAYER_MATS = 7 };
+size_t rt_layer_mats(const rt_layer *y, rt_mat *out[RT_LAYER_MATS]);
+
+/* Does attention read the same normed stream as the FFN? Then both are added at the end. */
+static inline bool rt_layer_parallel(const rt_arch *a, const rt_layer *y) {
+    return !a->no_pre_norm && !y->ffn_norm.w;
+}
 
 struct rt_model {
     bool borrowed; /* everything it points to is another's */
@@ -40,12 +80,27 @@ struct rt_model {
     gguf *file;
     tok *tok;
     char hash[33];
-    const gguf_tensor *embd;  /* (n_vocab, n_embd), rows dequantised on demand */
-    const float *output_norm; /* (n_embd) */
-    rt_mat *output;           /* (n_vocab, n_embd) */
-    rt_layer *layers;         /* (n_layer) */
-    float *vectors;           /* all norms and biases, back to back; layers point into it */
-    float *inv_freq;          /* (2, n_rot/2) rotations per position: full layers, sliding-window layers */
+    const gguf_tensor *embd; /* (n_vocab, n_embd), rows dequantised on demand */
+    rt_norm output_norm;     /* (n_embd) */
+    rt_mat *output;          /* (n_vocab, n_embd) */
+    rt_layer *layers;        /* (n_layer) */
+    float *vectors;          /* all norms and biases, back to back; layers point into it */
+    float *inv_freq;         /* (2, RT_ROPE_KINDS, n_rot/2) rotations per position; the second for long contexts */
+    bool has_long;           /* the second is another */
 };
+
+/* ---- keys.c ---- */
+
+/* KV_EUNSUPP: a key changes what the model computes in a way that is not supported; it is named. */
+kv_status rt_check_keys(const gguf *g, const rt_arch *a, kv_err *err);
+
+/* ---- hparams.c ---- */
+
+/* Of m->file, into m->arch and m->hp. */
+kv_status rt_read_hparams(rt_model *m, kv_err *err);
+/* The same frequencies of a context of n_ctx tokens. */
+const float *rt_inv_freq(const rt_model *m, uint32_t n_ctx);
+/* Frequencies of all kinds of layers, (RT_ROPE_KINDS, n_rot/2); divide (n_rot/2): of every pair, or NULL. */
+void rt_fill_inv_freq(const rt_hparams *hp, const float *divide, float *inv_freq);
 
 #endif

@@ -16,6 +16,7 @@ static size_t lay_out(rt_work *w, float *base) {
     } parts[] = {
         {&w->x, n * hp->n_embd},
         {&w->h, n * hp->n_embd},
+        {&w->both, w->m->arch->parallel ? n * hp->n_embd : 0},
         {&w->q, n * n_q},
         {&w->k, n * n_kv},
         {&w->v, n * n_kv},
@@ -24,6 +25,7 @@ static size_t lay_out(rt_work *w, float *base) {
         {&w->up, n * hp->n_ff},
         {&w->rope.cos, n * hp->n_rot},
         {&w->rope.sin, n * hp->n_rot},
+        {&w->rope.gain, n},
     };
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -37,10 +39,11 @@ static size_t lay_out(rt_work *w, float *base) {
 static kv_status grab_batch(rt_batch *b, uint32_t n, kv_err *err) {
     b->tokens = calloc(n, sizeof *b->tokens);
     b->pos = calloc(n, sizeof *b->pos);
+    b->inv_freq = calloc(n, sizeof *b->inv_freq);
     b->wanted = calloc(n, sizeof *b->wanted);
     b->parts = calloc(n, sizeof *b->parts);
     b->seqs = calloc(n, sizeof *b->seqs);
-    if (!b->tokens || !b->pos || !b->wanted || !b->parts || !b->seqs)
+    if (!b->tokens || !b->pos || !b->inv_freq || !b->wanted || !b->parts || !b->seqs)
         return kv_fail(err, KV_ENOMEM, "out of memory for batches of %u tokens", n);
     return KV_OK;
 }
@@ -79,6 +82,7 @@ void rt_work_free(rt_work *w) {
     rt_exec_stop(&w->exec);
     free(w->batch.tokens);
     free(w->batch.pos);
+    free(w->batch.inv_freq);
     free(w->batch.wanted);
     free(w->batch.parts);
     free(w->batch.seqs);
@@ -125,7 +129,10 @@ kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *er
         goto done;
     if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
         goto done;
-    cc.rope = (kv_rope){m->inv_freq, hp->n_rot, m->arch->rope_neox};
+    s->inv_freq = rt_inv_freq(m, cc.n_ctx);
+    cc.rope.inv_freq = s->inv_freq;
+    cc.rope.n_rot = hp->n_rot;
+    cc.rope.neox = m->arch->rope_neox;
     cc.n_batch = cc.n_batch < w->n_batch ? cc.n_batch : w->n_batch;
     s->n_ctx = cc.n_ctx;
     s->n_batch = cc.n_batch;

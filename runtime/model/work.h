@@ -8,11 +8,12 @@
 /* The rows of one step, as the layers see them. */
 typedef struct rt_batch {
     uint32_t n, n_parts, n_wanted;
-    int32_t *tokens;  /* (n) */
-    uint32_t *pos;    /* (n) */
-    uint32_t *wanted; /* (n_wanted) rows whose logits are wanted, rising */
-    kv_rows *parts;   /* (n_parts) */
-    rt_seq **seqs;    /* (n_parts) */
+    int32_t *tokens;        /* (n) */
+    uint32_t *pos;          /* (n) */
+    const float **inv_freq; /* (n) rotations of the row's sequence */
+    uint32_t *wanted;       /* (n_wanted) rows whose logits are wanted, rising */
+    kv_rows *parts;         /* (n_parts) */
+    rt_seq **seqs;          /* (n_parts) */
 } rt_batch;
 
 struct rt_work {
@@ -22,7 +23,7 @@ struct rt_work {
     uint32_t n_batch;
     rt_act *act;
     float *scratch; /* one allocation for all that follow */
-    float *x, *h, *q, *k, *v, *o, *gate, *up;
+    float *x, *h, *both, *q, *k, *v, *o, *gate, *up;
     rt_rope rope;
     rt_batch batch;
     rt_tap tap;
@@ -41,6 +42,7 @@ struct rt_seq {
     const rt_model *m;
     kv_cache *cache;
     uint32_t n_ctx, n_batch;
+    const float *inv_freq;         /* rt_inv_freq of this length */
     int32_t *tokens;               /* (n_ctx) */
     rt_mark marks[RT_CHECKPOINTS]; /* by length */
     uint32_t n_marks, every;       /* tokens between those that are taken by themselves; 0: none are */

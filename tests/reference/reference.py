@@ -7,8 +7,10 @@
 Every weight is expanded to f32 with the package `gguf`, and everything is computed in f32 (--double: f64), without
 quantising activations or the KV cache. Formats: tests/reference/README.md.
 
-Architectures: llama, qwen2, qwen3, gemma3. Sources: RoPE (arXiv:2104.09864), RMSNorm (1910.07467), grouped queries
-(2305.13245), SwiGLU/GeGLU (2002.05202), Gemma 3 (2503.19786), Qwen3 (2505.09388), Llama 3 frequency factors (2407.21783).
+Architectures: TRAITS. Sources: RoPE (arXiv:2104.09864), RMSNorm (1910.07467), LayerNorm (1607.06450), grouped queries
+(2305.13245), SwiGLU/GeGLU (2002.05202), parallel blocks (2204.02311), YaRN (2309.00071), LongRoPE (2402.13753), Gemma 2
+(2408.00118) and 3 (2503.19786), Qwen3 (2505.09388), OLMo 2 (2501.00656), Granite 3 (muP multipliers), Llama 3 frequency
+factors (2407.21783).
 """
 import argparse
 import json
@@ -17,7 +19,29 @@ import sys
 import numpy as np
 from gguf import GGUFReader, dequantize
 
-GEMMA3_FULL_EVERY = 6  # layers 5, 11, 17, ... see the whole context, the others a sliding window
+# What sets an architecture apart: neox: RoPE pairs (i, i + n_rot/2), else neighbours; full_every: with a sliding window, layers
+# that see everything; none_every: layers without RoPE; qk: norms of queries and keys.
+TRAITS = {
+    "llama": {},
+    "mistral3": dict(temperature=True),
+    "qwen2": dict(neox=True),
+    "qwen3": dict(neox=True, qk="heads"),
+    "phi3": dict(neox=True, no_window=True),
+    "gemma2": dict(neox=True, post=True, gelu=True, embd_sqrt=True, full_every=2, swa_scaled=True),
+    "gemma3": dict(neox=True, post=True, gelu=True, embd_sqrt=True, full_every=6, qk="heads", swa_base=10000.0),
+    "granite": dict(logit_divides=True),
+    "smollm3": dict(none_every=4),
+    "olmo2": dict(neox=True, post=True, pre=False, full_every=4, qk="row"),
+    "exaone4": dict(neox=True, post=True, pre=False, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True),
+    "starcoder2": dict(neox=True, layer_norm=True, gelu=True),
+    "stablelm": dict(neox=True, layer_norm=True, qk="each"),
+    "command-r": dict(layer_norm=True, qk="each"),
+    "cohere2": dict(layer_norm=True, full_every=4, swa_scaled=True, rope_swa_only=True),
+    "glm4": dict(post=True),
+    "seed_oss": dict(neox=True, ffn_norm="post_attention_norm"),
+    "ernie4_5": {},
+    "hunyuan-dense": dict(neox=True, qk="heads", qk_late=True),
+}
 
 
 class Weights:
@@ -54,22 +78,64 @@ class Model:
     def __init__(self, path, dtype=np.float32):
         self.w = w = Weights(path, dtype)
         self.dtype = dtype
-        if w.arch not in ("llama", "qwen2", "qwen3", "gemma3"):
+        if w.arch not in TRAITS:
             raise SystemExit(f"{path}: architecture '{w.arch}' is not known here")
-        self.gemma = w.arch == "gemma3"
+        self.traits = TRAITS[w.arch]
         self.n_layer = w.param("block_count")
         self.n_embd = w.param("embedding_length")
         self.n_head = w.param("attention.head_count")
         self.n_kv_head = w.param("attention.head_count_kv", self.n_head)
+        self.n_ff = w.param("feed_forward_length")
         self.head_dim = w.param("attention.key_length", self.n_embd // self.n_head)
-        self.eps = dtype(w.param("attention.layer_norm_rms_epsilon"))
-        self.window = w.param("attention.sliding_window", 0) if self.gemma else 0
-        self.inv_freq = self.rope_frequencies(w.param("rope.freq_base", 10000.0))
-        self.inv_freq_swa = self.rope_frequencies(w.param("rope.freq_base_swa", 10000.0))
-        if w.param("rope.scaling.type", "none") == "linear":
-            self.inv_freq /= w.param("rope.scaling.factor")
+        eps = "layer_norm_epsilon" if self.trait("layer_norm") else "layer_norm_rms_epsilon"
+        self.eps = dtype(w.param("attention." + eps))
+        self.full_every = w.param("attention.sliding_window_pattern", self.trait("full_every"))
+        self.window = w.param("attention.sliding_window", 0) if self.full_every else 0
+        self.scale = w.param("attention.scale", 0) or self.head_dim**-0.5
+        self.embd_scale = w.param("embedding_scale", self.n_embd**0.5 if self.trait("embd_sqrt") else 1)
+        self.residual_scale = w.param("residual_scale", 1)
+        self.logit_scale = w.param("logit_scale", 1)
+        if self.trait("logit_divides"):
+            self.logit_scale = 1 / self.logit_scale
+        self.attn_cap = w.param("attn_logit_softcapping", 0)
+        self.logit_cap = w.param("final_logit_softcapping", 0)
+        self.hooks = {}  # (layer, "k" or "v"): (position, head, dimension, what is added)
+        self.prepare_rope()
+
+    def trait(self, name, default=None):
+        return self.traits.get(name, default)
+
+    def prepare_rope(self):
+        w = self.w
+        factor = w.param("rope.scaling.factor", w.param("rope.scale_linear", 1)) or 1
+        kind = w.param("rope.scaling.type", "linear")
+        original = w.param("rope.scaling.original_context_length", w.param("context_length"))
+        base = w.param("rope.freq_base", 10000.0)
+        self.original = original
+        self.rope_gain = w.param("rope.scaling.attn_factor", 1.0)
+        plain = self.rope_frequencies(base)
         if "rope_freqs.weight" in w:
-            self.inv_freq /= w.get("rope_freqs.weight").astype(np.float64)
+            plain = plain / w.get("rope_freqs.weight").astype(np.float64)
+        if kind == "yarn":
+            n_rot = 2 * len(plain)
+
+            def pair(turns):
+                return n_rot * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(base))
+
+            low = max(0, np.floor(pair(w.param("rope.scaling.yarn_beta_fast", 32.0))))
+            high = min(n_rot - 1, np.ceil(pair(w.param("rope.scaling.yarn_beta_slow", 1.0))))
+            ramp = np.clip((np.arange(len(plain)) - low) / max(0.001, high - low), 0, 1)
+            scaled = plain / factor * ramp + plain * (1 - ramp)
+            by = w.param("rope.scaling.yarn_log_multiplier", 0)
+            self.rope_gain *= (0.1 * np.log(factor) + 1) / ((0.1 * by * np.log(factor) + 1) if by else 1)
+        else:
+            scaled = plain / (1 if kind == "none" else factor)
+        self.inv_freq = lambda n: scaled
+        if "rope_factors_long.weight" in w:
+            short, far = (w.get(f"rope_factors_{k}.weight").astype(np.float64) for k in ("short", "long"))
+            self.inv_freq = lambda n: scaled / (far if n > original else short)
+        swa = self.rope_frequencies(w.param("rope.freq_base_swa", self.trait("swa_base", base)))
+        self.inv_freq_swa = scaled if self.trait("swa_scaled") else swa
 
     def with_bos(self, tokens):
         """As llama.cpp's perplexity tool reads a chunk: BOS in place of the first token, where the model adds one."""
@@ -82,41 +148,77 @@ class Model:
         return float(base) ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
 
     def full_attention(self, layer):
-        return self.window == 0 or (layer + 1) % GEMMA3_FULL_EVERY == 0
+        return self.window == 0 or (layer + 1) % self.full_every == 0
 
-    def norm(self, x, weight):
-        """RMSNorm over the last dimension. The "+1" of Gemma's weights is already in the file."""
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * weight
+    def norm(self, x, weight, bias=None):
+        """RMS or layer norm over the last dimension. The "+1" of Gemma's weights is already in the file."""
+        if weight is None:
+            return x
+        if self.trait("layer_norm"):
+            x = x - x.mean(-1, keepdims=True)
+        y = x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * weight
+        return y if bias is None else y + bias
 
-    def rope(self, x, inv_freq):
-        """Rotate x (n_tok, heads, head_dim): llama rotates neighbours (2i, 2i+1), the others (i, i + n_rot/2)."""
+    def rope(self, x, layer):
+        """Rotate x (n_tok, heads, head_dim): pairs of neighbours (2i, 2i+1), or (i, i + n_rot/2)."""
+        full = self.full_attention(layer)
+        every = self.trait("none_every")
+        if (every and (layer + 1) % every == 0) or (self.trait("rope_swa_only") and self.window and full):
+            return x
+        inv_freq = self.inv_freq(self.n_ctx) if full else self.inv_freq_swa
+        gain = self.dtype(self.rope_gain if full or self.trait("swa_scaled") else 1)
         half = len(inv_freq)
         angle = np.arange(len(x))[:, None, None] * inv_freq
-        cos, sin = np.cos(angle).astype(self.dtype), np.sin(angle).astype(self.dtype)
+        cos, sin = np.cos(angle).astype(self.dtype) * gain, np.sin(angle).astype(self.dtype) * gain
         first, second = (slice(0, 2 * half, 2), slice(1, 2 * half, 2))
-        if self.w.arch != "llama":
+        if self.trait("neox"):
             first, second = (slice(0, half), slice(half, 2 * half))
         out = x.copy()
         out[..., first] = x[..., first] * cos - x[..., second] * sin
         out[..., second] = x[..., first] * sin + x[..., second] * cos
         return out
 
+    def projections(self, x, p):
+        """q, k, v, flat; in one matrix or in three."""
+        rows = [self.n_head * self.head_dim, self.n_kv_head * self.head_dim, self.n_kv_head * self.head_dim]
+
+        def get(what):
+            if f"attn_qkv.{what}" in p:
+                return np.split(p[f"attn_qkv.{what}"], np.cumsum(rows)[:2])
+            return [p.get(f"attn_{name}.{what}") for name in "qkv"]
+
+        return [x @ w.T if b is None else x @ w.T + b for w, b in zip(get("weight"), get("bias"))]
+
+    def heads(self, y, layer, p, what, n_head):
+        """Norm and rotate; y (n_tok, n_head * head_dim)."""
+        weight, qk, late = p.get(f"attn_{what}_norm.weight"), self.trait("qk"), self.trait("qk_late")
+        shape = (len(y), n_head, self.head_dim)
+        if qk == "row":
+            y = self.norm(y, weight)
+        y = y.reshape(shape)
+        if qk != "row" and not late:
+            y = self.norm(y, weight)
+        y = self.rope(y, layer)
+        return self.norm(y, weight) if late else y
+
+    def changed(self, x, layer, what):
+        if (layer, what) in self.hooks:
+            pos, head, dim, by = self.hooks[layer, what]
+            x = x.copy()
+            x[pos, head, dim] += by
+        return x
+
     def attention(self, x, layer, p):
         """x (n_tok, n_embd), already normalised; p: the layer's tensors."""
         n = len(x)
-
-        def project(what, heads):
-            y = x @ p[f"attn_{what}.weight"].T
-            if f"attn_{what}.bias" in p:
-                y = y + p[f"attn_{what}.bias"]
-            y = y.reshape(n, heads, self.head_dim)
-            return self.norm(y, p[f"attn_{what}_norm.weight"]) if f"attn_{what}_norm.weight" in p else y
-
         full = self.full_attention(layer)
-        inv_freq = self.inv_freq if full else self.inv_freq_swa
-        q = self.rope(project("q", self.n_head), inv_freq)
-        k = self.rope(project("k", self.n_kv_head), inv_freq)
-        v = project("v", self.n_kv_head)
+        q, k, v = self.projections(x, p)
+        q = self.heads(q, layer, p, "q", self.n_head)
+        k = self.changed(self.heads(k, layer, p, "k", self.n_kv_head), layer, "k")
+        v = self.changed(v.reshape(n, self.n_kv_head, self.head_dim), layer, "v")
+        if self.trait("temperature") and self.w.param("attention.temperature_scale"):
+            step = self.w.param("attention.temperature_length", self.original)
+            q = q * (1 + self.w.param("attention.temperature_scale") * np.log(1 + np.arange(n) // step))[:, None, None]
 
         back = np.arange(n)[:, None] - np.arange(n)[None, :]  # how far key j lies behind query i
         visible = back >= 0
@@ -125,49 +227,68 @@ class Model:
         out = np.empty_like(q)
         group = self.n_head // self.n_kv_head
         for h in range(self.n_head):
-            scores = q[:, h] @ k[:, h // group].T / self.dtype(np.sqrt(self.head_dim))
+            scores = q[:, h] @ k[:, h // group].T * self.dtype(self.scale)
+            if self.attn_cap:
+                scores = self.attn_cap * np.tanh(scores / self.attn_cap)
             scores[~visible] = -np.inf
             a = np.exp(scores - scores.max(-1, keepdims=True))
             out[:, h] = (a / a.sum(-1, keepdims=True)) @ v[:, h // group]
-        return out.reshape(n, -1) @ p["attn_output.weight"].T
+        y = out.reshape(n, -1) @ p["attn_output.weight"].T
+        return y + p["attn_output.bias"] if "attn_output.bias" in p else y
+
+    def act(self, x):
+        if self.trait("gelu"):
+            inner = self.dtype(np.sqrt(2 / np.pi)) * (x + self.dtype(0.044715) * x**3)
+            return self.dtype(0.5) * x * (1 + np.tanh(inner))
+        return x / (1 + np.exp(-x))
+
+    def linear(self, x, p, name):
+        y = x @ p[name + ".weight"].T
+        return y + p[name + ".bias"] if name + ".bias" in p else y
 
     def feed_forward(self, x, p):
-        gate, up = x @ p["ffn_gate.weight"].T, x @ p["ffn_up.weight"].T
-        if self.gemma:
-            inner = self.dtype(np.sqrt(2 / np.pi)) * (gate + self.dtype(0.044715) * gate**3)
-            act = self.dtype(0.5) * gate * (1 + np.tanh(inner))
+        if "ffn_gate.weight" in p:
+            y = self.act(self.linear(x, p, "ffn_gate")) * self.linear(x, p, "ffn_up")
+        elif len(p["ffn_up.weight"]) == 2 * self.n_ff:  # gate and up in one matrix
+            gate, up = np.split(self.linear(x, p, "ffn_up"), 2, -1)
+            y = self.act(gate) * up
         else:
-            act = gate / (1 + np.exp(-gate))
-        return (act * up) @ p["ffn_down.weight"].T
+            y = self.act(self.linear(x, p, "ffn_up"))
+        return self.linear(y, p, "ffn_down")
 
     def layer(self, x, layer, p):
-        y = self.attention(self.norm(x, p["attn_norm.weight"]), layer, p)
-        if self.gemma:
-            y = self.norm(y, p["post_attention_norm.weight"])
-        x = x + y
-        y = self.feed_forward(self.norm(x, p["ffn_norm.weight"]), p)
-        if self.gemma:
-            y = self.norm(y, p["post_ffw_norm.weight"])
-        return x + y
+        def norm(y, name):
+            return self.norm(y, p.get(name + ".weight"), p.get(name + ".bias"))
+
+        ffn_norm, post, by = self.trait("ffn_norm", "ffn_norm"), self.trait("post"), self.dtype(self.residual_scale)
+        start = norm(x, "attn_norm")
+        y = self.attention(start, layer, p)
+        mid = x + by * (norm(y, "post_attention_norm") if post else y)
+        parallel = self.trait("pre", True) and ffn_norm + ".weight" not in p
+        y = self.feed_forward(start if parallel else norm(mid, ffn_norm), p)
+        return mid + by * (norm(y, "post_ffw_norm") if post else y)
 
     def log_probs(self, chunks, positions):
         """chunks: lists of token ids; positions: one list for all. Returns (len(positions), n_vocab) for each chunk."""
         w = self.w
-        scale = self.dtype(np.sqrt(self.n_embd) if self.gemma else 1)
+        scale = self.dtype(self.embd_scale)
+        self.n_ctx = len(chunks[0])
         states = [w.rows("token_embd.weight", tokens) * scale for tokens in chunks]
         for i in range(self.n_layer):
             prefix = f"blk.{i}."
             p = {name[len(prefix):]: w.get(name) for name in w.tensors if name.startswith(prefix)}
             states = [self.layer(x, i, p) for x in states]
         output = "output.weight" if "output.weight" in w else "token_embd.weight"
-        out_norm = w.get("output_norm.weight")
-        states = [self.norm(x[positions], out_norm) for x in states]
+        out_norm, out_bias = w.get("output_norm.weight"), w.get("output_norm.bias")
+        states = [self.norm(x[positions], out_norm, out_bias) for x in states]
         logits = [np.empty((len(positions), w.shape(output)[0]), self.dtype) for _ in chunks]
         step = 16384  # rows of the output matrix expanded at a time
         for at in range(0, w.shape(output)[0], step):
             part = w.rows(output, slice(at, at + step))
             for x, y in zip(states, logits):
-                y[:, at:at + step] = x @ part.T
+                y[:, at:at + step] = x @ part.T * self.dtype(self.logit_scale)
+        if self.logit_cap:
+            logits = [self.logit_cap * np.tanh(y / self.logit_cap) for y in logits]
         return [y - log_sum_exp(y)[:, None] for y in logits]
 
 
