@@ -15,7 +15,7 @@
 
 #include "backward/backward_internal.h"
 #include "kernels/cap.h"
-#include "model/rows.h"
+#include "model/experts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,11 +37,15 @@ typedef struct pass {
     float *q, *q_raw, *o, *d_q, *d_o;    /* (n, n_head, head_dim); raw: before norm and RoPE */
     float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
     float *gate, *up, *d_act;                         /* (n, n_ff) */
-    float *entropy;                                   /* (n, n_head) */
-    float *cut;                                       /* (n, n_head, n_cut) */
-    float *both;                                      /* (n, n_embd) gradient of what attention and FFN both read */
-    float *mat_t;                                     /* of mat_mul_t */
-    size_t steps, step;                               /* of progress */
+    rt_moe moe;
+    float *d_routes;         /* (n, n_expert) gradient of the logits of the router */
+    float *d_weights, *dots; /* (n, n_expert_used) of their weights; (n) */
+    float *d_expert[3];      /* (n, n_embd) gradients of what experts read; of one's answer; of what it reads */
+    float *entropy;          /* (n, n_head) */
+    float *cut;              /* (n, n_head, n_cut) */
+    float *both;             /* (n, n_embd) gradient of what attention and FFN both read */
+    float *mat_t;            /* of mat_mul_t */
+    size_t steps, step;      /* of progress */
 } pass;
 
 /* ---- memory ---- */
@@ -52,11 +56,8 @@ static size_t max_size(size_t a, size_t b) {
 
 static size_t transpose_floats(const rt_model *m, size_t n) {
     size_t most = mat_t_floats(m->output, n);
-    for (uint32_t l = 0; l < m->hp.n_layer; l++) {
-        rt_mat *all[RT_LAYER_MATS];
-        for (size_t i = rt_layer_mats(&m->layers[l], all); i-- > 0;)
-            most = max_size(most, mat_t_floats(all[i], n));
-    }
+    for (size_t i = 0; i < m->n_mats; i++)
+        most = max_size(most, mat_t_floats(m->mats[i], n));
     return most;
 }
 
@@ -66,7 +67,7 @@ static size_t lay_out(pass *p, float *base) {
     attn_seq *s = &p->attn;
     const size_t n = p->n, e = n * hp->n_embd, n_q = n * hp->n_head * hp->head_dim, n_kv = n * hp->n_kv_head * hp->head_dim;
     const size_t pad_q = (size_t)s->n_pad * s->n_head * s->dim, pad_kv = (size_t)s->n_pad * s->n_kv_head * s->dim;
-    const size_t pad_heads = (size_t)s->n_pad * s->n_head, rot = n * hp->n_rot, ff = n * hp->n_ff;
+    const size_t pad_heads = (size_t)s->n_pad * s->n_head, rot = n * hp->n_rot, ff = n * rt_widest_ff(hp);
     const struct {
         float **p;
         size_t len;
@@ -92,8 +93,14 @@ static size_t lay_out(pass *p, float *base) {
         {&p->gate, ff},
         {&p->up, ff},
         {&p->d_act, ff},
+        {&p->d_routes, n * hp->n_expert},
+        {&p->d_weights, n * hp->n_expert_used},
+        {&p->dots, hp->n_expert ? n : 0},
+        {&p->d_expert[0], hp->n_expert ? e : 0},
+        {&p->d_expert[1], hp->n_expert ? e : 0},
+        {&p->d_expert[2], hp->n_expert ? e : 0},
         {&p->entropy, n * hp->n_head},
-        {&p->both, p->m->arch->parallel ? e : 0},
+        {&p->both, p->m->arch->parallel || hp->n_expert ? e : 0},
         {&p->cut, n * hp->n_head * p->cfg->n_cut},
         {&p->rope.cos, rot},
         {&p->rope.sin, rot},
@@ -120,7 +127,7 @@ static size_t lay_out(pass *p, float *base) {
             *parts[i].p = base + at;
         at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
     }
-    return at;
+    return at + experts_lay_out(hp, n, base ? base + at : NULL, &p->moe);
 }
 
 static kv_status prepare(pass *p, kv_err *err) {
@@ -137,7 +144,7 @@ static kv_status prepare(pass *p, kv_err *err) {
     };
     p->rope.cap = p->rope_back.cap = p->frame_back.cap = p->n;
     p->steps = 2 * (size_t)hp->n_layer + 4;
-    const size_t cols = max_size(max_size(hp->n_ff, hp->n_embd), (size_t)hp->n_head * hp->head_dim);
+    const size_t cols = max_size(max_size(rt_widest_ff(hp), hp->n_embd), (size_t)hp->n_head * hp->head_dim);
     kv_status st = act_new(p->n, cols, &p->exec, &p->act, err);
     if (st)
         return st;
@@ -227,7 +234,8 @@ static void layer_forward(pass *p, uint32_t layer, float *entropy, bool act) {
         return;
     rows_norm(m, &p->exec, p->x, &y->ffn_norm, p->n, hp->n_embd, p->h);
     act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
-    rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
+    if (!hp->n_expert)
+        rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
 }
 
 static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
@@ -239,7 +247,10 @@ static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
         layer_forward(p, l, NULL, true);
-        project(p, y->down, y->down_bias, p->gate, p->f);
+        if (m->hp.n_expert)
+            experts_run(m, &p->exec, y, p->act, p->h, p->n, &p->moe, p->gate, p->up, p->f);
+        else
+            project(p, y->down, y->down_bias, p->gate, p->f);
         add_block(p, p->f, &y->post_ffn_norm);
         st = advance(p, 1, err);
     }
@@ -427,12 +438,119 @@ static void gate_backward(const rt_kernels *k, bool gelu, const float *d, size_t
     }
 }
 
+typedef struct gate_job {
+    const pass *p;
+    size_t width;
+} gate_job;
+
 static void gate_rows(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
-    const pass *p = arg;
-    const size_t n_ff = p->m->hp.n_ff;
-    for (size_t at = first * n_ff; at < end * n_ff; at += n_ff)
-        gate_backward(p->exec.k, p->m->arch->gelu, p->d_act + at, n_ff, p->gate + at, p->up + at);
+    const gate_job *j = arg;
+    const pass *p = j->p;
+    for (size_t at = first * j->width; at < end * j->width; at += j->width)
+        gate_backward(p->exec.k, p->m->arch->gelu, p->d_act + at, j->width, p->gate + at, p->up + at);
+}
+
+/* ---- experts ---- */
+
+/* Rows x (n, n_embd) through an expert, whose answer has the gradient d (n, n_embd): d_x (n, n_embd), gradient of x. dot (n; or
+ * NULL) gets the products of answers and `of` (n, n_embd). */
+static void expert_backward(pass *p, const rt_mat *const mats[3], const float *x, uint32_t n, const float *d, const float *of,
+                            float *dot, float *d_x) {
+    const rt_model *m = p->m;
+    const size_t width = mat_rows(mats[0]), e = m->hp.n_embd;
+    act_set(p->act, &p->exec, x, n, e);
+    rows_project(m, &p->exec, (rows_out[]){{mats[0], NULL, p->gate}, {mats[1], NULL, p->up}}, 2, p->act, n);
+    if (dot) {
+        memcpy(p->d_act, p->gate, n * width * sizeof *p->d_act);
+        rows_gate_wide(m, &p->exec, p->d_act, p->up, n, (uint32_t)width);
+        act_set(p->act, &p->exec, p->d_act, n, width);
+        rows_project(m, &p->exec, &(rows_out){mats[2], NULL, d_x}, 1, p->act, n);
+        for (uint32_t i = 0; i < n; i++)
+            dot[i] = m->exec.k->dot(d_x + i * e, of + i * e, e);
+    }
+    mat_mul_t(mats[2], &p->exec, d, n, p->d_act, false, p->mat_t);
+    rt_for(&p->exec, n, GRAIN, gate_rows, &(gate_job){p, width});
+    mat_mul_t(mats[0], &p->exec, p->gate, n, d_x, false, p->mat_t);
+    mat_mul_t(mats[1], &p->exec, p->up, n, d_x, true, p->mat_t);
+}
+
+/* From the gradients of the weights of those chosen, w (n_used), to those of all logits of a row, d (n_expert). */
+static void route_gradient(const rt_model *m, const rt_routes *r, size_t t, const float *w, float *d) {
+    const rt_hparams *hp = &m->hp;
+    const uint32_t used = hp->n_expert_used, *expert = r->expert + t * used;
+    const float *weight = r->weight + t * used, *logits = r->logits + t * hp->n_expert;
+    double along = 0, all = 0;
+    for (uint32_t k = 0; k < used; k++)
+        along += (double)weight[k] * (double)w[k];
+    for (uint32_t i = 0; i < hp->n_expert; i++) {
+        d[i] = 0;
+        all += exp((double)logits[i] - (double)logits[expert[0]]);
+    }
+    for (uint32_t i = 0; m->arch->experts_as_is && i < hp->n_expert; i++) /* all have a part in the sum */
+        d[i] = (float)(-exp((double)logits[i] - (double)logits[expert[0]]) / all * along);
+    for (uint32_t k = 0; k < used; k++)
+        d[expert[k]] += m->arch->experts_as_is ? weight[k] * w[k] : weight[k] * (w[k] - (float)along);
+}
+
+/* The shared expert and what weighs it, for all rows; d_in gets its part. */
+static void shared_backward(pass *p, const rt_layer *y, const float *x, const float *d_out, float *d_in) {
+    const rt_model *m = p->m;
+    const rt_experts *ex = &y->experts;
+    const size_t d = m->hp.n_embd;
+    float *weighted = p->d_expert[1], *d_x = p->d_expert[2], *dot = p->dots;
+    for (size_t t = 0; t < p->n; t++) {
+        const float s = experts_shared_weight(m, y, x + t * d);
+        for (size_t i = 0; i < d; i++)
+            weighted[t * d + i] = s * d_out[t * d + i];
+    }
+    expert_backward(p, (const rt_mat *const[]){ex->shared_gate, ex->shared_up, ex->shared_down}, x, p->n, weighted, d_out,
+                    ex->shared_weight ? dot : NULL, d_x);
+    for (size_t t = 0; t < p->n; t++) {
+        const float s = experts_shared_weight(m, y, x + t * d), by = ex->shared_weight ? s * (1 - s) * dot[t] : 0;
+        for (size_t i = 0; i < d; i++)
+            d_in[t * d + i] += d_x[t * d + i] + (by != 0 ? by * ex->shared_weight[i] : 0);
+    }
+}
+
+/* From g behind the experts to g before them; p->h is what they read. */
+static void experts_backward(pass *p, const rt_layer *y) {
+    const rt_model *m = p->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_experts *ex = &y->experts;
+    const size_t d = hp->n_embd;
+    const uint32_t used = hp->n_expert_used;
+    rt_routes *r = &p->moe.routes;
+    float *in = p->both, *back = p->d_expert[0];
+    memcpy(in, p->h, p->n * d * sizeof *in);
+    if (y->post_ffn_norm.w)
+        experts_run(m, &p->exec, y, p->act, in, p->n, &p->moe, p->gate, p->up, p->f);
+    const float *d_out = block_gradient(p, p->f, &y->post_ffn_norm);
+    experts_route(m, &p->exec, y, p->act, in, p->n, r);
+    memset(back, 0, p->n * d * sizeof *back);
+    for (uint32_t i = 0; i < hp->n_expert; i++) {
+        const uint32_t first = r->first[i], rows = r->first[i + 1] - first;
+        float *x = p->moe.x, *of = p->moe.y, *weighted = p->d_expert[1], *d_x = p->d_expert[2];
+        if (!rows)
+            continue;
+        experts_gather(hp, r, i, in, x);
+        experts_gather(hp, r, i, d_out, of);
+        for (uint32_t j = 0; j < rows; j++)
+            for (size_t c = 0; c < d; c++)
+                weighted[j * d + c] = r->weight[r->row[first + j] * used + r->k[first + j]] * of[j * d + c];
+        expert_backward(p, (const rt_mat *const[]){ex->gate[i], ex->up[i], ex->down[i]}, x, rows, weighted, of, p->dots, d_x);
+        for (uint32_t j = 0; j < rows; j++) {
+            const uint32_t t = r->row[first + j];
+            p->d_weights[t * used + r->k[first + j]] = p->dots[j];
+            m->exec.k->add(back + t * d, d_x + j * d, d);
+        }
+    }
+    for (size_t t = 0; t < p->n; t++)
+        route_gradient(m, r, t, p->d_weights + t * used, p->d_routes + t * hp->n_expert);
+    times_t(p, ex->router, p->d_routes, back, true);
+    if (ex->shared_gate)
+        shared_backward(p, y, in, d_out, back);
+    stream_backward(p, p->x, &y->ffn_norm, back, p->g);
 }
 
 /* From g behind the FFN to g before it; gate and up become their gradients. Where attention reads the same, what comes back is
@@ -443,6 +561,10 @@ static void ffn_backward(pass *p, uint32_t layer) {
     const size_t n_ff = m->hp.n_ff;
     const bool parallel = rt_layer_parallel(m->arch, y);
     float *back = parallel ? p->both : p->h;
+    if (m->hp.n_expert) {
+        experts_backward(p, y);
+        return;
+    }
     if (!y->gate) /* act(up) is act(gate) times 1, gate being up */
         for (size_t i = 0; i < p->n * n_ff; i++)
             p->up[i] = 1;
@@ -452,7 +574,7 @@ static void ffn_backward(pass *p, uint32_t layer) {
         project(p, y->down, y->down_bias, p->d_act, p->f);
     }
     times_t(p, y->down, block_gradient(p, p->f, &y->post_ffn_norm), p->d_act, false);
-    rt_for(&p->exec, p->n, GRAIN, gate_rows, p);
+    rt_for(&p->exec, p->n, GRAIN, gate_rows, &(gate_job){p, n_ff});
     times_t(p, y->gate ? y->gate : y->up, p->gate, back, false);
     if (y->gate)
         times_t(p, y->up, p->up, back, true);

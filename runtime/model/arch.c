@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const rt_arch archs[] = {
-    {.name = "llama"},
+    {.name = "llama", .experts = true},
     {.name = "qwen2", .rope_neox = true},
     {.name = "qwen3", .rope_neox = true, .qk_norm = RT_QK_HEADS},
     {.name = "gemma3",
@@ -29,9 +29,12 @@ static const rt_arch archs[] = {
      .swa_every = 2,
      .swa_rope_scaled = true,
      .wide_at = 46}, /* 27B */
-    {.name = "mistral3", .temperature = true},
+    {.name = "mistral3", .experts = true, .temperature = true},
     {.name = "phi3", .rope_neox = true, .no_swa = true},
     {.name = "granite", .multipliers = true, .scales_logits = true, .divides_logits = true},
+    {.name = "granitemoe", .multipliers = true, .scales_logits = true, .divides_logits = true, .experts = true},
+    {.name = "qwen2moe", .rope_neox = true, .experts = true, .experts_own_ff = true, .experts_as_is = true},
+    {.name = "qwen3moe", .rope_neox = true, .qk_norm = RT_QK_HEADS, .experts = true, .experts_own_ff = true},
     {.name = "smollm3", .rope_none_every = 4},
     {.name = "olmo2", .rope_neox = true, .no_pre_norm = true, .post_norm = true, .qk_norm = RT_QK_ROW, .swa_every = 4},
     {.name = "exaone4",

@@ -2,7 +2,7 @@
  *
  *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
  *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
- *   gate, up (n, n_ff);  both (n, n_embd) the normed copy that attention and FFN share, in some architectures
+ *   gate, up (n, n_ff);  both (n, n_embd) the normed copy that attention and FFN share, or that experts read
  *
  * Every row's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
@@ -59,12 +59,17 @@ static void ffn_block(rt_work *w, uint32_t layer) {
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
     const bool parallel = rt_layer_parallel(m->arch, y);
+    float *in = parallel || hp->n_expert ? w->both : w->h;
     if (!parallel)
-        rows_norm(m, e, w->x, &y->ffn_norm, n, hp->n_embd, w->h);
-    act_set(w->act, e, parallel ? w->both : w->h, n, hp->n_embd);
-    rows_ffn(m, e, y, w->act, n, true, w->gate, w->up);
-    act_set(w->act, e, w->gate, n, hp->n_ff);
-    rows_project(m, e, &(rows_out){y->down, y->down_bias, w->h}, 1, w->act, n);
+        rows_norm(m, e, w->x, &y->ffn_norm, n, hp->n_embd, in);
+    if (hp->n_expert) {
+        experts_run(m, e, y, w->act, in, n, &w->moe, w->gate, w->up, w->h);
+    } else {
+        act_set(w->act, e, in, n, hp->n_embd);
+        rows_ffn(m, e, y, w->act, n, true, w->gate, w->up);
+        act_set(w->act, e, w->gate, n, hp->n_ff);
+        rows_project(m, e, &(rows_out){y->down, y->down_bias, w->h}, 1, w->act, n);
+    }
     add_block(w, &y->post_ffn_norm);
 }
 

@@ -100,6 +100,30 @@ static kv_status read_shape(const reader *r, rt_hparams *hp) {
     return check_shape(r, hp);
 }
 
+/* ---- experts ---- */
+
+static kv_status read_experts(const reader *r, const rt_arch *a, rt_hparams *hp) {
+    enum { MOST = 1024 };
+    kv_status st;
+    hp->n_ff_expert = hp->n_ff;
+    if (!a->experts)
+        return KV_OK;
+    if ((st = key_u32(r, "expert_count", false, &hp->n_expert)) || !hp->n_expert)
+        return st;
+    if ((st = key_u32(r, "expert_used_count", true, &hp->n_expert_used)) ||
+        (a->experts_own_ff && (st = key_u32(r, "expert_feed_forward_length", false, &hp->n_ff_expert))) ||
+        (st = key_u32(r, "expert_shared_feed_forward_length", false, &hp->n_ff_shared)))
+        return st;
+    if (hp->n_expert > MOST || !hp->n_expert_used || hp->n_expert_used > hp->n_expert)
+        return kv_fail(r->err, KV_EUNSUPP, "%s: %u of %u experts for a token: expected 1 to all of at most %d", gguf_path(r->g),
+                       hp->n_expert_used, hp->n_expert, MOST);
+    if (!hp->n_ff_expert || hp->n_ff_expert % 32 || hp->n_ff_shared % 32 || hp->n_ff_expert > 1 << 22 ||
+        hp->n_ff_shared > 1 << 22)
+        return kv_fail(r->err, KV_EUNSUPP, "%s: experts of widths %u and %u: expected multiples of 32", gguf_path(r->g),
+                       hp->n_ff_expert, hp->n_ff_shared);
+    return KV_OK;
+}
+
 /* ---- sliding windows ---- */
 
 /* The key sliding_window_pattern: every how many layers attention is full, or for each layer whether it slides. Only patterns
@@ -266,7 +290,8 @@ static kv_status read_all(const reader *r, const rt_arch *a, rt_hparams *hp) {
     if ((st = rt_check_keys(r->g, a, r->err)) || (st = read_shape(r, hp)) ||
         (st = key_f32(r, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", true,
                       &hp->norm_eps)) ||
-        (st = read_swa(r, a, hp)) || (st = read_rope(r, a, hp)) || (st = read_factors(r, a, hp)))
+        (st = read_experts(r, a, hp)) || (st = read_swa(r, a, hp)) || (st = read_rope(r, a, hp)) ||
+        (st = read_factors(r, a, hp)))
         return st;
     if (!(hp->norm_eps > 0 && hp->norm_eps < 1))
         return kv_fail(r->err, KV_EFORMAT, "%s: norm epsilon %g is out of range", gguf_path(r->g), (double)hp->norm_eps);

@@ -21,6 +21,9 @@ static bool caps_scores(const rt_arch *a) {
 static bool temperature(const rt_arch *a) {
     return a->temperature;
 }
+static bool experts(const rt_arch *a) {
+    return a->experts;
+}
 static bool slides(const rt_arch *a) {
     return a->swa_every != 0;
 }
@@ -64,6 +67,10 @@ static const struct {
     {"rope.scaling.yarn_beta_fast", NULL},
     {"rope.scaling.yarn_beta_slow", NULL},
     {"rope.scaling.yarn_log_multiplier", NULL},
+    {"expert_count", experts},
+    {"expert_used_count", experts},
+    {"expert_feed_forward_length", experts},
+    {"expert_shared_feed_forward_length", experts},
     {"pooling_type", NULL},          /* of embeddings */
     {"tensor_data_layout", NULL},    /* how the converter went about it */
     {"use_parallel_residual", NULL}, /* the tensors tell */
@@ -167,8 +174,11 @@ static bool is_other(const char *s, size_t len) {
     return false;
 }
 
-/* 0, false, empty, or a list of such; for attention.causal: true. */
+/* 0, false, empty, or a list of such; a factor of 1. */
 static bool changes_nothing(const gguf_kv *kv) {
+    static const float one = 1;
+    if (kv->type == GGUF_F32 && !memcmp(kv->raw, &one, sizeof one))
+        return true;
     bool zero = true;
     for (size_t i = 0; kv->type != GGUF_STRING && i < kv->raw_bytes; i++)
         zero &= kv->raw[i] == 0;

@@ -75,9 +75,10 @@ static kv_status load_vector(loader *l, const char *name, uint32_t n, bool requi
 /* ---- matrices ---- */
 
 static double matrix_bytes(const gguf_tensor *t) {
-    return (double)t->dims[0] * (double)t->dims[1] * t->type->block_bytes / t->type->block_elems;
+    return (double)t->dims[0] * (double)t->dims[1] * (double)t->dims[2] * t->type->block_bytes / t->type->block_elems;
 }
 
+/* One of the matrices of a layer, or the output matrix, for all of which there is room in the list. */
 static kv_status new_matrix(loader *l, const gguf_tensor *t, rt_mat **out) {
     if (l->progress && !l->progress(l->user, l->done / l->bytes))
         return kv_fail(l->err, KV_ECANCEL, "%s: stopped while it was loaded", gguf_path(l->m->file));
@@ -85,6 +86,8 @@ static kv_status new_matrix(loader *l, const gguf_tensor *t, rt_mat **out) {
     l->done += matrix_bytes(t);
     if (!st && mat_is_copy(*out))
         gguf_tensor_rest(t);
+    if (!st && out != &l->m->output)
+        l->m->mats[l->m->n_mats++] = *out;
     return st;
 }
 
@@ -101,20 +104,26 @@ typedef struct piece {
     rt_mat **out;
 } piece;
 
+/* Rows `from` .. from+n-1 of t, whose rows may be counted through its third dimension. */
+static kv_status new_part(loader *l, const gguf_tensor *t, size_t from, size_t n, rt_mat **out) {
+    const size_t row = t->nbytes / (t->dims[1] * t->dims[2]);
+    gguf_tensor part = *t;
+    part.n_dims = 2;
+    part.dims[1] = n;
+    part.dims[2] = 1;
+    part.data += from * row;
+    part.nbytes = n * row;
+    return new_matrix(l, &part, out);
+}
+
 static kv_status load_pieces(loader *l, const char *name, uint32_t cols, const piece *pieces, size_t n) {
     const gguf_tensor *t = find(l, name);
     uint32_t rows = 0;
     for (size_t i = 0; i < n; i++)
         rows += pieces[i].rows;
     kv_status st = check_shape(l, t, name, cols, rows);
-    for (size_t i = 0, at = 0; !st && i < n; at += pieces[i++].rows) {
-        const size_t row = t->nbytes / rows;
-        gguf_tensor part = *t;
-        part.dims[1] = pieces[i].rows;
-        part.data += at * row;
-        part.nbytes = pieces[i].rows * row;
-        st = new_matrix(l, &part, pieces[i].out);
-    }
+    for (size_t i = 0, at = 0; !st && i < n; at += pieces[i++].rows)
+        st = new_part(l, t, at, pieces[i].rows, pieces[i].out);
     return st;
 }
 
@@ -154,10 +163,48 @@ static kv_status load_attention(loader *l, uint32_t i, rt_layer *y) {
     return KV_OK;
 }
 
+/* The same matrix of all experts of a layer, in one tensor of three dimensions. */
+static kv_status load_expert_matrices(loader *l, const char *name, uint32_t cols, uint32_t rows, rt_mat **out) {
+    const gguf_tensor *t = find(l, name);
+    const uint32_t n = l->m->hp.n_expert;
+    if (t && (t->dims[2] != n || t->dims[3] != 1))
+        return kv_fail(l->err, KV_EFORMAT, "%s: tensor '%s' is for %llu experts, not %u", gguf_path(l->m->file), name,
+                       (unsigned long long)(t->dims[2] * t->dims[3]), n);
+    gguf_tensor flat = t ? *t : (gguf_tensor){0};
+    flat.dims[2] = 1;
+    kv_status st = check_shape(l, t ? &flat : NULL, name, cols, rows);
+    for (size_t e = 0; !st && e < n; e++)
+        st = new_part(l, t, e * rows, rows, &out[e]);
+    return st;
+}
+
+static kv_status load_experts(loader *l, uint32_t i, rt_layer *y) {
+    const rt_hparams *hp = &l->m->hp;
+    const uint32_t n = hp->n_expert, d = hp->n_embd, ff = hp->n_ff_expert, shared = hp->n_ff_shared;
+    rt_experts *x = &y->experts;
+    char name[96];
+    kv_status st;
+    x->gate = l->m->experts + (size_t)i * 3 * n;
+    x->up = x->gate + n;
+    x->down = x->up + n;
+    if ((st = load_matrix(l, in_layer(i, "ffn_gate_inp.weight", name), d, n, &x->router)) ||
+        (st = load_expert_matrices(l, in_layer(i, "ffn_gate_exps.weight", name), d, ff, x->gate)) ||
+        (st = load_expert_matrices(l, in_layer(i, "ffn_up_exps.weight", name), d, ff, x->up)) ||
+        (st = load_expert_matrices(l, in_layer(i, "ffn_down_exps.weight", name), ff, d, x->down)) || !shared)
+        return st;
+    if ((st = load_matrix(l, in_layer(i, "ffn_gate_shexp.weight", name), d, shared, &x->shared_gate)) ||
+        (st = load_matrix(l, in_layer(i, "ffn_up_shexp.weight", name), d, shared, &x->shared_up)) ||
+        (st = load_matrix(l, in_layer(i, "ffn_down_shexp.weight", name), shared, d, &x->shared_down)))
+        return st;
+    return load_vector(l, in_layer(i, "ffn_gate_inp_shexp.weight", name), d, false, &x->shared_weight);
+}
+
 static kv_status load_ffn(loader *l, uint32_t i, rt_layer *y) {
     const rt_hparams *hp = &l->m->hp;
     const piece both[] = {{"ffn_gate.weight", hp->n_ff, &y->gate}, {"ffn_up.weight", hp->n_ff, &y->up}};
     char name[96];
+    if (hp->n_expert)
+        return load_experts(l, i, y);
     const bool plain = l->m->arch->plain_ffn;
     const bool joined = !plain && !gguf_tensor_find(l->m->file, in_layer(i, both[0].name, name));
     kv_status st = load_joined(l, i, joined ? "ffn_up.weight" : NULL, hp->n_embd, both + plain, 2 - (size_t)plain);
@@ -215,15 +262,6 @@ static kv_status load_layer(loader *l, uint32_t i) {
     return load_ffn(l, i, y);
 }
 
-size_t rt_layer_mats(const rt_layer *y, rt_mat *out[RT_LAYER_MATS]) {
-    rt_mat *all[RT_LAYER_MATS] = {y->q, y->k, y->v, y->o, y->gate, y->up, y->down};
-    size_t n = 0;
-    for (size_t i = 0; i < RT_LAYER_MATS; i++)
-        if (all[i])
-            out[n++] = all[i];
-    return n;
-}
-
 /* ---- RoPE ---- */
 
 static kv_status load_factors(loader *l, const char *name, const float **out) {
@@ -267,10 +305,13 @@ static double all_bytes(const gguf *g) {
 static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_err *err) {
     const rt_hparams *hp = &m->hp;
     loader l = {.m = m, .progress = progress, .user = user, .bytes = all_bytes(m->file), .err = err};
+    const size_t per_layer = hp->n_expert ? 8 + 3 * (size_t)hp->n_expert : 7;
     m->layers = calloc(hp->n_layer, sizeof *m->layers);
+    m->mats = calloc(hp->n_layer * per_layer, sizeof(rt_mat *));
+    m->experts = calloc(hp->n_layer * 3 * (size_t)hp->n_expert + 1, sizeof(rt_mat *));
     m->vectors = malloc((all_vectors(m->file) + 1) * sizeof(float));
     m->inv_freq = malloc(2 * RT_ROPE_KINDS * (size_t)(hp->n_rot / 2) * sizeof(float));
-    if (!m->layers || !m->vectors || !m->inv_freq)
+    if (!m->layers || !m->vectors || !m->inv_freq || !m->mats || !m->experts)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", gguf_path(m->file));
     l.next_vector = m->vectors;
 
@@ -336,11 +377,10 @@ void rt_model_free(rt_model *m) {
         free(m);
         return;
     }
-    for (uint32_t i = 0; m->layers && i < m->hp.n_layer; i++) {
-        rt_mat *all[RT_LAYER_MATS];
-        for (size_t j = rt_layer_mats(&m->layers[i], all); j-- > 0;)
-            mat_free(all[j]);
-    }
+    for (size_t i = 0; i < m->n_mats; i++)
+        mat_free(m->mats[i]);
+    free(m->mats);
+    free(m->experts);
     mat_free(m->output);
     rt_arena_free(&m->weights);
     free(m->layers);
@@ -367,17 +407,19 @@ const char *rt_model_hash(const rt_model *m) {
     return m->hash;
 }
 
-static void add_cost(const rt_mat *m, rt_cost *w) {
-    w->bytes += (double)mat_bytes(m);
-    *(mat_is_int8(m) ? &w->i8 : &w->f32) += (double)mat_rows(m) * (double)mat_cols(m);
+/* A share of a matrix. */
+static void add_cost(const rt_mat *m, double share, rt_cost *w) {
+    w->bytes += share * (double)mat_bytes(m);
+    *(mat_is_int8(m) ? &w->i8 : &w->f32) += share * (double)mat_rows(m) * (double)mat_cols(m);
 }
 
 void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
+    const rt_hparams *hp = &m->hp;
     *layers = *output = (rt_cost){0};
-    add_cost(m->output, output);
-    for (uint32_t i = 0; i < m->hp.n_layer; i++) {
-        rt_mat *all[RT_LAYER_MATS];
-        for (size_t j = rt_layer_mats(&m->layers[i], all); j-- > 0;)
-            add_cost(all[j], layers);
-    }
+    add_cost(m->output, 1, output);
+    for (size_t i = 0; i < m->n_mats; i++)
+        add_cost(m->mats[i], 1, layers);
+    const size_t n = hp->n_layer * 3 * (size_t)hp->n_expert;
+    for (size_t i = 0; i < n; i++) /* of which some are read for a token */
+        add_cost(m->experts[i], (double)hp->n_expert_used / hp->n_expert - 1, layers);
 }

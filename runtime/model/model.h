@@ -35,10 +35,12 @@ typedef struct rt_hparams {
     float attn_cap, logit_cap;                     /* x becomes cap tanh(x / cap); 0: it does not */
     float query_gain; /* queries at position p: times 1 + query_gain log(1 + floor(p / query_step)); 0: as they are */
     float query_step;
-    uint32_t n_rot;           /* rotated dimensions of a head */
-    uint32_t swa, swa_every;  /* sliding window, and every how many layers attention is full; 0: all layers full */
-    bool rope_swa_only;       /* full layers do not rotate */
-    uint32_t rope_none_every; /* every how many layers there is no rotation; 0: never */
+    uint32_t n_expert, n_expert_used;  /* 0: an FFN for all tokens */
+    uint32_t n_ff_expert, n_ff_shared; /* widths of an expert, and of the one for all (0: there is none) */
+    uint32_t n_rot;                    /* rotated dimensions of a head */
+    uint32_t swa, swa_every;           /* sliding window, and every how many layers attention is full; 0: all layers full */
+    bool rope_swa_only;                /* full layers do not rotate */
+    uint32_t rope_none_every;          /* every how many layers there is no rotation; 0: never */
     rt_rope_scaling scaling, scaling_swa;
 } rt_hparams;
 

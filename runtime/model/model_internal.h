@@ -35,6 +35,9 @@ typedef struct rt_arch {
     bool caps_logits, caps_scores; /* where the file says so */
     bool temperature;              /* queries grow with their position where the file says so */
     const char *ffn_norm;          /* name of its tensor; NULL: ffn_norm */
+    bool experts;                  /* may have them, */
+    bool experts_own_ff;           /* whose width has a key of its own */
+    bool experts_as_is;            /* the weights of those chosen are not made to sum to 1 */
     bool no_swa;                   /* the sliding window in the file is not used */
     uint32_t swa;                  /* sliding window where the file has none */
     uint32_t swa_every;            /* with a sliding window: every how many layers attention is full, unless the file says so */
@@ -56,15 +59,22 @@ typedef struct rt_norm {
     const float *w, *b;
 } rt_norm;
 
+/* A mixture of experts (Shazeer et al., arXiv:1701.06538; Fedus et al., 2101.03961): FFNs of which a router chooses some for
+ * each token, and one that all tokens go through. */
+typedef struct rt_experts {
+    rt_mat *router;                                /* (n_expert, n_embd) */
+    rt_mat **gate, **up, **down;                   /* (n_expert) */
+    rt_mat *shared_gate, *shared_up, *shared_down; /* NULL: there is none */
+    const float *shared_weight; /* (n_embd) the sigmoid of its product with the input weighs the shared one; NULL: 1 */
+} rt_experts;
+
 /* One transformer block. Norms and biases are f32 vectors; NULL where the model has none. */
 typedef struct rt_layer {
     rt_norm attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     const float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
     rt_mat *q, *k, *v, *o, *gate, *up, *down;
+    rt_experts experts; /* instead of gate, up and down, where it has a router */
 } rt_layer;
-/* All that it multiplies with; returns how many. */
-enum { RT_LAYER_MATS = 7 };
-size_t rt_layer_mats(const rt_layer *y, rt_mat *out[RT_LAYER_MATS]);
 
 /* Does attention read the same normed stream as the FFN? Then both are added at the end. */
 static inline bool rt_layer_parallel(const rt_arch *a, const rt_layer *y) {
@@ -84,10 +94,18 @@ struct rt_model {
     rt_norm output_norm;     /* (n_embd) */
     rt_mat *output;          /* (n_vocab, n_embd) */
     rt_layer *layers;        /* (n_layer) */
-    float *vectors;          /* all norms and biases, back to back; layers point into it */
-    float *inv_freq;         /* (2, RT_ROPE_KINDS, n_rot/2) rotations per position; the second for long contexts */
-    bool has_long;           /* the second is another */
+    rt_mat **mats;           /* (n_mats) of all layers */
+    size_t n_mats;
+    rt_mat **experts; /* (n_layer, 3, n_expert) what layers point to */
+    float *vectors;   /* all norms and biases, back to back; layers point into it */
+    float *inv_freq;  /* (2, RT_ROPE_KINDS, n_rot/2) rotations per position; the second for long contexts */
+    bool has_long;    /* the second is another */
 };
+
+static inline uint32_t rt_widest_ff(const rt_hparams *hp) {
+    const uint32_t a = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
+    return a > hp->n_ff_shared ? a : hp->n_ff_shared;
+}
 
 /* ---- keys.c ---- */
 

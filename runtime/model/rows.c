@@ -120,8 +120,12 @@ static void gate_mul(void *arg, int thread, size_t first, size_t end) {
         }
 }
 
+void rows_gate_wide(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width) {
+    run(e, n, gate_mul, (job){.m = m, .x = up, .y = gate, .dim = width});
+}
+
 void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n) {
-    run(e, n, gate_mul, (job){.m = m, .x = up, .y = gate, .dim = m->hp.n_ff});
+    rows_gate_wide(m, e, gate, up, n, m->hp.n_ff);
 }
 
 void rows_ffn(const rt_model *m, const rt_exec *e, const rt_layer *y, const rt_act *a, uint32_t n, bool act, float *gate,

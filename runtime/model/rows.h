@@ -32,6 +32,7 @@ void rows_ffn(const rt_model *m, const rt_exec *e, const rt_layer *y, const rt_a
               float *up);
 /* gate (n, n_ff) = act(gate) * up; up NULL: act(gate) */
 void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n);
+void rows_gate_wide(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width);
 /* Final logits (n, n_vocab): scaled and capped as the model wants. */
 void rows_logits(const rt_model *m, const rt_exec *e, float *logits, uint32_t n);
 

@@ -16,13 +16,13 @@ static size_t lay_out(rt_work *w, float *base) {
     } parts[] = {
         {&w->x, n * hp->n_embd},
         {&w->h, n * hp->n_embd},
-        {&w->both, w->m->arch->parallel ? n * hp->n_embd : 0},
+        {&w->both, w->m->arch->parallel || hp->n_expert ? n * hp->n_embd : 0},
         {&w->q, n * n_q},
         {&w->k, n * n_kv},
         {&w->v, n * n_kv},
         {&w->o, n * n_q},
-        {&w->gate, n * hp->n_ff},
-        {&w->up, n * hp->n_ff},
+        {&w->gate, n * rt_widest_ff(hp)},
+        {&w->up, n * rt_widest_ff(hp)},
         {&w->rope.cos, n * hp->n_rot},
         {&w->rope.sin, n * hp->n_rot},
         {&w->rope.gain, n},
@@ -33,7 +33,7 @@ static size_t lay_out(rt_work *w, float *base) {
             *parts[i].p = base + at;
         at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
     }
-    return at;
+    return at + experts_lay_out(hp, n, base ? base + at : NULL, &w->moe);
 }
 
 static kv_status grab_batch(rt_batch *b, uint32_t n, kv_err *err) {
@@ -50,7 +50,7 @@ static kv_status grab_batch(rt_batch *b, uint32_t n, kv_err *err) {
 
 kv_status rt_work_new(const rt_model *m, uint32_t n_batch, rt_work **out, kv_err *err) {
     const rt_hparams *hp = &m->hp;
-    const uint32_t n_q = hp->n_head * hp->head_dim, max_cols = hp->n_ff > hp->n_embd ? hp->n_ff : hp->n_embd;
+    const uint32_t n_q = hp->n_head * hp->head_dim, ff = rt_widest_ff(hp), max_cols = ff > hp->n_embd ? ff : hp->n_embd;
     rt_work *w = calloc(1, sizeof *w);
     kv_status st;
     if (!w)

@@ -2,7 +2,7 @@
 #ifndef RT_WORK_H
 #define RT_WORK_H
 
-#include "model/rows.h"
+#include "model/experts.h"
 #include "step/step.h"
 
 /* The rows of one step, as the layers see them. */
@@ -24,6 +24,7 @@ struct rt_work {
     rt_act *act;
     float *scratch; /* one allocation for all that follow */
     float *x, *h, *both, *q, *k, *v, *o, *gate, *up;
+    rt_moe moe;
     rt_rope rope;
     rt_batch batch;
     rt_tap tap;

@@ -9,10 +9,11 @@ to single numbers of cached keys and values, by central differences in f64. Same
 import argparse
 import json
 import os
+import zlib
 
 import numpy as np
 from gguf import GGMLQuantizationType as QT
-from gguf import GGUFWriter
+from gguf import GGUFWriter, quantize
 
 from make_tiny import TensorMaker, add_bpe, add_spm
 from reference import TRAITS, Model, top_entries
@@ -39,6 +40,16 @@ MODELS = {
                    keys={"attention.sliding_window": 16, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 6.0}),
     "granite": dict(arch="granite", n_rot=16, keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6,
                                                     "logit_scale": 1.7}),
+    "llama-experts": dict(arch="llama", experts=5, keys={"expert_used_count": 2}),
+    "granitemoe": dict(arch="granitemoe", experts=6, shared=64,
+                       keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6, "logit_scale": 1.7,
+                             "expert_used_count": 3, "expert_shared_feed_forward_length": 64}),
+    "qwen2moe": dict(arch="qwen2moe", experts=6, expert_ff=32, shared=64, shared_gate=True,
+                     bias=("attn_q", "attn_k", "attn_v"),
+                     keys={"expert_used_count": 2, "expert_feed_forward_length": 32,
+                           "expert_shared_feed_forward_length": 64}),
+    "qwen3moe": dict(arch="qwen3moe", experts=8, expert_ff=32, qk="heads", head_dim=32,
+                     keys={"expert_used_count": 3, "expert_feed_forward_length": 32}),
     "smollm3": dict(arch="smollm3", n_layer=4, n_rot=16),
     "olmo2": dict(arch="olmo2", pre=False, post=True, qk="row"),
     "olmo2-window": dict(arch="olmo2", n_layer=4, pre=False, post=True, qk="row",
@@ -56,6 +67,26 @@ MODELS = {
     "ernie4_5": dict(arch="ernie4_5", n_rot=16),
     "hunyuan-dense": dict(arch="hunyuan-dense", qk="heads", head_dim=32),
 }
+
+
+def add_experts(t, p, m, uneven):
+    n, n_embd, ff, shared = m["experts"], m["n_embd"], m.get("expert_ff", m["n_ff"]), m.get("shared")
+
+    def stack(name, rows, cols, std):
+        w = t.rng.normal(0, std, (n * rows, cols)).astype(np.float32)
+        data = quantize(w, QT.Q8_0)
+        t.writer.add_tensor(p + name + ".weight", data.reshape(n, rows, -1), raw_dtype=QT.Q8_0)
+
+    t.matrix(p + "ffn_gate_inp.weight", n, n_embd, uneven, QT.F32)  # close calls between experts
+    stack("ffn_gate_exps", ff, n_embd, uneven)
+    stack("ffn_up_exps", ff, n_embd, uneven)
+    stack("ffn_down_exps", n_embd, ff, ff**-0.5)
+    if shared:
+        t.matrix(p + "ffn_gate_shexp.weight", shared, n_embd, uneven)
+        t.matrix(p + "ffn_up_shexp.weight", shared, n_embd, uneven)
+        t.matrix(p + "ffn_down_shexp.weight", n_embd, shared, shared**-0.5)
+    if m.get("shared_gate"):
+        t.vector(p + "ffn_gate_inp_shexp.weight", n_embd, 0, n_embd**-0.5)
 
 
 def add_layer(t, p, m):
@@ -96,6 +127,9 @@ def add_layer(t, p, m):
         t.vector(p + "post_ffw_norm.weight", n_embd)
     if m.get("pre", True) and not m.get("parallel"):
         norm(m.get("ffn_norm", "ffn_norm"))
+    if m.get("experts"):
+        add_experts(t, p, m, uneven)
+        return
     if m.get("fused"):
         t.matrix(p + "ffn_up.weight", 2 * n_ff, n_embd, uneven)
     else:
@@ -117,6 +151,8 @@ def add_keys(w, m):
     else:
         w.add_layer_norm_rms_eps(1e-5)
     w.add_rope_freq_base(m["base"])
+    if m.get("experts"):
+        w.add_expert_count(m["experts"])
     if m["n_head"] * m["head_dim"] != m["n_embd"]:
         w.add_key_length(m["head_dim"])
         w.add_value_length(m["head_dim"])
@@ -213,9 +249,9 @@ def main():
     ap.add_argument("names", nargs="*")
     args = ap.parse_args()
     os.makedirs(args.arch_dir, exist_ok=True)
-    for number, (name, m) in enumerate(MODELS.items()):
+    for name, m in MODELS.items():
         if not args.names or name in args.names:
-            make(name, m, 101 + number, args.arch_dir)
+            make(name, m, zlib.crc32(name.encode()), args.arch_dir)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ TRAITS = {
     "gemma2": dict(neox=True, post=True, gelu=True, embd_sqrt=True, full_every=2, swa_scaled=True),
     "gemma3": dict(neox=True, post=True, gelu=True, embd_sqrt=True, full_every=6, qk="heads", swa_base=10000.0),
     "granite": dict(logit_divides=True),
+    "granitemoe": dict(logit_divides=True),
+    "qwen2moe": dict(neox=True, experts_as_is=True),
+    "qwen3moe": dict(neox=True, qk="heads"),
     "smollm3": dict(none_every=4),
     "olmo2": dict(neox=True, post=True, pre=False, full_every=4, qk="row"),
     "exaone4": dict(neox=True, post=True, pre=False, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True),
@@ -66,7 +69,7 @@ class Weights:
 
     def rows(self, name, index=slice(None)):
         t = self.tensors[name]
-        data = t.data.reshape(self.shape(name)[0], -1)[index] if len(t.shape) > 1 else t.data
+        data = t.data.reshape(self.shape(name)[0], -1)[index] if len(t.shape) == 2 else t.data
         return dequantize(data, t.tensor_type).astype(self.dtype)
 
     def get(self, name):
@@ -256,6 +259,28 @@ class Model:
             y = self.act(self.linear(x, p, "ffn_up"))
         return self.linear(y, p, "ffn_down")
 
+    def experts(self, x, p):
+        """Each token goes through the experts that the router likes best, and through the shared one."""
+        logits = x @ p["ffn_gate_inp.weight"].T
+        best = np.argsort(-logits, -1, kind="stable")[:, :self.w.param("expert_used_count")]
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        out = np.zeros_like(x)
+        for t, chosen in enumerate(best):
+            share = weights[t, chosen]
+            if not self.trait("experts_as_is"):
+                share = share / share.sum()
+            for e, by in zip(chosen, share):
+                gate, up, down = (p[f"ffn_{what}_exps.weight"][e] for what in ("gate", "up", "down"))
+                out[t] += by * ((self.act(x[t] @ gate.T) * (x[t] @ up.T)) @ down.T)
+        if "ffn_up_shexp.weight" in p:
+            gate, up, down = (p[f"ffn_{what}_shexp.weight"] for what in ("gate", "up", "down"))
+            y = (self.act(x @ gate.T) * (x @ up.T)) @ down.T
+            if "ffn_gate_inp_shexp.weight" in p:
+                y = y / (1 + np.exp(-(x @ p["ffn_gate_inp_shexp.weight"])))[:, None]
+            out += y
+        return out
+
     def layer(self, x, layer, p):
         def norm(y, name):
             return self.norm(y, p.get(name + ".weight"), p.get(name + ".bias"))
@@ -265,7 +290,8 @@ class Model:
         y = self.attention(start, layer, p)
         mid = x + by * (norm(y, "post_attention_norm") if post else y)
         parallel = self.trait("pre", True) and ffn_norm + ".weight" not in p
-        y = self.feed_forward(start if parallel else norm(mid, ffn_norm), p)
+        ffn = self.experts if "ffn_gate_inp.weight" in p else self.feed_forward
+        y = ffn(start if parallel else norm(mid, ffn_norm), p)
         return mid + by * (norm(y, "post_ffw_norm") if post else y)
 
     def log_probs(self, chunks, positions):

@@ -1,0 +1,130 @@
+/* Experts are taken one after the other, each with all rows that chose it, so that its weights are read once; a row's answers
+ * are summed in the order of the experts' numbers, whatever else is in the batch. */
+#include "model/experts.h"
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+size_t experts_lay_out(const rt_hparams *hp, size_t n, float *base, rt_moe *to) {
+    _Static_assert(sizeof(uint32_t) == sizeof(float), "numbers lie among floats");
+    const size_t chosen = n * hp->n_expert_used;
+    rt_routes *r = &to->routes;
+    const struct {
+        void *p;
+        size_t len;
+    } parts[] = {
+        {&r->logits, n * hp->n_expert}, {&r->weight, chosen},     {&r->expert, chosen},
+        {&r->first, hp->n_expert + 1},  {&r->row, chosen},        {&r->k, chosen},
+        {&to->x, n * hp->n_embd},       {&to->y, n * hp->n_embd},
+    };
+    size_t at = 0;
+    for (size_t i = 0; hp->n_expert && i < sizeof parts / sizeof *parts; i++) {
+        float *here = base ? base + at : NULL;
+        if (base)
+            memcpy(parts[i].p, &here, sizeof here);
+        at += (parts[i].len + 15) / 16 * 16;
+    }
+    return at;
+}
+
+/* ---- routes ---- */
+
+/* The n_used greatest of logits, ties by the lower number, and their weights. */
+static void choose(const rt_model *m, const float *logits, uint32_t *expert, float *weight) {
+    const rt_hparams *hp = &m->hp;
+    const uint32_t n = hp->n_expert, used = hp->n_expert_used;
+    double sum = 0, all = 0;
+    for (uint32_t k = 0; k < used; k++) {
+        uint32_t best = n;
+        for (uint32_t i = 0; i < n; i++) {
+            bool taken = false;
+            for (uint32_t j = 0; j < k; j++)
+                taken |= expert[j] == i;
+            if (!taken && (best == n || logits[i] > logits[best]))
+                best = i;
+        }
+        expert[k] = best;
+        sum += exp((double)logits[best] - (double)logits[expert[0]]);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        all += exp((double)logits[i] - (double)logits[expert[0]]);
+    for (uint32_t k = 0; k < used; k++)
+        weight[k] = (float)(exp((double)logits[expert[k]] - (double)logits[expert[0]]) / (m->arch->experts_as_is ? all : sum));
+}
+
+void experts_route(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_act *a, const float *x, uint32_t n,
+                   rt_routes *to) {
+    const rt_hparams *hp = &m->hp;
+    const uint32_t used = hp->n_expert_used;
+    act_set(a, e, x, n, hp->n_embd);
+    rows_project(m, e, &(rows_out){y->experts.router, NULL, to->logits}, 1, a, n);
+    memset(to->first, 0, (hp->n_expert + 1) * sizeof *to->first);
+    for (size_t t = 0; t < n; t++) {
+        choose(m, to->logits + t * hp->n_expert, to->expert + t * used, to->weight + t * used);
+        for (uint32_t k = 0; k < used; k++)
+            to->first[to->expert[t * used + k] + 1]++;
+    }
+    for (uint32_t i = 0; i < hp->n_expert; i++)
+        to->first[i + 1] += to->first[i];
+    uint32_t *next = to->first; /* moved on while they are filled, and back again */
+    for (uint32_t t = 0; t < n; t++)
+        for (uint32_t k = 0; k < used; k++) {
+            const uint32_t at = next[to->expert[t * used + k]]++;
+            to->row[at] = t;
+            to->k[at] = k;
+        }
+    memmove(to->first + 1, to->first, hp->n_expert * sizeof *to->first);
+    to->first[0] = 0;
+}
+
+void experts_gather(const rt_hparams *hp, const rt_routes *r, uint32_t expert, const float *x, float *to) {
+    for (uint32_t i = r->first[expert]; i < r->first[expert + 1]; i++, to += hp->n_embd)
+        memcpy(to, x + (size_t)r->row[i] * hp->n_embd, hp->n_embd * sizeof *to);
+}
+
+/* ---- what they add ---- */
+
+float experts_shared_weight(const rt_model *m, const rt_layer *y, const float *x) {
+    const rt_hparams *hp = &m->hp;
+    return y->experts.shared_weight ? 1 / (1 + expf(-m->exec.k->dot(x, y->experts.shared_weight, hp->n_embd))) : 1;
+}
+
+/* y (n, n_embd) = FFN of x (n, n_embd), which is in the activations a. */
+static void ffn(const rt_model *m, const rt_exec *e, const rt_mat *const mats[3], rt_act *a, uint32_t n, float *gate, float *up,
+                float *y) {
+    const size_t width = mat_rows(mats[0]);
+    rows_project(m, e, (rows_out[]){{mats[0], NULL, gate}, {mats[1], NULL, up}}, 2, a, n);
+    rows_gate_wide(m, e, gate, up, n, (uint32_t)width);
+    act_set(a, e, gate, n, width);
+    rows_project(m, e, &(rows_out){mats[2], NULL, y}, 1, a, n);
+}
+
+void experts_run(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_act *a, const float *x, uint32_t n, rt_moe *s,
+                 float *gate, float *up, float *out) {
+    const rt_hparams *hp = &m->hp;
+    const rt_experts *ex = &y->experts;
+    const rt_routes *r = &s->routes;
+    const size_t d = hp->n_embd;
+    experts_route(m, e, y, a, x, n, &s->routes);
+    memset(out, 0, n * d * sizeof *out);
+    for (uint32_t i = 0; i < hp->n_expert; i++) {
+        const uint32_t first = r->first[i], rows = r->first[i + 1] - first;
+        if (!rows)
+            continue;
+        experts_gather(hp, r, i, x, s->x);
+        act_set(a, e, s->x, rows, d);
+        ffn(m, e, (const rt_mat *const[]){ex->gate[i], ex->up[i], ex->down[i]}, a, rows, gate, up, s->y);
+        for (uint32_t j = 0; j < rows; j++) {
+            const uint32_t t = r->row[first + j];
+            m->exec.k->blend(out + t * d, 1, s->y + j * d, r->weight[t * hp->n_expert_used + r->k[first + j]], d);
+        }
+    }
+    if (!ex->shared_gate)
+        return;
+    act_set(a, e, x, n, d);
+    ffn(m, e, (const rt_mat *const[]){ex->shared_gate, ex->shared_up, ex->shared_down}, a, n, gate, up, s->y);
+    for (size_t t = 0; t < n; t++)
+        m->exec.k->blend(out + t * d, 1, s->y + t * d, experts_shared_weight(m, y, x + t * d), d);
+}
