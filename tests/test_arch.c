@@ -13,19 +13,20 @@
 #include <jansson.h>
 
 static const char *const names[] = {
-    "llama-linear",  "llama-scale-linear",
-    "llama-yarn",    "llama-ffn-bias",
-    "mistral3",      "phi3",
-    "phi3-longrope", "gemma2",
-    "granite",       "llama-experts",
-    "granitemoe",    "qwen2moe",
-    "qwen3moe",      "smollm3",
-    "olmo2",         "olmo2-window",
-    "exaone4",       "starcoder2",
-    "stablelm",      "stablelm-parallel",
-    "command-r",     "cohere2",
-    "glm4",          "seed_oss",
-    "ernie4_5",      "hunyuan-dense",
+    "llama-linear",      "llama-scale-linear",
+    "llama-yarn",        "llama-ffn-bias",
+    "mistral3",          "phi3",
+    "phi3-longrope",     "gemma2",
+    "granite",           "llama-dim-100",
+    "llama-experts",     "granitemoe",
+    "qwen2moe",          "qwen3moe",
+    "smollm3",           "olmo2",
+    "olmo2-window",      "exaone4",
+    "starcoder2",        "stablelm",
+    "stablelm-parallel", "command-r",
+    "cohere2",           "glm4",
+    "seed_oss",          "ernie4_5",
+    "hunyuan-dense",
 };
 enum { NAMES = sizeof names / sizeof *names, N = 96 };
 

@@ -65,7 +65,7 @@ static kv_status check_shape(const reader *r, const rt_hparams *hp) {
         {"feed_forward_length", hp->n_ff, 1 << 22, 32},
         {"attention.head_count", hp->n_head, 4096, 1},
         {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
-        {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 16},
+        {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 4},
         {"rope.dimension_count", hp->n_rot, hp->head_dim, 2},
         {"context_length", hp->n_ctx_train, 1u << 30, 1},
     };

@@ -40,6 +40,7 @@ MODELS = {
                    keys={"attention.sliding_window": 16, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 6.0}),
     "granite": dict(arch="granite", n_rot=16, keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6,
                                                     "logit_scale": 1.7}),
+    "llama-dim-100": dict(arch="llama", n_head=8, head_dim=100, n_rot=100),
     "llama-experts": dict(arch="llama", experts=5, keys={"expert_used_count": 2}),
     "granitemoe": dict(arch="granitemoe", experts=6, shared=64,
                        keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6, "logit_scale": 1.7,
