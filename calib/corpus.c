@@ -2,12 +2,17 @@
  * C11 promises only 4095 characters in one literal. */
 #include "corpus.h"
 
+#include <string.h>
+
 /* clang-format off */
 static const unsigned char fit[] = {
 #include "corpus_fit.inc"
     0};
 static const unsigned char heldout[] = {
 #include "corpus_heldout.inc"
+    0};
+static const unsigned char recall[] = {
+#include "corpus_recall.inc"
     0};
 /* clang-format on */
 
@@ -23,4 +28,11 @@ const char *cal_corpus_fit(size_t *len) {
 
 const char *cal_corpus_heldout(size_t *len) {
     return text(heldout, sizeof heldout, len);
+}
+
+const char *cal_corpus_recall(size_t i) {
+    const char *at = (const char *)recall, *end = at + sizeof recall;
+    for (; at < end && i > 0; i--)
+        at += strlen(at) + 1;
+    return at < end ? at : NULL;
 }

@@ -15,5 +15,10 @@
 const char *cal_corpus_fit(size_t *len);
 /* For measuring (about 20 KB): the same domains, no text in common with the one above. Otherwise as above. */
 const char *cal_corpus_heldout(size_t *len);
+/* Text i of those that ask for what they said: a passage full of names and numbers, a line CAL_CORPUS_ASKS, and questions with
+ * answers in words of the passage. Between the two halves a calibration puts other text, so that heads fetch from far (a
+ * calibration on running text alone sees little of that). NULL: there are no more. Borrowed, static. */
+const char *cal_corpus_recall(size_t i);
+#define CAL_CORPUS_ASKS "\n----\n"
 
 #endif

@@ -2,6 +2,7 @@
  * profile says of itself, how text is split, and what is refused. Skipped where the model is not there. */
 #include "calibrate/calibrate.h"
 #include "calibrate/calibrate_text.h"
+#include "corpus.h"
 #include "support.h"
 
 #include "base/atomic_file.h"
@@ -35,7 +36,7 @@ static char *fit(int n_threads, size_t *len) {
     calibration *c = NULL;
     prof *p = NULL;
     char *text = NULL;
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, 1 << 20, &t, NULL), KV_OK);
     assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
     assert_int_equal(calibration_solve(c, BITS, (calibrate_progress){0}, &p, NULL), KV_OK);
     assert_int_equal(prof_format(p, &text, len, NULL), KV_OK);
@@ -77,7 +78,7 @@ static void calibrate_profile_says_what_was_measured(void **state) {
     prof *p = NULL;
     kv_err err;
     double last = 0;
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, 1 << 20, &t, NULL), KV_OK);
     assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){stop_at_once, NULL}, &c, &err), KV_ECANCEL);
     assert_null(c);
     assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){count_calls, &last}, &c, NULL), KV_OK);
@@ -124,7 +125,7 @@ static void calibrate_fills_the_memory_it_may_use(void **state) {
     kv_err err;
     const size_t room = 24 << 20;
     size_t got;
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, 1 << 20, &t, NULL), KV_OK);
     assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
     assert_int_equal(calibrate_for_memory(c, 4096, room, (calibrate_progress){0}, &p, NULL), KV_OK);
     assert_int_equal(calibration_cache_bytes(c, p, 4096, &got, NULL), KV_OK);
@@ -148,7 +149,7 @@ static void calibrate_finds_the_least_bits_for_a_loss(void **state) {
     calibration *c = NULL;
     prof *p = NULL, *less = NULL;
     kv_err err;
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, &t, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &small, 1 << 20, &t, NULL), KV_OK);
     t.n_held = 4;
     assert_int_equal(calibration_new(m, &small, &t, (calibrate_progress){0}, &c, NULL), KV_OK);
     assert_int_equal(calibrate_for_kld(c, m, most, (calibrate_progress){0}, &p, NULL), KV_OK);
@@ -200,7 +201,7 @@ static void calibrate_files_are_joined_and_the_end_held_out(void **state) {
     const char *files[] = {a, b};
     calibrate_cfg cfg = {.texts = files, .n_texts = 2, .ctx = 100};
     calibrate_text x;
-    assert_int_equal(calibrate_text_load(t, &cfg, &x, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &x, NULL), KV_OK);
     assert_int_equal(x.n_fit, 17);
     assert_int_equal(x.n_held, 3);     /* 15 % of 20 */
     for (uint32_t i = 1; i < 300; i++) /* [0] may be BOS */
@@ -210,17 +211,73 @@ static void calibrate_files_are_joined_and_the_end_held_out(void **state) {
 
     cfg.chunks = 18;
     kv_err err;
-    assert_int_equal(calibrate_text_load(t, &cfg, &x, &err), KV_ERANGE);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &x, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "17 chunks"));
     calibrate_text_free(&x);
 
     cfg.chunks = 0;
     cfg.ctx = 1001;
-    assert_int_equal(calibrate_text_load(t, &cfg, &x, &err), KV_ERANGE);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &x, &err), KV_ERANGE);
     assert_non_null(strstr(err.msg, "2000 tokens; 2002 are needed"));
     calibrate_text_free(&x);
     unlink(a);
     unlink(b);
+    tok_free(t);
+}
+
+/* Without a length: 2,048 tokens, fewer where the model or a text of one's own is short. */
+static void calibrate_chooses_the_length_of_chunks(void **state) {
+    (void)state;
+    tok *t = open_tok();
+    char a[] = "calib-a-XXXXXX";
+    close(mkstemp(a));
+    write_words(a, " a", 3000);
+    const char *files[] = {a};
+    const struct {
+        calibrate_cfg cfg;
+        uint32_t most, want;
+    } rows[] = {
+        {{.ctx = 0}, 1 << 20, 2048},
+        {{.ctx = 0}, 2000, 1024},
+        {{.ctx = 300}, 200, 300}, /* what is asked for is not changed */
+        {{.texts = files, .n_texts = 1}, 1 << 20, 256},
+        {{.texts = files, .n_texts = 1}, 100, 64},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        calibrate_text x;
+        assert_int_equal(calibrate_text_load(t, &rows[i].cfg, rows[i].most, &x, NULL), KV_OK);
+        assert_int_equal(x.ctx, rows[i].want);
+        calibrate_text_free(&x);
+    }
+    unlink(a);
+    tok_free(t);
+}
+
+/* Long chunks of the built-in text begin with a passage and end with the questions about it, another one each; shorter ones
+ * have none. */
+static void calibrate_asks_for_what_was_far_before(void **state) {
+    (void)state;
+    tok *t = open_tok();
+    for (uint32_t ctx = 1024; ctx <= 2048; ctx += 1024) {
+        const calibrate_cfg cfg = {.ctx = ctx, .chunks = 3};
+        calibrate_text x;
+        assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &x, NULL), KV_OK);
+        for (uint32_t i = 0; i < 3; i++) {
+            const char *text = cal_corpus_recall(i), *asks = strstr(text, CAL_CORPUS_ASKS) + strlen(CAL_CORPUS_ASKS);
+            const size_t from = tok_add_bos(t) && tok_bos(t) >= 0;
+            int32_t *ids[2];
+            size_t n[2];
+            assert_int_equal(tok_encode(t, text, 200, 0, &ids[0], &n[0], NULL), KV_OK);
+            assert_int_equal(tok_encode(t, asks, strlen(asks), 0, &ids[1], &n[1], NULL), KV_OK);
+            const int32_t *chunk = x.fit + (size_t)i * ctx;
+            const bool begins = !memcmp(chunk + from, ids[0], (n[0] - 8) * sizeof *chunk);
+            const bool ends = n[1] < ctx && !memcmp(chunk + ctx - n[1], ids[1], n[1] * sizeof *chunk);
+            assert_true(begins == ends && begins == (ctx == 2048));
+            free(ids[0]);
+            free(ids[1]);
+        }
+        calibrate_text_free(&x);
+    }
     tok_free(t);
 }
 
@@ -229,10 +286,10 @@ static void calibrate_seed_chooses_chunks_all_over_the_text(void **state) {
     tok *t = open_tok();
     calibrate_cfg cfg = {.ctx = 256, .chunks = 8, .seed = 1};
     calibrate_text a, b, c;
-    assert_int_equal(calibrate_text_load(t, &cfg, &a, NULL), KV_OK);
-    assert_int_equal(calibrate_text_load(t, &cfg, &b, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &a, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &b, NULL), KV_OK);
     cfg.seed = 2;
-    assert_int_equal(calibrate_text_load(t, &cfg, &c, NULL), KV_OK);
+    assert_int_equal(calibrate_text_load(t, &cfg, 1 << 20, &c, NULL), KV_OK);
     assert_memory_equal(a.fit, b.fit, 8 * 256 * sizeof *a.fit);
     assert_memory_not_equal(a.fit, c.fit, 8 * 256 * sizeof *a.fit);
     assert_memory_equal(a.held, c.held, (size_t)a.n_held * 256 * sizeof *a.held);
@@ -252,7 +309,7 @@ static void calibrate_refuses_what_cannot_work(void **state) {
     kv_err err;
     cfg.ctx = 1 << 20;
     assert_int_equal(calibration_new(m, &cfg, &t, (calibrate_progress){0}, &c, &err), KV_EINVAL);
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, &t, &err), KV_ERANGE);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, 1 << 20, &t, &err), KV_ERANGE);
     calibrate_text_free(&t);
     cfg = small;
     cfg.sinks = 64;
@@ -265,7 +322,7 @@ static void calibrate_refuses_what_cannot_work(void **state) {
     const char *missing[] = {"no/such/file"};
     cfg.texts = missing;
     cfg.n_texts = 1;
-    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, &t, &err), KV_EIO);
+    assert_int_equal(calibrate_text_load(rt_model_tok(m), &cfg, 1 << 20, &t, &err), KV_EIO);
     calibrate_text_free(&t);
     rt_model_free(m);
 }
@@ -277,6 +334,8 @@ int main(void) {
         cmocka_unit_test(calibrate_fills_the_memory_it_may_use),
         cmocka_unit_test(calibrate_finds_the_least_bits_for_a_loss),
         cmocka_unit_test(calibrate_files_are_joined_and_the_end_held_out),
+        cmocka_unit_test(calibrate_chooses_the_length_of_chunks),
+        cmocka_unit_test(calibrate_asks_for_what_was_far_before),
         cmocka_unit_test(calibrate_seed_chooses_chunks_all_over_the_text),
         cmocka_unit_test(calibrate_refuses_what_cannot_work),
     };

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,11 +93,36 @@ static void corpus_heldout_is_held_out(void **state) {
     }
 }
 
+/* Texts that ask for what they said: every answer's words are in the passage or are small ones. */
+static void corpus_recalls_what_it_said(void **state) {
+    (void)state;
+    size_t n = 0;
+    for (const char *text; (text = cal_corpus_recall(n)); n++) {
+        const char *rule = strstr(text, CAL_CORPUS_ASKS);
+        assert_non_null(rule);
+        const char *asks = rule + strlen(CAL_CORPUS_ASKS);
+        assert_null(strstr(asks, CAL_CORPUS_ASKS));
+        assert_true(rule - text > 900 && strlen(asks) > 300 && text[strlen(text) - 1] == '\n');
+        size_t numbers = 0, found = 0;
+        for (const char *at = asks; *at; at++)
+            if (at > asks && *at >= '1' && *at <= '9' && !(at[-1] >= '0' && at[-1] <= '9')) {
+                char number[16];
+                const size_t len = strspn(at, "0123456789,.");
+                snprintf(number, sizeof number, "%.*s", (int)(at[len - 1] == '.' || at[len - 1] == ',' ? len - 1 : len), at);
+                numbers++;
+                found += (size_t)(strstr(text, number) < rule);
+                at += len - 1;
+            }
+        assert_true(numbers >= 3 && found * 10 >= numbers * 8);
+    }
+    assert_in_range(n, 4, 32);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(corpus_has_the_promised_sizes), cmocka_unit_test(corpus_is_nul_terminated_text),
         cmocka_unit_test(corpus_is_valid_utf8),          cmocka_unit_test(corpus_joins_files_in_order),
-        cmocka_unit_test(corpus_heldout_is_held_out),
+        cmocka_unit_test(corpus_heldout_is_held_out),    cmocka_unit_test(corpus_recalls_what_it_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,50 @@ static void gguf_reads_the_tensors(void **state) {
     gguf_close(g);
 }
 
+/* Keys that are set count like those of the file, whether it has them or not; nonsense is refused. */
+static void gguf_keys_can_be_overridden(void **state) {
+    (void)state;
+    gguf *g = must_open_bytes(assemble(sample));
+    const size_t n = gguf_n_kv(g);
+    char old[64];
+    snprintf(old, sizeof old, "%.*s=str:other", (int)gguf_kv_at(g, 0)->key.len, gguf_kv_at(g, 0)->key.s);
+    static const char *const good[] = {"new.int=int:-7", "new.float=float:2.5e3", "new.bool=bool:true", "new.str=str:a=b:c",
+                                       "new.int=int:9"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_int_equal(gguf_override(g, good[i], NULL), KV_OK);
+    assert_int_equal(gguf_override(g, old, NULL), KV_OK);
+    assert_int_equal(gguf_n_kv(g), n + 4);
+    uint32_t u = 0;
+    float f = 0;
+    bool b = false;
+    gguf_str s = {0};
+    assert_int_equal(gguf_get_u32(g, "new.int", true, &u, NULL), KV_OK);
+    assert_int_equal(gguf_get_f32(g, "new.float", true, &f, NULL), KV_OK);
+    assert_int_equal(gguf_get_bool(g, "new.bool", true, &b, NULL), KV_OK);
+    assert_int_equal(gguf_get_str(g, "new.str", true, &s, NULL), KV_OK);
+    assert_true(u == 9 && f == 2500 && b && s.len == 5 && !memcmp(s.s, "a=b:c", 5));
+    *strchr(old, '=') = 0;
+    assert_int_equal(gguf_get_str(g, old, true, &s, NULL), KV_OK);
+    assert_true(s.len == 5 && !memcmp(s.s, "other", 5));
+    static const char *const bad[] = {"",
+                                      "=int:1",
+                                      "key",
+                                      "key=1",
+                                      "key=int:",
+                                      "key=int:1.5",
+                                      "key=int:99999999999999999999",
+                                      "key=float:x",
+                                      "key=bool:yes",
+                                      "key=uint:1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        kv_err err = {0};
+        assert_int_equal(gguf_override(g, bad[i], &err), KV_EINVAL);
+        assert_non_null(strstr(err.msg, "KEY=TYPE:VALUE"));
+    }
+    assert_int_equal(gguf_n_kv(g), n + 4);
+    gguf_close(g);
+}
+
 static size_t resident_pages(void) {
     size_t size, resident;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -495,6 +539,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gguf_reads_the_tensors),
         cmocka_unit_test(gguf_tensors_rest),
+        cmocka_unit_test(gguf_keys_can_be_overridden),
         cmocka_unit_test(gguf_integers_of_any_width_convert),
         cmocka_unit_test(gguf_floats_convert),
         cmocka_unit_test(gguf_strings_and_bools_are_read),

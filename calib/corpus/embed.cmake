@@ -1,5 +1,5 @@
-# cmake -DDIR=folder -DOUT=file.inc -P embed.cmake
-# Joins folder/*.txt in the order of their names, one blank line between them, into a list of C byte values "104,101,...".
+# cmake -DDIR=folder -DJOINT=hex -DOUT=file.inc -P embed.cmake
+# Joins folder/*.txt in the order of their names, the bytes JOINT between them, into a list of C byte values "0x68,0x65,...".
 file(GLOB texts ${DIR}/*.txt)
 list(SORT texts)
 set(hex "")
@@ -9,7 +9,7 @@ foreach(text ${texts})
     message(FATAL_ERROR "${text}: does not end with a newline")
   endif()
   if(hex)
-    string(APPEND hex 0a)
+    string(APPEND hex ${JOINT})
   endif()
   string(APPEND hex ${bytes})
 endforeach()

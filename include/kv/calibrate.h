@@ -26,7 +26,7 @@ typedef struct kv_calibrate_options {
     uint64_t seed;         /* which parts of the text, where it has more than are wanted */
     uint32_t fit_ctx;
     uint32_t budget_tokens; /* or as a number; 0: none */
-    uint32_t ctx;           /* tokens of a chunk of text; 0: 1024, or as many as the model was trained for */
+    uint32_t ctx;           /* tokens of a chunk of text; 0: 2048, fewer where model or text are shorter */
     uint32_t chunks;        /* to calibrate on; 0: enough for 12,288 tokens */
     int32_t window, sinks;  /* newest and first tokens that stay in f16 */
     int32_t frame;          /* positions of a RoPE frame, a multiple of 64; 0: none; -1: what suits the window */

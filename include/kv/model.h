@@ -28,11 +28,14 @@ typedef struct kv_model_options {
     int32_t wait;     /* kv_wait */
     int32_t exact;    /* 1: matrix products in f32, for measuring; 0: in 8 bits where weights are quantised, for speed */
     int32_t in_place; /* 1: weights stay where they are in the file: less memory of one's own, slower, the same results */
-    kv_progress progress; /* told how far loading is, and may stop it; or NULL */
-    void *user;           /* of progress */
+    kv_progress progress;   /* told how far loading is, and may stop it; or NULL */
+    void *user;             /* of progress */
+    const char *const *set; /* (n_set) keys to take in place of those of the file: KEY=TYPE:VALUE, TYPE one of int, float, bool
+                               and str; a key that begins with a dot is one of the architecture: ".rope.freq_base=float:1e6" */
+    size_t n_set;
 } kv_model_options;
 #define KV_MODEL_OPTIONS_INIT                                                                                                  \
-    { sizeof(kv_model_options), NULL, 0, KV_WAIT_AUTO, 0, 0, NULL, NULL }
+    { sizeof(kv_model_options), NULL, 0, KV_WAIT_AUTO, 0, 0, NULL, NULL, NULL, 0 }
 
 /* Load a model; of one in several files (NAME-00001-of-00003.gguf), any part stands for all. options: NULL for all defaults.
  * *out: caller frees with kv_model_free. Results never depend on isa, threads, wait or in_place. KV_EIO, KV_EFORMAT;

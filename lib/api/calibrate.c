@@ -5,7 +5,7 @@
 
 static const double DEFAULT_BITS = 3.25;
 
-enum { SHORTEST = 16, LONGEST = 1 << 20, CHUNK = 1024 /* tokens, unless said otherwise */ };
+enum { SHORTEST = 16, LONGEST = 1 << 20 /* tokens */ };
 
 /* What a caller wants, checked. */
 typedef struct job {
@@ -45,21 +45,18 @@ static kv_status settle_budget(const kv_calibrate_options *o, calibrate_cfg *cfg
     return KV_OK;
 }
 
-static kv_status settle(const kv_model *m, const kv_calibrate_options *options, job *j, kv_err *err) {
-    const uint32_t trained = rt_model_hparams(m->rt)->n_ctx_train;
+static kv_status settle(const kv_calibrate_options *options, job *j, kv_err *err) {
     static const kv_calibrate_options defaults = KV_CALIBRATE_OPTIONS_INIT;
     kv_calibrate_options *o = &j->o;
     kv_status st = api_options(options, &defaults, sizeof *o, o, "KV_CALIBRATE_OPTIONS", err);
     if (st)
         return st;
-    if (!o->ctx)
-        o->ctx = trained < CHUNK ? trained : CHUNK;
     if (o->flags & ~(uint32_t)KV_CALIBRATE_NO_MEASURE)
         return kv_fail(err, KV_EINVAL, "unknown flags %#x of a calibration", o->flags);
     if (o->text && o->n_files)
         return kv_fail(err, KV_EINVAL, "a text in memory and files were given; one of them is possible");
     if ((st = settle_aim(o, err)) || (st = settle_budget(o, &j->cfg, err)) ||
-        (st = api_check_range("a chunk's number of tokens", o->ctx, SHORTEST, LONGEST, err)) ||
+        (o->ctx && (st = api_check_range("a chunk's number of tokens", o->ctx, SHORTEST, LONGEST, err))) ||
         (st = api_check_range("the window", o->window, 0, LONGEST, err)) ||
         (st = api_check_range("the number of sinks", o->sinks, 0, LONGEST, err)) ||
         (st = api_check_range("the frame", o->frame, -1, LONGEST, err)))
@@ -89,7 +86,7 @@ kv_status kv_calibrate(const kv_model *model, const kv_calibrate_options *option
     job j = {0};
     prof *p = NULL;
     *out = NULL;
-    kv_status st = settle(model, options, &j, err);
+    kv_status st = settle(options, &j, err);
     if (st || (st = calibrate_run(model->rt, &j.cfg, &j.aim, (calibrate_progress){progress, user}, &p, err)))
         return st;
     return api_profile(p, out, err);

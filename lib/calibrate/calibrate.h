@@ -11,7 +11,8 @@ typedef struct calibrate_cfg {
     size_t n_texts;
     const char *text; /* or a text in memory; NULL: the one built in */
     size_t text_len;
-    uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see */
+    uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see. 0 (calibrate_run only): CALIBRATE_CTX,
+                        fewer where model or text are shorter */
     uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;   /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
@@ -21,6 +22,7 @@ typedef struct calibrate_cfg {
 } calibrate_cfg;
 
 enum {
+    CALIBRATE_CTX = 2048,
     CALIBRATE_FRAME = 1024,
     CALIBRATE_FRAME_NEAR = 256, /* without a window: near keys are read coded, too, and need transforms of finer aim */
     CALIBRATE_TOKENS = 12288,   /* fitted on, where the text has so many */

@@ -168,9 +168,11 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     calibration *c = NULL;
     rt_model *exact = NULL;
     prof *p = NULL;
-    kv_status st = calibrate_text_load(rt_model_tok(m), cfg, &text, err);
+    calibrate_cfg settled = *cfg;
+    kv_status st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err);
+    settled.ctx = text.ctx;
     if (st || (st = rt_model_exact(m, &exact, err)) ||
-        (st = calibration_new(m, cfg, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
+        (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet(c, exact, aim, &part, &p, err)))
         goto done;
     *out = p;

@@ -16,7 +16,13 @@
 
 #include <xxhash.h>
 
-enum { MAX_TEXT = 1 << 30, HELD_PERCENT = 15 };
+enum {
+    MAX_TEXT = 1 << 30,
+    HELD_PERCENT = 15,
+    RECALL_CTX = 2048, /* shorter chunks leave no room between a passage and the questions about it */
+    CTX_LEAST = 64,
+    OWN_CHUNKS = 8 /* of a text of one's own, where chunks may be as short as that takes */
+};
 
 typedef struct ids {
     int32_t *v;
@@ -75,7 +81,7 @@ static uint32_t chunks_for(uint32_t tokens, uint32_t ctx, size_t have) {
 
 /* Choose chunks of fit[0..n_fit) and held[0..n_held) tokens. */
 static kv_status choose(const tok *t, const calibrate_cfg *cfg, ids fit, ids held, calibrate_text *out, kv_err *err) {
-    const uint32_t ctx = cfg->ctx;
+    const uint32_t ctx = out->ctx;
     size_t have = fit.n / ctx, have_held = held.n / ctx;
     if (cfg->chunks > have)
         return kv_fail(err, KV_ERANGE, "%s has %zu chunks of %u tokens to fit on, not the %u that were asked for", out->name,
@@ -84,6 +90,36 @@ static kv_status choose(const tok *t, const calibrate_cfg *cfg, ids fit, ids hel
     out->n_held = chunks_for(CALIBRATE_MEASURED, ctx, have_held);
     kv_status st = pick(t, fit.v, have, out->n_fit, ctx, cfg->seed, &out->fit, err);
     return st ? st : pick(t, held.v, have_held, out->n_held, ctx, 0, &out->held, err);
+}
+
+/* ---- passages and questions about them ---- */
+
+/* Write a text over the beginning or the end of `room` tokens, where it fits. */
+static kv_status overwrite(const tok *t, const char *text, size_t len, XXH3_state_t *hash, int32_t *at, size_t room,
+                           bool at_end, kv_err *err) {
+    ids got = {0};
+    kv_status st = append(t, text, len, hash, &got, err);
+    if (!st && got.n <= room)
+        memcpy(at_end ? at + room - got.n : at, got.v, got.n * sizeof *at);
+    free(got.v);
+    return st;
+}
+
+/* Chunk i begins with a passage and ends with the questions about it. */
+static kv_status add_recall(const tok *t, XXH3_state_t *hash, calibrate_text *text, kv_err *err) {
+    const size_t from = tok_add_bos(t) && tok_bos(t) >= 0, room = (text->ctx - from) / 2;
+    size_t n_texts = 0;
+    kv_status st = KV_OK;
+    while (cal_corpus_recall(n_texts))
+        n_texts++;
+    for (uint32_t i = 0; !st && i < text->n_fit; i++) {
+        const char *passage = cal_corpus_recall(i % n_texts), *rule = strstr(passage, CAL_CORPUS_ASKS);
+        const char *asks = rule + strlen(CAL_CORPUS_ASKS);
+        int32_t *chunk = text->fit + (size_t)i * text->ctx;
+        if (!(st = overwrite(t, passage, (size_t)(rule + 1 - passage), hash, chunk + from, room, false, err)))
+            st = overwrite(t, asks, strlen(asks), hash, chunk + text->ctx - room, room, true, err);
+    }
+    return st;
 }
 
 static kv_status load_built_in(const tok *t, const calibrate_cfg *cfg, XXH3_state_t *hash, calibrate_text *out, kv_err *err) {
@@ -97,13 +133,15 @@ static kv_status load_built_in(const tok *t, const calibrate_cfg *cfg, XXH3_stat
     text = cal_corpus_heldout(&len);
     if ((st = append(t, text, len, hash, &held, err)))
         goto done;
-    if (fit.n < cfg->ctx || held.n < cfg->ctx)
+    if (fit.n < out->ctx || held.n < out->ctx)
         st = kv_fail(err, KV_ERANGE,
                      "the built-in text has %zu tokens to fit on and %zu to measure on; chunks of %u need more: take shorter "
                      "ones or a text of your own",
-                     fit.n, held.n, cfg->ctx);
+                     fit.n, held.n, out->ctx);
     else
         st = choose(t, cfg, fit, held, out, err);
+    if (!st && out->ctx >= RECALL_CTX)
+        st = add_recall(t, hash, out, err);
 done:
     free(fit.v);
     free(held.v);
@@ -112,15 +150,17 @@ done:
 
 /* Choose from the tokens of a whole text, the end of which is held out. */
 static kv_status split(const tok *t, const calibrate_cfg *cfg, ids all, calibrate_text *out, kv_err *err) {
-    const size_t chunks = all.n / cfg->ctx, held = (chunks * HELD_PERCENT + 50) / 100;
+    while (!cfg->ctx && out->ctx > CTX_LEAST && all.n < OWN_CHUNKS * (size_t)out->ctx)
+        out->ctx /= 2;
+    const size_t chunks = all.n / out->ctx, held = (chunks * HELD_PERCENT + 50) / 100;
     if (chunks < 2)
         return kv_fail(
             err, KV_ERANGE,
             "%s has %zu tokens; %zu are needed, a chunk of %u to fit on and one to measure on: give more text or take "
             "shorter chunks",
-            out->name, all.n, 2 * (size_t)cfg->ctx, cfg->ctx);
-    const size_t fit = (chunks - (held ? held : 1)) * cfg->ctx;
-    return choose(t, cfg, (ids){all.v, fit}, (ids){all.v + fit, chunks * cfg->ctx - fit}, out, err);
+            out->name, all.n, 2 * (size_t)out->ctx, out->ctx);
+    const size_t fit = (chunks - (held ? held : 1)) * out->ctx;
+    return choose(t, cfg, (ids){all.v, fit}, (ids){all.v + fit, chunks * out->ctx - fit}, out, err);
 }
 
 static kv_status load_text(const tok *t, const calibrate_cfg *cfg, XXH3_state_t *hash, calibrate_text *out, kv_err *err) {
@@ -146,8 +186,10 @@ static kv_status load_files(const tok *t, const calibrate_cfg *cfg, XXH3_state_t
     return st;
 }
 
-kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, calibrate_text *out, kv_err *err) {
-    *out = (calibrate_text){.ctx = cfg->ctx};
+kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, uint32_t most, calibrate_text *out, kv_err *err) {
+    *out = (calibrate_text){.ctx = cfg->ctx ? cfg->ctx : CALIBRATE_CTX};
+    while (!cfg->ctx && out->ctx > most)
+        out->ctx /= 2;
     XXH3_state_t *hash = XXH3_createState();
     if (!hash)
         return kv_fail(err, KV_ENOMEM, "out of memory");

@@ -13,9 +13,10 @@ struct calibrate_text {
     char hash[33]; /* XXH3-128 of all text bytes */
 };
 
-/* Read, tokenise, choose chunks. Caller frees with calibrate_text_free, in any case.
- * KV_ERANGE: too little text (says how many tokens there are and are needed). */
-kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, calibrate_text *out, kv_err *err);
+/* Read, tokenise, choose chunks. cfg->ctx 0: CALIBRATE_CTX tokens or half, a quarter, ... of that, but no more than `most`, the
+ * longest that the model takes, and so that a text of one's own has a few chunks. Caller frees with calibrate_text_free, in any
+ * case. KV_ERANGE: too little text (says how many tokens there are and are needed). */
+kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, uint32_t most, calibrate_text *out, kv_err *err);
 void calibrate_text_free(calibrate_text *t);
 
 #endif

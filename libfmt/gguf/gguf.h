@@ -63,6 +63,10 @@ typedef struct gguf gguf;
 kv_status gguf_open(const char *path, gguf **out, kv_err *err);
 void gguf_close(gguf *g); /* NULL is fine */
 
+/* Set a key for those who look into g; the file stays as it is. set: KEY=TYPE:VALUE, TYPE one of int, float, bool, str.
+ * KV_EINVAL: another form; KV_ENOMEM. */
+kv_status gguf_override(gguf *g, const char *set, kv_err *err);
+
 /* How many parts a model has, by the name of one of them; 1 where the name is no such one. */
 unsigned gguf_split_count(const char *path);
 /* The path of part no (1 ..) of the model that path is a part of. out: strlen(path) + 1

@@ -48,6 +48,8 @@ struct gguf {
     /* The other parts of a split model, in order, owned. This one is the first, and has the tensors of all. */
     gguf **others;
     size_t n_others;
+    uint8_t **own; /* keys that were set (gguf_override) and their values */
+    size_t n_own;
 };
 
 /* Open and check one file, as gguf_open does a model. */

@@ -365,6 +365,9 @@ void gguf_close(gguf *g) {
     for (size_t i = 0; i < g->n_others; i++)
         gguf_close(g->others[i]);
     free(g->others);
+    for (size_t i = 0; i < g->n_own; i++)
+        free(g->own[i]);
+    free(g->own);
     if (g->map)
         munmap((void *)g->map, g->size);
     free(g->by_key.slots);

@@ -14,6 +14,7 @@ typedef struct loader {
     rt_model *m;
     float *next_vector;
     size_t n_used;
+    const gguf_tensor **used; /* (n_used); room for all there are, and as many again */
     kv_progress progress;
     void *user;
     double bytes, done; /* of matrices */
@@ -22,7 +23,8 @@ typedef struct loader {
 
 static const gguf_tensor *find(loader *l, const char *name) {
     const gguf_tensor *t = gguf_tensor_find(l->m->file, name);
-    l->n_used += t != NULL;
+    if (t && l->n_used < 2 * gguf_n_tensors(l->m->file))
+        l->used[l->n_used++] = t;
     return t;
 }
 
@@ -302,6 +304,42 @@ static double all_bytes(const gguf *g) {
     return sum;
 }
 
+/* What is there without being used would change the answer. */
+static kv_status check_all_used(const loader *l) {
+    const gguf *g = l->m->file;
+    const size_t n = gguf_n_tensors(g);
+    for (size_t i = 0; i < n; i++) {
+        const gguf_tensor *t = gguf_tensor_at(g, i);
+        size_t j = 0;
+        while (j < l->n_used && l->used[j] != t)
+            j++;
+        if (j == l->n_used)
+            return kv_fail(l->err, KV_EUNSUPP,
+                           "%s: tensor '%.*s' is not part of a '%s' model as it is known here (%zu of %zu tensors are not)",
+                           gguf_path(g), (int)(t->name.len < 60 ? t->name.len : 60), t->name.s, l->m->hp.arch, n - l->n_used,
+                           n);
+    }
+    return KV_OK;
+}
+
+static kv_status load_all(loader *l) {
+    rt_model *m = l->m;
+    const rt_hparams *hp = &m->hp;
+    m->embd = find(l, "token_embd.weight");
+    kv_status st = check_shape(l, m->embd, "token_embd.weight", hp->n_embd, hp->n_vocab);
+    if (st || (st = load_vector(l, "output_norm.weight", hp->n_embd, true, &m->output_norm.w)) ||
+        (m->arch->layer_norm && (st = load_vector(l, "output_norm.bias", hp->n_embd, false, &m->output_norm.b))) ||
+        (st = load_rope(l)))
+        return st;
+    if (gguf_tensor_find(m->file, "output.weight"))
+        st = load_matrix(l, "output.weight", hp->n_embd, hp->n_vocab, &m->output);
+    else
+        st = new_matrix(l, m->embd, &m->output);
+    for (uint32_t i = 0; !st && i < hp->n_layer; i++)
+        st = load_layer(l, i);
+    return st ? st : check_all_used(l);
+}
+
 static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_err *err) {
     const rt_hparams *hp = &m->hp;
     loader l = {.m = m, .progress = progress, .user = user, .bytes = all_bytes(m->file), .err = err};
@@ -311,43 +349,46 @@ static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_
     m->experts = calloc(hp->n_layer * 3 * (size_t)hp->n_expert + 1, sizeof(rt_mat *));
     m->vectors = malloc((all_vectors(m->file) + 1) * sizeof(float));
     m->inv_freq = malloc(2 * RT_ROPE_KINDS * (size_t)(hp->n_rot / 2) * sizeof(float));
-    if (!m->layers || !m->vectors || !m->inv_freq || !m->mats || !m->experts)
-        return kv_fail(err, KV_ENOMEM, "%s: out of memory", gguf_path(m->file));
+    l.used = calloc(2 * gguf_n_tensors(m->file) + 1, sizeof(gguf_tensor *));
     l.next_vector = m->vectors;
-
-    m->embd = find(&l, "token_embd.weight");
-    kv_status st = check_shape(&l, m->embd, "token_embd.weight", hp->n_embd, hp->n_vocab);
-    if (st || (st = load_vector(&l, "output_norm.weight", hp->n_embd, true, &m->output_norm.w)) ||
-        (m->arch->layer_norm && (st = load_vector(&l, "output_norm.bias", hp->n_embd, false, &m->output_norm.b))) ||
-        (st = load_rope(&l)))
-        return st;
-    if (gguf_tensor_find(m->file, "output.weight"))
-        st = load_matrix(&l, "output.weight", hp->n_embd, hp->n_vocab, &m->output);
+    kv_status st = KV_OK;
+    if (!m->layers || !m->vectors || !m->inv_freq || !m->mats || !m->experts || !l.used)
+        st = kv_fail(err, KV_ENOMEM, "%s: out of memory", gguf_path(m->file));
     else
-        st = new_matrix(&l, m->embd, &m->output);
-    for (uint32_t i = 0; !st && i < hp->n_layer; i++)
-        st = load_layer(&l, i);
-    if (!st && l.n_used != gguf_n_tensors(m->file))
-        st = kv_fail(err, KV_EUNSUPP, "%s: %zu of %zu tensors are not part of a plain '%s' model (experts or another variant?)",
-                     gguf_path(m->file), gguf_n_tensors(m->file) - l.n_used, gguf_n_tensors(m->file), hp->arch);
+        st = load_all(&l);
+    free(l.used);
     return st;
 }
 
-kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress progress, void *user, rt_model **out,
-                                kv_err *err) {
+/* Set a key; one that begins with a dot is the architecture's. */
+static kv_status set_key(gguf *g, const char *set, kv_err *err) {
+    char whole[1200];
+    gguf_str arch = {"", 0};
+    kv_status st = set[0] == '.' ? gguf_get_str(g, "general.architecture", true, &arch, err) : KV_OK;
+    if (st)
+        return st;
+    if (arch.len > 64 || snprintf(whole, sizeof whole, "%.*s%s", (int)arch.len, arch.s, set) >= (int)sizeof whole)
+        return kv_fail(err, KV_EINVAL, "a key that is set is too long: '%.60s...'", set);
+    return gguf_override(g, whole, err);
+}
+
+kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cfg *cfg, rt_model **out, kv_err *err) {
     kv_status st;
     rt_model *m = calloc(1, sizeof *m);
     if (!m)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
-    if ((st = rt_exec_start(e, &m->exec, err))) /* threads for packing; contexts have their own */
+    if ((st = rt_exec_start(e, &m->exec, err)) || (st = gguf_open(path, &m->file, err))) /* threads for packing; contexts have
+                                                                                            their own */
         goto done;
-    if ((st = gguf_open(path, &m->file, err)) || (st = rt_read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
+    for (size_t i = 0; !st && i < cfg->n_set; i++)
+        st = set_key(m->file, cfg->set[i], err);
+    if (st || (st = rt_read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
-    if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, progress, user, err)))
+    if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, cfg->progress, cfg->user, err)))
         goto done;
-    if (progress)
-        progress(user, 1);
+    if (cfg->progress)
+        cfg->progress(cfg->user, 1);
 done:
     rt_exec_stop(&m->exec);
     if (st)
@@ -358,7 +399,7 @@ done:
 }
 
 kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err) {
-    return rt_model_load_watched(path, e, NULL, NULL, out, err);
+    return rt_model_load_cfg(path, e, &(rt_load_cfg){0}, out, err);
 }
 
 kv_status rt_model_exact(const rt_model *m, rt_model **out, kv_err *err) {

@@ -63,9 +63,15 @@ typedef struct rt_model rt_model;
 
 /* Open, check and pack. e is copied. KV_EUNSUPP: architecture (lists those supported). Caller frees with rt_model_free. */
 kv_status rt_model_load(const char *path, const rt_exec *e, rt_model **out, kv_err *err);
-/* The same; the callback hears what share of the weights is there, and may stop it: KV_ECANCEL. */
-kv_status rt_model_load_watched(const char *path, const rt_exec *e, kv_progress progress, void *user, rt_model **out,
-                                kv_err *err);
+/* The same, and more. */
+typedef struct rt_load_cfg {
+    const char *const *set; /* (n_set) keys in place of those of the file: as gguf_override takes them; a key that begins with a
+                               dot is one of the architecture: ".rope.freq_base=float:1e6" */
+    size_t n_set;
+    kv_progress progress; /* hears what share of the weights is there, and may stop it: KV_ECANCEL; or NULL */
+    void *user;
+} rt_load_cfg;
+kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cfg *cfg, rt_model **out, kv_err *err);
 /* The same weights multiplied exactly, to measure with: what a model loaded with `exact` computes, bit for bit. m is borrowed
  * and freed afterwards. KV_ENOMEM. */
 kv_status rt_model_exact(const rt_model *m, rt_model **out, kv_err *err);

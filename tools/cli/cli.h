@@ -100,20 +100,33 @@ void cli_progress_start(cli_progress *p, const char *label, bool quiet);
 void cli_progress_set(cli_progress *p, double done); /* 0..1 */
 void cli_progress_end(cli_progress *p);              /* wipes the bar */
 
+/* What the file of a model is taken to say (CLI_KEYS_ROWS of cli_cache.h). */
+typedef struct cli_keys {
+    const char *set;         /* KEY=TYPE:VALUE,... or NULL */
+    double freq_base, scale; /* 0: as the file has it */
+    const char *scaling;     /* none, linear or yarn; or NULL */
+    int64_t orig_ctx;        /* 0: as the file has it */
+} cli_keys;
+
 /* What a tool runs on, as options say it (CLI_MACHINE_ROWS of cli_cache.h). */
 typedef struct cli_machine {
     const char *cpu;
     int64_t threads;
     bool no_repack;
     const char *wait; /* auto, spin or sleep; NULL: auto */
+    cli_keys keys;
 } cli_machine;
+
 struct rt_exec;
 kv_status cli_exec(const cli_machine *machine, bool exact, struct rt_exec *out, kv_err *err);
+
+/* Load a model as the options of a machine say; it can be interrupted. */
+struct rt_model;
+kv_status cli_load(const cli_machine *machine, const char *path, bool exact, struct rt_model **out, kv_err *err);
 
 /* Open the runtime for a tool: exec from its machine, model, and the profile that applies: from --profile NAME or FILE
  * ("none": none at all), else baked into the GGUF; checked against the model. Says in one line on stderr which profile applies
  * (unless quiet). *out is all NULL on failure. */
-struct rt_model;
 struct prof;
 typedef struct cli_model {
     struct rt_model *model;

@@ -55,9 +55,25 @@ typedef struct cli_cache {
             "newest tokens that are never forgotten (without profile: 32)"                                                     \
     }
 
+/* k: cli_keys * */
+#define CLI_KEYS_ROWS(k)                                                                                                        \
+    {"--override-kv",                                                                                                           \
+     NULL,                                                                                                                      \
+     CLI_STR,                                                                                                                   \
+     "KEY=TYPE:VALUE",                                                                                                          \
+     &(k)->set,                                                                                                                 \
+     0,                                                                                                                         \
+     0,                                                                                                                         \
+     "take the model to say so, TYPE one of int, float, bool and str; several with commas between them"},                       \
+        {"--rope-freq-base", NULL, CLI_REAL, "F", &(k)->freq_base, 1, 1e12, "RoPE base, in place of the model's"},              \
+        {"--rope-scaling", NULL, CLI_CHOICE, "none|linear|yarn", &(k)->scaling, 0, 0, "RoPE scaling, in place of the model's"}, \
+        {"--rope-scale", NULL, CLI_REAL, "F", &(k)->scale, 1e-3, 1e3, "by how much it stretches the context"}, {                \
+        "--yarn-orig-ctx", NULL, CLI_INT, "N", &(k)->orig_ctx, 1, 1 << 30, "context that YaRN stretches"                        \
+    }
+
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
-    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \
+    {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"}, CLI_KEYS_ROWS(&(m)->keys),          \
         {"--cpu", NULL, CLI_CPU, "ISA", &(m)->cpu, 0, 0, "instruction set: auto or one of " RT_CPU_NAMES}, {                   \
         "--no-repack", NULL, CLI_FLAG, NULL, &(m)->no_repack, 0, 0,                                                            \
             "leave the weights where they are in the file: less memory of one's own, slower, the same answers"                 \

@@ -3,6 +3,7 @@
 #include "cli/cli_profile.h"
 #include "model/model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
@@ -25,13 +26,62 @@ static bool not_interrupted(void *user, double done) {
     return !cli_interrupted();
 }
 
+enum { MOST_KEYS = 32, KEYS_TEXT = 4096 };
+
+typedef struct keys {
+    const char *list[MOST_KEYS];
+    size_t n, len;
+    char text[KEYS_TEXT];
+} keys;
+
+static kv_status add_key(keys *k, const char *text, kv_err *err) {
+    const size_t size = strlen(text) + 1;
+    if (k->n == MOST_KEYS || size > sizeof k->text - k->len)
+        return kv_fail(err, KV_EINVAL, "--override-kv: more than %d keys, or too long ones", MOST_KEYS - 4);
+    memcpy(k->text + k->len, text, size);
+    k->list[k->n++] = k->text + k->len;
+    k->len += size;
+    return KV_OK;
+}
+
+/* Options that stand for keys come first, so that --override-kv has the last word. */
+static kv_status collect_keys(const cli_keys *from, keys *to, kv_err *err) {
+    char text[128];
+    kv_status st = KV_OK;
+    if (from->freq_base > 0 && (snprintf(text, sizeof text, ".rope.freq_base=float:%.9g", from->freq_base), 1))
+        st = add_key(to, text, err);
+    if (!st && from->scaling && (snprintf(text, sizeof text, ".rope.scaling.type=str:%s", from->scaling), 1))
+        st = add_key(to, text, err);
+    if (!st && from->scale > 0 && (snprintf(text, sizeof text, ".rope.scaling.factor=float:%.9g", from->scale), 1))
+        st = add_key(to, text, err);
+    if (!st && from->orig_ctx &&
+        (snprintf(text, sizeof text, ".rope.scaling.original_context_length=int:%lld", (long long)from->orig_ctx), 1))
+        st = add_key(to, text, err);
+    for (const char *at = from->set; !st && at && *at;) {
+        char one[KEYS_TEXT];
+        const size_t len = strcspn(at, ",");
+        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), at);
+        st = add_key(to, one, err);
+        at += len + (at[len] == ',');
+    }
+    return st;
+}
+
+kv_status cli_load(const cli_machine *machine, const char *path, bool exact, rt_model **out, kv_err *err) {
+    rt_exec e;
+    keys k = {.n = 0, .len = 0};
+    kv_status st = cli_exec(machine, exact, &e, err);
+    if (st || (st = collect_keys(&machine->keys, &k, err)))
+        return st;
+    return rt_model_load_cfg(path, &e, &(rt_load_cfg){.set = k.list, .n_set = k.n, .progress = not_interrupted}, out, err);
+}
+
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
                          bool quiet, cli_model *out, kv_err *err) {
-    rt_exec e;
     cli_model m = {0};
     *out = m;
-    kv_status st = cli_exec(machine, exact, &e, err);
-    if (st || (st = rt_model_load_watched(path, &e, not_interrupted, NULL, &m.model, err)))
+    kv_status st = cli_load(machine, path, exact, &m.model, err);
+    if (st)
         goto done;
     if (!profile_path)
         st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);

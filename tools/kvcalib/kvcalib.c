@@ -66,7 +66,8 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
-        {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
+        {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20,
+         "tokens in a chunk of text (default: 2048, fewer where model or text are short)"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
         {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
@@ -98,17 +99,6 @@ static int parse(options *o, int argc, char **argv) {
 static bool show_progress(void *user, double done) {
     cli_progress_set(user, done);
     return !cli_interrupted();
-}
-
-static bool not_interrupted(void *user, double done) {
-    (void)user, (void)done;
-    return !cli_interrupted();
-}
-
-static kv_status open_model(const options *o, rt_model **m, kv_err *err) {
-    rt_exec e;
-    kv_status st = cli_exec(&o->machine, false, &e, err);
-    return st ? st : rt_model_load_watched(o->model, &e, not_interrupted, NULL, m, err);
 }
 
 /* Find out now, not after a minute of work, whether the result can be written. */
@@ -218,7 +208,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
-                               .ctx = (uint32_t)o->ctx,
+                               .ctx = o->ctx < 0 ? 0 : (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
                                .frame = (uint32_t)o->frame,
                                .seed = (uint64_t)o->seed,
@@ -235,7 +225,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     kv_status st = check_writable(o->out, err);
     if (!st && o->report)
         st = check_writable(o->report, err);
-    if (st || (st = open_model(o, &m, err)))
+    if (st || (st = cli_load(&o->machine, o->model, false, &m, err)))
         goto done;
     cli_progress_start(&bar, tool, o->quiet);
     st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, err);
@@ -309,7 +299,7 @@ static kv_status settle(options *o, kv_err *err) {
 
 int main(int argc, char **argv) {
     options o = {.preset = "balanced",
-                 .ctx = 1024,
+                 .ctx = -1,
                  .frame = -1,
                  .window = -1,
                  .sinks = -1,
