@@ -52,7 +52,7 @@ class Gradients:
     def attention(self, x, layer, p):
         m, n = self.m, len(x)
         full = m.full_attention(layer)
-        inv_freq = m.inv_freq if full else m.inv_freq_swa
+        inv_freq = m.inv_freq(n) if full else m.inv_freq_swa
         q = self.rope(self.project(x, p, "q", m.n_head), inv_freq)
         k = self.rope(self.project(x, p, "k", m.n_kv_head), inv_freq)
         v = self.project(x, p, "v", m.n_kv_head)
@@ -71,21 +71,21 @@ class Gradients:
 
     def feed_forward(self, x, p):
         gate, up = x @ self.tensor(p + "ffn_gate.weight").T, x @ self.tensor(p + "ffn_up.weight").T
-        act = torch.nn.functional.gelu(gate, approximate="tanh") if self.m.gemma else torch.nn.functional.silu(gate)
+        act = torch.nn.functional.gelu(gate, approximate="tanh") if self.m.trait("gelu") else torch.nn.functional.silu(gate)
         return (act * up) @ self.tensor(p + "ffn_down.weight").T
 
     def run(self, tokens, targets):
         """Returns dk, dv (n_layer, n, n_kv_head, head_dim) and entropy (n_layer, n, n_head)."""
         m = self.m
         self.keys, self.values, self.entropy = [], [], []
-        x = self.tensor("token_embd.weight", tokens) * (np.sqrt(m.n_embd) if m.gemma else 1)
+        x = self.tensor("token_embd.weight", tokens) * (m.embd_scale)
         x.requires_grad_(True)
         for i in range(m.n_layer):
             p = f"blk.{i}."
             y = self.attention(self.norm(x, self.tensor(p + "attn_norm.weight")), i, p)
-            x = x + (self.norm(y, self.tensor(p + "post_attention_norm.weight")) if m.gemma else y)
+            x = x + (self.norm(y, self.tensor(p + "post_attention_norm.weight")) if m.trait("post") else y)
             y = self.feed_forward(self.norm(x, self.tensor(p + "ffn_norm.weight")), p)
-            x = x + (self.norm(y, self.tensor(p + "post_ffw_norm.weight")) if m.gemma else y)
+            x = x + (self.norm(y, self.tensor(p + "post_ffw_norm.weight")) if m.trait("post") else y)
         output = "output.weight" if "output.weight" in m.w else "token_embd.weight"
         logits = self.norm(x, self.tensor("output_norm.weight")) @ self.tensor(output).T
         torch.log_softmax(logits, -1)[range(len(tokens)), targets].sum().backward()
