@@ -225,10 +225,13 @@ static void layer_forward(pass *p, uint32_t layer, float *entropy, bool act) {
     project_rotated(p, layer, y->q, y->q_bias, (rows_head){&y->q_norm, hp->n_head, true}, p->q_raw, p->q);
     project_rotated(p, layer, y->k, y->k_bias, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->k);
     rows_project(m, &p->exec, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
+    rows_spread(hp, (size_t)p->n * hp->n_kv_head, p->v);
     if (parallel)
         rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
     attn_forward(&p->attn, p->q, p->k, p->v, hp->attn_scale, window_of(p, layer), p->o, entropy);
-    project(p, y->o, y->o_bias, p->o, p->a);
+    memcpy(p->d_o, p->o, (size_t)p->n * hp->n_head * hp->head_dim * sizeof *p->o); /* the whole is read once more */
+    rows_pack(hp, (size_t)p->n * hp->n_head, p->d_o);
+    project(p, y->o, y->o_bias, p->d_o, p->a);
     add_block(p, p->a, &y->post_attn_norm);
     if (parallel)
         return;
@@ -621,6 +624,7 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     const rt_layer *y = &m->layers[layer];
     const float *in = p->in + (size_t)layer * p->n * hp->n_embd;
     times_t(p, y->o, block_gradient(p, p->a, &y->post_attn_norm), p->d_o, false);
+    rows_spread(hp, (size_t)p->n * hp->n_head, p->d_o);
     const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
     const bool is_cut = cuts.n && !window_of(p, layer);
     attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
@@ -641,6 +645,7 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     float *back = parallel ? p->both : p->h;
     times_t(p, y->q, p->d_q, back, parallel);
     times_t(p, y->k, p->d_k, back, true);
+    rows_pack(hp, (size_t)p->n * hp->n_kv_head, p->d_v);
     times_t(p, y->v, p->d_v, back, true);
     stream_backward(p, in, &y->attn_norm, back, p->g);
     return KV_OK;

@@ -38,6 +38,7 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
     act_set(w->act, e, in, n, hp->n_embd);
     const rows_out qkv[] = {{y->q, y->q_bias, w->q}, {y->k, y->k_bias, w->k}, {y->v, y->v_bias, w->v}};
     rows_project(m, e, qkv, 3, w->act, n);
+    rows_spread(hp, (size_t)n * hp->n_kv_head, w->v);
     rows_rotate(m, e, layer, &w->rope, (rows_head){&y->q_norm, hp->n_head, true}, n, w->q);
     rows_rotate(m, e, layer, &w->rope, (rows_head){&y->k_norm, hp->n_kv_head, false}, n, w->k);
     kv_status st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
@@ -46,7 +47,8 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
         return st;
     if (w->tap)
         show_tap(w, layer);
-    act_set(w->act, e, w->o, n, (size_t)hp->n_head * hp->head_dim);
+    rows_pack(hp, (size_t)n * hp->n_head, w->o);
+    act_set(w->act, e, w->o, n, (size_t)hp->n_head * hp->value_dim);
     rows_project(m, e, &(rows_out){y->o, y->o_bias, w->h}, 1, w->act, n);
     add_block(w, &y->post_attn_norm);
     return KV_OK;

@@ -66,6 +66,7 @@ static kv_status check_shape(const reader *r, const rt_hparams *hp) {
         {"attention.head_count", hp->n_head, 4096, 1},
         {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
         {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 4},
+        {"attention.value_length", hp->value_dim, hp->head_dim, 4},
         {"rope.dimension_count", hp->n_rot, hp->head_dim, 2},
         {"context_length", hp->n_ctx_train, 1u << 30, 1},
     };
@@ -88,15 +89,11 @@ static kv_status read_shape(const reader *r, rt_hparams *hp) {
         return st;
     hp->n_kv_head = hp->n_head;
     hp->head_dim = hp->n_head ? hp->n_embd / hp->n_head : 0;
-    uint32_t value_length;
     if ((st = key_u32(r, "attention.head_count_kv", false, &hp->n_kv_head)) ||
         (st = key_u32(r, "attention.key_length", false, &hp->head_dim)) ||
-        (value_length = hp->head_dim, st = key_u32(r, "attention.value_length", false, &value_length)) ||
+        (hp->value_dim = hp->head_dim, st = key_u32(r, "attention.value_length", false, &hp->value_dim)) ||
         (hp->n_rot = hp->head_dim, st = key_u32(r, "rope.dimension_count", false, &hp->n_rot)))
         return st;
-    if (value_length != hp->head_dim)
-        return kv_fail(r->err, KV_EUNSUPP, "%s: keys of %u and values of %u dimensions: different lengths are not supported",
-                       gguf_path(r->g), hp->head_dim, value_length);
     return check_shape(r, hp);
 }
 

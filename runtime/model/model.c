@@ -149,18 +149,18 @@ static kv_status load_joined(loader *l, uint32_t layer, const char *joined, uint
 
 static kv_status load_attention(loader *l, uint32_t i, rt_layer *y) {
     const rt_hparams *hp = &l->m->hp;
-    const uint32_t n_q = hp->n_head * hp->head_dim, n_kv = hp->n_kv_head * hp->head_dim;
-    const piece qkv[] = {{"attn_q.weight", n_q, &y->q}, {"attn_k.weight", n_kv, &y->k}, {"attn_v.weight", n_kv, &y->v}};
+    const uint32_t n_q = hp->n_head * hp->head_dim, n_k = hp->n_kv_head * hp->head_dim, n_v = hp->n_kv_head * hp->value_dim;
+    const piece qkv[] = {{"attn_q.weight", n_q, &y->q}, {"attn_k.weight", n_k, &y->k}, {"attn_v.weight", n_v, &y->v}};
     const float *bias = NULL;
     char name[96];
     kv_status st = load_joined(l, i, "attn_qkv.weight", hp->n_embd, qkv, 3);
-    if (st || (st = load_matrix(l, in_layer(i, "attn_output.weight", name), n_q, hp->n_embd, &y->o)) ||
-        (st = load_vector(l, in_layer(i, "attn_qkv.bias", name), n_q + 2 * n_kv, false, &bias)))
+    if (st || (st = load_matrix(l, in_layer(i, "attn_output.weight", name), hp->n_head * hp->value_dim, hp->n_embd, &y->o)) ||
+        (st = load_vector(l, in_layer(i, "attn_qkv.bias", name), n_q + n_k + n_v, false, &bias)))
         return st;
     if (bias) {
         y->q_bias = bias;
         y->k_bias = bias + n_q;
-        y->v_bias = bias + n_q + n_kv;
+        y->v_bias = bias + n_q + n_k;
     }
     return KV_OK;
 }
@@ -235,7 +235,7 @@ static kv_status load_vectors(loader *l, uint32_t i, rt_layer *y) {
         {"attn_k_norm", row ? n_kv : d, each ? hp->n_kv_head : 1, qk, &y->k_norm.w, NULL},
         {"attn_q", n_q, 1, MAY, NULL, &y->q_bias},
         {"attn_k", n_kv, 1, MAY, NULL, &y->k_bias},
-        {"attn_v", n_kv, 1, MAY, NULL, &y->v_bias},
+        {"attn_v", hp->n_kv_head * hp->value_dim, 1, MAY, NULL, &y->v_bias},
         {"attn_output", e, 1, MAY, NULL, &y->o_bias},
         {"ffn_gate", hp->n_ff, 1, MAY, NULL, &y->gate_bias},
         {"ffn_up", hp->n_ff, 1, MAY, NULL, &y->up_bias},

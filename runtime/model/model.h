@@ -30,6 +30,7 @@ typedef struct rt_rope_scaling {
 typedef struct rt_hparams {
     char arch[32], name[128];
     uint32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx_train;
+    uint32_t value_dim; /* dimensions of a value, at most head_dim: the others are 0 wherever values are stored */
     float norm_eps, rope_base, rope_base_swa, attn_scale;
     float embd_scale, residual_scale, logit_scale; /* factors of embeddings, of what blocks add, of logits */
     float attn_cap, logit_cap;                     /* x becomes cap tanh(x / cap); 0: it does not */

@@ -151,6 +151,22 @@ void rows_logits(const rt_model *m, const rt_exec *e, float *y, uint32_t n) {
         run(e, n, logits, (job){.m = m, .y = y, .dim = m->hp.n_vocab});
 }
 
+/* ---- values that are narrower than keys ---- */
+
+void rows_spread(const rt_hparams *hp, size_t n, float *x) {
+    const size_t from = hp->value_dim, to = hp->head_dim;
+    while (from < to && n-- > 0) {
+        memmove(x + n * to, x + n * from, from * sizeof *x);
+        memset(x + n * to + from, 0, (to - from) * sizeof *x);
+    }
+}
+
+void rows_pack(const rt_hparams *hp, size_t n, float *x) {
+    const size_t from = hp->head_dim, to = hp->value_dim;
+    for (size_t i = 1; to < from && i < n; i++)
+        memmove(x + i * to, x + i * from, to * sizeof *x);
+}
+
 /* ---- RoPE ---- */
 
 static void fill(void *arg, int thread, size_t first, size_t end) {

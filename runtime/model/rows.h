@@ -36,6 +36,10 @@ void rows_gate_wide(const rt_model *m, const rt_exec *e, float *gate, const floa
 /* Final logits (n, n_vocab): scaled and capped as the model wants. */
 void rows_logits(const rt_model *m, const rt_exec *e, float *logits, uint32_t n);
 
+/* x, vectors of value_dim: as heads of head_dim, padded with zeros, in place (spread); and back (pack). n: vectors. */
+void rows_spread(const rt_hparams *hp, size_t n, float *x);
+void rows_pack(const rt_hparams *hp, size_t n, float *x);
+
 /* Rotations of positions pos[0 .. n-1] (NULL: 0 .. n-1), each first rounded down to a multiple of `step`, by inv_freq (n) of
  * the row's sequence (NULL: one of n tokens). */
 void rows_rope_fill(const rt_model *m, const rt_exec *e, const uint32_t *pos, const float *const *inv_freq, uint32_t n,

@@ -41,6 +41,7 @@ MODELS = {
     "granite": dict(arch="granite", n_rot=16, keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6,
                                                     "logit_scale": 1.7}),
     "llama-dim-100": dict(arch="llama", n_head=8, head_dim=100, n_rot=100),
+    "llama-narrow-values": dict(arch="llama", n_head=4, head_dim=48, value_dim=32, n_rot=48, fused=False),
     "llama-experts": dict(arch="llama", experts=5, keys={"expert_used_count": 2}),
     "granitemoe": dict(arch="granitemoe", experts=6, shared=64,
                        keys={"attention.scale": 0.4, "embedding_scale": 3.0, "residual_scale": 0.6, "logit_scale": 1.7,
@@ -92,6 +93,7 @@ def add_experts(t, p, m, uneven):
 
 def add_layer(t, p, m):
     q_dim, kv_dim, n_embd, n_ff = m["n_head"] * m["head_dim"], m["n_kv_head"] * m["head_dim"], m["n_embd"], m["n_ff"]
+    value_dim = m.get("value_dim", m["head_dim"])
     uneven = 1.5 * n_embd**-0.5  # scores with a standard deviation above 2: attention that is not flat
     bias = m.get("bias", ())
     sizes = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim, "attn_output": n_embd, "ffn_gate": n_ff, "ffn_up": n_ff,
@@ -109,8 +111,8 @@ def add_layer(t, p, m):
     else:
         t.matrix(p + "attn_q.weight", q_dim, n_embd, uneven)
         t.matrix(p + "attn_k.weight", kv_dim, n_embd, uneven)
-        t.matrix(p + "attn_v.weight", kv_dim, n_embd, n_embd**-0.5)
-    t.matrix(p + "attn_output.weight", n_embd, q_dim, q_dim**-0.5)
+        t.matrix(p + "attn_v.weight", m["n_kv_head"] * value_dim, n_embd, n_embd**-0.5)
+    t.matrix(p + "attn_output.weight", n_embd, m["n_head"] * value_dim, q_dim**-0.5)
     for name in bias:
         t.vector(p + name + ".bias", sizes[name], 0, 0.5)
     if m.get("qk") == "heads":
@@ -156,7 +158,7 @@ def add_keys(w, m):
         w.add_expert_count(m["experts"])
     if m["n_head"] * m["head_dim"] != m["n_embd"]:
         w.add_key_length(m["head_dim"])
-        w.add_value_length(m["head_dim"])
+        w.add_value_length(m.get("value_dim", m["head_dim"]))
     if "n_rot" in m:
         w.add_rope_dimension_count(m["n_rot"])
     for key, value in m.get("keys", {}).items():
@@ -207,7 +209,8 @@ def gradients(model, tokens, targets, rng):
     for layer in range(1, model.n_layer):
         for what in "kv":
             for _ in range(3):
-                at = [int(rng.integers(0, n)) for n in (len(tokens) // 2, model.n_kv_head, model.head_dim)]
+                at = [int(rng.integers(0, n)) for n in (len(tokens) // 2, model.n_kv_head,
+                                                       model.head_dim if what == "k" else model.value_dim)]
                 both = []
                 for by in (1e-4, -1e-4):
                     model.hooks = {(layer, what): (*at, by)}

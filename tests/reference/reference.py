@@ -90,6 +90,7 @@ class Model:
         self.n_kv_head = w.param("attention.head_count_kv", self.n_head)
         self.n_ff = w.param("feed_forward_length")
         self.head_dim = w.param("attention.key_length", self.n_embd // self.n_head)
+        self.value_dim = w.param("attention.value_length", self.head_dim)
         eps = "layer_norm_epsilon" if self.trait("layer_norm") else "layer_norm_rms_epsilon"
         self.eps = dtype(w.param("attention." + eps))
         self.full_every = w.param("attention.sliding_window_pattern", self.trait("full_every"))
@@ -183,7 +184,7 @@ class Model:
 
     def projections(self, x, p):
         """q, k, v, flat; in one matrix or in three."""
-        rows = [self.n_head * self.head_dim, self.n_kv_head * self.head_dim, self.n_kv_head * self.head_dim]
+        rows = [self.n_head * self.head_dim, self.n_kv_head * self.head_dim, self.n_kv_head * self.value_dim]
 
         def get(what):
             if f"attn_qkv.{what}" in p:
@@ -218,7 +219,7 @@ class Model:
         q, k, v = self.projections(x, p)
         q = self.heads(q, layer, p, "q", self.n_head)
         k = self.changed(self.heads(k, layer, p, "k", self.n_kv_head), layer, "k")
-        v = self.changed(v.reshape(n, self.n_kv_head, self.head_dim), layer, "v")
+        v = self.changed(v.reshape(n, self.n_kv_head, self.value_dim), layer, "v")
         if self.trait("temperature") and self.w.param("attention.temperature_scale"):
             step = self.w.param("attention.temperature_length", self.original)
             q = q * (1 + self.w.param("attention.temperature_scale") * np.log(1 + np.arange(n) // step))[:, None, None]
@@ -227,7 +228,7 @@ class Model:
         visible = back >= 0
         if not full:
             visible &= back < self.window
-        out = np.empty_like(q)
+        out = np.empty((n, self.n_head, self.value_dim), self.dtype)
         group = self.n_head // self.n_kv_head
         for h in range(self.n_head):
             scores = q[:, h] @ k[:, h // group].T * self.dtype(self.scale)
