@@ -108,7 +108,10 @@ static bool not_interrupted(void *user, double done) {
 static kv_status open_model(const options *o, rt_model **m, kv_err *err) {
     rt_exec e;
     kv_status st = cli_exec(&o->machine, false, &e, err);
-    return st ? st : rt_model_load_watched(o->model, &e, not_interrupted, NULL, m, err);
+    if (st || (st = rt_model_load_watched(o->model, &e, not_interrupted, NULL, m, err)))
+        return st;
+    cli_note_tok(tool, rt_model_tok(*m));
+    return KV_OK;
 }
 
 /* Find out now, not after a minute of work, whether the result can be written. */
