@@ -57,6 +57,7 @@ TEXTS = [
     "\n\n\n\n\n", "   \n  \n ", "     ", " ", " a", "\n", "a\n", "a \n b\n\n c",
     "no\u00a0break\u3000wide\u2003em\u2028line\u2029para\u1680ogham\u0085next\u000bvt",
     "\u3000 全角\u3000\u3000空白 \u2003\u2003x",
+    (4 * " \t " + "x") * 4,
     "x" + " " * 130 + "y" + " " * 67 + "\n" + " " * 21,
     "中文字符和English混合 2024年1月15日，下午3:30。《书名》“引号”——破折号……",
     "日本語のテキスト、カタカナとｶﾀｶﾅ・ひらがな。「引用」～ー々〆",
@@ -74,6 +75,12 @@ TEXTS = [
     "\U00020000\U0002a6de\U0002b739\U0002ebf0\U0002f800 \U00031350a 豈更 ⼀⼁ 龥鿿㐀",
     "\U00010400\U00010428 ᎠᏣ ႠႡ აბგ ՀԱՅ Ꙁꙁ ꭰ ꀀꀁ ᠠᠡ ⴰⴱ",
     "\U00011f04\U00011f50\U00011f43\U00011f00 \U0001e4d0\U0001e4ec \U0001fa75\U0001fae8 \u0cf3\u0ece \u31ef\u2ffc \u0378\ue000",
+    "x\u0cf3y x\u0cf3y x\u0ecey x\u0ecey x\U0001e4ecy x\U0001e4ecy x\U00011f00y x\U00011f00y x\u0301y x\u0301y",
+    "!\u31ef! !\u31ef! !\u2ffc! !\u2ffc! !\U0001fa75! !\U0001fa75! !\U00011f43! !\U00011f43! !\u0378! !\u0378!",
+    "a\U0002b739b a\U0002b739b a\U0002ebf0b a\U0002ebf0b a\U00011f04b a\U00011f04b 1\U00011f502 1\U00011f502 a\u180eb",
+    "a\u2028b a\u2028b \u3000,\u3000, \u2060a \u2060a 中\u205f中\u205f中 中\u2fff中\u2fff a\ua000 a\ua000 a\ue000a\ue000",
+    "123４123４123４123４ x'ſax'ſax'ſax'ſa `a` `b` `c` `d` `a` `b` `c`",
+    "!\n/!\n/!\n/!\n/ !\U0001fa75! !\U0001fa75! !\U0001fa75! !\U0001fa75!",
     "<sentinel:12> <sentinel:x> IMGIMGABZ IMGIMGABCDEZ IMGIMGZ </s><s>[USER]<|im_end|>x",
     "ab\u0000c \u0001\u001c\u001d \u007f\u0080 \ufeffbom \ufffd ▁mark ▁▁two",
     "def f(x):\n    return x**2  # square\n\n\nclass A:\n\tpass\n",
@@ -82,7 +89,7 @@ TEXTS = [
     "https://example.com/a/b?c=d&e=%20#f user@mail.org C:\\dir\\x v1.2.3-rc4 100%",
     "the quick faster printf indented the the  the\nthe",
 ]
-BROKEN = [b"caf\xe9 \xff\xfe1\xff2", b"\xed\xa0\x80a \xe2\x82 \xf0\x9f\x98x", b"\xc1\xa1\xc0\xafb \x80\x81", b"\xe4\xb8\xad\xe6\x96"]
+BROKEN = [b"caf\xe9 \xff\xfe1\xff2", b"\xed\xa0\x80a \xe2\x82 \xf0\x9f\x98x", b"\xc1\xa1\xc0\xafb \x80\x81", b"\xe4\xb8\xad\xe6\x96", 4 * b"\xed\xa0\x80a "]
 
 PIECES = list(" \t\n\r!'()+,-./019:<=>AZ[]^_`az{|}~§«·×ßéÉжЖאع۔।๑กກကក한ㅋあア・ー、。々中龥鿿㐀豈ｱＡ１！～") + [
     "  ", "    ", "\r\n", "\n\n", "'s", "'LL", "’s", "12", "345", "1234567", "the", "ing", "ABC", "Abc", "...", "\u0301", "\u093f", "\u200b",
@@ -119,7 +126,9 @@ def mergeable(pair):
 
 def byte_vocab(texts):
     code = base.letters()
-    merges = base.train(["".join(code[b] for b in t.encode()) for t in texts if len(t) < 100], 900, mergeable)
+    texts = [t.encode() for t in texts if len(t) < 100] + BROKEN
+    texts += [b" " + w for t in texts for w in t.split(b" ") if w]  # so that joining within words comes before joining words
+    merges = base.train(["".join(code[b] for b in t) for t in texts], 1400, mergeable)
     tokens = list(dict.fromkeys(list(code.values()) + [a + b for a, b in merges]))
     tokens += [t for t in ("Ġfaster", "printf", "Ġindented", "ĊĊĊĊĊ") if t not in tokens]  # no merges lead there
     return {
@@ -133,7 +142,7 @@ def byte_vocab(texts):
 
 def char_vocab(texts):
     texts = [t.replace(" ", "▁") for t in texts if len(t) < 100 and "\0" not in t]
-    merges = base.train(texts, 500, mergeable)
+    merges = base.train(texts, 500, lambda pair: mergeable(pair) and (pair[0] + pair[1]).strip("\n"))
     seen = collections.Counter(c for t in texts for c in t)
     parts = [c for pair in merges for p in pair for c in p]
     pieces = list(dict.fromkeys(parts + [c for c, n in seen.items() if n > 1] + [a + b for a, b in merges] + ["\n\n", "\n\n\n\n\n"]))
@@ -162,8 +171,9 @@ def make():
                 same[0]["names"].append(name)
             else:
                 cases.append({"vocab": kind, "names": [name], "ids": ids})
-    for i, c in enumerate(cases):
+    for c in cases:
         print(" ".join(c["names"]))
+    assert len(cases) == 35, "texts tell fewer pre-tokenizers apart than there are"
     lines = []
     for i, c in enumerate(cases):  # ids that an earlier case has for the same text are null; "like" says which
         earlier = [k for k in range(i) if cases[k]["vocab"] == c["vocab"]]

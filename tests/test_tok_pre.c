@@ -297,7 +297,7 @@ static void tok_takes_minus_one_for_none(void **state) {
 
 /* ---- special tokens by name ---- */
 
-enum { NORMAL = 1, CONTROL = 3 };
+enum { NORMAL = 1, CONTROL = 3, USER = 4 };
 
 static void tok_knows_the_parts_of_an_answer(void **state) {
     (void)state;
@@ -357,18 +357,20 @@ static void tok_takes_marks_of_holes_from_keys(void **state) {
 
 static void tok_drops_white_space_beside_special_tokens(void **state) {
     (void)state;
-    static const char *const more[] = {"<|user|>", "<s>", "\u0120", "<mask>", "<|endoftext|>", NULL};
-    static const uint32_t types[] = {CONTROL, CONTROL, NORMAL, CONTROL, CONTROL};
+    static const char *const more[] = {"<|user|>", "<s>", "\u0120", "<mask>", "<|endoftext|>", "\n\n\n\n\n\n\n\n\n", NULL};
+    static const uint32_t types[] = {CONTROL, CONTROL, NORMAL, CONTROL, CONTROL, USER};
     tok *t;
     file_image f = few_tokens("gpt2", "gpt-2", more, types, true);
     put_str(&f, "general.name", "My Phi-3 of today");
     assert_int_equal(try_open(f, &t, NULL), KV_OK);
     check_ids(t, " <|user|> \n\t ab <s> c<|user|>  ", TOK_SPECIAL, "6 4 3 6 5 6 2 4");
     check_ids(t, "<|user|> <|user|> <|endoftext|> c", TOK_SPECIAL, "4 4 8 6 2");
+    check_ids(t, "<|user|> \n\n\n\n\n\n\n\n\n c", TOK_SPECIAL, "4 9 2"); /* longer, so it is found first and stays */
     tok_free(t);
     f = few_tokens("gpt2", "jina-v2-code", more, types, true);
     assert_int_equal(try_open(f, &t, NULL), KV_OK);
     check_ids(t, "a  <mask> b <|user|> c", TOK_SPECIAL, "0 7 6 1 6 4 6 2");
+    check_ids(t, " <mask>", TOK_SPECIAL, "7");
     tok_free(t);
     f = few_tokens("gpt2", "gpt-2", more, types, true);
     put_str(&f, "general.name", "plain");
@@ -379,8 +381,8 @@ static void tok_drops_white_space_beside_special_tokens(void **state) {
 
 /* ---- hostile texts ---- */
 
-/* A pattern over and over, and an x behind it, cut by the first pre-tokenizer of the list. */
-static void cut_long_text(const char *names, const char *pattern, size_t n) {
+/* A pattern over and over, and another character behind it, cut by the first pre-tokenizer of the list. */
+static void cut_long_text(const char *names, const char *pattern, char last, size_t n) {
     const size_t len = strlen(pattern);
     const gguf_str name = {names, strcspn(names, " ")};
     char *text = malloc(n + 1);
@@ -389,7 +391,7 @@ static void cut_long_text(const char *names, const char *pattern, size_t n) {
     kv_err err = {0};
     for (size_t at = 0; at < n; at++)
         text[at] = pattern[at % len];
-    text[n] = 'x';
+    text[n] = last;
     assert_int_equal(tok_pre_new(name, "test", &p, NULL), KV_OK);
     if (tok_pre_split(p, (const uint8_t *)text, n + 1, &w, &err))
         fail_msg("%s, '%s': %s", names, pattern, err.msg);
@@ -427,17 +429,20 @@ static void tok_pre_cuts_long_texts(void **state) {
     const char *names;
     for (size_t row = 0; (names = tok_pre_names(row)); row++)
         for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-            cut_long_text(names, patterns[i], 1 << 18);
+            cut_long_text(names, patterns[i], 'x', 1 << 18);
 }
 
 /* Texts that are quadratic work for the expressions that llama.cpp has: 4 MB would take hours. */
 static void tok_pre_cuts_hostile_texts(void **state) {
     (void)state;
-    static const char *const cases[][2] = {
-        {"deepseek-llm", " "}, {"jais-2", " "}, {"superbpe", "7"},     {"afmoe", "7"},
-        {"exaone-moe", "a "},  {"tekken", "A"}, {"gpt-4o", "\u0416A"}, {"chameleon", "<sentinel:"}};
+    static const struct {
+        const char *pre, *pattern;
+        char last;
+    } cases[] = {
+        {"deepseek-llm", " ", '7'}, {"jais-2", " ", 'x'}, {"superbpe", "7", 'x'},     {"afmoe", "7", 'x'},
+        {"exaone-moe", "a ", '1'},  {"tekken", "A", '1'}, {"gpt-4o", "\u0416A", '1'}, {"chameleon", "<sentinel:", '1'}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        cut_long_text(cases[i][0], cases[i][1], 1 << 22);
+        cut_long_text(cases[i].pre, cases[i].pattern, cases[i].last, 1 << 22);
 }
 
 int main(void) {
