@@ -201,20 +201,30 @@ def ids_of_llama_cpp(name, vocab, texts):
 
 def check(programs, seed, names):
     """One name after the other, each in a process of its own: where llama.cpp aborts, the others are still compared."""
+    texts = random_texts(seed, 400)
+    job = {
+        "vocabs": {"bytes": byte_vocab(TEXTS + texts[:200]), "chars": char_vocab(TEXTS + texts[:200])},
+        "texts": TEXTS + [s.decode() for s in base.STRINGS if s not in base.BROKEN] + texts,
+    }
     failed = 0
-    for name in names or BYTES + CHARS:
-        run = subprocess.run([sys.executable, __file__, "--one", programs, seed, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        print(run.stdout, end="", flush=True)
-        if run.returncode not in (0, 1):
-            print(f"{name}: {run.stderr[-400:]}")
-        failed += run.returncode != 0
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "job.json")
+        with open(path, "w") as f:
+            json.dump(job, f)
+        for name in names or BYTES + CHARS:
+            run = subprocess.run([sys.executable, __file__, "--one", programs, path, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            print(run.stdout, end="", flush=True)
+            if run.returncode not in (0, 1) or not run.stdout:
+                print(f"{name}: {run.stderr[-400:]}", flush=True)
+            failed += run.returncode != 0
     sys.exit(1 if failed else 0)
 
 
-def check_one(programs, seed, name):
-    more = random_texts(f"{name} {seed}", 400)
-    vocab = (char_vocab if name in CHARS else byte_vocab)(TEXTS + more[:200])
-    texts = [t for t in TEXTS + [s.decode() for s in base.STRINGS if s not in base.BROKEN] + more if allowed(name, t.encode())]
+def check_one(programs, path, name):
+    with open(path) as f:
+        job = json.load(f)
+    vocab = job["vocabs"]["chars" if name in CHARS else "bytes"]
+    texts = [t for t in job["texts"] if allowed(name, t.encode())]
     with tempfile.TemporaryDirectory() as tmp:
         path = os.path.join(tmp, "v.gguf")
         base.write_gguf(path, vocab, "gpt2", name, {})

@@ -17,51 +17,28 @@
 /* Tokens that are known by their names, in files that do not say what they are (the lists are llama.cpp's): all become control
  * tokens. Where a key names the token of a kind, no other is looked for. */
 static const struct {
-    bool eog;            /* it ends a generation */
-    const char *keys[2]; /* tokenizer.ggml.*_token_id */
-    const char *names[24];
+    bool eog;          /* it ends a generation */
+    const char *keys;  /* tokenizer.ggml.*_token_id, separated by spaces */
+    const char *names; /* separated by spaces */
 } known[] = {
-    {true,
-     {NULL},
-     {"<|eot_id|>",
-      "<|im_end|>",
-      "<|end|>",
-      "<|return|>",
-      "<|call|>",
-      "<|flush|>",
-      "<|calls|>",
-      "<end_of_turn>",
-      "<|endoftext|>",
-      "</s>",
-      "<|eom_id|>",
-      "<EOT>",
-      "_<EOT>",
-      "[EOT]",
-      "[EOS]",
-      "<|end_of_text|>",
-      "<end_of_utterance>",
-      "<eos>",
-      "<turn|>",
-      "<|tool_response>",
-      "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
-      "[e~[",
-      "<|ifm|im_end|>"}},
+    {true, "",
+     "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> "
+     "_<EOT> [EOT] "
+     "[EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> "
+     "<\uFF5Cend\u2581of\u2581sentence\uFF5C> [e~[ <|ifm|im_end|>"},
     /* fill in the middle: padding and the start of the next file end a generation, the marks around the hole do not */
-    {true, {"fim_pad"}, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
-    {true, {"fim_rep"}, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
-    {true, {"fim_sep"}, {"<|file_sep|>", "<|plamo:file_separator|>"}},
-    {false,
-     {"fim_pre", "prefix"},
-     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uFF5Cfim\u2581begin\uFF5C>", "<PRE>", "\u2581<PRE>",
-      "<|code_prefix|>", "<|prefix|>", "<|plamo:fim_prefix|>"}},
-    {false,
-     {"fim_suf", "suffix"},
-     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\uFF5Cfim\u2581hole\uFF5C>", "<SUF>", "\u2581<SUF>",
-      "<|code_suffix|>", "<|suffix|>", "<|plamo:fim_suffix|>"}},
-    {false,
-     {"fim_mid", "middle"},
-     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\uFF5Cfim\u2581end\uFF5C>", "<MID>", "\u2581<MID>", "<|code_middle|>",
-      "<|middle|>", "<|plamo:fim_middle|>"}},
+    {true, "fim_pad", "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]"},
+    {true, "fim_rep", "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>"},
+    {true, "fim_sep", "<|file_sep|> <|plamo:file_separator|>"},
+    {false, "fim_pre prefix",
+     "<|fim_prefix|> <fim-prefix> <fim_prefix> <\uFF5Cfim\u2581begin\uFF5C> <PRE> \u2581<PRE> <|code_prefix|> <|prefix|> "
+     "<|plamo:fim_prefix|>"},
+    {false, "fim_suf suffix",
+     "<|fim_suffix|> <fim-suffix> <fim_suffix> <\uFF5Cfim\u2581hole\uFF5C> <SUF> \u2581<SUF> <|code_suffix|> <|suffix|> "
+     "<|plamo:fim_suffix|>"},
+    {false, "fim_mid middle",
+     "<|fim_middle|> <fim-middle> <fim_middle> <\uFF5Cfim\u2581end\uFF5C> <MID> \u2581<MID> <|code_middle|> <|middle|> "
+     "<|plamo:fim_middle|>"},
 };
 
 /* Tokens that always count and are shown, whatever the file calls them: they are how gpt-oss marks the parts of an answer. */
@@ -90,26 +67,37 @@ static int32_t by_name(const tok *t, const char *name) {
     return tok_find(t, name, strlen(name));
 }
 
+/* The first of words that are separated by spaces; *words moves on. false: there is none. */
+static bool next_word(const char **words, gguf_str *word) {
+    *word = (gguf_str){*words, strcspn(*words, " ")};
+    *words += word->len + ((*words)[word->len] == ' ');
+    return word->len;
+}
+
 /* The token that a key names; -1: none. What is no id is passed over: these keys are a matter of editors. */
-static int32_t by_key(const tok *t, const gguf *g, const char *what) {
+static int32_t by_key(const tok *t, const gguf *g, gguf_str what) {
     char key[64];
     uint32_t id = UINT32_MAX;
-    snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", what);
+    snprintf(key, sizeof key, "tokenizer.ggml.%.*s_token_id", (int)what.len, what.s);
     return !gguf_get_u32(g, key, false, &id, NULL) && id < t->n ? (int32_t)id : -1;
 }
 
 static void mark_known(tok *t, const gguf *g, size_t row) {
+    const uint16_t eog = known[row].eog ? ATTR_EOG : 0;
+    const char *words = known[row].keys;
+    gguf_str word;
     int32_t id = -1;
-    for (size_t k = 0; k < 2 && known[row].keys[k]; k++) {
-        const int32_t named = by_key(t, g, known[row].keys[k]);
+    while (next_word(&words, &word)) {
+        const int32_t named = by_key(t, g, word);
         id = named >= 0 ? named : id;
     }
     if (id >= 0)
-        t->attr[id] |= known[row].eog ? ATTR_EOG : 0;
-    for (size_t k = 0; id < 0 && known[row].names[k]; k++) {
-        const int32_t named = by_name(t, known[row].names[k]);
+        t->attr[id] |= eog;
+    words = id >= 0 ? "" : known[row].names;
+    while (next_word(&words, &word)) {
+        const int32_t named = tok_find(t, word.s, word.len);
         if (named >= 0)
-            t->attr[named] |= ATTR_CONTROL | (known[row].eog ? ATTR_EOG : 0);
+            t->attr[named] |= ATTR_CONTROL | eog;
     }
 }
 
