@@ -404,35 +404,16 @@ static void cut_long_text(const char *names, const char *pattern, char last, siz
 /* What PCRE2 refuses, because its stack or its limit is too small, would be an error here. */
 static void tok_pre_cuts_long_texts(void **state) {
     (void)state;
-    static const char *const patterns[] = {"a",
-                                           "A",
-                                           " ",
-                                           "\n",
-                                           "7",
-                                           "!",
-                                           "'",
-                                           "\u0301",
-                                           "\u0416A",
-                                           "\n\t",
-                                           "a ",
-                                           "A'",
-                                           "\u4E2D",
-                                           "\u3000",
-                                           "1a",
-                                           "IMGIMG",
-                                           "<sentinel:",
-                                           "!A",
-                                           " \u0301",
-                                           "\uFF11"
-                                           "2",
-                                           "\xFF"};
+    static const char *const patterns[] = {"a",      "A",       " ",          "\n", "7",       "!",       "'",
+                                           "\u0301", "\u0416A", "\n\t",       "a ", "A'",      "\u4E2D",  "\u3000",
+                                           "1a",     "IMGIMG",  "<sentinel:", "!A", " \u0301", "\uFF112", "\xFF"};
     const char *names;
     for (size_t row = 0; (names = tok_pre_names(row)); row++)
         for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-            cut_long_text(names, patterns[i], 'x', 1 << 18);
+            cut_long_text(names, patterns[i], 'x', 1 << 17);
 }
 
-/* Texts that are quadratic work for the expressions that llama.cpp has: 4 MB would take hours. */
+/* Texts that are quadratic work for the expressions that llama.cpp has: 2 MB would take an hour. */
 static void tok_pre_cuts_hostile_texts(void **state) {
     (void)state;
     static const struct {
@@ -442,7 +423,7 @@ static void tok_pre_cuts_hostile_texts(void **state) {
         {"deepseek-llm", " ", '7'}, {"jais-2", " ", 'x'}, {"superbpe", "7", 'x'},     {"afmoe", "7", 'x'},
         {"exaone-moe", "a ", '1'},  {"tekken", "A", '1'}, {"gpt-4o", "\u0416A", '1'}, {"chameleon", "<sentinel:", '1'}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        cut_long_text(cases[i].pre, cases[i].pattern, cases[i].last, 1 << 22);
+        cut_long_text(cases[i].pre, cases[i].pattern, cases[i].last, 1 << 21);
 }
 
 int main(void) {
