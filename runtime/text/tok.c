@@ -3,48 +3,133 @@
  */
 #include "text/tok_internal.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- loading ---- */
 
-static kv_status get_id(const tok *t, const gguf *g, const char *key, int32_t otherwise, int32_t *out, kv_err *err) {
+enum { KIND_BPE, KIND_SPM, KIND_NONE };
+
+/* What tokenizer.ggml.model may say. */
+static const struct {
+    const char *name;
+    int kind;
+    const char *is;
+} kinds[] = {
+    {"gpt2", KIND_BPE, "byte-level BPE"},
+    {"gemma4", KIND_BPE, "BPE over characters"},
+    {"llama", KIND_SPM, "SentencePiece BPE"},
+    {"t5", KIND_NONE, "SentencePiece Unigram, UGM"},
+    {"bert", KIND_NONE, "WordPiece, WPM"},
+    {"rwkv", KIND_NONE, "RWKV's longest match"},
+    {"plamo2", KIND_NONE, "PLaMo 2"},
+    {"hybriddna", KIND_NONE, "BPE and DNA in pieces of six letters"},
+    {"whitespace", KIND_NONE, "words between spaces"},
+    {"none", KIND_NONE, "no vocabulary"},
+    {"no_vocab", KIND_NONE, "no vocabulary"},
+};
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
+
+static bool str_is(gguf_str s, const char *what) {
+    return s.len == strlen(what) && !memcmp(s.s, what, s.len);
+}
+
+/* Refuses a kind that is not supported. */
+static kv_status find_kind(const gguf *g, gguf_str name, int *kind, kv_err *err) {
+    char list[256] = "";
+    const char *is = "a kind that is not known";
+    *kind = KIND_NONE;
+    for (size_t i = 0, n = 0; i < N_KINDS; i++) {
+        if (kinds[i].kind != KIND_NONE)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n ? ", " : "", kinds[i].name, kinds[i].is);
+        if (!str_is(name, kinds[i].name))
+            continue;
+        *kind = kinds[i].kind;
+        is = kinds[i].is;
+    }
+    if (*kind != KIND_NONE)
+        return KV_OK;
+    return kv_fail(err, KV_EUNSUPP, "%s: tokenizer.ggml.model is '%.*s' (%s), which is not supported; supported: %s",
+                   gguf_path(g), (int)(name.len < 64 ? name.len : 64), name.s, is, list);
+}
+
+static void add_note(tok *t, const char *fmt, ...) {
+    va_list args;
+    if (t->n_notes == TOK_NOTES)
+        return;
+    va_start(args, fmt);
+    vsnprintf(t->note[t->n_notes++], sizeof *t->note, fmt, args);
+    va_end(args);
+}
+
+/* Is the number -1, in whatever width, or what a program makes of that in 32 bits without a sign? */
+static bool is_minus_one(const gguf_kv *kv) {
+    static const uint8_t ones[8] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, zeros[4] = {0};
+    const bool is_signed = kv->type == GGUF_I8 || kv->type == GGUF_I16 || kv->type == GGUF_I32 || kv->type == GGUF_I64;
+    if (!is_signed && kv->type != GGUF_U32 && kv->type != GGUF_U64)
+        return false;
+    return !memcmp(kv->raw, ones, kv->raw_bytes) ||
+           (kv->raw_bytes == 8 && !memcmp(kv->raw, ones, 4) && !memcmp(kv->raw + 4, zeros, 4));
+}
+
+/* An id of a special token; -1: there is none. An absent key means `otherwise`. */
+static kv_status get_id(tok *t, const gguf *g, const char *key, int32_t otherwise, int32_t *out, kv_err *err) {
     uint32_t id = UINT32_MAX;
+    const gguf_kv *kv = gguf_find(g, key);
+    *out = otherwise < (int32_t)t->n ? otherwise : -1;
+    if (!kv)
+        return KV_OK;
+    if (is_minus_one(kv)) {
+        add_note(t, "%s is -1: taken for a model without this token", key);
+        *out = -1;
+        return KV_OK;
+    }
     kv_status st = gguf_get_u32(g, key, false, &id, err);
     if (st)
         return st;
-    *out = otherwise < (int32_t)t->n ? otherwise : -1;
-    if (!gguf_find(g, key))
-        return KV_OK;
     if (id >= t->n)
         return kv_fail(err, KV_EFORMAT, "%s: %s is %u, but there are %u tokens", gguf_path(g), key, id, t->n);
     *out = (int32_t)id;
     return KV_OK;
 }
 
+/* Whether a special token is added to texts. Where the file has an id of -1, it cannot be. */
+static kv_status get_added(const tok *t, const gguf *g, const char *what, int32_t id, bool *add, kv_err *err) {
+    char key[64];
+    snprintf(key, sizeof key, "tokenizer.ggml.add_%s_token", what);
+    kv_status st = gguf_get_bool(g, key, false, add, err);
+    if (st)
+        return st;
+    if (!strcmp(what, "bos") && t->flags & PRE_FORCE_BOS)
+        *add = true;
+    if (!*add || id >= 0)
+        return KV_OK;
+    snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", what);
+    *add = false;
+    if (gguf_find(g, key))
+        return KV_OK;
+    return kv_fail(err, KV_EFORMAT, "%s: tokenizer.ggml.add_%s_token is true, but there is no such token", gguf_path(g), what);
+}
+
 /* Ids of special tokens and when they are added. Absent keys mean what llama.cpp takes them to mean. */
 static kv_status load_settings(tok *t, const gguf *g, kv_err *err) {
+    const int32_t bos = t->spm ? 1 : t->flags & PRE_NO_BOS ? -1 : 11, eos = t->spm ? 2 : t->flags & PRE_NO_EOS ? -1 : 11;
     int32_t more[2];
     kv_status st;
-    t->add_bos = t->spm || tok_pre_adds_bos(t->pre);
+    t->add_bos = t->spm || t->flags & PRE_BOS;
     t->space_prefix = t->spm;
-    if ((st = get_id(t, g, "tokenizer.ggml.bos_token_id", t->spm ? 1 : 11, &t->bos, err)) ||
-        (st = get_id(t, g, "tokenizer.ggml.eos_token_id", t->spm ? 2 : 11, &t->eos, err)) ||
+    if ((st = get_id(t, g, "tokenizer.ggml.bos_token_id", bos, &t->bos, err)) ||
+        (st = get_id(t, g, "tokenizer.ggml.eos_token_id", eos, &t->eos, err)) ||
         (st = get_id(t, g, "tokenizer.ggml.unknown_token_id", t->spm ? 0 : -1, &t->unk, err)) ||
         (st = get_id(t, g, "tokenizer.ggml.eot_token_id", -1, &more[0], err)) ||
         (st = get_id(t, g, "tokenizer.ggml.eom_token_id", -1, &more[1], err)) ||
-        (st = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", false, &t->add_bos, err)) ||
-        (st = gguf_get_bool(g, "tokenizer.ggml.add_eos_token", false, &t->add_eos, err)) ||
+        (st = get_added(t, g, "bos", t->bos, &t->add_bos, err)) || (st = get_added(t, g, "eos", t->eos, &t->add_eos, err)) ||
         (st = gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", false, &t->space_prefix, err)))
         return st;
-    if ((t->add_bos && t->bos < 0) || (t->add_eos && t->eos < 0))
-        return kv_fail(err, KV_EFORMAT, "%s: tokenizer.ggml.add_%s_token is true, but there is no such token", gguf_path(g),
-                       t->add_bos && t->bos < 0 ? "bos" : "eos");
-    tok_mark_known_names(t);
     const int32_t ends[] = {t->eos, more[0], more[1]};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends[i] >= 0)
-            t->attr[ends[i]] |= ATTR_EOG;
+    tok_mark_known(t, g, ends, sizeof ends / sizeof *ends);
     return KV_OK;
 }
 
@@ -65,7 +150,7 @@ static void make_pieces(tok *t) {
         if (t->attr[i] & (ATTR_SPECIAL | ATTR_USER)) {
             memcpy(out, x->s, n = x->len);
         } else if (t->attr[i] & ATTR_NORMAL) {
-            n = t->spm ? tok_spm_piece(x->s, x->len, out) : tok_bpe_piece(x->s, x->len, out);
+            n = t->spm || t->flags & PRE_RAW ? tok_spm_piece(x->s, x->len, out) : tok_bpe_piece(x->s, x->len, out);
         } else if (t->attr[i] & ATTR_BYTE && x->len == 6) {
             out[n++] = (char)(hex_digit(x->s[3]) << 4 | hex_digit(x->s[4]));
         }
@@ -74,24 +159,37 @@ static void make_pieces(tok *t) {
     }
 }
 
-kv_status tok_new(const gguf *g, tok **out, kv_err *err) {
-    gguf_str model = {0}, pre = {0};
-    tok *t = NULL;
-    kv_status st;
-    if ((st = gguf_get_str(g, "tokenizer.ggml.model", true, &model, err)) ||
-        (st = gguf_get_str(g, "tokenizer.ggml.pre", false, &pre, err)))
+static kv_status load_pre(tok *t, const gguf *g, gguf_str model, kv_err *err) {
+    gguf_str name = {0};
+    kv_status st = gguf_get_str(g, "tokenizer.ggml.pre", false, &name, err);
+    if (st)
         return st;
-    const bool spm = model.len == 5 && !memcmp(model.s, "llama", 5), bpe = model.len == 4 && !memcmp(model.s, "gpt2", 4);
-    if (!spm && !bpe)
-        return kv_fail(err, KV_EUNSUPP,
-                       "%s: tokenizer.ggml.model is '%.*s', which is not supported; supported: gpt2 (BPE), llama (SPM)",
-                       gguf_path(g), (int)(model.len < 64 ? model.len : 64), model.s);
+    if (str_is(model, "gemma4")) {
+        name = (gguf_str){"gemma4", 6};
+    } else if (!name.len) {
+        name = (gguf_str){"default", 7};
+        add_note(t,
+                 "tokenizer.ggml.pre is missing: words are cut in llama.cpp's default way, which is hardly that of the model; "
+                 "a file that was converted anew has the key");
+    }
+    if ((st = tok_pre_new(name, gguf_path(g), &t->pre, err)))
+        return st;
+    t->flags = tok_pre_flags(t->pre) | (str_is(model, "gemma4") ? PRE_NO_BOS | PRE_NO_EOS : 0);
+    return KV_OK;
+}
+
+kv_status tok_new(const gguf *g, tok **out, kv_err *err) {
+    gguf_str model = {0};
+    tok *t = NULL;
+    int kind;
+    kv_status st;
+    if ((st = gguf_get_str(g, "tokenizer.ggml.model", true, &model, err)) || (st = find_kind(g, model, &kind, err)))
+        return st;
     if (!(t = calloc(1, sizeof *t)))
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for the tokenizer", gguf_path(g));
-    t->spm = spm;
-    if ((st = tok_vocab_load(t, g, err)) || (st = spm ? KV_OK : tok_pre_new(pre, gguf_path(g), &t->pre, err)) ||
-        (st = load_settings(t, g, err)) || (st = spm ? tok_spm_load(t, g, err) : tok_bpe_load(t, g, err)) ||
-        (st = tok_special_build(t, err)))
+    t->spm = kind == KIND_SPM;
+    if ((st = tok_vocab_load(t, g, err)) || (!t->spm && (st = load_pre(t, g, model, err))) || (st = load_settings(t, g, err)) ||
+        (st = t->spm ? tok_spm_load(t, g, err) : tok_bpe_load(t, g, err)) || (st = tok_special_build(t, err)))
         goto done;
     make_pieces(t);
     *out = t;
@@ -131,10 +229,12 @@ kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags,
         ok = tok_push(&out, t->bos);
     for (size_t from = 0, to; ok && !st && from < len; from = to) {
         to = mark ? from + 1 : len;
-        const bool is_special = mark && mark[from];
-        while (mark && to < len && mark[to] == (is_special ? -1 : 0))
+        const int32_t what = mark ? mark[from] : 0;
+        while (mark && to < len && mark[to] == (what > 0 ? TOK_INSIDE : what))
             to++;
-        if (is_special)
+        if (what == TOK_DROPPED)
+            continue;
+        if (what > 0)
             ok = tok_push(&out, mark[from] - 1);
         else if (t->spm)
             st = tok_spm_encode(t, text + from, to - from, &out, err);
@@ -177,6 +277,9 @@ int32_t tok_bos(const tok *t) {
 }
 int32_t tok_eos(const tok *t) {
     return t->eos;
+}
+const char *tok_note(const tok *t, size_t i) {
+    return i < t->n_notes ? t->note[i] : NULL;
 }
 bool tok_add_bos(const tok *t) {
     return t->add_bos;

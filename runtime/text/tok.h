@@ -1,6 +1,5 @@
-/* Tokenizers: BPE (byte-level, GPT-2 family) and SPM (scores, byte fallback), built from a GGUF's metadata.
- * Same ids as llama.cpp for the pre-tokenizers gpt-2 (default), llama-bpe, qwen2, smollm, tekken and for SPM of Llama and
- * Gemma.
+/* Tokenizers: BPE (byte-level, GPT-2 family; over characters, Gemma 4) and SPM (scores, byte fallback), built from a GGUF's
+ * metadata. Same ids as llama.cpp for all its pre-tokenizers (tok_pre_table.c) and for SPM of Llama and Gemma.
  */
 #ifndef RT_TOK_H
 #define RT_TOK_H
@@ -30,7 +29,8 @@ kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags,
 const char *tok_piece(const tok *t, int32_t id, bool special, size_t *len);
 
 uint32_t tok_n_vocab(const tok *t);
-int32_t tok_bos(const tok *t); /* -1: none */
+const char *tok_note(const tok *t, size_t i); /* what was made of odd keys, one sentence each; NULL: no more; borrowed */
+int32_t tok_bos(const tok *t);                /* -1: none */
 int32_t tok_eos(const tok *t);
 bool tok_add_bos(const tok *t);
 bool tok_is_eog(const tok *t, int32_t id); /* ends a generation: eos, eot, <|im_end|>, <end_of_turn>, ... */

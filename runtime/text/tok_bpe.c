@@ -1,13 +1,14 @@
-/* Byte-level BPE (GPT-2 and its heirs).
+/* BPE: byte-level (GPT-2 and its heirs) or over characters (Gemma 4).
  *
- * The vocabulary spells every byte as one printable letter: those of Latin-1 that print stand for themselves, the 68 others for
- * U+0100 and up. A word starts as the tokens of its bytes; the merge list says which two tokens join into which, earlier lines
- * first. Merges are looked up by the pair of ids, so no text is handled in the loop. A byte whose letter is no token gives
- * nothing, as in llama.cpp.
+ * A byte-level vocabulary spells every byte as one printable letter: those of Latin-1 that print stand for themselves, the 68
+ * others for U+0100 and up. A word starts as the tokens of its bytes, or of its characters; the merge list says which two
+ * tokens join into which, earlier lines first. Merges are looked up by the pair of ids, so no text is handled in the loop. A
+ * byte whose letter is no token gives nothing, as in llama.cpp; a character that is no token is spelled in tokens <0xXX>.
  * Method: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016); the byte letters are GPT-2's.
  */
 #include "text/tok_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,13 +81,15 @@ static kv_status add_merge(tok *t, const gguf *g, gguf_str line, uint32_t rank, 
 }
 
 kv_status tok_bpe_load(tok *t, const gguf *g, kv_err *err) {
-    const gguf_kv *merges;
+    const gguf_kv *merges = NULL;
     gguf_str line;
     size_t cursor = 0;
     uint32_t slots = 16;
-    kv_status st = gguf_get_array(g, "tokenizer.ggml.merges", GGUF_STRING, true, &merges, err);
+    static const gguf_kv none;
+    kv_status st = gguf_get_array(g, "tokenizer.ggml.merges", GGUF_STRING, !(t->flags & PRE_NO_MERGES), &merges, err);
     if (st)
         return st;
+    merges = merges ? merges : &none;
     if (merges->count > INT32_MAX / 4)
         return kv_fail(err, KV_EFORMAT, "%s: tokenizer.ggml.merges has %llu lines, more than any model", gguf_path(g),
                        (unsigned long long)merges->count);
@@ -103,8 +106,9 @@ kv_status tok_bpe_load(tok *t, const gguf *g, kv_err *err) {
         st = add_merge(t, g, line, rank, joined, err);
     free(joined);
     for (int b = 0; b < 256; b++) {
-        char letter[2];
-        t->byte_id[b] = tok_find(t, letter, spell((uint8_t)b, letter));
+        char name[8];
+        const size_t n = t->flags & PRE_RAW ? (size_t)snprintf(name, sizeof name, "<0x%02X>", b) : spell((uint8_t)b, name);
+        t->byte_id[b] = tok_find(t, name, n);
     }
     return st;
 }
@@ -120,12 +124,21 @@ static bool join(const void *ctx, const tok_sym *l, const tok_sym *r, uint32_t *
 /* The token that a whole word is; -1: none. `spelled` holds max_len + 2 bytes. */
 static int32_t whole_word(const tok *t, const uint8_t *word, size_t len, char *spelled) {
     size_t n = 0;
+    if (t->flags & PRE_RAW)
+        return tok_find(t, (const char *)word, len);
     for (size_t i = 0; i < len && n <= t->max_len; i++)
         n += spell(word[i], spelled + n);
     return n <= t->max_len ? tok_find(t, spelled, n) : -1;
 }
 
-static bool encode_word(const tok *t, tok_merger *m, const uint8_t *word, size_t len, tok_ids *ids) {
+static bool all_newlines(const uint8_t *word, size_t len) {
+    size_t i = 0;
+    while (i < len && word[i] == '\n')
+        i++;
+    return i == len;
+}
+
+static bool encode_bytes(const tok *t, tok_merger *m, const uint8_t *word, size_t len, tok_ids *ids) {
     m->n_sym = 0;
     for (size_t i = 0; i < len; i++) /* a byte without a token joins with nothing: the words on either side stay apart */
         if (!tok_merge_add(m, (uint32_t)i, 1, t->byte_id[word[i]]))
@@ -138,24 +151,60 @@ static bool encode_word(const tok *t, tok_merger *m, const uint8_t *word, size_t
     return true;
 }
 
-kv_status tok_bpe_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err) {
+static bool push_character(const tok *t, const uint8_t *c, size_t len, tok_ids *ids) {
+    for (size_t i = 0; i < len; i++)
+        if (t->byte_id[c[i]] >= 0 && !tok_push(ids, t->byte_id[c[i]]))
+            return false;
+    return true;
+}
+
+static bool encode_characters(const tok *t, tok_merger *m, const uint8_t *word, size_t len, tok_ids *ids) {
+    m->n_sym = 0;
+    for (size_t i = 0, n; i < len; i += n) { /* here a character without a token */
+        n = tok_char_len(word[i]);
+        if (!tok_merge_add(m, (uint32_t)i, (uint32_t)n, tok_find(t, (const char *)word + i, n)))
+            return false;
+    }
+    if (!tok_merge_run(m, join, t))
+        return false;
+    for (int32_t i = 0; i >= 0; i = m->sym[i].next) {
+        const tok_sym *s = &m->sym[i];
+        if (s->id >= 0 ? !tok_push(ids, s->id) : !push_character(t, word + s->at, s->len, ids))
+            return false;
+    }
+    return true;
+}
+
+static kv_status encode_marked(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err) {
     tok_words words;
     tok_merger m = {0};
     kv_status st = tok_pre_split(t->pre, (const uint8_t *)text, len, &words, err);
     if (st)
         return st;
-    const bool whole = tok_pre_whole_words(t->pre);
+    const bool whole = t->flags & PRE_WHOLE, newlines = t->flags & PRE_NEWLINES, raw = t->flags & PRE_RAW;
     char *spelled = malloc(t->max_len + 2);
     bool ok = spelled;
     for (size_t i = 0; ok && i < words.n; i++) {
         const uint32_t from = i ? words.end[i - 1] : 0, n = words.end[i] - from;
-        const int32_t id = whole ? whole_word(t, words.text + from, n, spelled) : -1;
-        ok = id >= 0 ? tok_push(ids, id) : encode_word(t, &m, words.text + from, n, ids);
+        const uint8_t *word = words.text + from;
+        const int32_t id = whole || (newlines && all_newlines(word, n)) ? whole_word(t, word, n, spelled) : -1;
+        ok = id >= 0 ? tok_push(ids, id) : raw ? encode_characters(t, &m, word, n, ids) : encode_bytes(t, &m, word, n, ids);
     }
     if (!ok)
         st = kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", len);
     free(spelled);
     tok_merge_free(&m);
     tok_words_free(&words);
+    return st;
+}
+
+kv_status tok_bpe_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err) {
+    size_t n;
+    if (!(t->flags & PRE_MARKS))
+        return encode_marked(t, text, len, ids, err);
+    char *marked = tok_mark_spaces(text, len, false, t->flags & PRE_LINES, &n);
+    const kv_status st =
+        marked ? encode_marked(t, marked, n, ids, err) : kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", len);
+    free(marked);
     return st;
 }

@@ -1,9 +1,6 @@
 /* Pre-tokenizers: cut text into words, which BPE then merges separately.
  *
- * Each is one regular expression or several, one after the other: every word of the first is cut again by the second, and so
- * on, and what lies between matches is a word too. They say the same as llama.cpp's, written for PCRE2: classes such as
- * [^\P{L}a-z] ("a letter, but not a-z") keep every repetition a repetition of one character, which PCRE2 runs without a stack
- * frame per character, and no expression scans a character more than a few times.
+ * tok_pre_table.c has the expressions that say where.
  *
  * PCRE2 needs valid UTF-8, and its idea of letters and spaces must be llama.cpp's (Unicode 15.1, U+180E no space). So the text
  * is cleaned first (docs/tokenizers.md) and PCRE2 is shown a shadow of it, byte for byte as long, in which characters that it
@@ -17,75 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STEPS = 4 };
-
-#define CONTRACTION     "'s|'t|'re|'ve|'m|'ll|'d"
-#define CONTRACTION_ANY "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
-#define SPACES          "\\s+(?!\\S)|\\s+"
-#define GPT2            CONTRACTION "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|" SPACES
-/* what Llama 3, Qwen 2 and Tekken have in common: symbols with the line ends behind them, line ends, other spaces */
-#define LINES(more) "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n" more "]*|\\s*[\\r\\n]+|" SPACES
-#define LEAD        "[^\\r\\n\\p{L}\\p{N}]?" /* at most one character before the letters of a word */
-#define NO_LOWER    "[^\\P{L}a-z]"           /* letters but a-z, letters but A-Z */
-#define NO_UPPER    "[^\\P{L}A-Z]"
-
-typedef struct pre_row {
-    const char *names; /* values of tokenizer.ggml.pre, separated by spaces */
-    bool adds_bos, whole_words;
-    const char *step[MAX_STEPS];
-} pre_row;
-
-static const pre_row rows[] = {
-    {"gpt-2 phi-2 mpt olmo jais trillion exaone4", false, false, {GPT2}},
-    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral lfm2",
-     true,
-     true,
-     {CONTRACTION_ANY "|" LEAD "\\p{L}+|\\p{N}{1,3}" LINES("")}},
-    {"dbrx smaug-bpe", false, false, {CONTRACTION_ANY "|" LEAD "\\p{L}+|\\p{N}{1,3}" LINES("")}},
-    {"qwen2 deepseek-r1-qwen megrez hunyuan stablelm2", false, false, {CONTRACTION_ANY "|" LEAD "\\p{L}+|\\p{N}" LINES("")}},
-    {"smollm starcoder refact command-r codeshell exaone minerva-7b", false, false, {"\\p{N}", GPT2}},
-    {"tekken", true, true, {LEAD NO_LOWER "*" NO_UPPER "+|" LEAD NO_LOWER "+" NO_UPPER "*|\\p{N}" LINES("/")}},
-    {"default", false, false, {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
-};
-enum { N_ROWS = sizeof rows / sizeof *rows };
-
 struct tok_pre {
-    const pre_row *row;
-    pcre2_code *code[MAX_STEPS];
+    const tok_pre_row *row;
+    pcre2_code *code[TOK_PRE_STEPS];
     size_t n;
 };
 
-/* Is `name` one of the space-separated names? */
-static bool among(const char *names, gguf_str name) {
-    for (const char *p = names; *p;) {
-        const size_t len = strcspn(p, " ");
-        if (len == name.len && !memcmp(p, name.s, len))
-            return true;
-        p += len + (p[len] == ' ');
-    }
-    return false;
-}
-
-static kv_status unsupported(gguf_str name, const char *file, kv_err *err) {
-    char list[600] = "";
-    for (size_t i = 0, n = 0; i < N_ROWS; i++)
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? " " : "", rows[i].names);
-    return kv_fail(err, KV_EUNSUPP, "%s: tokenizer.ggml.pre is '%.*s', a pre-tokenizer that is not supported; supported: %s",
-                   file, (int)(name.len < 64 ? name.len : 64), name.s, list);
-}
-
 kv_status tok_pre_new(gguf_str name, const char *file, tok_pre **out, kv_err *err) {
-    const gguf_str wanted = name.len ? name : (gguf_str){"default", 7};
-    const pre_row *row = rows;
-    while (row < rows + N_ROWS && !among(row->names, wanted))
-        row++;
-    if (row == rows + N_ROWS)
-        return unsupported(name, file, err);
+    const tok_pre_row *row = tok_pre_find(name);
+    if (!row)
+        return tok_pre_unknown(name, file, err);
     tok_pre *p = calloc(1, sizeof *p);
     if (!p)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a pre-tokenizer");
+        return kv_fail(err, KV_ENOMEM, "%s: out of memory for a pre-tokenizer", file);
     p->row = row;
-    for (; p->n < MAX_STEPS && row->step[p->n]; p->n++) {
+    for (; p->n < TOK_PRE_STEPS && row->step[p->n]; p->n++) {
         int code;
         PCRE2_SIZE at;
         p->code[p->n] =
@@ -93,9 +36,10 @@ kv_status tok_pre_new(gguf_str name, const char *file, tok_pre **out, kv_err *er
         if (!p->code[p->n]) {
             PCRE2_UCHAR text[128];
             pcre2_get_error_message(code, text, sizeof text);
+            kv_fail(err, KV_EUNSUPP, "%s: pre-tokenizer '%.*s', expression %zu: PCRE2: %s at %zu", file, (int)name.len, name.s,
+                    p->n + 1, (char *)text, at);
             tok_pre_free(p);
-            return kv_fail(err, KV_EUNSUPP, "pre-tokenizer '%.*s': PCRE2: %s at %zu", (int)wanted.len, wanted.s, (char *)text,
-                           at);
+            return KV_EUNSUPP;
         }
         pcre2_jit_compile(p->code[p->n], PCRE2_JIT_COMPLETE); /* where it cannot, matching is slower but the same */
     }
@@ -111,32 +55,37 @@ void tok_pre_free(tok_pre *p) {
     free(p);
 }
 
-bool tok_pre_adds_bos(const tok_pre *p) {
-    return p->row->adds_bos;
-}
-bool tok_pre_whole_words(const tok_pre *p) {
-    return p->row->whole_words;
+unsigned tok_pre_flags(const tok_pre *p) {
+    return p->row->flags;
 }
 
 /* ---- cleaning ---- */
 
-/* Letters, digits and signs that came with Unicode 15.0 and 15.1, which PCRE2 before 10.43 does not know, and a character that
- * PCRE2 takes for a space. `as`: a well-known one of the same kind and the same number of bytes. */
+/* Letters, marks, digits and signs that came with Unicode 15.0 and 15.1, which PCRE2 before 10.43 does not know, and a
+ * character that PCRE2 takes for a space. `as`: a well-known one of the same kind and the same number of bytes, that is in the
+ * same classes of tok_pre_table.c. */
 static const struct {
     uint32_t first, last, as;
 } stand_ins[] = {
-    {0x0180E, 0x0180E, 0x0200B}, {0x1123F, 0x11240, 0x10000}, {0x11B00, 0x11B09, 0x10100}, {0x11F02, 0x11F02, 0x10000},
-    {0x11F04, 0x11F10, 0x10000}, {0x11F12, 0x11F33, 0x10000}, {0x11F43, 0x11F4F, 0x10100}, {0x11F50, 0x11F59, 0x10107},
-    {0x1342F, 0x1342F, 0x10000}, {0x13441, 0x13446, 0x10000}, {0x1B132, 0x1B132, 0x10000}, {0x1B155, 0x1B155, 0x10000},
-    {0x1D2C0, 0x1D2D3, 0x10107}, {0x1DF25, 0x1DF2A, 0x10000}, {0x1E030, 0x1E06D, 0x10000}, {0x1E4D0, 0x1E4EB, 0x10000},
-    {0x1E4F0, 0x1E4F9, 0x10107}, {0x2B739, 0x2B739, 0x10000}, {0x2EBF0, 0x2EE5D, 0x10000}, {0x31350, 0x323AF, 0x10000},
+    {0x00CF3, 0x00CF3, 0x00CE2}, {0x00ECE, 0x00ECE, 0x00EC8}, {0x0180E, 0x0180E, 0x0200B}, {0x02FFC, 0x02FFF, 0x02FF0},
+    {0x031EF, 0x031EF, 0x031C0}, {0x10EFD, 0x10EFF, 0x10A01}, {0x1123F, 0x11240, 0x10000}, {0x11241, 0x11241, 0x10A01},
+    {0x11B00, 0x11B09, 0x10100}, {0x11F00, 0x11F01, 0x10A01}, {0x11F02, 0x11F02, 0x10000}, {0x11F03, 0x11F03, 0x10A01},
+    {0x11F04, 0x11F10, 0x10000}, {0x11F12, 0x11F33, 0x10000}, {0x11F34, 0x11F3A, 0x10A01}, {0x11F3E, 0x11F42, 0x10A01},
+    {0x11F43, 0x11F4F, 0x10100}, {0x11F50, 0x11F59, 0x10107}, {0x1342F, 0x1342F, 0x10000}, {0x13440, 0x13440, 0x10A01},
+    {0x13441, 0x13446, 0x10000}, {0x13447, 0x13455, 0x10A01}, {0x1B132, 0x1B132, 0x10000}, {0x1B155, 0x1B155, 0x10000},
+    {0x1D2C0, 0x1D2D3, 0x10107}, {0x1DF25, 0x1DF2A, 0x10000}, {0x1E030, 0x1E06D, 0x10000}, {0x1E08F, 0x1E08F, 0x10A01},
+    {0x1E4D0, 0x1E4EB, 0x10000}, {0x1E4EC, 0x1E4EF, 0x10A01}, {0x1E4F0, 0x1E4F9, 0x10107}, {0x1F6DC, 0x1F6DC, 0x10137},
+    {0x1F774, 0x1F776, 0x10137}, {0x1F77B, 0x1F77F, 0x10137}, {0x1F7D9, 0x1F7D9, 0x10137}, {0x1FA75, 0x1FA77, 0x10137},
+    {0x1FA87, 0x1FA88, 0x10137}, {0x1FAAD, 0x1FAAF, 0x10137}, {0x1FABB, 0x1FABD, 0x10137}, {0x1FABF, 0x1FABF, 0x10137},
+    {0x1FACE, 0x1FACF, 0x10137}, {0x1FADA, 0x1FADB, 0x10137}, {0x1FAE8, 0x1FAE8, 0x10137}, {0x1FAF7, 0x1FAF8, 0x10137},
+    {0x2B739, 0x2B739, 0x20000}, {0x2EBF0, 0x2EE5D, 0x10000}, {0x31350, 0x323AF, 0x10000},
 };
 
 /* What PCRE2 is shown for a character: itself in nearly all cases. */
 static uint32_t shown(uint32_t c) {
     if (c >= 0xD800 && c < 0xE000)
-        return 0xFFFD;
-    if (c != 0x180E && c < 0x11000)
+        return 0xE000; /* neither letter nor sign, as surrogates are */
+    if (c < 0x10EFD && c != 0x0CF3 && c != 0x0ECE && c != 0x180E && c != 0x31EF && (c < 0x2FFC || c > 0x2FFF))
         return c;
     for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++)
         if (c >= stand_ins[i].first && c <= stand_ins[i].last)
@@ -213,40 +162,74 @@ static kv_status clean(const uint8_t *text, size_t len, tok_words *w, const uint
 
 /* ---- splitting ---- */
 
-static bool add_word(tok_words *w, size_t *cap, size_t end) {
-    if (w->n == *cap) {
-        const size_t want = *cap ? 2 * *cap : 256;
+/* Words, and how many have room. */
+typedef struct cuts {
+    tok_words *w;
+    size_t cap;
+    const uint8_t *text; /* what PCRE2 sees */
+} cuts;
+
+static bool add_word(cuts *c, size_t end) {
+    tok_words *w = c->w;
+    if (w->n == c->cap) {
+        const size_t want = c->cap ? 2 * c->cap : 256;
         uint32_t *p = realloc(w->end, want * sizeof *p);
         if (!p)
             return false;
         w->end = p;
-        *cap = want;
+        c->cap = want;
     }
     w->end[w->n++] = (uint32_t)end;
     return true;
 }
 
+/* Digits at text[from, to), in threes from their end: 12|345|678. Cuts stand before each three (PRE_THREES_FROM), or behind the
+ * first one or two and behind each three, so that what comes before the digits stays with the first (PRE_THREES_TO). *done:
+ * where the last word ended, and ends then. */
+static bool add_threes(cuts *c, size_t from, size_t to, unsigned flags, size_t *done) {
+    size_t left = 0;
+    for (size_t i = from; i < to; i++)
+        left += (c->text[i] & 0xC0) != 0x80;
+    for (size_t i = from; i <= to; i++) {
+        if (i < to && (c->text[i] & 0xC0) == 0x80)
+            continue;
+        if (left % 3 == 0 && i > *done && (flags & PRE_THREES_FROM ? left > 0 : i > from)) {
+            if (!add_word(c, i))
+                return false;
+            *done = i;
+        }
+        left--;
+    }
+    return true;
+}
+
 /* Cut text[from, to) by one expression and append the words. */
-static kv_status cut(const pcre2_code *code, pcre2_match_data *md, pcre2_match_context *mc, const uint8_t *text, size_t from,
-                     size_t to, tok_words *w, size_t *cap, kv_err *err) {
-    size_t done = 0;
+static kv_status cut(const pcre2_code *code, pcre2_match_data *md, pcre2_match_context *mc, size_t from, size_t to,
+                     unsigned flags, cuts *c, kv_err *err) {
     const size_t len = to - from;
-    while (done < len) {
-        const int rc = pcre2_match(code, text + from, len, done, PCRE2_NO_UTF_CHECK, md, mc);
+    size_t done = from; /* the last word ends here */
+    bool ok = true;
+    for (size_t at = 0; ok && at < len;) {
+        const int rc = pcre2_match(code, c->text + from, len, at, PCRE2_NO_UTF_CHECK, md, mc);
         if (rc == PCRE2_ERROR_NOMATCH)
             break;
-        const PCRE2_SIZE *at = pcre2_get_ovector_pointer(md);
-        if (rc < 0 || at[1] <= done || at[0] < done) {
+        const PCRE2_SIZE *found = pcre2_get_ovector_pointer(md);
+        if (rc < 0 || found[1] <= at || found[0] < at) {
             PCRE2_UCHAR text_of[128] = "empty match";
             if (rc < 0)
                 pcre2_get_error_message(rc, text_of, sizeof text_of);
-            return kv_fail(err, KV_ENOMEM, "cannot split a text of %zu bytes into words: PCRE2: %s", to, (char *)text_of);
+            return kv_fail(err, KV_ENOMEM, "cannot split a text into words, at byte %zu: PCRE2: %s", from + at,
+                           (char *)text_of);
         }
-        if ((at[0] > done && !add_word(w, cap, from + at[0])) || !add_word(w, cap, from + at[1]))
-            return kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", to);
-        done = at[1];
+        at = found[1];
+        if (flags & (PRE_THREES_FROM | PRE_THREES_TO)) {
+            ok = add_threes(c, from + found[0], from + at, flags, &done);
+            continue;
+        }
+        ok = (from + found[0] == done || add_word(c, from + found[0])) && add_word(c, from + at);
+        done = from + at;
     }
-    if (done < len && !add_word(w, cap, to))
+    if (!ok || (done < to && !add_word(c, to)))
         return kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", to);
     return KV_OK;
 }
@@ -254,8 +237,9 @@ static kv_status cut(const pcre2_code *code, pcre2_match_data *md, pcre2_match_c
 kv_status tok_pre_split(const tok_pre *p, const uint8_t *text, size_t len, tok_words *out, kv_err *err) {
     kv_status st = KV_OK;
     const uint8_t *shadow;
-    size_t n, cap = 0;
+    size_t n;
     tok_words old = {0};
+    cuts c = {.w = out};
     *out = (tok_words){0};
     pcre2_match_data *md = pcre2_match_data_create(1, NULL);
     pcre2_match_context *mc = pcre2_match_context_create(NULL);
@@ -267,18 +251,17 @@ kv_status tok_pre_split(const tok_pre *p, const uint8_t *text, size_t len, tok_w
         goto done;
     /* The work is linear in the text, so a limit that grows with it never stops an honest match. */
     pcre2_set_match_limit(mc, n < UINT32_MAX / 32 ? 1000000 + (uint32_t)n * 16 : UINT32_MAX);
-    if (!add_word(out, &cap, n)) {
+    c.text = shadow;
+    if (n && !add_word(&c, n))
         st = kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", len);
-        goto done;
-    }
-    for (size_t step = 0; step < p->n; step++) {
+    for (size_t step = 0; !st && step < p->n; step++) {
+        const unsigned flags = step ? 0 : p->row->flags; /* digits in threes: the first expression finds them */
         free(old.end);
         old = *out;
         out->end = NULL;
-        out->n = cap = 0;
-        for (size_t i = 0; i < old.n; i++)
-            if ((st = cut(p->code[step], md, mc, shadow, i ? old.end[i - 1] : 0, old.end[i], out, &cap, err)))
-                goto done;
+        out->n = c.cap = 0;
+        for (size_t i = 0; !st && i < old.n; i++)
+            st = cut(p->code[step], md, mc, i ? old.end[i - 1] : 0, old.end[i], flags, &c, err);
     }
 done:
     free(old.end);

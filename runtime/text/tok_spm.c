@@ -13,11 +13,6 @@
 static const char space_mark[] = "\u2581";
 enum { MARK = sizeof space_mark - 1 };
 
-/* Bytes of a character by its first byte; a stray continuation byte is one of its own. */
-static size_t char_len(uint8_t b) {
-    return b < 0xC0 ? 1 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
-}
-
 size_t tok_spm_piece(const char *text, size_t len, char *out) {
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
@@ -86,21 +81,30 @@ static bool push_sym(const tok *t, const char *text, const tok_sym *s, tok_ids *
     return true;
 }
 
-/* text with U+2581 for spaces, and one in front where `prefix`. Caller frees. */
-static char *mark_spaces(const char *text, size_t len, bool prefix, size_t *n) {
-    size_t spaces = prefix;
+/* Does a line start here that does not start with a mark? */
+static bool bare_line(const char *text, size_t len, size_t i) {
+    if (text[i] == '\n' || text[i] == ' ' || (i && text[i - 1] != '\n'))
+        return false;
+    return len - i < MARK || memcmp(text + i, space_mark, MARK);
+}
+
+char *tok_mark_spaces(const char *text, size_t len, bool first, bool lines, size_t *n) {
+    size_t spaces = first;
     for (size_t i = 0; i < len; i++)
-        spaces += text[i] == ' ';
+        spaces += text[i] == ' ' || (lines && bare_line(text, len, i));
     char *out = malloc(len + MARK * spaces + 1);
     *n = 0;
-    if (out && prefix) {
+    if (out && first) {
         memcpy(out, space_mark, MARK);
         *n = MARK;
     }
     for (size_t i = 0; out && i < len; i++) {
-        const size_t step = text[i] == ' ' ? MARK : 1;
-        memcpy(out + *n, text[i] == ' ' ? space_mark : text + i, step);
-        *n += step;
+        if (text[i] == ' ' || (lines && bare_line(text, len, i))) {
+            memcpy(out + *n, space_mark, MARK);
+            *n += MARK;
+        }
+        if (text[i] != ' ')
+            out[(*n)++] = text[i];
     }
     return out;
 }
@@ -108,10 +112,10 @@ static char *mark_spaces(const char *text, size_t len, bool prefix, size_t *n) {
 kv_status tok_spm_encode(const tok *t, const char *text, size_t len, tok_ids *ids, kv_err *err) {
     size_t n;
     tok_merger m = {0};
-    char *marked = mark_spaces(text, len, t->space_prefix, &n);
+    char *marked = tok_mark_spaces(text, len, t->space_prefix, false, &n);
     bool ok = marked;
     for (size_t i = 0; ok && i < n;) {
-        const size_t want = char_len((uint8_t)marked[i]), step = want < n - i ? want : n - i;
+        const size_t want = tok_char_len((uint8_t)marked[i]), step = want < n - i ? want : n - i;
         ok = tok_merge_add(&m, (uint32_t)i, (uint32_t)step, -1);
         i += step;
     }

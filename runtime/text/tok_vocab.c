@@ -57,7 +57,7 @@ static kv_status load_texts(tok *t, const gguf *g, kv_err *err) {
     t->pool = malloc(2 * bytes + 1);
     t->text = calloc(t->n, sizeof *t->text);
     t->piece = calloc(t->n, sizeof *t->piece);
-    t->attr = malloc(t->n);
+    t->attr = malloc(t->n * sizeof *t->attr);
     t->slot = calloc(slots, sizeof *t->slot);
     if (!t->pool || !t->text || !t->piece || !t->attr || !t->slot)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %u tokens", gguf_path(g), t->n);

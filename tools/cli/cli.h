@@ -125,8 +125,8 @@ struct rt_model;
 kv_status cli_load(const cli_machine *machine, const char *path, bool exact, struct rt_model **out, kv_err *err);
 
 /* Open the runtime for a tool: exec from its machine, model, and the profile that applies: from --profile NAME or FILE
- * ("none": none at all), else baked into the GGUF; checked against the model. Says in one line on stderr which profile applies
- * (unless quiet). *out is all NULL on failure. */
+ * ("none": none at all), else baked into the GGUF; checked against the model. Says on stderr what is odd about the tokenizer,
+ * and in one line which profile applies (unless quiet). *out is all NULL on failure. */
 struct prof;
 typedef struct cli_model {
     struct rt_model *model;
@@ -135,6 +135,9 @@ typedef struct cli_model {
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
                          bool quiet, cli_model *out, kv_err *err);
 void cli_model_close(cli_model *m);
+/* What the tokenizer has to say of odd keys of the file, a line each. */
+struct tok;
+void cli_note_tok(const char *tool, const struct tok *t);
 /* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
 void cli_note_window(const char *tool, const struct prof *p, int64_t window);
 

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/cli_profile.h"
 #include "model/model.h"
+#include "text/tok.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -89,6 +90,7 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
         st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
         goto done;
+    cli_note_tok(tool, rt_model_tok(m.model));
     if (!quiet && m.profile)
         cli_note(tool, "profile %s applies: the newest %u and the first %u tokens in f16",
                  profile_path ? profile_path : "in the model file", m.profile->window, m.profile->sinks);
@@ -99,6 +101,12 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
 done:
     cli_model_close(&m);
     return st;
+}
+
+void cli_note_tok(const char *tool, const tok *t) {
+    const char *note;
+    for (size_t i = 0; (note = tok_note(t, i)); i++)
+        cli_note(tool, "%s", note);
 }
 
 void cli_note_window(const char *tool, const prof *p, int64_t window) {

@@ -227,6 +227,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
         st = check_writable(o->report, err);
     if (st || (st = cli_load(&o->machine, o->model, false, &m, err)))
         goto done;
+    cli_note_tok(tool, rt_model_tok(m));
     cli_progress_start(&bar, tool, o->quiet);
     st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, err);
     cli_progress_end(&bar);

@@ -87,6 +87,7 @@ int eval_cmd_tokens(int argc, char **argv) {
         st = kv_fail(&err, KV_EFORMAT, "%s: a JSON list of strings is wanted", in);
     if (st || (st = gguf_open(model, &g, &err)) || (st = tok_new(g, &t, &err)))
         goto done;
+    cli_note_tok(tool, t);
     out = json_array();
     for (size_t i = 0; i < json_array_size(texts); i++)
         if ((st = encode_one(t, json_array_get(texts, i), i, special ? TOK_BOS | TOK_SPECIAL : 0, out, &err)))
