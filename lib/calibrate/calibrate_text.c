@@ -5,8 +5,8 @@
  */
 #include "calibrate/calibrate_text.h"
 
-#include "base/atomic_file.h"
 #include "base/splitmix64.h"
+#include "base/text.h"
 #include "corpus.h"
 
 #include <inttypes.h>
@@ -44,7 +44,7 @@ static kv_status append(const tok *t, const char *text, size_t len, XXH3_state_t
 static kv_status append_file(const tok *t, const char *path, XXH3_state_t *hash, ids *to, kv_err *err) {
     char *text = NULL;
     size_t len = 0;
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
     if (!st)
         st = append(t, text, len, hash, to, err);
     free(text);

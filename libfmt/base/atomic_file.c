@@ -216,31 +216,28 @@ void atomic_file_abort(atomic_file *f) {
     release(f);
 }
 
-kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err) {
+kv_status stream_read(FILE *f, const char *where, size_t max, char **out, size_t *len, kv_err *err) {
     kv_status st = KV_OK;
     char *data = NULL;
     size_t have = 0, cap = 0;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fail_errno(err, path, "cannot open");
     /* By reading, not by asking for the size: works for pipes, and a wrong size cannot hurt. */
     do {
         if (have + 1 >= cap) {
             cap = cap ? 2 * cap : 1 << 16;
             char *grown = realloc(data, cap);
             if (!grown) {
-                st = kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
+                st = kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
                 goto done;
             }
             data = grown;
         }
         have += fread(data + have, 1, cap - have - 1, f);
         if (ferror(f)) {
-            st = fail_errno(err, path, "cannot read");
+            st = fail_errno(err, where, "cannot read");
             goto done;
         }
         if (have > max) {
-            st = kv_fail(err, KV_ERANGE, "%s: is larger than %zu bytes", path, max);
+            st = kv_fail(err, KV_ERANGE, "%s: is larger than %zu bytes", where, max);
             goto done;
         }
     } while (!feof(f));
@@ -250,6 +247,14 @@ kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_er
     data = NULL;
 done:
     free(data);
+    return st;
+}
+
+kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err) {
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fail_errno(err, path, "cannot open");
+    kv_status st = stream_read(f, path, max, out, len, err);
     fclose(f);
     return st;
 }

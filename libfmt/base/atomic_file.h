@@ -24,8 +24,10 @@ kv_status atomic_file_commit(atomic_file *f, kv_err *err);
 void atomic_file_abort(atomic_file *f); /* removes the temporary; NULL is fine */
 void atomic_file_cleanup(void);         /* from a signal handler: unlink the temporaries still open */
 
-/* Whole-file helpers. *out: caller frees with free(); a NUL byte is appended beyond *len. max: KV_ERANGE when larger. */
+/* Whole-file helpers. *out: caller frees with free(); a NUL byte is appended beyond *len. max: KV_ERANGE when larger. For texts
+ * that people write, see base/text.h. */
 kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err);
+kv_status stream_read(FILE *f, const char *where, size_t max, char **out, size_t *len, kv_err *err); /* up to its end */
 kv_status file_write(const char *path, const void *data, size_t len, kv_err *err);
 
 #endif

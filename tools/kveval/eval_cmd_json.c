@@ -1,6 +1,6 @@
 /* kveval tokens and kveval logprobs: JSON in, JSON out, for checking the tokenizer and the forward pass against other engines.
  */
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "cli/cli_cache.h"
 #include "cli/cli_json.h"
 #include "eval/eval.h"
@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-enum { SLICE = 64, DIGITS = 8, MAX_TOP = 1000 };
+enum { SLICE = 64, DIGITS = 8, MAX_TOP = 1000, MAX_INPUT = 1 << 30 };
 
 /* file: "-" is stdin. *out: caller frees with json_decref. */
 static kv_status load_json(const char *file, json_t **out, kv_err *err) {
@@ -20,15 +20,16 @@ static kv_status load_json(const char *file, json_t **out, kv_err *err) {
     if (!file)
         return kv_fail(err, KV_EINVAL, "--in FILE.json is missing ('-' reads stdin)");
     const bool from_stdin = !strcmp(file, "-");
-    FILE *f = from_stdin ? stdin : fopen(file, "rb");
-    if (!f)
-        return kv_fail(err, KV_EIO, "%s: %m", file);
-    *out = json_loadf(f, JSON_ALLOW_NUL, &je);
-    if (!from_stdin)
-        fclose(f);
-    if (!*out)
-        return kv_fail(err, KV_EFORMAT, "%s:%d:%d: %s", from_stdin ? "stdin" : file, je.line, je.column, je.text);
-    return KV_OK;
+    const char *where = from_stdin ? "stdin" : file;
+    char *text;
+    size_t len;
+    kv_status st =
+        from_stdin ? text_read_stream(stdin, where, MAX_INPUT, &text, &len, err) : text_read(file, MAX_INPUT, &text, &len, err);
+    if (st)
+        return st;
+    *out = json_loadb(text, len, JSON_ALLOW_NUL, &je);
+    free(text);
+    return *out ? KV_OK : kv_fail(err, KV_EFORMAT, "%s:%d:%d: %s", where, je.line, je.column, je.text);
 }
 
 /* Takes the reference. */

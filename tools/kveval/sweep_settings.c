@@ -3,7 +3,7 @@
 
 #include "cli/cli_profile.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "codec/codec.h"
 #include "kveval/eval_out.h"
 #include "measure/eval_io.h"
@@ -115,15 +115,12 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
     char *text = NULL, where[4096 + 32];
     size_t len, before = l->n;
     unsigned number = 0;
-    kv_status st = file_read(path, MAX_FILE, &text, &len, err);
-    if (!st && strlen(text) != len)
-        st = kv_fail(err, KV_EFORMAT, "%s: holds NUL bytes; a text file is wanted", path);
+    kv_status st = text_read(path, MAX_FILE, &text, &len, err);
     for (char *line = text, *next; !st && line; line = next) {
         char *end = strchr(line, '\n');
         next = end ? end + 1 : NULL;
         if (end)
             *end = '\0';
-        line[strcspn(line, "\r")] = '\0';
         snprintf(where, sizeof where, "%s:%u", path, ++number);
         line += strspn(line, blank);
         if (*line && *line != '#')

@@ -1,6 +1,7 @@
 #include "kvrun/chat_ui.h"
 
 #include "base/format.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -285,10 +286,21 @@ static bool command(const char *tool, conversation *c, gen *g, const char *line,
     return true;
 }
 
+/* A line of standard input as a text, without what ends it. */
+static kv_status take_line(char *line, size_t len, unsigned number, kv_err *err) {
+    char where[32];
+    snprintf(where, sizeof where, "stdin, line %u", number);
+    kv_status st = text_clean(where, line, &len, err);
+    while (!st && len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+        line[--len] = '\0';
+    return st;
+}
+
 int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
     const bool tty = isatty(STDIN_FILENO);
     char *line = NULL;
     size_t cap = 0;
+    unsigned number = 0;
     int code = CLI_OK;
     bool leave = false;
     if (tty)
@@ -296,19 +308,19 @@ int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
     while (!leave) {
         if (tty)
             fputs("> ", stderr);
-        ssize_t len = getline(&line, &cap, stdin);
+        ssize_t got = getline(&line, &cap, stdin);
         if (cli_interrupted())
             code = CLI_INTERRUPTED;
-        if (len < 0 || code == CLI_INTERRUPTED)
+        if (got < 0 || code == CLI_INTERRUPTED)
             break;
-        while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
-            line[--len] = '\0';
         char *again = NULL;
-        if (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave, &again) && !again))
-            continue;
         kv_err err = {0};
+        kv_status st = take_line(line, (size_t)got, ++number, &err);
+        if (!st && (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave, &again) && !again)))
+            continue;
         gen_end end;
-        kv_status st = conversation_turn(c, again ? again : line, n_max, stdout, &end, &err);
+        if (!st)
+            st = conversation_turn(c, again ? again : line, n_max, stdout, &end, &err);
         free(again);
         if (st)
             code = cli_report(tool, &err);

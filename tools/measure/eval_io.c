@@ -1,7 +1,7 @@
 /* Text into eval_run, figures out of it. */
 #include "measure/eval_io.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -25,7 +25,7 @@ kv_status eval_text_load(const rt_model *m, const char *path, eval_text *out, kv
     *out = (eval_text){0};
     if (!path)
         return kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
     if (!st)
         st = tok_encode(rt_model_tok(m), text, len, TOK_BOS, &out->ids, &out->n, err);
     if (!st)

@@ -10,7 +10,7 @@
 typedef struct eval_text {
     int32_t *ids;
     size_t n;
-    char hash[33]; /* XXH3-128 of the bytes of the file */
+    char hash[33]; /* XXH3-128 of the text as it was read */
 } eval_text;
 
 /* path NULL: KV_EINVAL that asks for --text. Caller frees with eval_text_free. */

@@ -1,8 +1,8 @@
 /* Questions about a document: reading the files, asking. */
 #include "measure/qa.h"
 
-#include "base/atomic_file.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "measure/eval_io.h"
 
 #include <stdio.h>
@@ -78,23 +78,19 @@ static kv_status add_line(qa_list *l, const char *path, unsigned number, char *l
 }
 
 kv_status qa_list_load(const char *path, qa_list *out, kv_err *err) {
-    static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that some editors write */
     qa_list l = {0};
     size_t len;
     unsigned number = 0;
-    kv_status st = file_read(path, MAX_TEXT, &l.text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &l.text, &len, err);
     *out = (qa_list){0};
     if (st)
         return st;
     eval_hash(l.text, len, l.hash);
-    if (strlen(l.text) != len)
-        st = kv_fail(err, KV_EFORMAT, "%s: holds NUL bytes; a text file is wanted", path);
-    for (char *line = l.text + (strncmp(l.text, mark, 3) ? 0 : 3), *next; !st && line; line = next) {
+    for (char *line = l.text, *next; !st && line; line = next) {
         char *end = strchr(line, '\n');
         next = end ? end + 1 : NULL;
         if (end)
             *end = '\0';
-        line[strcspn(line, "\r")] = '\0';
         number++;
         if (line[strspn(line, blank)] && *line != '#')
             st = add_line(&l, path, number, line, err);
@@ -151,7 +147,7 @@ kv_status qa_test_load(const ask_frame *f, const char *path, const qa_list *ques
     char *text = NULL;
     size_t len = 0;
     *out = (qa_test){0};
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
     if (st)
         return st;
     while (len && strchr(" \r\n", text[len - 1]))
