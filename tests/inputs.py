@@ -115,6 +115,33 @@ def timeless(out):
     return re.sub(rb"(written in|chunks: \d+\), ) *[\d.]+ s", rb"\1", out)
 
 
-for check in (prompts, readers):
+# ---- special tokens in texts ----
+
+CHAT = {"text": "".join(f"<|im_start|>user\nHow many boats passed on day {i}?<|im_end|>\n<|im_start|>assistant\n{i * 37 % 101}<|im_end|>\n"
+                        for i in range(200)).encode(),
+        "filler": b"<|im_start|>A paragraph of a text that tells of nothing, at some length.<|im_end|>\n\n" * 20,
+        "document": b"<|im_start|>user\nThe keeper of the gate is Odo. He has a dog.<|im_end|>\n"}
+
+
+def special_tokens():
+    for name, data in {**FILES, **CHAT}.items():
+        write(name, data)
+    ids = lambda *args: json.loads(good("kveval tokens", MODEL, "--in", "-", *args, stdin=b'["<|im_start|>a"]').stdout)[0]
+    assert ids("--parse-special")[0] == 287 and len(ids("--parse-special")) == 2 < len(ids()), ids()
+    for tool, words in {**READERS, "kveval kld": READERS["kveval ppl"]}.items():
+        words = words.split()
+        for name in CHAT.keys() & set(words):
+            if tool == "kvrun":
+                continue
+            plain, parsed = good(tool, *words), good(tool, *words, "--parse-special")
+            assert f"{name} holds " in plain.stderr.decode() and "like <|im_start|>" in plain.stderr.decode(), (tool, plain.stderr)
+            assert b"--parse-special" in plain.stderr and b"--parse-special" not in parsed.stderr, (tool, parsed.stderr)
+            assert timeless(plain.stdout) != timeless(parsed.stdout), (tool, "reads the same tokens")
+            write(name, FILES[name])
+            assert b"--parse-special" not in good(tool, *words).stderr, (tool, "takes prose for a chat")
+            write(name, CHAT[name])
+
+
+for check in (prompts, readers, special_tokens):
     check()
 print("all passed")

@@ -894,6 +894,13 @@ static void api_calibrates_packs_and_applies(void **state) {
     o.kld = 0;
     o.text_len = 100;
     assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_ERANGE);
+    const kv_calibrate_options of_prose = o;
+    o.text = "<|im_start|><|im_end|><|im_start|>";
+    o.text_len = strlen(o.text);
+    o.flags |= KV_CALIBRATE_PARSE_SPECIAL;
+    assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "has 3 tokens"));
+    o = of_prose;
     o.window = 100;
     o.text_len = strlen(text);
     assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_EINVAL);

@@ -54,7 +54,7 @@ static kv_status settle(const kv_model *m, const kv_calibrate_options *options, 
         return st;
     if (!o->ctx)
         o->ctx = trained < CHUNK ? trained : CHUNK;
-    if (o->flags & ~(uint32_t)KV_CALIBRATE_NO_MEASURE)
+    if (o->flags & ~(uint32_t)(KV_CALIBRATE_NO_MEASURE | KV_CALIBRATE_PARSE_SPECIAL))
         return kv_fail(err, KV_EINVAL, "unknown flags %#x of a calibration", o->flags);
     if (o->text && o->n_files)
         return kv_fail(err, KV_EINVAL, "a text in memory and files were given; one of them is possible");
@@ -75,6 +75,7 @@ static kv_status settle(const kv_model *m, const kv_calibrate_options *options, 
     j->cfg.n_texts = o->n_files;
     j->cfg.text = o->text;
     j->cfg.text_len = o->text_len;
+    j->cfg.parse_special = o->flags & KV_CALIBRATE_PARSE_SPECIAL;
     j->cfg.ctx = o->ctx;
     j->cfg.chunks = o->chunks;
     j->cfg.seed = o->seed;

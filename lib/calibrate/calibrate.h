@@ -11,9 +11,10 @@ typedef struct calibrate_cfg {
     size_t n_texts;
     const char *text; /* or a text in memory; NULL: the one built in */
     size_t text_len;
-    uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see */
-    uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
-    uint64_t seed;   /* which chunks, where the text has more than are wanted */
+    bool parse_special; /* pieces of texts that are special tokens become those */
+    uint32_t ctx;       /* tokens of a chunk, as many as the context that statistics see */
+    uint32_t chunks;    /* for fitting; 0: enough for CALIBRATE_TOKENS */
+    uint64_t seed;      /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
     uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
     prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */

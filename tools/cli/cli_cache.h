@@ -55,6 +55,9 @@ typedef struct cli_cache {
             "newest tokens that are never forgotten (without profile: 32)"                                                     \
     }
 
+/* The help of --parse-special, where texts are read. */
+#define CLI_PARSE_SPECIAL "read pieces of the text that are special tokens, such as <|im_start|>, as those: for chats"
+
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \
     {"--threads", "-t", CLI_INT, "N", &(m)->threads, 0, 1024, "threads; 0: one per core"},                                     \

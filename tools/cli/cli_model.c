@@ -1,9 +1,15 @@
 /* Opening a model and the profile that applies to it, the same way in every tool. */
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/cli_profile.h"
 #include "model/model.h"
+#include "text/specials.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_TEXT = 1 << 30 };
 
 static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
@@ -57,6 +63,21 @@ void cli_note_window(const char *tool, const prof *p, int64_t window) {
                  "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
                  "better one",
                  p->window, (long long)window, (long long)window);
+}
+
+void cli_note_specials(const char *tool, const rt_model *m, const char *path, bool parse_special) {
+    struct stat st;
+    char *text = NULL;
+    size_t len;
+    specials found = {0};
+    if (parse_special || !path || stat(path, &st) || !S_ISREG(st.st_mode) || text_read(path, MAX_TEXT, &text, &len, NULL))
+        return; /* what is wrong with the file, those who use it say */
+    if (!specials_find(rt_model_tok(m), text, len, &found, NULL) && found.n)
+        cli_note(tool,
+                 "%s holds %zu pieces like %s, special tokens of this model, and reads them as plain text; --parse-special: as "
+                 "tokens",
+                 path, found.n, found.first);
+    free(text);
 }
 
 void cli_model_close(cli_model *m) {

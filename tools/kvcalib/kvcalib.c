@@ -30,7 +30,7 @@ typedef struct options {
     size_t fit_bytes;
     bool by_entropy;
     cli_machine machine;
-    bool no_measure, json, quiet;
+    bool parse_special, no_measure, json, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
@@ -66,6 +66,7 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20, "tokens in a chunk of text"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "chooses the chunks where the text has more"},
@@ -218,6 +219,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
+                               .parse_special = o->parse_special,
                                .ctx = (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
                                .frame = (uint32_t)o->frame,
@@ -237,6 +239,8 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
         st = check_writable(o->report, err);
     if (st || (st = open_model(o, &m, err)))
         goto done;
+    for (size_t i = 0; i < o->text.n; i++)
+        cli_note_specials(tool, m, o->text.v[i], o->parse_special);
     cli_progress_start(&bar, tool, o->quiet);
     st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, err);
     cli_progress_end(&bar);

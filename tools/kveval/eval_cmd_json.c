@@ -62,15 +62,16 @@ static kv_status encode_one(const tok *t, const json_t *text, size_t index, unsi
 int eval_cmd_tokens(int argc, char **argv) {
     static const char tool[] = "kveval tokens";
     const char *model = NULL, *in = NULL;
-    bool special = false;
+    bool special = false, parse_special = false;
     const cli_opt opts[] = {
         {"--in", NULL, CLI_IN, "FILE", &in, 0, 0, "a JSON list of strings; '-': stdin"},
         {"--special", NULL, CLI_FLAG, NULL, &special, 0, 0,
          "put BOS first where the model asks for it, and parse special tokens"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {0},
     };
     int code = cli_parse(&(cli_spec){.tool = tool,
-                                     .usage = "MODEL --in FILE.json [--special]",
+                                     .usage = "MODEL --in FILE.json [options]",
                                      .summary = "Token ids of strings: a JSON list of lists on stdout, in the same order.",
                                      .examples = "  echo '[\"Hello world\"]' | kveval tokens model.gguf --in -\n",
                                      .opts = opts,
@@ -89,8 +90,9 @@ int eval_cmd_tokens(int argc, char **argv) {
     if (st || (st = gguf_open(model, &g, &err)) || (st = tok_new(g, &t, &err)))
         goto done;
     out = json_array();
+    const unsigned flags = (special ? TOK_BOS : 0u) | (special || parse_special ? TOK_SPECIAL : 0u);
     for (size_t i = 0; i < json_array_size(texts); i++)
-        if ((st = encode_one(t, json_array_get(texts, i), i, special ? TOK_BOS | TOK_SPECIAL : 0, out, &err)))
+        if ((st = encode_one(t, json_array_get(texts, i), i, flags, out, &err)))
             goto done;
     st = write_json(&out, &err);
 done:

@@ -15,13 +15,14 @@ typedef struct options {
     int baseline;
     cli_cache cache;
     cli_machine machine;
-    bool fast, json;
+    bool parse_special, fast, json;
 } options;
 
 static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {.kind = CLI_HEADING, .help = "Cache setting"},
@@ -56,7 +57,8 @@ static kv_status print_json(const options *o, const eval_result *r, kv_err *err)
     json_t *j = json_object();
     if (!j || !eval_set_figures(j, r) || json_object_set_new(j, "ctx", json_integer(o->ctx)) ||
         json_object_set_new(j, "baseline", json_string(kv_codec_names[o->baseline].name)) ||
-        json_object_set_new(j, "exact", json_boolean(!o->fast))) {
+        json_object_set_new(j, "exact", json_boolean(!o->fast)) ||
+        json_object_set_new(j, "parse_special", json_boolean(o->parse_special))) {
         json_decref(j);
         j = NULL;
     }
@@ -101,8 +103,9 @@ static kv_status measure(const options *o, eval_result *r, kv_err *err) {
     kv_status st = cli_model_open(o->tool, o->model, o->cache.profile, &o->machine, !o->fast, o->json, &m, err);
     eval_setting setting = {0};
     if (st || (st = cli_cache_cfg(&o->cache, m.profile, &setting.cache, err)) ||
-        (st = eval_text_load(m.model, o->text, &text, err)))
+        (st = eval_text_load(m.model, o->text, o->parse_special, &text, err)))
         goto done;
+    cli_note_specials(o->tool, m.model, o->text, o->parse_special);
     cli_note_window(o->tool, m.profile, o->cache.window);
     cli_progress_start(&bar, "measuring", false);
     st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, show_progress, &bar, r, err);

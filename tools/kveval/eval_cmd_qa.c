@@ -11,11 +11,14 @@ static const char tool[] = "kveval qa";
 
 typedef struct options {
     const char *model, *document, *questions;
+    bool parse_special;
     ask_options ask;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         ASK_SETTING_ROWS(&o->ask),
         ASK_OUTPUT_ROWS(&o->ask, "all answers as CSV, one a line", "a report: one file that needs nothing else"),
         {0},
@@ -83,9 +86,12 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     qa_test test = {0};
     qa_result *results = NULL;
     kv_status st = qa_list_load(o->questions, &questions, err);
-    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) ||
-        (st = qa_test_load(&s.frame, o->document, &questions, &test, err)))
+    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)))
         goto done;
+    s.frame.parse_special = o->parse_special;
+    if ((st = qa_test_load(&s.frame, o->document, &questions, &test, err)))
+        goto done;
+    cli_note_specials(tool, s.m.model, o->document, o->parse_special);
     ask_session_warn(&s, tool, test.n_ctx);
     results = calloc(s.list.n, sizeof *results);
     if (!results) {

@@ -14,13 +14,14 @@ typedef struct options {
     int64_t ctx, chunks, decode;
     int baseline;
     cli_machine machine;
-    bool fast, quiet;
+    bool parse_special, fast, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {"--decode", NULL, CLI_INT, "N", &o->decode, 0, 1 << 24,
@@ -106,8 +107,10 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||
-        (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = eval_text_load(m.model, o->text, &text, err)))
+        (st = sweep_resolve(&list, m.model, m.profile, err)) ||
+        (st = eval_text_load(m.model, o->text, o->parse_special, &text, err)))
         goto done;
+    cli_note_specials(tool, m.model, o->text, o->parse_special);
     results = calloc(list.n, sizeof *results);
     if (!results) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);

@@ -83,7 +83,7 @@ kv_status ask_head(const ask_frame *f, const char *known, ask_ids *ids, kv_err *
 }
 
 kv_status ask_document(const ask_frame *f, const char *text, size_t len, ask_ids *ids, kv_err *err) {
-    return put(f->t, text, len, 0, ids, err);
+    return put(f->t, text, len, f->parse_special ? TOK_SPECIAL : 0, ids, err);
 }
 
 kv_status ask_tail(const ask_frame *f, const char *question, const char *prime, ask_ids *ids, kv_err *err) {
