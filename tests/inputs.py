@@ -1,6 +1,7 @@
 """The checks of inputs.sh, which runs this in a folder of its own with the tiny models in it."""
 import json
 import os
+import pty
 import pathlib
 import re
 import subprocess
@@ -142,6 +143,95 @@ def special_tokens():
             write(name, CHAT[name])
 
 
-for check in (prompts, readers, special_tokens):
+# ---- errors come before the work ----
+
+def on_terminal(tool, *args):
+    """With stderr on a terminal, where a progress bar shows as soon as work begins: exit code, stdout, stderr."""
+    ours, its = pty.openpty()
+    p = subprocess.Popen([BIN / tool.split()[0], *tool.split()[1:], *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=its,
+                         env={**os.environ, "NO_COLOR": "1"})
+    os.close(its)
+    said = b""
+    try:
+        while more := os.read(ours, 65536):
+            said += more
+    except OSError:  # it was closed at the other end
+        pass
+    os.close(ours)
+    return p.wait(), p.stdout.read(), said.decode()
+
+
+CALIBRATE = f"kvcalib {MODEL} --out new.yaml --ctx 128 --window 16 --chunks 24 --text text -t 1"
+QA_LONG = f"kveval qa {MODEL} long questions -t 1"
+SPEED = f"kveval speed {MODEL} --prefill 64 --decode 64 --reps 2 -t 1"
+TELL = 'f16: -ctk f16 -ctv f16', 'little: --budget 10'
+# What a command that works needs more of to fail, and what it says then.
+LATE = [
+    (CALIBRATE, [
+        ("--frame 100", 2, "--frame 100: only multiples of 64"),
+        ("--evict h2o", 2, "--evict h2o needs a budget"),
+        ("--budget 3%", 2, "a budget of 4 tokens is too small"),
+        ("--fit-ctx 4096 --fit-mem 1K", 1, "4096 tokens do not fit into 1.0 KiB"),
+        ("--sinks 64", 2, "64 sinks leave too little"),
+        ("--chunks 100000", 1, "not the 100000 that were asked for"),
+        ("--ctx 1024", 2, "longer than the 512"),
+        ("--report none/r.html", 1, "none/r.html: cannot create"),
+        ("--out none/p.yaml", 1, "none/p.yaml: cannot create"),
+        ("--text text none.txt", 1, "--text none.txt: cannot open"),
+        ("--preset none.yaml", 1, "none.yaml: cannot open"),
+    ]),
+    (f"kveval ppl {MODEL} --text text --ctx 256 --chunks 4 -t 1", [
+        ("--profile nosuch", 2, "'nosuch' is neither a file nor a shipped profile"),
+        ("--profile broken.yaml", 1, "broken.yaml"),
+        ("--budget 3%", 2, "a budget of 8 tokens is too small"),
+        ("--evict h2o", 2, "--evict h2o needs a budget"),
+        ("-ctk tc", 2, "codec 'tc' needs a calibrated profile"),
+        ("--baseline tc", 2, "codec 'tc' needs a calibrated profile"),
+        ("--ctx 10000000", 1, "fewer than one chunk of 10000000"),
+    ]),
+    (f"kveval sweep {MODEL} --text text --ctx 256 --chunks 2 -t 1", [
+        (["--setting", *TELL], 2, "setting 'little': cache: a budget of 10 tokens is too small"),
+        (["--setting", TELL[0], "p: --profile broken.yaml"], 1, "broken.yaml"),
+        ("--html none/r.html", 1, "none/r.html: cannot create"),
+        ("--decode 200", 2, "200 tokens to time are more than"),
+    ]),
+    (QA_LONG, [
+        (["--setting", *TELL], 2, "setting 'little': cache: a budget of 10 tokens is too small"),
+        (["--setting", TELL[0], "p: --profile none.yaml"], 1, "none.yaml: cannot open"),
+        ("--csv none/r.csv", 1, "none/r.csv: cannot create"),
+    ]),
+    (f"kveval facts {MODEL} --docs 2 --tokens 2000 -t 1", [
+        (["--setting", *TELL], 2, "setting 'little': cache: a budget of 10 tokens is too small"),
+        ("--text none.txt", 1, "none.txt: cannot open"),
+    ]),
+    (f"kveval niah {MODEL} --ctx 1536 --depths 50 --repeats 1 -t 1", [
+        (["--setting", *TELL], 2, "setting 'little': cache: a budget of 10 tokens is too small"),
+        ("--settings none.txt", 1, "none.txt: cannot open"),
+    ]),
+    (SPEED, [
+        ("--depth 4096,16 --budget 10%", 2, "--depth 16: cache: a budget of 8 tokens is too small"),
+        ("--depth 0 -ctk tc", 2, "codec 'tc' needs a calibrated profile"),
+    ]),
+]
+
+
+def late():
+    for name, data in FILES.items():
+        write(name, data)
+    write("text", prose(600))
+    write("long", prose(100))
+    write("broken.yaml", b"version: 2\npolicy: {window: many}\n")
+    for words, cases in LATE:
+        words = words.replace("kveval ", "kveval:").split()
+        tool, args = words[0].replace(":", " "), words[1:]
+        code, out, err = on_terminal(tool, *args)
+        assert code == 0 and ("[" in err or tool == "kveval speed" and out), (tool, "does not show that it works", code, err[-500:])
+        for more, want, said in cases:
+            code, out, err = on_terminal(tool, *args, *(more if isinstance(more, list) else more.split()))
+            assert code == want and said in err and "[" not in err and not out, (tool, more, code, out, err[-500:])
+        pathlib.Path("new.yaml").unlink(missing_ok=True)
+
+
+for check in (prompts, readers, special_tokens, late):
     check()
 print("all passed")

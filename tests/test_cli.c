@@ -343,6 +343,53 @@ static void cli_second_interrupt_ends_the_process(void **state) {
     assert_int_equal(signalled(SIGINT, SIGTERM), CLI_INTERRUPTED);
 }
 
+static void cli_finds_out_first_what_can_be_read_and_written(void **state) {
+    (void)state;
+    const struct {
+        char *option, *path, *said;
+    } cases[] = {
+        {"--text", "none.txt", "probe: error: --text none.txt: cannot open: No such file or directory\n"},
+        {"--out", "none/out", "probe: error: none/out: cannot create a temporary file beside it: No such file or directory\n"},
+        {"--report", ".", "probe: error: .: is a directory (name a file in it)\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f = {0};
+        run(&f, STDERR_FILENO, ARGS("m", cases[i].option, cases[i].path));
+        assert_string_equal(f.said, cases[i].said);
+        assert_int_equal(f.code, CLI_FAIL);
+        done(&f);
+    }
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "--out", "a", "--report", "fresh"));
+    assert_int_equal(f.code, -1);
+    assert_int_not_equal(access("fresh", F_OK), 0);
+}
+
+/* A folder with the files that the tests name. */
+static char dir[4096];
+
+static int setup(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "--json"};
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/kv-test-cli-XXXXXX", tmp ? tmp : P_tmpdir);
+    if (!mkdtemp(dir) || chdir(dir))
+        return -1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        FILE *f = fopen(names[i], "w");
+        if (!f || fclose(f))
+            return -1;
+    }
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char command[5000];
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return chdir("/") || system(command);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cli_fills_every_kind),
@@ -359,11 +406,12 @@ int main(void) {
         cmocka_unit_test(cli_wants_values_where_needed),
         cmocka_unit_test(cli_counts_arguments),
         cmocka_unit_test(cli_refuses_an_output_that_is_an_input),
+        cmocka_unit_test(cli_finds_out_first_what_can_be_read_and_written),
         cmocka_unit_test(cli_help_shows_every_row_and_default),
         cmocka_unit_test(cli_version_names_tool_and_version),
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),
         cmocka_unit_test(cli_report_maps_status_to_exit_code),
         cmocka_unit_test(cli_second_interrupt_ends_the_process),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -168,8 +168,8 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     calibration *c = NULL;
     rt_model *exact = NULL;
     prof *p = NULL;
-    kv_status st = calibrate_text_load(rt_model_tok(m), cfg, &text, err);
-    if (st || (st = rt_model_exact(m, &exact, err)) ||
+    kv_status st = calibrate_check(rt_model_hparams(m), cfg, aim, err);
+    if (st || (st = calibrate_text_load(rt_model_tok(m), cfg, &text, err)) || (st = rt_model_exact(m, &exact, err)) ||
         (st = calibration_new(m, cfg, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet(c, exact, aim, &part, &p, err)))
         goto done;

@@ -173,6 +173,18 @@ done:
     return st;
 }
 
+kv_status atomic_file_check(const char *path, kv_err *err) {
+    atomic_file *f = NULL;
+    struct stat st;
+    /* To open a pipe for nothing would keep its reader waiting, or end what it reads. */
+    if (!stat(path, &st) && !S_ISDIR(st.st_mode) && atomic_file_is_straight(path, &st))
+        return access(path, W_OK) ? fail_errno(err, path, "cannot write") : KV_OK;
+    kv_status status = atomic_file_open(path, &f, err);
+    if (!status)
+        atomic_file_abort(f);
+    return status;
+}
+
 FILE *atomic_file_stream(atomic_file *f) {
     return f->stream;
 }

@@ -18,6 +18,9 @@ typedef struct atomic_file atomic_file;
  * /dev/stdout may be a redirected regular file: that one the shell has open, it must not be replaced. */
 bool atomic_file_is_straight(const char *path, const struct stat *there);
 kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err);
+/* Whether a file could be written there, found out by beginning to; what is written straight is only asked about. Nothing is
+ * left of it. */
+kv_status atomic_file_check(const char *path, kv_err *err);
 FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
 /* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */
 kv_status atomic_file_commit(atomic_file *f, kv_err *err);

@@ -278,9 +278,10 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
     kv_err err = {0};
     int code = parse_words(spec, argc, argv);
-    if (code < 0 && cli_check_files(spec, &err)) {
+    kv_status st = code < 0 ? cli_check_files(spec, &err) : KV_OK;
+    if (st) {
         refuse(spec, "%s", err.msg);
-        code = CLI_USAGE;
+        code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
     }
     for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
         if (is_list(o)) {

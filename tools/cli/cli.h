@@ -71,9 +71,10 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
  * stdout (with spec->err they are unknown). An output that is also an input, or another output, is refused (cli_paths.h): what
- * names a file has a kind that says so. Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE
- * after a message that names the option and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free()
- * or to keep until exit; it is empty unless -1 is returned. */
+ * names a file has a kind that says so. A file of an option that cannot be read, or not be written, is an error (CLI_FAIL).
+ * Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE after a message that names the option
+ * and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free() or to keep until exit; it is empty
+ * unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or

@@ -21,7 +21,8 @@ static inline bool cli_opt_shown(const cli_opt *o) {
 enum { CLI_WORD = 32 };
 bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
 
-/* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
+/* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files; and options of a
+ * command line name what can be read or written: KV_EIO. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);
 
 extern const cli_opt cli_common_opts[]; /* what every tool has; nowhere to put values. Ends with {0} */

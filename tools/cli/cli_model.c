@@ -37,12 +37,12 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
     cli_model m = {0};
     *out = m;
     kv_status st = cli_exec(machine, exact, &e, err);
+    if (!st && profile_path && strcmp(profile_path, "none")) /* first: a model takes longer to load */
+        st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (st = rt_model_load_watched(path, &e, not_interrupted, NULL, &m.model, err)))
         goto done;
     if (!profile_path)
         st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
-    else if (strcmp(profile_path, "none"))
-        st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
         goto done;
     if (!quiet && m.profile)

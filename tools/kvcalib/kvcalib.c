@@ -1,5 +1,4 @@
 /* kvcalib: measure a model on text and write the compression profile of its KV cache. */
-#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/format.h"
 #include "calibrate/calibrate.h"
@@ -110,15 +109,6 @@ static kv_status open_model(const options *o, rt_model **m, kv_err *err) {
     rt_exec e;
     kv_status st = cli_exec(&o->machine, false, &e, err);
     return st ? st : rt_model_load_watched(o->model, &e, not_interrupted, NULL, m, err);
-}
-
-/* Find out now, not after a minute of work, whether the result can be written. */
-static kv_status check_writable(const char *path, kv_err *err) {
-    atomic_file *f = NULL;
-    kv_status st = atomic_file_open(path, &f, err);
-    if (!st)
-        atomic_file_abort(f);
-    return st;
 }
 
 static double mean_bits(const prof *p, bool values) {
@@ -234,10 +224,8 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     prof *p = NULL;
     rt_model *m = NULL;
     cli_progress bar = {0};
-    kv_status st = check_writable(o->out, err);
-    if (!st && o->report)
-        st = check_writable(o->report, err);
-    if (st || (st = open_model(o, &m, err)))
+    kv_status st = open_model(o, &m, err);
+    if (st)
         goto done;
     for (size_t i = 0; i < o->text.n; i++)
         cli_note_specials(tool, m, o->text.v[i], o->parse_special);
@@ -272,6 +260,10 @@ static kv_status settle_budget(options *o, kv_err *err) {
     o->keep.policy = o->evict >= 0 ? (kv_evict_id)o->evict : given ? KV_EVICT_EXPECTED : KV_EVICT_NONE;
     if (o->budget_by && !given)
         return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
+    if (o->keep.policy != KV_EVICT_NONE && !given)
+        return kv_fail(err, KV_EINVAL,
+                       "--evict %s needs a budget: add --budget 2048 (tokens) or --budget 50%% (of the context)",
+                       kv_evict_names[o->keep.policy].name);
     o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
     return KV_OK;
 }
@@ -305,6 +297,9 @@ static kv_status settle(options *o, kv_err *err) {
         o->sinks = preset->sinks;
     if (o->frame < 0)
         o->frame = o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
+    if (o->frame % PROF_FRAME)
+        st = kv_fail(err, KV_EINVAL, "--frame %lld: only multiples of %d are possible, such as %lld; 0: off",
+                     (long long)o->frame, PROF_FRAME, (long long)(o->frame / PROF_FRAME + 1) * PROF_FRAME);
     if (!st && o->kld > 0 && o->no_measure)
         st = kv_fail(err, KV_EINVAL, "a KL divergence can only be aimed at by measuring; leave out --no-measure");
     prof_free(preset);

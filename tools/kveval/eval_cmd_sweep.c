@@ -103,7 +103,7 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
                            : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
     const cli_path outs[] = {
         {CLI_OUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}, {CLI_OUT, "--svg", o->svg}};
-    if (st || (st = sweep_check_outputs(&list, outs, sizeof outs / sizeof *outs, err)) ||
+    if (st || (st = sweep_load_profiles(&list, outs, sizeof outs / sizeof *outs, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||

@@ -17,17 +17,6 @@ static bool is_stdout(const char *path) {
     return !strcmp(path, "-");
 }
 
-kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err) {
-    for (size_t i = 0; i < n; i++) {
-        atomic_file *f = NULL;
-        kv_status st = outs[i].path && !is_stdout(outs[i].path) ? atomic_file_open(outs[i].path, &f, err) : KV_OK;
-        if (st)
-            return st;
-        atomic_file_abort(f);
-    }
-    return KV_OK;
-}
-
 size_t eval_columns(const char *s) {
     size_t n = 0;
     utf8proc_int32_t c;

@@ -13,9 +13,6 @@
 
 #include <jansson.h>
 
-/* Find out now, not after an hour of work, whether the results can be written. Paths that are NULL or "-" are passed over. */
-kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err);
-
 /* Columns on a terminal that valid UTF-8 takes. */
 size_t eval_columns(const char *s);
 /* Print s on stdout in at least so many columns, and two blanks. */

@@ -176,7 +176,7 @@ kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models
     return st;
 }
 
-kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
+kv_status sweep_load_profiles(sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
     char what[SWEEP_NAME + 40];
     kv_status st = KV_OK;
     for (size_t i = 0; i < l->n * n && !st; i++) {
@@ -184,7 +184,12 @@ kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t 
         snprintf(what, sizeof what, "--profile of setting '%s'", s->name);
         st = cli_paths_check((const cli_path[]){outs[i % n], {CLI_PROFILE, what, s->cache.profile}}, 2, err);
     }
-    return st ? st : eval_check_writable(outs, n, err);
+    for (size_t i = 0; i < l->n && !st; i++) {
+        const char *path = l->v[i].cache.profile;
+        if (path && strcmp(path, "none"))
+            st = cli_find_profile(path, &l->v[i].own, NULL, err);
+    }
+    return st;
 }
 
 static kv_status hash_profile(const prof *p, char hash[33], kv_err *err) {

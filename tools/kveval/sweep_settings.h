@@ -36,10 +36,10 @@ kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines
 /* Every uncalibrated codec but `baseline` that suits heads of this width, for keys and values alike, without window and with
  * four sinks; and the model's own profile, if it has one: the same way, and with its own window. */
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
-/* Before any work: the outputs can be written, and none is a profile that a setting names. Errors of cli_paths_check and
- * eval_check_writable. */
-kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
-/* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
+/* Before any work: load the profiles that settings name; none of them is one of the outputs. Errors of cli_paths_check and
+ * cli_find_profile. */
+kv_status sweep_load_profiles(sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
+/* Load the profiles that are not loaded yet, and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
 /* The first setting of a resolved list whose cache is f16 and keeps all tokens. Where there is none, one is put in front of the
  * others and *added is set. */
