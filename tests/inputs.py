@@ -232,6 +232,26 @@ def late():
         pathlib.Path("new.yaml").unlink(missing_ok=True)
 
 
-for check in (prompts, readers, special_tokens, late):
+# ---- what is to be continued has no end ----
+
+def no_end():
+    model = pathlib.Path(MODEL).read_bytes()
+    key = b"tokenizer.ggml.add_bos_token" + (7).to_bytes(4, "little")
+    assert model.count(key + b"\0") == 1
+    write("eos.gguf", model.replace(key + b"\0", key.replace(b"bos", b"eos") + b"\1"))
+    ids = lambda m: json.loads(good("kveval tokens", m, "--in", "-", "--special", stdin=b'["one two"]').stdout)[0]
+    assert ids("eos.gguf") == ids(MODEL) + [288], ids("eos.gguf")
+    for name, data in FILES.items():
+        write(name, data)
+    for words in ("-p one", "--raw -p one", "-f text -c 32768", "--system brief -p one"):
+        said = [good("kvrun", m, *words.split(), "-n", "8", "--temp", "0", "-t", "1", "-v") for m in (MODEL, "eos.gguf")]
+        given = [re.search(rb"prefill: (\d+) tokens", r.stderr)[1] for r in said]
+        assert said[0].stdout == said[1].stdout and given[0] == given[1], (words, said)
+    said = [json.loads(good(*words, "--json", "-q", "-t", "1").stdout)["settings"]
+            for m in (MODEL, "eos.gguf") for words in [("kveval qa", m, "document", "questions")]]
+    assert said[0][0]["answers"] == said[1][0]["answers"], said
+
+
+for check in (prompts, readers, no_end, special_tokens, late):
     check()
 print("all passed")

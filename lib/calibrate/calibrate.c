@@ -166,22 +166,6 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     return st;
 }
 
-kv_status calibrate_cache_bytes(const rt_hparams *hp, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
-    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
-    kv_cache_cfg cache;
-    kv_cache_info info;
-    cfg.profile = p;
-    cfg.n_ctx = n_ctx;
-    kv_status st = rt_cache_cfg_new(hp, &cfg, &cache, err);
-    if (st)
-        return st;
-    st = kv_cache_size(&cache, &n_ctx, 1, &info, err);
-    rt_cache_cfg_free(&cache);
-    if (!st)
-        *bytes = info.bytes;
-    return st;
-}
-
 kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
     return calibrate_cache_bytes(&c->hp, p, n_ctx, bytes, err);
 }

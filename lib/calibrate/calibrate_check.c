@@ -57,6 +57,22 @@ static kv_status stand_in(const calibrate_cfg *cfg, const rt_hparams *hp, prof *
     return KV_OK;
 }
 
+kv_status calibrate_cache_bytes(const rt_hparams *hp, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    kv_cache_cfg cache;
+    kv_cache_info info;
+    cfg.profile = p;
+    cfg.n_ctx = n_ctx;
+    kv_status st = rt_cache_cfg_new(hp, &cfg, &cache, err);
+    if (st)
+        return st;
+    st = kv_cache_size(&cache, &n_ctx, 1, &info, err);
+    rt_cache_cfg_free(&cache);
+    if (!st)
+        *bytes = info.bytes;
+    return st;
+}
+
 static kv_status check_measuring(const calibrate_cfg *cfg, const rt_hparams *hp, const prof *p, kv_err *err) {
     kv_err why = {0};
     size_t bytes;

@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "text/prompt.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -101,7 +102,7 @@ static const char *after_last_answer(const conversation *c, const char *text) {
 }
 
 static kv_status encode(const conversation *c, const char *text, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
-    return tok_encode(c->tok, text, strlen(text), flags, ids, n, err);
+    return tok_encode_open(c->tok, text, strlen(text), flags, ids, n, err);
 }
 
 /* How many leading ids do not depend on what the user says: the system prompt, kept when the context shifts. */
