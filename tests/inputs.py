@@ -145,11 +145,12 @@ def special_tokens():
 
 # ---- errors come before the work ----
 
-def on_terminal(tool, *args):
-    """With stderr on a terminal, where a progress bar shows as soon as work begins: exit code, stdout, stderr."""
+def on_terminal(tool, *args, stream="stderr"):
+    """With one stream on a terminal (a progress bar shows on stderr as soon as work begins): exit code, the other one, and what is
+    on the terminal."""
     ours, its = pty.openpty()
-    p = subprocess.Popen([BIN / tool.split()[0], *tool.split()[1:], *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=its,
-                         env={**os.environ, "NO_COLOR": "1"})
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: its}
+    p = subprocess.Popen([BIN / tool.split()[0], *tool.split()[1:], *args], stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1"}, **streams)
     os.close(its)
     said = b""
     try:
@@ -158,7 +159,7 @@ def on_terminal(tool, *args):
     except OSError:  # it was closed at the other end
         pass
     os.close(ours)
-    return p.wait(), p.stdout.read(), said.decode()
+    return p.wait(), (p.stdout or p.stderr).read(), said.decode()
 
 
 CALIBRATE = f"kvcalib {MODEL} --out new.yaml --ctx 128 --window 16 --chunks 24 --text text -t 1"
@@ -252,6 +253,56 @@ def no_end():
     assert said[0][0]["answers"] == said[1][0]["answers"], said
 
 
-for check in (prompts, readers, no_end, special_tokens, late):
+# ---- what reaches a terminal ----
+
+def terminal():
+    """Names of all kinds that would move the cursor, in every place where a tool shows them."""
+    for name, data in FILES.items():
+        write(name, data)
+    model = pathlib.Path(MODEL).read_bytes()
+    esc = b"\x1b[1m\xc2\x9b2J!!"
+    assert len(esc) == len(b"tiny qwen2") and model.count(b"tiny qwen2") == 1
+    arch = b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0qwen2"
+    assert model.count(arch) == 1
+    write("esc.gguf", model.replace(b"tiny qwen2", esc))
+    write("arch.gguf", model.replace(arch, arch[:-5] + b"\x1b[2m!"))
+    write("lit.yaml", PROFILE.replace(b"version: 2\n", b'version: 2\nmodel: {name: "\\e[2J\\u009b!", arch: "\\e[1m"}\n'))
+    write("bad.yaml", b'version: 2\npolicy: {sinks: "\\e[2J"}\n')
+    odd = os.fsdecode(b"\x1b[7m\xff.gguf")
+    os.link(MODEL, odd)
+    runs = [
+        (0, "kvrun", "esc.gguf", "-p", "one", "-n", "0", "-v", "-t", "1"),
+        (0, "kvcalib", "esc.gguf", *READERS["kvcalib"].split()[1:]),
+        (0, "kvpack", "esc.gguf", "out.yaml", "--out", "esc-packed.gguf"),
+        (0, "kvpack", "--show", "esc-packed.gguf"),
+        (1, "kvpack", "--show", "lit.yaml"),
+        (0, "kveval sweep", "esc.gguf", "--text", "text", "--ctx", "64", "--chunks", "1", "-q", "-t", "1"),
+        (2, "kveval sweep", "esc.gguf", "--text", "text", "--setting", "q8 \x1b[5m: -ctk q8_0"),
+        (0, "kveval qa", "esc.gguf", "document", "questions", "-q", "-t", "1"),
+        (0, "kveval niah", "esc.gguf", "--ctx", "1536", "--depths", "50", "--repeats", "1", "-q", "-t", "1"),
+        (1, "kvrun", "arch.gguf", "-p", "one"),
+        (1, "kvpack", "--show", "bad.yaml"),
+        (1, "kvrun", "no-" + odd, "-p", "one"),
+        (2, "kvrun", MODEL, "--\x1b[2J"),
+        (2, "kvrun", MODEL, "-c", "\x1b[2J"),
+        (0, "kvpack", odd, "balanced", "--dry-run"),
+        (0, "kveval ppl", odd, "--text", "text", "--ctx", "64", "--chunks", "1", "-t", "1"),
+    ]
+    escaped = 0
+    for code, tool, *args in runs:
+        r = run(tool, *args)
+        said = r.stdout + r.stderr
+        said.decode()  # UTF-8 it is
+        assert r.returncode == code and b"\x1b" not in said and b"\xc2\x9b" not in said, (tool, args, r)
+        escaped += b"\\x1b" in said
+    assert escaped >= 7, escaped
+    args = "kveval qa", "esc.gguf", "document", "questions", "-q", "-t", "1", "--json"
+    code, _, said = on_terminal(*args, stream="stdout")
+    assert code == 0 and "\x1b" not in said and "\x9b" not in said, said
+    assert json.loads(said)["model"]["name"] == json.loads(good(*args).stdout)["model"]["name"] == "\x1b[1m\x9b2J!!"
+    pathlib.Path(odd).unlink()
+
+
+for check in (prompts, readers, no_end, terminal, special_tokens, late):
     check()
 print("all passed")

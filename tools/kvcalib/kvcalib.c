@@ -192,17 +192,17 @@ static void print_budgets(const prof *p) {
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
     const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
-    printf("%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head, p->head_dim,
-           p->calib_tokens);
+    cli_say(stdout, "%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head,
+            p->head_dim, p->calib_tokens);
     printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
            format_bytes(elements * bits / 8, now), format_bytes(elements * 4, f16), 32 / bits);
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
-               m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
+        cli_say(stdout, "%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n",
+                m->text, m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
     }
     print_budgets(p);
-    printf("%s written in %.1f s\n", o->out, seconds);
+    cli_say(stdout, "%s written in %.1f s\n", o->out, seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
 

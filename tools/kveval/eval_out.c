@@ -29,7 +29,7 @@ size_t eval_columns(const char *s) {
 
 void eval_cell(const char *s, size_t width, bool left) {
     size_t n = eval_columns(s), pad = n < width ? width - n : 0;
-    printf("%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
+    cli_say(stdout, "%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
 }
 
 json_t *eval_json_text(const char *s) {

@@ -3,7 +3,7 @@
 #define EVAL_OUT_H
 
 #include "base/status.h"
-#include "cli/cli_paths.h"
+#include "cli/cli.h"
 #include "measure/ask.h"
 #include "report/report.h"
 

@@ -92,10 +92,11 @@ static void print_summary(const facts_report *r, size_t name) {
         printf("%*s\n", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
     }
     if (r->settings->n > 1)
-        printf("\npoints: difference to %s, %% of the questions, with Tango's interval; lost, won: right with %s only, right "
-               "with the "
-               "setting only; p: McNemar's exact test\n",
-               first, first);
+        cli_say(stdout,
+                "\npoints: difference to %s, %% of the questions, with Tango's interval; lost, won: right with %s only, right "
+                "with the "
+                "setting only; p: McNemar's exact test\n",
+                first, first);
 }
 
 static void print_parts(const facts_report *r, size_t name) {
@@ -124,13 +125,13 @@ static void print_parts(const facts_report *r, size_t name) {
 
 static void print_question(const facts_report *r, const facts_doc *d, size_t doc, const facts_question *q, size_t at,
                            size_t name) {
-    printf("  %s\n    document %zu (%s, %u tokens); wanted: %s\n", q->text, doc, facts_styles[d->style]->name,
-           r->set->cfg.tokens[d->i_length], q->wanted);
+    cli_say(stdout, "  %s\n    document %zu (%s, %u tokens); wanted: %s\n", q->text, doc, facts_styles[d->style]->name,
+            r->set->cfg.tokens[d->i_length], q->wanted);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = &r->results[i].answers[at];
         printf("    %s ", a->right ? "right" : "wrong");
         eval_cell(r->settings->v[i].name, name, true);
-        printf("%s\n", a->said);
+        cli_say(stdout, "%s\n", a->said);
     }
 }
 

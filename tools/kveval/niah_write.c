@@ -43,7 +43,7 @@ static void print_setting(const niah_test *t, size_t i, int known) {
     enum { TOTAL = 16 };
     const niah_result *r = &t->results[i];
     char buf[48];
-    printf("%s, question %s while reading\n  context  depth: ", t->settings->v[i].name, ways[known]);
+    cli_say(stdout, "%s, question %s while reading\n  context  depth: ", t->settings->v[i].name, ways[known]);
     for (size_t d = 0; d < t->cfg.n_depth; d++) {
         snprintf(buf, sizeof buf, "%g %%", t->cfg.depth[d]);
         eval_cell(buf, 6, false);

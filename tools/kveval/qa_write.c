@@ -15,7 +15,8 @@ static void print_misses(const qa_report *r, size_t i) {
     for (size_t q = 0; q < r->test->questions->n; q++) {
         const qa_answer *a = &r->results[i].answers[q];
         if (!a->right)
-            printf("  %s\n    wanted: %s; said: %s\n", r->test->questions->v[q].text, r->test->questions->v[q].wanted, a->said);
+            cli_say(stdout, "  %s\n    wanted: %s; said: %s\n", r->test->questions->v[q].text, r->test->questions->v[q].wanted,
+                    a->said);
     }
 }
 
@@ -43,7 +44,7 @@ kv_status qa_print(const qa_report *r, kv_err *err) {
     }
     for (size_t i = 0; i < r->settings->n; i++)
         if (r->results[i].tally.hits < r->results[i].tally.n) {
-            printf("\nwrong with %s:\n", r->settings->v[i].name);
+            cli_say(stdout, "\nwrong with %s:\n", r->settings->v[i].name);
             print_misses(r, i);
         }
     printf("\ndocument of %zu tokens, %zu questions, %s\n", r->test->n_document, r->test->questions->n,
