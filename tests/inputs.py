@@ -303,6 +303,38 @@ def terminal():
     pathlib.Path(odd).unlink()
 
 
-for check in (prompts, readers, no_end, terminal, special_tokens, late):
+# ---- messages ----
+
+def messages():
+    for name, data in FILES.items():
+        write(name, data)
+    long = write("long", b"word " * 2000)
+    err = bad(1, ["of 256 tokens is full", "trained for 512; give it less text"], "kvrun", MODEL, "--raw", "-f", long, "-c", "256")
+    assert "--context-shift" not in err, err
+    bad(1, "trained for 512; give it less text; what is asked now may not be dropped",
+        "kvrun", MODEL, "--raw", "-f", long, "-c", "256", "--context-shift")
+    key = b"tokenizer.ggml.pre"
+    model = pathlib.Path(MODEL).read_bytes()
+    assert model.count(key) == 1
+    write("no-pre.gguf", model.replace(key, b"tokenizer.ggml.prx"))
+    for tool in ("kvrun", "kvcalib", "kveval ppl"):
+        words = READERS[tool].replace(MODEL, "no-pre.gguf").split()
+        assert b"does not say how texts are cut (tokenizer.ggml.pre)" in good(tool, *words).stderr, tool
+        assert b"tokenizer.ggml.pre" not in good(tool, *READERS[tool].split()).stderr, tool
+    # Names that are no UTF-8 are written as well as JSON can.
+    odd = [os.fsdecode(b"m\xff.gguf"), os.fsdecode(b"p\xff.yaml"), os.fsdecode(b"t\xff.txt")]
+    os.link(MODEL, odd[0])
+    write(odd[2], FILES["text"])
+    r = json.loads(good("kvcalib", odd[0], "--out", odd[1], "--text", odd[2], "--preset", "p.yaml", "--ctx", "64", "--window", "16",
+                        "--chunks", "2", "-q", "--json", "-t", "1").stdout)
+    assert r["out"] == "p\ufffd.yaml" and "t" in r["measured"][0]["text"], r
+    assert json.loads(good("kvpack", "--show", odd[1], odd[0], "--json").stdout)["file"] == "p\ufffd.yaml"
+    r = json.loads(good("kveval qa", odd[0], "document", "questions", "--profile", odd[1], "-q", "--json", "-t", "1").stdout)
+    assert r["model"]["path"] == "m\ufffd.gguf", r
+    for name in odd:
+        os.unlink(name)
+
+
+for check in (prompts, readers, no_end, terminal, messages, special_tokens, late):
     check()
 print("all passed")

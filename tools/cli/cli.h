@@ -123,6 +123,8 @@ typedef struct cli_model {
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
                          bool quiet, cli_model *out, kv_err *err);
 void cli_model_close(cli_model *m);
+/* A note where the file leaves out what decides how texts are read, so that a default takes its place. */
+void cli_note_model(const char *tool, const struct rt_model *m);
 /* Of a file of text, which can be read again: a note where it holds pieces that are special tokens of the model and will be
  * read as plain text, which names --parse-special. path NULL, or a pipe: nothing. */
 void cli_note_specials(const char *tool, const struct rt_model *m, const char *path, bool parse_special);

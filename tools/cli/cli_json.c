@@ -1,7 +1,17 @@
 #include "cli/cli_json.h"
 
+#include "measure/eval_io.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+json_t *cli_json_text(const char *s) {
+    char *clean = s ? eval_utf8(s) : NULL;
+    json_t *j = clean ? json_string(clean) : json_null();
+    free(clean);
+    return j;
+}
 
 json_t *cli_json(json_t *j) {
     if (json_is_array(j)) {

@@ -153,22 +153,22 @@ static json_t *measured_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        json_array_append_new(a, json_pack("{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
-                                           (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
-                                           number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
-                                           "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
-                                           "f16_bytes_per_token", m->f16_bytes_per_token));
+        json_array_append_new(a, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text",
+                                           cli_json_text(m->text), "ctx", (int)m->ctx, "tokens", (int)m->tokens, "kld",
+                                           number(m->kld), "kld_se", number(m->kld_se), "dppl_percent", number(m->dppl_percent),
+                                           "top1", number(m->top1), "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token",
+                                           m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
     }
     return a;
 }
 
 static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
-    json_t *j =
-        json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out", o->out,
-                  "model", "name", p->model_name, "arch", p->arch, "hash", p->model_hash, "made", "tokens",
-                  (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
-                  (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
-                  "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
+    json_t *j = json_pack("{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out",
+                          cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash",
+                          p->model_hash, "made", "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed",
+                          (json_int_t)p->seed, "text", p->text_hash, "window", (int)p->window, "sinks", (int)p->sinks,
+                          "target_bits", p->target_bits, "bits_k", mean_bits(p, false), "bits_v", mean_bits(p, true),
+                          "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
     return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
@@ -227,6 +227,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     kv_status st = open_model(o, &m, err);
     if (st)
         goto done;
+    cli_note_model(tool, m);
     for (size_t i = 0; i < o->text.n; i++)
         cli_note_specials(tool, m, o->text.v[i], o->parse_special);
     cli_progress_start(&bar, tool, o->quiet);

@@ -32,13 +32,6 @@ void eval_cell(const char *s, size_t width, bool left) {
     cli_say(stdout, "%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
 }
 
-json_t *eval_json_text(const char *s) {
-    char *clean = s ? eval_utf8(s) : NULL;
-    json_t *j = clean ? json_string(clean) : json_null();
-    free(clean);
-    return j;
-}
-
 json_t *eval_json_join(json_t *a, json_t *b) {
     const bool good = a && b && !json_object_update(a, b);
     json_decref(b);
@@ -71,8 +64,8 @@ report_origin eval_origin(const rt_model *m, const char *path, const char *tool,
 json_t *eval_origin_json(const report_origin *o) {
     char *command = report_command(o), date[REPORT_DATE];
     json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
-                          report_date(date), "command", eval_json_text(command), "model", "path", eval_json_text(o->model_path),
-                          "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash));
+                          report_date(date), "command", cli_json_text(command), "model", "path", cli_json_text(o->model_path),
+                          "name", cli_json_text(o->model_name), "hash", cli_json_text(o->model_hash));
     free(command);
     return j;
 }

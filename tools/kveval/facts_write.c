@@ -189,7 +189,7 @@ static json_t *setting_json(const facts_report *r, size_t i) {
         good = eval_json_add(parts, figures(r, i, json_pack("{s:s}", "part", part[k].name), part[k].where));
     for (size_t k = 0; k < r->set->n_questions && good; k++)
         good = eval_json_add(
-            answers, json_pack("{s:o, s:b}", "said", eval_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
+            answers, json_pack("{s:o, s:b}", "said", cli_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
     json_t *rest = json_pack("{s:b, s:f, s:f, s:I, s:I, s:f, s:o, s:o}", "reference", (int)(i == r->reference), "bits_k",
                              x->bits_k, "bits_v", x->bits_v, "kv_bytes", (json_int_t)x->kv_bytes[last], "kv_bytes_f16",
                              (json_int_t)x->kv_bytes_f16[last], "seconds", x->seconds, "parts", parts, "answers", answers);
@@ -231,11 +231,11 @@ static json_t *whole(const facts_report *r) {
         good = eval_json_add(documents, document_json(r, i));
     for (size_t i = 0; i < r->settings->n && good; i++)
         good = eval_json_add(settings, setting_json(r, i));
-    json_t *text = r->origin.text ? json_pack("{s:o, s:s}", "path", eval_json_text(r->origin.text), "hash", r->origin.text_hash)
+    json_t *text = r->origin.text ? json_pack("{s:o, s:s}", "path", cli_json_text(r->origin.text), "hash", r->origin.text_hash)
                                   : json_null();
     json_t *j = eval_json_join(eval_origin_json(&r->origin),
                                json_pack("{s:o, s:o, s:b, s:I, s:o, s:i, s:i, s:o, s:o}", "text", text, "chat",
-                                         eval_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
+                                         cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
                                          (json_int_t)cfg->seed, "tokens", tokens, "docs", (int)cfg->docs, "answer_tokens",
                                          FACTS_ANSWER_TOKENS, "documents", documents, "settings", settings));
     if (good)

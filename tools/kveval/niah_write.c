@@ -126,7 +126,7 @@ static json_t *answers_json(const niah_test *t, const niah_result *r, int known)
             good = eval_json_add(list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx],
                                                  "depth", t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
                                                  niah_templates[a->template].name, "wanted", a->wanted, "said",
-                                                 eval_json_text(a->said), "right", (int)a->right));
+                                                 cli_json_text(a->said), "right", (int)a->right));
     }
     return list;
 }
@@ -175,7 +175,7 @@ static json_t *document(const niah_test *t) {
         good = eval_json_add(settings, setting_json(t, i)) && good;
     json_t *j =
         eval_json_join(eval_origin_json(&t->origin),
-                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", eval_json_text(t->chat), "exact",
+                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", cli_json_text(t->chat), "exact",
                                  (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx, "depths", depths,
                                  "needles", (int)niah_needles(cfg), "repeats", (int)cfg->repeats, "answer_tokens",
                                  NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings", settings));

@@ -61,7 +61,7 @@ static json_t *setting_json(const qa_report *r, size_t i) {
     for (size_t q = 0; q < r->test->questions->n && good; q++) {
         const qa_question *k = &r->test->questions->v[q];
         good = eval_json_add(answers, json_pack("{s:i, s:s, s:s, s:o, s:b}", "line", (int)k->line, "question", k->text,
-                                                "wanted", k->wanted, "said", eval_json_text(x->answers[q].said), "right",
+                                                "wanted", k->wanted, "said", cli_json_text(x->answers[q].said), "right",
                                                 (int)x->answers[q].right));
     }
     json_t *figures = json_pack("{s:f, s:f, s:I, s:I, s:f, s:o}", "bits_k", x->cache.bits_k, "bits_v", x->cache.bits_v,
@@ -81,9 +81,9 @@ kv_status qa_write_json(const qa_report *r, const char *path, kv_err *err) {
         good = eval_json_add(settings, setting_json(r, i));
     json_t *j = eval_json_join(eval_origin_json(&r->origin),
                                json_pack("{s:{s:o, s:s}, s:{s:o, s:s}, s:o, s:b, s:i, s:i, s:i, s:o}", "document", "path",
-                                         eval_json_text(r->origin.text), "hash", r->test->hash, "questions", "path",
-                                         eval_json_text(r->questions_path), "hash", r->test->questions->hash, "chat",
-                                         eval_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "document_tokens",
+                                         cli_json_text(r->origin.text), "hash", r->test->hash, "questions", "path",
+                                         cli_json_text(r->questions_path), "hash", r->test->questions->hash, "chat",
+                                         cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "document_tokens",
                                          (int)r->test->n_document, "ctx", (int)r->test->n_ctx, "answer_tokens",
                                          QA_ANSWER_TOKENS, "settings", settings));
     if (!good) {

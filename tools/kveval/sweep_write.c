@@ -68,7 +68,7 @@ static const char *codec_name(int id) {
 }
 
 json_t *sweep_setting_json(const sweep_setting *x) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
+    return json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", cli_json_text(x->options), "codec_k",
                      codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
                      (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
                      x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
@@ -91,8 +91,8 @@ static json_t *document(const sweep *s) {
         }
     const report_origin *o = &s->origin;
     return eval_json_join(eval_origin_json(o),
-                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", eval_json_text(o->text), "hash",
-                                    eval_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
+                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", cli_json_text(o->text), "hash",
+                                    cli_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
                                     kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list));
 }
 

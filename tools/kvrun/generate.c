@@ -11,6 +11,7 @@ struct gen {
     bool shift;
     bool (*stop)(void);
     size_t keep;
+    uint32_t n_ctx_train;
     gen_stats stats;
 };
 
@@ -19,6 +20,7 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     if (!g)
         return kv_fail(err, KV_ENOMEM, "out of memory");
     g->tok = rt_model_tok(m);
+    g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->stop = cfg->stop;
     kv_status st = rt_session_new(m, &cfg->ctx, &g->s, err);
@@ -71,14 +73,28 @@ kv_status gen_set(gen *g, const int32_t *ids, size_t n, kv_err *err) {
     return rt_session_prompt(g->s, ids, n, &reused, err);
 }
 
+/* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */
+static size_t droppable(gen *g) {
+    const size_t seen = rt_ctx_len(gen_ctx(g));
+    return seen > g->keep ? seen - g->keep : 0;
+}
+
 static kv_status too_long(gen *g, kv_err *err) {
+    const uint32_t n_ctx = rt_ctx_n_ctx(gen_ctx(g));
     const size_t n = gen_len(g);
+    const char *why = g->shift                    ? "; what is asked now may not be dropped"
+                      : n - n_ctx <= droppable(g) ? " or --context-shift"
+                                                  : "";
     size_t enough = 256;
     while (enough < n + n / 4)
         enough *= 2;
-    return kv_fail(err, KV_ERANGE, "the context of %u tokens is full: %zu are needed; use --ctx %zu%s",
-                   rt_ctx_n_ctx(gen_ctx(g)), n, enough,
-                   g->shift ? " (even what may not be dropped does not fit)" : " or --context-shift");
+    enough = enough > g->n_ctx_train ? g->n_ctx_train : enough;
+    if (n < enough)
+        return kv_fail(err, KV_ERANGE, "the context of %u tokens is full: %zu are needed; use --ctx %zu%s", n_ctx, n, enough,
+                       why);
+    return kv_fail(err, KV_ERANGE,
+                   "the context of %u tokens is full: %zu are needed, and the model was trained for %u; give it less text%s",
+                   n_ctx, n, g->n_ctx_train, why);
 }
 
 static kv_status make_room(gen *g, kv_err *err) {
@@ -86,13 +102,12 @@ static kv_status make_room(gen *g, kv_err *err) {
     if (n <= n_ctx)
         return KV_OK;
     const size_t over = n - n_ctx, rest = n > g->keep ? n - g->keep : 0;
-    /* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */
-    const size_t seen = rt_ctx_len(gen_ctx(g)), droppable = seen > g->keep ? seen - g->keep : 0;
-    if (!g->shift || over > droppable)
+    const size_t may = droppable(g);
+    if (!g->shift || over > may)
         return too_long(g, err);
     size_t drop = rest / 2;
-    if (drop > droppable)
-        drop = droppable;
+    if (drop > may)
+        drop = may;
     if (drop < over)
         drop = over;
     rt_session_cut(g->s, (uint32_t)g->keep, (uint32_t)drop);
