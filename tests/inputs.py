@@ -335,6 +335,34 @@ def messages():
         os.unlink(name)
 
 
-for check in (prompts, readers, no_end, terminal, messages, special_tokens, late):
+# ---- options of others, and outputs of every name ----
+
+def foreign():
+    for tool, option, said in [
+        ("kvrun", "-ngl 99", "leave it out: everything runs on the processor"), ("kvrun", "-fa on", "leave it out: attention never"),
+        ("kvrun", "--ctx-size 99", "here it is called --ctx"), ("kvrun", "--no-mmap", "--no-repack"), ("kvrun", "-no-cnv", "called --raw"),
+        ("kvrun", "-ctk bf16", "the nearest one is f16"), ("kvrun", "-ctv iq4_nl", "the nearest one is q4_0h"),
+        ("kveval ppl", "--ctx-size 99", "here it is called --ctx"), ("kveval ppl", "-ngl 9", "everything runs on the processor"),
+        ("kveval speed", "-p 512", "here it is called --prefill"), ("kveval speed", "-r 3", "here it is called --reps"),
+        ("kvcalib", "--file x", "here it is called --text"), ("kvcalib", f"-m {MODEL}", "the model is the first argument"),
+    ]:
+        bad(2, said, tool, MODEL, *option.split())
+    for name, data in FILES.items():
+        write(name, data)
+    for tool in ("kvcalib", "kvpack", *(f"kveval {c}" for c in ("sweep", "niah", "qa", "facts"))):
+        page = run(tool, "--help").stdout.decode()
+        for option in re.findall(r"(--[\w-]+) FILE ", page):
+            if option in ("--out", "--report", "--csv", "--html", "--svg"):
+                bad(2, f"{option}: '-' does not stand for standard output", tool, MODEL, option, "-")
+    assert not pathlib.Path("-").exists()
+    args = READERS["kveval sweep"].split()
+    assert len(json.loads(good("kveval sweep", *args, "--json").stdout)["settings"]) == 2
+    assert good("kveval sweep", *args, "--json", "s.json").stdout.startswith(b"setting")
+    name = "n" * 245 + ".yaml"
+    good("kvcalib", *[name if a == "out.yaml" else a for a in READERS["kvcalib"].split()])
+    good("kvpack", MODEL, name, "--out", "g" * 255)
+
+
+for check in (prompts, readers, no_end, terminal, messages, foreign, special_tokens, late):
     check()
 print("all passed")

@@ -302,6 +302,28 @@ static void atomic_file_many_at_once(void **state) {
     assert_int_equal(count_files(NULL), n + 1);
 }
 
+/* As long as names may be; and cut for the temporary's within no character. */
+static void atomic_file_takes_long_names(void **state) {
+    (void)state;
+    kv_err err = {0};
+    for (int len = 240; len <= 255; len++) {
+        char name[256], temp[256];
+        atomic_file *f;
+        memset(name, 'n', (size_t)len);
+        for (int i = 0; i + 2 <= len; i += 2)
+            memcpy(name + i, "\xc3\xa4", 2);
+        name[len] = '\0';
+        assert_int_equal(atomic_file_open(name, &f, &err), KV_OK);
+        assert_int_equal(count_files(temp), 1);
+        assert_true(strlen(temp) <= 255 && temp[0] == '.');
+        assert_int_not_equal((unsigned char)strchr(temp + 1, '.')[-1], 0xc3);
+        fputs("x", atomic_file_stream(f));
+        assert_int_equal(atomic_file_commit(f, &err), KV_OK);
+        assert_file_is(name, "x");
+        unlink(name);
+    }
+}
+
 static void atomic_file_check_leaves_nothing(void **state) {
     (void)state;
     kv_err err = {0};
@@ -387,6 +409,7 @@ int main(void) {
         TEST(atomic_file_refuses_impossible_targets),
         TEST(atomic_file_reports_a_full_disk),
         TEST(atomic_file_many_at_once),
+        TEST(atomic_file_takes_long_names),
         TEST(atomic_file_check_leaves_nothing),
         TEST(file_read_reads_all_of_it),
         TEST(file_read_of_sizes_around_its_steps),

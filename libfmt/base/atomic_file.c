@@ -1,8 +1,8 @@
 /* Files that appear whole or not at all.
  *
- * The temporary ".NAME.XXXXXX.tmp" lies in the folder of the target, so that rename() is atomic. A target that is a symbolic
- * link is resolved first: the file behind it is replaced, not the link. What cannot be replaced (a pipe, a terminal, a device)
- * is written straight away; commit and abort then only close it.
+ * The temporary ".NAME.XXXXXX.tmp", with as much of the name as there is room for, lies in the folder of the target, so that
+ * rename() is atomic. A target that is a symbolic link is resolved first: the file behind it is replaced, not the link. What
+ * cannot be replaced (a pipe, a terminal, a device) is written straight away; commit and abort then only close it.
  *
  * The names of unfinished temporaries are in `live`, the one mutable global of libfmt, because a signal handler must reach
  * them. Its entries are never freed, only used again: a handler that comes at any moment reads valid memory.
@@ -120,6 +120,20 @@ static int open_temp(const char *name, char *at) {
     return -1;
 }
 
+/* Bytes of the name that the temporary's has room for: a file system ends names somewhere, and characters are not cut. */
+static int name_room(const char *target, int folder) {
+    enum { USUAL = 255 };
+    static const char more[] = "..XXXXXX.tmp";
+    char *path = folder ? strndup(target, (size_t)folder) : NULL;
+    const long most = pathconf(path ? path : ".", _PC_NAME_MAX);
+    const int room = (int)(most > 0 && most < PATH_MAX ? most : USUAL) - (int)strlen(more), len = (int)strlen(target + folder);
+    int at = room < len ? room : len;
+    while (at > 0 && at < len && ((unsigned char)target[folder + at] & 0xC0) == 0x80)
+        at--;
+    free(path);
+    return at > 0 ? at : 0;
+}
+
 static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *err) {
     const char *slash = strrchr(f->target, '/');
     int folder = slash ? (int)(slash - f->target) + 1 : 0;
@@ -127,7 +141,8 @@ static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *e
     if (!f->temp)
         return kv_fail(err, KV_EINVAL, "%s: more than %d files are being written at once", f->path, MAX_LIVE);
     char *name = f->temp->name;
-    int len = snprintf(name, sizeof f->temp->name, "%.*s.%s.XXXXXX.tmp", folder, f->target, f->target + folder);
+    int len = snprintf(name, sizeof f->temp->name, "%.*s.%.*s.XXXXXX.tmp", folder, f->target, name_room(f->target, folder),
+                       f->target + folder);
     if (len >= (int)sizeof f->temp->name)
         return kv_fail(err, KV_EIO, "%s: the path is too long", f->path);
     /* Live before it exists: a signal in between finds nothing to remove, instead of leaving a file behind. */

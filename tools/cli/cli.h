@@ -20,7 +20,7 @@ typedef enum cli_kind {
     CLI_IN,            /* as CLI_STR: a file that is read */
     CLI_INS,           /* as CLI_STRS: files that are read */
     CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
-    CLI_OUT,           /* as CLI_STR: a file that is written */
+    CLI_OUT,           /* as CLI_STR: a file that is written; "-" is refused */
     CLI_OUT_OR_STDOUT, /* the same; without a value, i.e. last or before another option, it is "-": standard output */
     CLI_CODEC,         /* int *dst: kv_codec_id by name */
     CLI_EVICT,         /* int *dst: kv_evict_id by name */
