@@ -4,6 +4,7 @@ import os
 import pty
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 
@@ -363,6 +364,50 @@ def foreign():
     good("kvpack", MODEL, name, "--out", "g" * 255)
 
 
-for check in (prompts, readers, no_end, terminal, messages, foreign, special_tokens, late):
+# ---- models without a chat format that is known ----
+
+def with_key(model, key, kind, value):
+    """The file with one more key in front: as many bytes more as keep what follows aligned. value: of a string, or the bytes of another kind."""
+    head = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind)
+    if kind == 8:
+        value += " " * (-(len(head) + 8 + len(value)) % 32)
+        value = struct.pack("<Q", len(value)) + value.encode()
+    more = head + value
+    pad = -len(more) % 32
+    n = struct.unpack_from("<Q", model, 16)[0]
+    if pad:  # a key that nobody reads
+        pad += 32 if pad < 22 else 0
+        more += struct.pack("<Q", pad - 13) + b"x" * (pad - 13) + struct.pack("<IB", 7, 1)
+        n += 1
+    return model[:16] + struct.pack("<Q", n + 1) + more + model[24:]
+
+
+def plain_text():
+    for name, data in FILES.items():
+        write(name, data)
+    model = pathlib.Path(MODEL).read_bytes()
+    write("unknown.gguf", with_key(model, "tokenizer.chat_template", 8, "{% for m in messages %}### {{ m.role }}: {{ m.content }}{% endfor %}"))
+    write("base.gguf", model.replace(b"<|im_start|>", b"<|no_start|>"))
+    args = "-p", "one", "-n", "4", "--temp", "0", "-t", "1"
+    for name, said in (("unknown.gguf", b"chat template is none that is known here"), ("base.gguf", b"has no chat template")):
+        r = good("kvrun", name, *args)
+        assert said in r.stderr and b"plain text" in r.stderr, r
+        assert r.stdout == good("kvrun", MODEL, "--raw", *args).stdout, r
+        assert said in good("kvrun", name, *args[2:], stdin=b"one\n").stderr
+        assert said not in good("kvrun", name, "--raw", *args).stderr
+        assert said in good("kveval qa", name, "document", "questions", "-q", "-t", "1").stderr
+    assert b"plain text" not in good("kvrun", MODEL, *args).stderr
+    # What the model says first becomes what ends a turn: an answer that is empty.
+    ids = json.loads(good("kveval tokens", MODEL, "--in", "-", stdin=b'["one"]').stdout)[0]
+    best = json.loads(good("kveval logprobs", MODEL, "--in", "-", "--top", "1", "--fast", "-t", "1",
+                           stdin=json.dumps({"chunks": [{"tokens": ids}]}).encode()).stdout)[0][-1][0][0]
+    write("mute.gguf", with_key(model, "tokenizer.ggml.eot_token_id", 4, struct.pack("<I", best)))
+    for r in (good("kvrun", "mute.gguf", "--raw", *args), good("kvrun", "mute.gguf", "--raw", *args[2:], stdin=b"one\n")):
+        assert r.stdout == b"" and b"the answer is empty: the model ended it at once" in r.stderr, r
+    assert b"is empty" not in good("kvrun", MODEL, "--raw", *args).stderr
+    assert b"is empty" not in good("kvrun", "mute.gguf", "--raw", "-p", "one", "-n", "0").stderr
+
+
+for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, special_tokens, late):
     check()
 print("all passed")

@@ -125,6 +125,9 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
 void cli_model_close(cli_model *m);
 /* A note where the file leaves out what decides how texts are read, so that a default takes its place. */
 void cli_note_model(const char *tool, const struct rt_model *m);
+/* A note that prompts are fed as plain text, and why: there is no chat template, or one that is not known. For models without a
+ * chat format (text/chat.h). */
+void cli_note_plain(const char *tool, const struct rt_model *m);
 /* Of a file of text, which can be read again: a note where it holds pieces that are special tokens of the model and will be
  * read as plain text, which names --parse-special. path NULL, or a pipe: nothing. */
 void cli_note_specials(const char *tool, const struct rt_model *m, const char *path, bool parse_special);

@@ -4,6 +4,7 @@
 #include "cli/cli_profile.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
+#include "text/chat.h"
 #include "text/specials.h"
 
 #include <stdlib.h>
@@ -76,6 +77,13 @@ void cli_note_model(const char *tool, const rt_model *m) {
                  "%s does not say how texts are cut (tokenizer.ggml.pre): as 'default' does, which may give other tokens than "
                  "the model was trained on; a newer conversion says it",
                  gguf_path(g));
+}
+
+void cli_note_plain(const char *tool, const rt_model *m) {
+    if (chat_has_template(rt_model_gguf(m)))
+        cli_note(tool, "the model's chat template is none that is known here: prompts are fed as plain text, without it");
+    else
+        cli_note(tool, "the model has no chat template: prompts are fed as plain text, which it continues");
 }
 
 void cli_note_specials(const char *tool, const rt_model *m, const char *path, bool parse_special) {

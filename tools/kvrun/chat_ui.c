@@ -227,6 +227,16 @@ kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FI
     return push(c, "assistant", said, err);
 }
 
+void note_empty_answer(const char *tool, gen *g, gen_end end) {
+    const gen_stats *s = gen_get_stats(g);
+    if (s->last_visible || end == GEN_STOPPED || (end == GEN_LIMIT && !s->last_tokens))
+        return;
+    if (s->last_tokens)
+        cli_note(tool, "the answer is empty: none of its %zu tokens shows any text", s->last_tokens);
+    else
+        cli_note(tool, "the answer is empty: the model ended it at once");
+}
+
 char *conversation_undo(conversation *c) {
     if (c->n < 2 || strcmp(c->msgs[c->n - 1].role, "assistant"))
         return NULL;
@@ -325,6 +335,8 @@ int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
         free(again);
         if (st)
             code = cli_report(tool, &err);
+        else
+            note_empty_answer(tool, g, end);
         /* At a terminal Ctrl-C and errors only end the answer; a script must not go on as if nothing had happened. */
         if (cli_interrupted() && !tty)
             code = CLI_INTERRUPTED;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 struct gen {
@@ -136,6 +137,13 @@ static kv_status read_prompt(gen *g, kv_err *err) {
     return KV_OK;
 }
 
+static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        g->stats.last_visible += !isspace((unsigned char)text[i]);
+    if (len)
+        emit(user, text, len);
+}
+
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
     const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
@@ -147,14 +155,15 @@ static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_er
     kv_status st = rt_session_say(g->s, id, &text, &len, err);
     if (st)
         return st;
-    if (len)
-        emit(user, text, len);
+    show(g, emit, user, text, len);
     g->stats.answer_tokens++;
+    g->stats.last_tokens++;
     return KV_OK;
 }
 
 kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *end, kv_err *err) {
     *end = GEN_LIMIT;
+    g->stats.last_tokens = g->stats.last_visible = 0;
     kv_status st = make_room(g, err);
     if (st || (st = read_prompt(g, err)))
         return st;
@@ -175,7 +184,7 @@ kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *
     const char *rest;
     size_t len = 0;
     kv_status flushed = rt_session_said(g->s, &rest, &len, st ? NULL : err);
-    if (!flushed && len)
-        emit(user, rest, len);
+    if (!flushed)
+        show(g, emit, user, rest, len);
     return st ? st : flushed;
 }

@@ -157,14 +157,16 @@ static int run(const options *o, const rt_model *m, const chat_format *format, g
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
+    if (!format && !o->raw)
+        cli_note_plain(tool, m);
     if (!format && !o->raw && o->system)
-        cli_note(tool, "this model has no chat format: the system prompt is not used");
+        cli_note(tool, "without a chat format there is no place for a system prompt: it is not used");
     kv_status st = conversation_new(m, g, o->raw ? NULL : format, o->told, &c, err);
     if (st)
         goto done;
-    if (o->said)
-        st = conversation_turn(c, o->said, o->n, stdout, &end, err);
-    else
+    if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
+        note_empty_answer(tool, g, end);
+    else if (!o->said)
         code = chat_loop(tool, c, g, o->n);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
