@@ -408,6 +408,30 @@ def plain_text():
     assert b"is empty" not in good("kvrun", "mute.gguf", "--raw", "-p", "one", "-n", "0").stderr
 
 
-for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, special_tokens, late):
+# ---- a profile with another window than its own ----
+
+def windows():
+    for name, data in FILES.items():
+        write(name, data)
+    good("kvcalib", *READERS["kvcalib"].split())
+    good("kvpack", MODEL, "out.yaml", "--out", "packed.gguf")
+    said = "(profile made for window 16)"
+    rows = good("kveval sweep", "packed.gguf", "--text", "text", "--ctx", "64", "--chunks", "1", "-q", "-t", "1").stdout.decode().split("\n")
+    assert rows[1].startswith("profile  ") and said not in rows[1], rows
+    assert [r for r in rows if said in r] == [r for r in rows if r.startswith("profile, window 0 ")] != [], rows
+    for tool, *args in (("kveval qa", "document", "questions"), ("kveval niah", "--ctx", "1536", "--depths", "50", "--repeats", "1")):
+        for narrow in (["--window", "8"], []):
+            r = good(tool, "packed.gguf", *args, *narrow, "-q", "-t", "1", "--html", "page.html").stdout.decode()
+            assert (said in r) == bool(narrow) == ("8 (made for 16), 4" in pathlib.Path("page.html").read_text()), r
+            r = json.loads(good(tool, "packed.gguf", *args, *narrow, "-q", "-t", "1", "--json").stdout)["settings"][0]
+            assert r["made_for_window"] == (16 if narrow else None), r
+    for narrow in (["--window", "8"], [], ["--window", "8", "-ctk", "f16", "-ctv", "f16"], ["--window", "32"]):
+        r = good("kveval facts", "packed.gguf", "--docs", "1", "--tokens", "2000", *narrow, "-q", "-t", "1").stdout.decode()
+        assert (said in r) == (narrow == ["--window", "8"]), r
+        r = good("kveval ppl", "packed.gguf", "--text", "text", "--ctx", "64", "--chunks", "1", "-t", "1", *narrow[:2]).stdout.decode()
+        assert ("the profile was made for 16" in r) == (narrow[:2] == ["--window", "8"]), r
+
+
+for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, windows, special_tokens, late):
     check()
 print("all passed")

@@ -131,7 +131,8 @@ void cli_note_plain(const char *tool, const struct rt_model *m);
 /* Of a file of text, which can be read again: a note where it holds pieces that are special tokens of the model and will be
  * read as plain text, which names --parse-special. path NULL, or a pipe: nothing. */
 void cli_note_specials(const char *tool, const struct rt_model *m, const char *path, bool parse_special);
-/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
-void cli_note_window(const char *tool, const struct prof *p, int64_t window);
+/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). Returns that of the
+ * profile then, else 0. */
+uint32_t cli_note_window(const char *tool, const struct prof *p, int64_t window);
 
 #endif

@@ -60,12 +60,14 @@ done:
     return st;
 }
 
-void cli_note_window(const char *tool, const prof *p, int64_t window) {
-    if (p && p->model_hash[0] && window >= 0 && window < p->window)
-        cli_note(tool,
-                 "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
-                 "better one",
-                 p->window, (long long)window, (long long)window);
+uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
+    if (!p || !p->model_hash[0] || window < 0 || window >= p->window)
+        return 0;
+    cli_note(tool,
+             "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
+             "better one",
+             p->window, (long long)window, (long long)window);
+    return p->window;
 }
 
 void cli_note_model(const char *tool, const rt_model *m) {

@@ -89,7 +89,8 @@ static void print_summary(const facts_report *r, size_t name) {
             snprintf(buf, sizeof buf, "%.3f", paired_p(p));
             eval_cell(same ? "" : buf, P, false);
         }
-        printf("%*s\n", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
+        printf("%*s", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
+        puts(sweep_remark(&r->settings->v[i], buf));
     }
     if (r->settings->n > 1)
         cli_say(stdout,

@@ -42,8 +42,9 @@ static void print_templates(const niah_test *t, const niah_result *r, int known)
 static void print_setting(const niah_test *t, size_t i, int known) {
     enum { TOTAL = 16 };
     const niah_result *r = &t->results[i];
-    char buf[48];
-    cli_say(stdout, "%s, question %s while reading\n  context  depth: ", t->settings->v[i].name, ways[known]);
+    char buf[64];
+    cli_say(stdout, "%s, question %s while reading%s\n  context  depth: ", t->settings->v[i].name, ways[known],
+            sweep_remark(&t->settings->v[i], buf));
     for (size_t d = 0; d < t->cfg.n_depth; d++) {
         snprintf(buf, sizeof buf, "%g %%", t->cfg.depth[d]);
         eval_cell(buf, 6, false);

@@ -40,7 +40,8 @@ kv_status qa_print(const qa_report *r, kv_err *err) {
         snprintf(buf, sizeof buf, "%u of %u", x->tally.hits, x->tally.n);
         eval_cell(buf, RIGHT, false);
         eval_cell(ask_percent(x->tally, true, buf), SHARE, false);
-        printf("%*s\n", CACHE, format_bytes((double)x->cache.bytes, buf));
+        printf("%*s", CACHE, format_bytes((double)x->cache.bytes, buf));
+        puts(sweep_remark(&r->settings->v[i], buf));
     }
     for (size_t i = 0; i < r->settings->n; i++)
         if (r->results[i].tally.hits < r->results[i].tally.n) {
@@ -134,12 +135,12 @@ static void summary(FILE *f, const qa_report *r) {
         const sweep_setting *x = &r->settings->v[i];
         const qa_result *y = &r->results[i];
         rep_share s = {.n = y->tally.n, .hits = y->tally.hits};
-        char codecs[48], bytes[24];
+        char kept[64], codecs[48], bytes[24];
         ask_wilson(y->tally, &s.lo, &s.hi);
         fputs("<tr><td>", f);
         rep_text(f, x->name);
-        fprintf(f, "</td><td class=\"text\">%s</td><td>%u, %u</td><td>%u of %u</td><td class=\"text\">",
-                sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), s.hits, s.n);
+        fprintf(f, "</td><td class=\"text\">%s</td><td>%s</td><td>%u of %u</td><td class=\"text\">",
+                sweep_codec_names(x, codecs), sweep_kept(x, kept), s.hits, s.n);
         rep_interval(f, s);
         fprintf(f, "</td><td>%.0f–%.0f %%</td><td>%s</td><td>%.2f ×</td></tr>\n", 100 * s.lo, 100 * s.hi,
                 format_bytes((double)y->cache.bytes, bytes),

@@ -158,22 +158,17 @@ static bool suits(kv_codec_id id, uint32_t head_dim) {
 }
 
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err) {
+    static const char own[] = "profile:", bare[] = "profile, window 0: --window 0";
     char line[128];
-    for (int i = 0; i < KV_CODEC_COUNT; i++) {
+    kv_status st = models_own ? sweep_add(l, "defaults", own, err) : KV_OK;
+    for (int i = 0; i < KV_CODEC_COUNT && !st; i++) {
         const kv_codec_name *c = &kv_codec_names[i];
         if (c->calibrated || i == baseline || !suits((kv_codec_id)i, head_dim))
             continue;
         snprintf(line, sizeof line, "%s: -ctk %s -ctv %s --window 0 --sinks 4", c->name, c->name, c->name);
-        kv_status st = sweep_add(l, "defaults", line, err);
-        if (st)
-            return st;
-    }
-    kv_status st = models_own ? sweep_add(l, "defaults", "profile: --window 0", err) : KV_OK;
-    if (!st && models_own && models_own->window) {
-        snprintf(line, sizeof line, "profile, window %u: --window %u", models_own->window, models_own->window);
         st = sweep_add(l, "defaults", line, err);
     }
-    return st;
+    return st || !models_own || !models_own->window ? st : sweep_add(l, "defaults", bare, err);
 }
 
 kv_status sweep_load_profiles(sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
@@ -309,6 +304,27 @@ uint32_t sweep_window(const sweep_setting *s) {
 
 uint32_t sweep_sinks(const sweep_setting *s) {
     return s->cfg.sinks >= 0 ? (uint32_t)s->cfg.sinks : s->cfg.profile ? s->cfg.profile->sinks : 0;
+}
+
+uint32_t sweep_made_for(const sweep_setting *s) {
+    const prof *p = s->cfg.profile;
+    const bool reads = p && p->model_hash[0] && (s->cfg.ctk < 0 || s->cfg.ctv < 0);
+    return reads && sweep_window(s) < p->window ? p->window : 0;
+}
+
+char *sweep_kept(const sweep_setting *s, char buf[64]) {
+    char made[32] = "";
+    if (sweep_made_for(s))
+        snprintf(made, sizeof made, " (made for %u)", sweep_made_for(s));
+    snprintf(buf, 64, "%u%s, %u", sweep_window(s), made, sweep_sinks(s));
+    return buf;
+}
+
+const char *sweep_remark(const sweep_setting *s, char buf[64]) {
+    buf[0] = '\0';
+    if (sweep_made_for(s))
+        snprintf(buf, 64, "  (profile made for window %u)", sweep_made_for(s));
+    return buf;
 }
 
 char *sweep_codec_names(const sweep_setting *s, char buf[48]) {
