@@ -314,14 +314,6 @@ def messages():
     assert "--context-shift" not in err, err
     bad(1, "trained for 512; give it less text; what is asked now may not be dropped",
         "kvrun", MODEL, "--raw", "-f", long, "-c", "256", "--context-shift")
-    key = b"tokenizer.ggml.pre"
-    model = pathlib.Path(MODEL).read_bytes()
-    assert model.count(key) == 1
-    write("no-pre.gguf", model.replace(key, b"tokenizer.ggml.prx"))
-    for tool in ("kvrun", "kvcalib", "kveval ppl"):
-        words = READERS[tool].replace(MODEL, "no-pre.gguf").split()
-        assert b"does not say how texts are cut (tokenizer.ggml.pre)" in good(tool, *words).stderr, tool
-        assert b"tokenizer.ggml.pre" not in good(tool, *READERS[tool].split()).stderr, tool
     # Names that are no UTF-8 are written as well as JSON can.
     odd = [os.fsdecode(b"m\xff.gguf"), os.fsdecode(b"p\xff.yaml"), os.fsdecode(b"t\xff.txt")]
     os.link(MODEL, odd[0])

@@ -123,8 +123,6 @@ typedef struct cli_model {
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
                          bool quiet, cli_model *out, kv_err *err);
 void cli_model_close(cli_model *m);
-/* A note where the file leaves out what decides how texts are read, so that a default takes its place. */
-void cli_note_model(const char *tool, const struct rt_model *m);
 /* A note that prompts are fed as plain text, and why: there is no chat template, or one that is not known. For models without a
  * chat format (text/chat.h). */
 void cli_note_plain(const char *tool, const struct rt_model *m);

@@ -2,7 +2,6 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/cli_profile.h"
-#include "gguf/gguf.h"
 #include "model/model.h"
 #include "text/chat.h"
 #include "text/specials.h"
@@ -52,7 +51,6 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
                  profile_path ? profile_path : "in the model file", m.profile->window, m.profile->sinks);
     else if (!quiet)
         cli_note(tool, "no profile (kvcalib makes one): the cache is f16 unless options say otherwise");
-    cli_note_model(tool, m.model);
     *out = m;
     m = (cli_model){0};
 done:
@@ -68,17 +66,6 @@ uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
              "better one",
              p->window, (long long)window, (long long)window);
     return p->window;
-}
-
-void cli_note_model(const char *tool, const rt_model *m) {
-    gguf_str model = {0};
-    const gguf *g = rt_model_gguf(m);
-    if (!gguf_get_str(g, "tokenizer.ggml.model", true, &model, NULL) && model.len == 4 && !memcmp(model.s, "gpt2", 4) &&
-        !gguf_find(g, "tokenizer.ggml.pre"))
-        cli_note(tool,
-                 "%s does not say how texts are cut (tokenizer.ggml.pre): as 'default' does, which may give other tokens than "
-                 "the model was trained on; a newer conversion says it",
-                 gguf_path(g));
 }
 
 void cli_note_plain(const char *tool, const rt_model *m) {

@@ -227,7 +227,6 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     kv_status st = open_model(o, &m, err);
     if (st)
         goto done;
-    cli_note_model(tool, m);
     for (size_t i = 0; i < o->text.n; i++)
         cli_note_specials(tool, m, o->text.v[i], o->parse_special);
     cli_progress_start(&bar, tool, o->quiet);
