@@ -188,6 +188,33 @@ static void api_refuses_what_makes_no_sense(void **state) {
     kv_model_free(good);
 }
 
+/* A model that asks for EOS behind every text: none stands behind what it is to continue. */
+static void api_leaves_texts_open(void **state) {
+    (void)state;
+    static const char bos[] = "tokenizer.ggml.add_bos_token\7\0\0\0\0", eos[] = "tokenizer.ggml.add_eos_token\7\0\0\0\1";
+    kv_model *plain = load("qwen2"), *m = NULL;
+    char *file, *at;
+    int32_t *want, *ids;
+    size_t len, n_want, n;
+    OK(file_read(tiny_path("qwen2"), 1 << 30, &file, &len, e));
+    assert_non_null(at = memmem(file, len, bos, sizeof bos - 1));
+    memcpy(at, eos, sizeof eos - 1);
+    OK(file_write("eos.gguf", file, len, e));
+    free(file);
+    OK(kv_model_load("eos.gguf", NULL, &m, e));
+    OK(kv_text_tokenize(plain, "one two", 7, KV_TEXT_BOS | KV_TEXT_SPECIAL, &want, &n_want, e));
+    OK(kv_text_tokenize(m, "one two", 7, KV_TEXT_BOS | KV_TEXT_SPECIAL, &ids, &n, e));
+    assert_int_equal(n, n_want);
+    assert_memory_equal(ids, want, n * sizeof *ids);
+    kv_free(ids);
+    OK(kv_text_tokenize(m, "two<|im_end|>", 13, KV_TEXT_BOS | KV_TEXT_SPECIAL, &ids, &n, e)); /* one that is meant stays */
+    assert_int_equal(ids[n - 1], kv_text_eos(m));
+    kv_free(ids);
+    kv_free(want);
+    kv_model_free(m);
+    kv_model_free(plain);
+}
+
 /* ---- the same as the engine by hand ---- */
 
 /* ANSWER tokens after ids, by rt_forward. */
@@ -894,6 +921,13 @@ static void api_calibrates_packs_and_applies(void **state) {
     o.kld = 0;
     o.text_len = 100;
     assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_ERANGE);
+    const kv_calibrate_options of_prose = o;
+    o.text = "<|im_start|><|im_end|><|im_start|>";
+    o.text_len = strlen(o.text);
+    o.flags |= KV_CALIBRATE_PARSE_SPECIAL;
+    assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "has 3 tokens"));
+    o = of_prose;
     o.window = 100;
     o.text_len = strlen(text);
     assert_int_equal(kv_calibrate(m, &o, NULL, NULL, &none, &err), KV_EINVAL);
@@ -955,6 +989,7 @@ int main(void) {
         cmocka_unit_test(api_versions_agree),
         cmocka_unit_test(api_options_may_be_shorter_or_longer),
         cmocka_unit_test(api_refuses_what_makes_no_sense),
+        cmocka_unit_test(api_leaves_texts_open),
         cmocka_unit_test(api_decodes_what_the_engine_decodes),
         cmocka_unit_test(api_steps_and_batches_give_the_same_logits),
         cmocka_unit_test(api_decode_ends_for_a_reason),

@@ -302,6 +302,44 @@ static void atomic_file_many_at_once(void **state) {
     assert_int_equal(count_files(NULL), n + 1);
 }
 
+/* As long as names may be; and cut for the temporary's within no character. */
+static void atomic_file_takes_long_names(void **state) {
+    (void)state;
+    kv_err err = {0};
+    for (int len = 240; len <= 255; len++) {
+        char name[256], temp[256];
+        atomic_file *f;
+        memset(name, 'n', (size_t)len);
+        for (int i = 0; i + 2 <= len; i += 2)
+            memcpy(name + i, "\xc3\xa4", 2);
+        name[len] = '\0';
+        assert_int_equal(atomic_file_open(name, &f, &err), KV_OK);
+        assert_int_equal(count_files(temp), 1);
+        assert_true(strlen(temp) <= 255 && temp[0] == '.');
+        assert_int_not_equal((unsigned char)strchr(temp + 1, '.')[-1], 0xc3);
+        fputs("x", atomic_file_stream(f));
+        assert_int_equal(atomic_file_commit(f, &err), KV_OK);
+        assert_file_is(name, "x");
+        unlink(name);
+    }
+}
+
+static void atomic_file_check_leaves_nothing(void **state) {
+    (void)state;
+    kv_err err = {0};
+    assert_int_equal(atomic_file_check("new", &err), KV_OK);
+    assert_int_equal(count_files(NULL), 0);
+    assert_int_equal(file_write("old", "x", 1, &err), KV_OK);
+    assert_int_equal(atomic_file_check("old", &err), KV_OK);
+    assert_file_is("old", "x");
+    assert_int_equal(atomic_file_check("none/new", &err), KV_EIO);
+    assert_int_equal(atomic_file_check(".", &err), KV_EIO);
+    assert_int_equal(atomic_file_check("/dev/null", &err), KV_OK);
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    assert_int_equal(atomic_file_check("pipe", &err), KV_OK); /* nobody reads it: opening it would wait */
+    unlink("pipe");
+}
+
 static void file_read_reads_all_of_it(void **state) {
     (void)state;
     size_t len = 300000, have_len;
@@ -371,6 +409,8 @@ int main(void) {
         TEST(atomic_file_refuses_impossible_targets),
         TEST(atomic_file_reports_a_full_disk),
         TEST(atomic_file_many_at_once),
+        TEST(atomic_file_takes_long_names),
+        TEST(atomic_file_check_leaves_nothing),
         TEST(file_read_reads_all_of_it),
         TEST(file_read_of_sizes_around_its_steps),
         TEST(file_read_reports_what_it_cannot_read),

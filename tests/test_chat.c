@@ -152,6 +152,50 @@ static void chat_does_not_guess_at_unknown_templates(void **state) {
     gguf_close(g);
 }
 
+/* Templates that are only similar to a known one: in the manner of Llama 2, Falcon 3 and Apriel, and default prompts in
+ * variables. What differs from them by that alone is known. */
+static void chat_does_not_take_similar_for_same(void **state) {
+    (void)state;
+#define LOOP(user, more) "{% for m in messages %}{% if m.role == 'user' %}" user "{% else %}" more "{% endif %}{% endfor %}"
+#define CHATML           "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+#define TURN(text)       "{{ '<|user|>\\n' + m['content'] " text " }}"
+    static const char *const cases[][2] = {
+        {"mistral", LOOP("{{ '[INST] ' + m.content + ' [/INST]' }}", "{{ m.content }}")},
+        {NULL, "{% set s = '<<SYS>>\\n' + messages[0].content + '<</SYS>>\\n' %}" LOOP(
+                   "{{ '[INST] ' + s + m.content + ' [/INST]' }}", "{{ m.content }}")},
+        {"zephyr", LOOP(TURN("+ eos_token"), "{{ '<|assistant|>\n' + m.content + eos_token }}")},
+        {"zephyr", LOOP("<|user|>\n{{ m.content | trim }}{{ eos_token }}\n", "<|assistant|>{{ m.content }}{{ eos_token }}")},
+        {NULL, LOOP(TURN("+ '\\n'"), "{{ '<|assistant|>\\n' + m.content + eos_token + '\\n' }}")},
+        {"phi-3", LOOP(TURN("+ '<|end|>\\n'"), "{{ '<|assistant|>\\n' + m.content + '<|end|>\\n' }}")},
+        {"phi-3",
+         LOOP("{{ '<|user|>' + '\\n' + m['content'] + '<|end|>' + '\\n' + '<|assistant|>' + '\\n' }}", "{{ m.content }}")},
+        {NULL, LOOP(TURN("+ '\\n<|end|>\\n'"), "{{ '<|assistant|>\\n' + m.content + '\\n<|end|>\\n' }}")},
+        {NULL, LOOP("<|user|>\n{{ m.content }}\n<|end|>\n", "<|assistant|>\n{{ m.content }}\n<|end|>\n")},
+        {"chatml", CHATML},
+        {NULL, "{% set default_system_message = 'You are of use.' %}" CHATML},
+        {NULL, "{%- set ns.system_prompt = \"You're of use\" if x else '' -%}" CHATML},
+        {NULL, "{% set system %}You are of use.{% endset %}" CHATML},
+        {"chatml", "{% set system_message = '' %}{% set date = 'a long day' %}" CHATML},
+        {"chatml", "{% set system_message = messages[0]['content'] | trim %}" CHATML},
+        {"chatml",
+         "{% set system = 'You are of use.' %}{{ '<|im_start|>system\\nYou are.<|im_end|>\\n' }}" CHATML}, /* it is found */
+        {"chatml", CHATML "{% set system = 'broken"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gguf *g = open_with(cases[i][1], "x");
+        chat_format *f = chat_detect(g);
+        const char *name = f ? chat_name(f) : "unknown", *want = cases[i][0] ? cases[i][0] : "unknown";
+        if (strcmp(name, want))
+            fail_msg("case %zu: %s, not %s: %s", i, name, want, cases[i][1]);
+        assert_true(chat_has_template(g));
+        chat_free(f);
+        gguf_close(g);
+    }
+    gguf *g = open_with(NULL, "x");
+    assert_false(chat_has_template(g));
+    gguf_close(g);
+}
+
 /* Templates cut off in the middle of everything: no default prompt, and nothing read beyond the end. */
 static void chat_survives_truncated_templates(void **state) {
     (void)state;
@@ -201,6 +245,7 @@ int main(void) {
         cmocka_unit_test(chat_renders_qwen),
         cmocka_unit_test(chat_knows_gemma_by_its_tokens),
         cmocka_unit_test(chat_detects_by_vocabulary_without_template),
+        cmocka_unit_test(chat_does_not_take_similar_for_same),
         cmocka_unit_test(chat_does_not_guess_at_unknown_templates),
         cmocka_unit_test(chat_survives_truncated_templates),
         cmocka_unit_test(chat_refuses_unknown_roles),

@@ -94,7 +94,7 @@ static void cli_fills_every_kind(void **state) {
     (void)state;
     fixture f = {0};
     run(&f, STDERR_FILENO,
-        ARGS("m.gguf", "-c", "64", "--text", "a", "b", "--bits=3.5", "-ctk", "q4_0", "--text", "c", "--json", "-o", "-",
+        ARGS("m.gguf", "-c", "64", "--text", "a", "b", "--bits=3.5", "-ctk", "q4_0", "--text", "c", "--json", "-o", "./-",
              "more"));
     assert_string_equal(f.said, "");
     assert_int_equal(f.code, -1);
@@ -103,7 +103,7 @@ static void cli_fills_every_kind(void **state) {
     assert_int_equal(f.ctx, 64);
     assert_true(f.bits == 3.5);
     assert_int_equal(f.ctk, KV_Q4_0);
-    assert_string_equal(f.out, "-");
+    assert_string_equal(f.out, "./-");
     assert_true(f.json);
     assert_int_equal(f.text.n, 3);
     assert_string_equal(f.text.v[0], "a");
@@ -237,6 +237,31 @@ static void cli_suggests_the_nearest_option(void **state) {
     COMPLAINS("probe: error: unknown option --zzzzzz ('probe --help' lists all)\n", "m", "--zzzzzz");
 }
 
+static void cli_names_what_others_call_differently(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: unknown option --ctx-size; here it is called --ctx ('probe --help' lists all)\n", "m",
+              "--ctx-size", "4096");
+    COMPLAINS("probe: error: unknown option --ctx-size=4096; here it is called --ctx ('probe --help' lists all)\n", "m",
+              "--ctx-size=4096");
+    COMPLAINS("probe: error: unknown option -ngl; leave it out: everything runs on the processor\n", "m", "-ngl", "99");
+    COMPLAINS("probe: error: unknown option -fa; leave it out: attention never builds the whole matrix of scores\n", "m",
+              "-fa");
+    /* what this tool has nothing of is as unknown as ever */
+    COMPLAINS("probe: error: unknown option --n-predict ('probe --help' lists all)\n", "m", "--n-predict", "3");
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "-ctk", "bf16"));
+    assert_non_null(strstr(f.said, "--cache-type-k: 'bf16' is not a cache type, the nearest one is f16; known are f32, f16"));
+    assert_int_equal(f.code, CLI_USAGE);
+}
+
+static void cli_refuses_stdout_where_it_cannot_be(void **state) {
+    (void)state;
+    COMPLAINS("probe: error: --out: '-' does not stand for standard output here; name a file (./- for one that is called so)\n",
+              "m", "--out", "-");
+    COMPLAINS("probe: error: --out: '-' does not stand for standard output here; name a file (./- for one that is called so)\n",
+              "m", "--out=-");
+}
+
 static void cli_wants_values_where_needed(void **state) {
     (void)state;
     COMPLAINS("probe: error: --out needs a value (FILE)\n", "m", "--out");
@@ -259,8 +284,6 @@ static void cli_refuses_an_output_that_is_an_input(void **state) {
     COMPLAINS("probe: error: --report b and --text b are the same file, and an output may not be an input; choose another name "
               "for --report\n",
               "m", "--text", "a", "b", "--report=b");
-    COMPLAINS("probe: error: --out - and --report - are the same file; choose another name for one of them\n", "m", "-o", "-",
-              "--report");
 }
 
 static void cli_help_shows_every_row_and_default(void **state) {
@@ -343,6 +366,53 @@ static void cli_second_interrupt_ends_the_process(void **state) {
     assert_int_equal(signalled(SIGINT, SIGTERM), CLI_INTERRUPTED);
 }
 
+static void cli_finds_out_first_what_can_be_read_and_written(void **state) {
+    (void)state;
+    const struct {
+        char *option, *path, *said;
+    } cases[] = {
+        {"--text", "none.txt", "probe: error: --text none.txt: cannot open: No such file or directory\n"},
+        {"--out", "none/out", "probe: error: none/out: cannot create a temporary file beside it: No such file or directory\n"},
+        {"--report", ".", "probe: error: .: is a directory (name a file in it)\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f = {0};
+        run(&f, STDERR_FILENO, ARGS("m", cases[i].option, cases[i].path));
+        assert_string_equal(f.said, cases[i].said);
+        assert_int_equal(f.code, CLI_FAIL);
+        done(&f);
+    }
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("m", "--out", "a", "--report", "fresh"));
+    assert_int_equal(f.code, -1);
+    assert_int_not_equal(access("fresh", F_OK), 0);
+}
+
+/* A folder with the files that the tests name. */
+static char dir[4096];
+
+static int setup(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "--json"};
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/kv-test-cli-XXXXXX", tmp ? tmp : P_tmpdir);
+    if (!mkdtemp(dir) || chdir(dir))
+        return -1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        FILE *f = fopen(names[i], "w");
+        if (!f || fclose(f))
+            return -1;
+    }
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char command[5000];
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return chdir("/") || system(command);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cli_fills_every_kind),
@@ -356,14 +426,17 @@ int main(void) {
         cmocka_unit_test(cli_refuses_numbers_out_of_range),
         cmocka_unit_test(cli_refuses_unknown_cache_types),
         cmocka_unit_test(cli_suggests_the_nearest_option),
+        cmocka_unit_test(cli_names_what_others_call_differently),
+        cmocka_unit_test(cli_refuses_stdout_where_it_cannot_be),
         cmocka_unit_test(cli_wants_values_where_needed),
         cmocka_unit_test(cli_counts_arguments),
         cmocka_unit_test(cli_refuses_an_output_that_is_an_input),
+        cmocka_unit_test(cli_finds_out_first_what_can_be_read_and_written),
         cmocka_unit_test(cli_help_shows_every_row_and_default),
         cmocka_unit_test(cli_version_names_tool_and_version),
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),
         cmocka_unit_test(cli_report_maps_status_to_exit_code),
         cmocka_unit_test(cli_second_interrupt_ends_the_process),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, setup, teardown);
 }

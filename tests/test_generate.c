@@ -94,6 +94,26 @@ static void generate_long_prompt_is_refused_even_with_shift(void **state) {
     append(g, 10, PROMPT);
     assert_int_equal(gen_answer(g, -1, ignore, NULL, &end, &err), KV_ERANGE);
     assert_int_equal(rt_ctx_len(gen_ctx(g)), 0);
+    assert_non_null(strstr(err.msg, "may not be dropped"));
+    gen_free(g);
+}
+
+/* Only what would help is offered. */
+static void generate_says_what_would_work(void **state) {
+    gen *g = new_gen(*state, 16, false, NULL);
+    kv_err err = {0};
+    gen_end end;
+    append(g, 10, PROMPT);
+    assert_int_equal(gen_answer(g, -1, ignore, NULL, &end, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "use --ctx 256"));
+    assert_null(strstr(err.msg, "--context-shift")); /* the prompt alone is too long */
+    append(g, 10, 400);
+    assert_int_equal(gen_answer(g, -1, ignore, NULL, &end, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "use --ctx 512")); /* what it was trained for, and not 1024 */
+    append(g, 10, 100);
+    assert_int_equal(gen_answer(g, -1, ignore, NULL, &end, &err), KV_ERANGE);
+    assert_non_null(strstr(err.msg, "trained for 512; give it less text"));
+    assert_null(strstr(err.msg, "--"));
     gen_free(g);
 }
 
@@ -335,6 +355,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generate_full_context_is_an_error),
         cmocka_unit_test(generate_long_prompt_is_refused_even_with_shift),
+        cmocka_unit_test(generate_says_what_would_work),
         cmocka_unit_test(generate_shift_equals_a_fresh_context),
         cmocka_unit_test(generate_truncate_takes_back),
         cmocka_unit_test(generate_same_seed_same_answer),

@@ -117,7 +117,7 @@ static void qa_runs_and_scores(void **state) {
     rt_model *m = NULL;
     kv_err err = {0};
     qa_list l;
-    qa_test t, none;
+    qa_test t;
     ask_frame f;
     qa_result r, again;
     rt_ctx_cfg cache = RT_CTX_CFG_DEFAULT;
@@ -127,12 +127,22 @@ static void qa_runs_and_scores(void **state) {
         qa_list_load(path, &l, &err) || ask_frame_new(m, &f, &err))
         fail_msg("%s", err.msg);
     put("\n \n", 3);
-    assert_int_equal(qa_test_load(&f, path, &l, &none, &err), KV_EFORMAT);
+    char *text;
+    size_t len;
+    assert_int_equal(qa_document_load(path, &text, &len, &err), KV_EFORMAT);
+    assert_null(text);
     assert_non_null(strstr(err.msg, "no text in it"));
     put("Some text.\n", 11);
-    assert_int_equal(qa_test_load(&f, path, &l, &t, &err), KV_OK);
+    assert_int_equal(qa_document_load(path, &text, &len, &err), KV_OK);
+    assert_int_equal(len, 10);
+    assert_int_equal(qa_test_new(&f, text, len, &l, &t, &err), KV_OK);
+    free(text);
     assert_true(t.n_ctx > t.document.n + QA_ANSWER_TOKENS && t.n_document < t.document.n && t.n_document >= 2);
 
+    cache.budget.tokens = 1;
+    assert_int_equal(qa_try(m, &t, &cache, &err), KV_EINVAL);
+    cache.budget.tokens = 0;
+    assert_int_equal(qa_try(m, &t, &cache, &err), KV_OK);
     assert_int_equal(qa_run(m, &t, &cache, never, &last, &r, &err), KV_ECANCEL);
     assert_null(r.answers);
     last = 0;

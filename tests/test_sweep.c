@@ -105,7 +105,11 @@ static void sweep_defaults_are_all_plain_codecs_and_the_profile(void **state) {
     (void)state;
     sweep_list l = {0};
     kv_err err = {0};
-    prof p = {.window = 128, .sinks = 7, .default_k = KV_Q8_0, .default_v = KV_Q4_0};
+    prof p = {.model_hash = "0123456789abcdef0123456789abcdef",
+              .window = 128,
+              .sinks = 7,
+              .default_k = KV_Q8_0,
+              .default_v = KV_Q4_0};
     size_t plain = 0;
     for (int i = 0; i < KV_CODEC_COUNT; i++)
         plain += !kv_codec_names[i].calibrated && i != KV_F32;
@@ -113,14 +117,22 @@ static void sweep_defaults_are_all_plain_codecs_and_the_profile(void **state) {
     assert_int_equal(sweep_add_default(&l, 64, &p, KV_F32, &err), KV_OK);
     assert_int_equal(sweep_resolve(&l, m, &p, &err), KV_OK);
     assert_int_equal(l.n, plain + 2);
-    for (size_t i = 0; i < plain; i++)
+    for (size_t i = 1; i <= plain; i++)
         assert_true(sweep_codec(&l.v[i], false) == sweep_codec(&l.v[i], true) && sweep_window(&l.v[i]) == 0 &&
-                    sweep_sinks(&l.v[i]) == 4);
-    const sweep_setting *own = &l.v[plain];
-    char names[48];
+                    sweep_sinks(&l.v[i]) == 4 && !sweep_made_for(&l.v[i]));
+    /* As it was made, first of all; without its window last, and that is said. */
+    const sweep_setting *own = &l.v[0], *bare = &l.v[plain + 1];
+    char names[48], text[64];
     assert_string_equal(sweep_codec_names(own, names), "q8_0 / q4_0");
-    assert_true(sweep_window(own) == 0 && sweep_sinks(own) == 7 && sweep_window(own + 1) == 128);
+    assert_true(sweep_window(own) == 128 && sweep_sinks(own) == 7 && sweep_window(bare) == 0 && sweep_sinks(bare) == 7);
     assert_int_equal(strlen(own->profile_hash), 32);
+    assert_string_equal(bare->profile_hash, own->profile_hash);
+    assert_int_equal(sweep_made_for(own), 0);
+    assert_string_equal(sweep_remark(own, text), "");
+    assert_string_equal(sweep_kept(own, text), "128, 7");
+    assert_int_equal(sweep_made_for(bare), 128);
+    assert_string_equal(sweep_remark(bare, text), "  (profile made for window 128)");
+    assert_string_equal(sweep_kept(bare, text), "0 (made for 128), 7");
     sweep_free(&l);
     /* Codecs that do not suit the width of heads are left out: q4_0h wants 64, and 80 is too odd for all but f16. */
     assert_int_equal(sweep_add_default(&l, 32, NULL, KV_F32, &err), KV_OK);

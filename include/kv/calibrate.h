@@ -8,7 +8,10 @@
 extern "C" {
 #endif
 
-enum { KV_CALIBRATE_NO_MEASURE = 1 }; /* leave out measuring the result on held-out text, which is a third of the time */
+enum {
+    KV_CALIBRATE_NO_MEASURE = 1,   /* leave out measuring the result on held-out text, which is a third of the time */
+    KV_CALIBRATE_PARSE_SPECIAL = 2 /* pieces of the text that are special tokens, "<|im_start|>" say, become those */
+};
 
 /* Without text, one that is built in. At most one aim: bits; kld; or fit_ctx and fit_bytes. Without any, 3.25 bits. */
 typedef struct kv_calibrate_options {
@@ -30,7 +33,7 @@ typedef struct kv_calibrate_options {
     uint32_t chunks;        /* to calibrate on; 0: enough for 12,288 tokens */
     int32_t window, sinks;  /* newest and first tokens that stay in f16 */
     int32_t frame;          /* positions of a RoPE frame, a multiple of 64; 0: none; -1: what suits the window */
-    uint32_t flags;         /* KV_CALIBRATE_NO_MEASURE */
+    uint32_t flags;         /* KV_CALIBRATE_NO_MEASURE, KV_CALIBRATE_PARSE_SPECIAL */
 } kv_calibrate_options;
 #define KV_CALIBRATE_OPTIONS_INIT                                                                                              \
     { sizeof(kv_calibrate_options), NULL, 0, NULL, 0, NULL, NULL, 0, 0, 0, 0, 1, 0, 0, 0, 0, 128, 4, -1, 0 }

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 enum {
-    KV_TEXT_BOS = 1, /* begin with the token that starts a text, and end with the one that ends it, where the model asks so */
+    KV_TEXT_BOS = 1,    /* begin with the token that starts a text, where the model asks so; none stands at the end */
     KV_TEXT_SPECIAL = 2 /* special tokens such as <|im_start|> are read as such, or written */
 };
 

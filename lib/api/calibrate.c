@@ -51,7 +51,7 @@ static kv_status settle(const kv_calibrate_options *options, job *j, kv_err *err
     kv_status st = api_options(options, &defaults, sizeof *o, o, "KV_CALIBRATE_OPTIONS", err);
     if (st)
         return st;
-    if (o->flags & ~(uint32_t)KV_CALIBRATE_NO_MEASURE)
+    if (o->flags & ~(uint32_t)(KV_CALIBRATE_NO_MEASURE | KV_CALIBRATE_PARSE_SPECIAL))
         return kv_fail(err, KV_EINVAL, "unknown flags %#x of a calibration", o->flags);
     if (o->text && o->n_files)
         return kv_fail(err, KV_EINVAL, "a text in memory and files were given; one of them is possible");
@@ -72,6 +72,7 @@ static kv_status settle(const kv_calibrate_options *options, job *j, kv_err *err
     j->cfg.n_texts = o->n_files;
     j->cfg.text = o->text;
     j->cfg.text_len = o->text_len;
+    j->cfg.parse_special = o->flags & KV_CALIBRATE_PARSE_SPECIAL;
     j->cfg.ctx = o->ctx;
     j->cfg.chunks = o->chunks;
     j->cfg.seed = o->seed;

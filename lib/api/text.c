@@ -1,5 +1,7 @@
 #include "api/api_internal.h"
 
+#include "text/prompt.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +29,7 @@ kv_status kv_text_tokenize(const kv_model *model, const char *text, size_t len, 
     if (st)
         return st;
     const unsigned how = (flags & KV_TEXT_BOS ? TOK_BOS : 0u) | (flags & KV_TEXT_SPECIAL ? TOK_SPECIAL : 0u);
-    return tok_encode(tok_of(model), text ? text : "", text ? len : 0, how, ids, n, err);
+    return tok_encode_open(tok_of(model), text ? text : "", text ? len : 0, how, ids, n, err);
 }
 
 const char *kv_text_piece(const kv_model *model, int32_t id, uint32_t flags, size_t *len) {

@@ -81,23 +81,9 @@ static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_prog
     return st;
 }
 
-static kv_status check(const calibrate_cfg *cfg, const rt_model *m, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(m);
-    if (cfg->ctx > hp->n_ctx_train)
-        return kv_fail(err, KV_EINVAL, "chunks of %u tokens are longer than the %u that the model was trained for", cfg->ctx,
-                       hp->n_ctx_train);
-    if (cfg->sinks >= cfg->ctx / 2)
-        return kv_fail(err, KV_EINVAL, "%u sinks leave too little of a chunk of %u tokens", cfg->sinks, cfg->ctx);
-    if (cfg->window > cfg->ctx / 2)
-        return kv_fail(err, KV_EINVAL,
-                       "a window of %u leaves too little of a chunk of %u tokens to calibrate for; take longer chunks",
-                       cfg->window, cfg->ctx);
-    return KV_OK;
-}
-
 kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
                           calibration **out, kv_err *err) {
-    kv_status st = check(cfg, m, err);
+    kv_status st = calibrate_check(rt_model_hparams(m), cfg, NULL, err);
     if (st)
         return st;
     calibration *c = calloc(1, sizeof *c);
@@ -181,19 +167,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
 }
 
 kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err) {
-    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
-    kv_cache_cfg cache;
-    kv_cache_info info;
-    cfg.profile = p;
-    cfg.n_ctx = n_ctx;
-    kv_status st = rt_cache_cfg_new(&c->hp, &cfg, &cache, err);
-    if (st)
-        return st;
-    st = kv_cache_size(&cache, &n_ctx, 1, &info, err);
-    rt_cache_cfg_free(&cache);
-    if (!st)
-        *bytes = info.bytes;
-    return st;
+    return calibrate_cache_bytes(&c->hp, p, n_ctx, bytes, err);
 }
 
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {

@@ -11,10 +11,11 @@ typedef struct calibrate_cfg {
     size_t n_texts;
     const char *text; /* or a text in memory; NULL: the one built in */
     size_t text_len;
-    uint32_t ctx;    /* tokens of a chunk, as many as the context that statistics see. 0 (calibrate_run only): CALIBRATE_CTX,
-                        fewer where model or text are shorter */
-    uint32_t chunks; /* for fitting; 0: enough for CALIBRATE_TOKENS */
-    uint64_t seed;   /* which chunks, where the text has more than are wanted */
+    bool parse_special; /* pieces of texts that are special tokens become those */
+    uint32_t ctx;       /* tokens of a chunk, as many as the context that statistics see. 0 (calibrate_run only): CALIBRATE_CTX,
+                           fewer where model or text are shorter */
+    uint32_t chunks;    /* for fitting; 0: enough for CALIBRATE_TOKENS */
+    uint64_t seed;      /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
     uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
     prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
@@ -79,11 +80,18 @@ typedef struct calibrate_aim {
     size_t fit_bytes; /* with fit_ctx */
     bool measure;     /* the result, on held-out text; needed for a loss */
 } calibrate_aim;
-/* All of it: read text, gather statistics of m, solve for the aim, measure with exact products. Errors as of all these. */
+/* What can be known before any text is run: chunks fit the model and the policy; the result can be measured, and the cache that
+ * is to fit is not larger than any profile makes it. aim NULL: chunks alone. KV_EINVAL, KV_ERANGE as of what would fail later.
+ */
+kv_status calibrate_check(const rt_hparams *hp, const calibrate_cfg *cfg, const calibrate_aim *aim, kv_err *err);
+
+/* All of it: calibrate_check, read text, gather statistics of m, solve for the aim, measure with exact products. Errors as of
+ * all these. */
 kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
                         prof **out, kv_err *err);
 
 /* Bytes of p's cache for n_ctx tokens. */
+kv_status calibrate_cache_bytes(const rt_hparams *hp, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);
 kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);
 
 #endif

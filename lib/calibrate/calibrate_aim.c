@@ -169,9 +169,12 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     rt_model *exact = NULL;
     prof *p = NULL;
     calibrate_cfg settled = *cfg;
-    kv_status st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err);
+    kv_status st = cfg->ctx ? calibrate_check(rt_model_hparams(m), cfg, aim, err) : KV_OK;
+    if (st || (st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err)))
+        goto done;
     settled.ctx = text.ctx;
-    if (st || (st = rt_model_exact(m, &exact, err)) ||
+    if ((!cfg->ctx && (st = calibrate_check(rt_model_hparams(m), &settled, aim, err))) ||
+        (st = rt_model_exact(m, &exact, err)) ||
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet(c, exact, aim, &part, &p, err)))
         goto done;

@@ -5,8 +5,8 @@
  */
 #include "calibrate/calibrate_text.h"
 
-#include "base/atomic_file.h"
 #include "base/splitmix64.h"
+#include "base/text.h"
 #include "corpus.h"
 
 #include <inttypes.h>
@@ -30,10 +30,11 @@ typedef struct ids {
 } ids;
 
 /* Append the tokens of one text. */
-static kv_status append(const tok *t, const char *text, size_t len, XXH3_state_t *hash, ids *to, kv_err *err) {
+static kv_status append(const tok *t, const calibrate_cfg *cfg, const char *text, size_t len, XXH3_state_t *hash, ids *to,
+                        kv_err *err) {
     int32_t *v = NULL;
     size_t n = 0;
-    kv_status st = tok_encode(t, text, len, 0, &v, &n, err);
+    kv_status st = tok_encode(t, text, len, cfg->parse_special ? TOK_SPECIAL : 0, &v, &n, err);
     if (st)
         return st;
     int32_t *grown = realloc(to->v, (to->n + n + 1) * sizeof *grown);
@@ -47,12 +48,13 @@ static kv_status append(const tok *t, const char *text, size_t len, XXH3_state_t
     return st;
 }
 
-static kv_status append_file(const tok *t, const char *path, XXH3_state_t *hash, ids *to, kv_err *err) {
+static kv_status append_file(const tok *t, const calibrate_cfg *cfg, const char *path, XXH3_state_t *hash, ids *to,
+                             kv_err *err) {
     char *text = NULL;
     size_t len = 0;
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
     if (!st)
-        st = append(t, text, len, hash, to, err);
+        st = append(t, cfg, text, len, hash, to, err);
     free(text);
     return st;
 }
@@ -98,7 +100,7 @@ static kv_status choose(const tok *t, const calibrate_cfg *cfg, ids fit, ids hel
 static kv_status overwrite(const tok *t, const char *text, size_t len, XXH3_state_t *hash, int32_t *at, size_t room,
                            bool at_end, kv_err *err) {
     ids got = {0};
-    kv_status st = append(t, text, len, hash, &got, err);
+    kv_status st = append(t, &(calibrate_cfg){0}, text, len, hash, &got, err);
     if (!st && got.n <= room)
         memcpy(at_end ? at + room - got.n : at, got.v, got.n * sizeof *at);
     free(got.v);
@@ -127,11 +129,11 @@ static kv_status load_built_in(const tok *t, const calibrate_cfg *cfg, XXH3_stat
     size_t len;
     const char *text = cal_corpus_fit(&len);
     snprintf(out->name, sizeof out->name, "built-in text");
-    kv_status st = append(t, text, len, hash, &fit, err);
+    kv_status st = append(t, cfg, text, len, hash, &fit, err);
     if (st)
         goto done;
     text = cal_corpus_heldout(&len);
-    if ((st = append(t, text, len, hash, &held, err)))
+    if ((st = append(t, cfg, text, len, hash, &held, err)))
         goto done;
     if (fit.n < out->ctx || held.n < out->ctx)
         st = kv_fail(err, KV_ERANGE,
@@ -166,7 +168,7 @@ static kv_status split(const tok *t, const calibrate_cfg *cfg, ids all, calibrat
 static kv_status load_text(const tok *t, const calibrate_cfg *cfg, XXH3_state_t *hash, calibrate_text *out, kv_err *err) {
     ids all = {0};
     snprintf(out->name, sizeof out->name, "text given");
-    kv_status st = append(t, cfg->text, cfg->text_len, hash, &all, err);
+    kv_status st = append(t, cfg, cfg->text, cfg->text_len, hash, &all, err);
     if (!st)
         st = split(t, cfg, all, out, err);
     free(all.v);
@@ -179,7 +181,7 @@ static kv_status load_files(const tok *t, const calibrate_cfg *cfg, XXH3_state_t
     const char *slash = strrchr(cfg->texts[0], '/'), *base = slash ? slash + 1 : cfg->texts[0];
     snprintf(out->name, sizeof out->name, cfg->n_texts > 1 ? "%.40s and %zu more" : "%.60s", base, cfg->n_texts - 1);
     for (size_t i = 0; i < cfg->n_texts && !st; i++)
-        st = append_file(t, cfg->texts[i], hash, &all, err);
+        st = append_file(t, cfg, cfg->texts[i], hash, &all, err);
     if (!st)
         st = split(t, cfg, all, out, err);
     free(all.v);

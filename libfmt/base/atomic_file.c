@@ -1,8 +1,8 @@
 /* Files that appear whole or not at all.
  *
- * The temporary ".NAME.XXXXXX.tmp" lies in the folder of the target, so that rename() is atomic. A target that is a symbolic
- * link is resolved first: the file behind it is replaced, not the link. What cannot be replaced (a pipe, a terminal, a device)
- * is written straight away; commit and abort then only close it.
+ * The temporary ".NAME.XXXXXX.tmp", with as much of the name as there is room for, lies in the folder of the target, so that
+ * rename() is atomic. A target that is a symbolic link is resolved first: the file behind it is replaced, not the link. What
+ * cannot be replaced (a pipe, a terminal, a device) is written straight away; commit and abort then only close it.
  *
  * The names of unfinished temporaries are in `live`, the one mutable global of libfmt, because a signal handler must reach
  * them. Its entries are never freed, only used again: a handler that comes at any moment reads valid memory.
@@ -120,6 +120,20 @@ static int open_temp(const char *name, char *at) {
     return -1;
 }
 
+/* Bytes of the name that the temporary's has room for: a file system ends names somewhere, and characters are not cut. */
+static int name_room(const char *target, int folder) {
+    enum { USUAL = 255 };
+    static const char more[] = "..XXXXXX.tmp";
+    char *path = folder ? strndup(target, (size_t)folder) : NULL;
+    const long most = pathconf(path ? path : ".", _PC_NAME_MAX);
+    const int room = (int)(most > 0 && most < PATH_MAX ? most : USUAL) - (int)strlen(more), len = (int)strlen(target + folder);
+    int at = room < len ? room : len;
+    while (at > 0 && at < len && ((unsigned char)target[folder + at] & 0xC0) == 0x80)
+        at--;
+    free(path);
+    return at > 0 ? at : 0;
+}
+
 static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *err) {
     const char *slash = strrchr(f->target, '/');
     int folder = slash ? (int)(slash - f->target) + 1 : 0;
@@ -127,7 +141,8 @@ static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *e
     if (!f->temp)
         return kv_fail(err, KV_EINVAL, "%s: more than %d files are being written at once", f->path, MAX_LIVE);
     char *name = f->temp->name;
-    int len = snprintf(name, sizeof f->temp->name, "%.*s.%s.XXXXXX.tmp", folder, f->target, f->target + folder);
+    int len = snprintf(name, sizeof f->temp->name, "%.*s.%.*s.XXXXXX.tmp", folder, f->target, name_room(f->target, folder),
+                       f->target + folder);
     if (len >= (int)sizeof f->temp->name)
         return kv_fail(err, KV_EIO, "%s: the path is too long", f->path);
     /* Live before it exists: a signal in between finds nothing to remove, instead of leaving a file behind. */
@@ -173,6 +188,18 @@ done:
     return st;
 }
 
+kv_status atomic_file_check(const char *path, kv_err *err) {
+    atomic_file *f = NULL;
+    struct stat st;
+    /* To open a pipe for nothing would keep its reader waiting, or end what it reads. */
+    if (!stat(path, &st) && !S_ISDIR(st.st_mode) && atomic_file_is_straight(path, &st))
+        return access(path, W_OK) ? fail_errno(err, path, "cannot write") : KV_OK;
+    kv_status status = atomic_file_open(path, &f, err);
+    if (!status)
+        atomic_file_abort(f);
+    return status;
+}
+
 FILE *atomic_file_stream(atomic_file *f) {
     return f->stream;
 }
@@ -216,31 +243,28 @@ void atomic_file_abort(atomic_file *f) {
     release(f);
 }
 
-kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err) {
+kv_status stream_read(FILE *f, const char *where, size_t max, char **out, size_t *len, kv_err *err) {
     kv_status st = KV_OK;
     char *data = NULL;
     size_t have = 0, cap = 0;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fail_errno(err, path, "cannot open");
     /* By reading, not by asking for the size: works for pipes, and a wrong size cannot hurt. */
     do {
         if (have + 1 >= cap) {
             cap = cap ? 2 * cap : 1 << 16;
             char *grown = realloc(data, cap);
             if (!grown) {
-                st = kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
+                st = kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
                 goto done;
             }
             data = grown;
         }
         have += fread(data + have, 1, cap - have - 1, f);
         if (ferror(f)) {
-            st = fail_errno(err, path, "cannot read");
+            st = fail_errno(err, where, "cannot read");
             goto done;
         }
         if (have > max) {
-            st = kv_fail(err, KV_ERANGE, "%s: is larger than %zu bytes", path, max);
+            st = kv_fail(err, KV_ERANGE, "%s: is larger than %zu bytes", where, max);
             goto done;
         }
     } while (!feof(f));
@@ -250,6 +274,14 @@ kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_er
     data = NULL;
 done:
     free(data);
+    return st;
+}
+
+kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err) {
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fail_errno(err, path, "cannot open");
+    kv_status st = stream_read(f, path, max, out, len, err);
     fclose(f);
     return st;
 }

@@ -18,14 +18,19 @@ typedef struct atomic_file atomic_file;
  * /dev/stdout may be a redirected regular file: that one the shell has open, it must not be replaced. */
 bool atomic_file_is_straight(const char *path, const struct stat *there);
 kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err);
+/* Whether a file could be written there, found out by beginning to; what is written straight is only asked about. Nothing is
+ * left of it. */
+kv_status atomic_file_check(const char *path, kv_err *err);
 FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
 /* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */
 kv_status atomic_file_commit(atomic_file *f, kv_err *err);
 void atomic_file_abort(atomic_file *f); /* removes the temporary; NULL is fine */
 void atomic_file_cleanup(void);         /* from a signal handler: unlink the temporaries still open */
 
-/* Whole-file helpers. *out: caller frees with free(); a NUL byte is appended beyond *len. max: KV_ERANGE when larger. */
+/* Whole-file helpers. *out: caller frees with free(); a NUL byte is appended beyond *len. max: KV_ERANGE when larger. For texts
+ * that people write, see base/text.h. */
 kv_status file_read(const char *path, size_t max, char **out, size_t *len, kv_err *err);
+kv_status stream_read(FILE *f, const char *where, size_t max, char **out, size_t *len, kv_err *err); /* up to its end */
 kv_status file_write(const char *path, const void *data, size_t len, kv_err *err);
 
 #endif

@@ -6,7 +6,9 @@
 
 #include <kv/status.h>
 
-/* Fill `err` (may be NULL) printf-like and return `code`, so that a failing function can `return kv_fail(...)`. */
+/* Fill `err` (may be NULL) printf-like and return `code`, so that a failing function can `return kv_fail(...)`. Whatever names
+ * and texts of files are in it, the message is one line that can be shown anywhere (base/printable.h). err->msg may be among
+ * what is printed. */
 kv_status kv_fail(kv_err *err, kv_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,5 +1,5 @@
 /* YAML text into a profile: the tree is read along the schema's rows, so that every error can name line and key. */
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "profile/blob.h"
 #include "profile/profile_internal.h"
 #include "profile/yaml_tree.h"
@@ -523,7 +523,7 @@ kv_status prof_load(const char *path, prof **out, kv_err *err) {
     char *text;
     size_t len;
     *out = NULL;
-    kv_status st = file_read(path, TEXT_MAX, &text, &len, err);
+    kv_status st = text_read(path, TEXT_MAX, &text, &len, err);
     if (st != KV_OK)
         return st;
     st = prof_parse(text, len, path, out, err);

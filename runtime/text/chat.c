@@ -1,8 +1,9 @@
 /* Chat formats: a table of what stands before and after each role's text.
  *
- * A template is recognised by strings that only its family has; the first row all of whose marks occur in it wins. What differs
- * between models of a family is read from the file: the text of the EOS token, and the default system prompt, which templates
- * hold as a literal between the marks of a system turn.
+ * A template is recognised by strings that only its family has; the first row all of whose marks occur in it wins, unless the
+ * template shows that it is only similar: it has what the family never has, ends the user's turn otherwise, or keeps a default
+ * system prompt where it is not found. What differs between models of a family is read from the file: the text of the EOS
+ * token, and the default system prompt, which templates hold as a literal between the marks of a system turn.
  */
 #include "text/chat.h"
 
@@ -19,6 +20,8 @@ typedef struct turn {
 typedef struct chat_row {
     const char *name;
     const char *marks[2];         /* all occur in the template */
+    const char *never;            /* does not; or NULL */
+    const char *end;              /* follows the user's text at once, where marks[0] begins the turn; NULL: not looked at */
     const char *token;            /* without a template: a token of the vocabulary that says the same */
     turn system, user, assistant; /* system.before NULL: no such role, its text goes in front of the user's */
     const char *open;             /* starts the assistant's turn */
@@ -56,12 +59,14 @@ static const chat_row rows[] = {
      .trim = true},
     {.name = "phi-3",
      .marks = {"<|user|>", "<|end|>"},
+     .end = "<|end|>",
      .system = {"<|system|>\n", "<|end|>\n"},
      .user = {"<|user|>\n", "<|end|>\n"},
      .assistant = {"<|assistant|>\n", "<|end|>\n"},
      .open = "<|assistant|>\n"},
     {.name = "zephyr",
      .marks = {"<|user|>", "eos_token"},
+     .end = "eos_token",
      .system = {"<|system|>\n", EOS "\n"},
      .user = {"<|user|>\n", EOS "\n"},
      .assistant = {"<|assistant|>\n", EOS "\n"},
@@ -69,20 +74,42 @@ static const chat_row rows[] = {
     /* Mistral's differ in spaces and in whether there is a system turn */
     {.name = "mistral-v7",
      .marks = {"[INST]", "[SYSTEM_PROMPT] "},
+     .never = "<<SYS>>",
      .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"},
      .user = {"[INST] ", "[/INST]"},
      .assistant = {" ", EOS},
      .open = ""},
     {.name = "mistral-v7-tekken",
      .marks = {"[INST]", "[SYSTEM_PROMPT]"},
+     .never = "<<SYS>>",
      .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"},
      .user = {"[INST]", "[/INST]"},
      .assistant = {"", EOS},
      .open = ""},
-    {.name = "mistral-v1", .marks = {" [INST] "}, .user = {" [INST] ", " [/INST]"}, .assistant = {" ", EOS}, .open = ""},
-    {.name = "mistral", .marks = {"[INST] ", " [/INST]"}, .user = {"[INST] ", " [/INST]"}, .assistant = {"", EOS}, .open = ""},
-    {.name = "mistral-v3", .marks = {"[INST] "}, .user = {"[INST] ", "[/INST]"}, .assistant = {" ", EOS}, .open = ""},
-    {.name = "mistral-tekken", .marks = {"[INST]"}, .user = {"[INST]", "[/INST]"}, .assistant = {"", EOS}, .open = ""},
+    {.name = "mistral-v1",
+     .marks = {" [INST] "},
+     .never = "<<SYS>>",
+     .user = {" [INST] ", " [/INST]"},
+     .assistant = {" ", EOS},
+     .open = ""},
+    {.name = "mistral",
+     .marks = {"[INST] ", " [/INST]"},
+     .never = "<<SYS>>",
+     .user = {"[INST] ", " [/INST]"},
+     .assistant = {"", EOS},
+     .open = ""},
+    {.name = "mistral-v3",
+     .marks = {"[INST] "},
+     .never = "<<SYS>>",
+     .user = {"[INST] ", "[/INST]"},
+     .assistant = {" ", EOS},
+     .open = ""},
+    {.name = "mistral-tekken",
+     .marks = {"[INST]"},
+     .never = "<<SYS>>",
+     .user = {"[INST]", "[/INST]"},
+     .assistant = {"", EOS},
+     .open = ""},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
@@ -150,11 +177,78 @@ static bool holds(gguf_str text, const char *what) {
     return !what || memmem(text.s, text.len, what, strlen(what));
 }
 
+/* Where `what` is in s[0..end); NULL: nowhere. */
+static const char *find(const char *s, const char *end, const char *what) {
+    return memmem(s, (size_t)(end - s), what, strlen(what));
+}
+
+/* Does a message's text stand right in front of `at`, with nothing but what joins expressions and literals between? */
+static bool follows_content(const char *s, const char *at) {
+    static const char joins[] = " '\"+-{}[]()|";
+    static const char *const names[] = {"content", "trim", "strip"}; /* message['content'] | trim, say */
+    while (at > s && strchr(joins, at[-1]))
+        at--;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const size_t len = strlen(names[i]);
+        if ((size_t)(at - s) >= len && !memcmp(at - len, names[i], len))
+            return true;
+    }
+    return false;
+}
+
+/* Does the template write a turn that begins with the mark, has a message's text and then ends so? All of it stands between two
+ * statements of Jinja. */
+static bool writes_turn(gguf_str tmpl, const char *mark, const char *end_mark) {
+    const char *end = tmpl.s + tmpl.len;
+    for (const char *s = tmpl.s; (s = find(s, end, mark)); s++) {
+        const char *stop = find(s, end, "{%"), *at = s;
+        stop = stop ? stop : end;
+        while ((at = find(at, stop, end_mark)))
+            if (follows_content(s, at++))
+                return true;
+    }
+    return false;
+}
+
 static const chat_row *row_of_template(gguf_str tmpl) {
     for (const chat_row *r = rows; r < rows + N_ROWS; r++)
         if (holds(tmpl, r->marks[0]) && holds(tmpl, r->marks[1]))
-            return r;
+            return (!r->never || !holds(tmpl, r->never)) && (!r->end || writes_turn(tmpl, r->marks[0], r->end)) ? r : NULL;
     return NULL;
+}
+
+/* Is s[0..end), the inside of a statement, one that gives a variable called after the system prompt a text of several words, or
+ * begins a block with such a text? */
+static bool sets_system(const char *s, const char *end) {
+    while (s < end && strchr("- \n\t", *s))
+        s++;
+    if (end - s < 4 || memcmp(s, "set ", 4))
+        return false;
+    const char *name_end = memchr(s, '=', (size_t)(end - s));
+    if (!find(s, name_end ? name_end : end, "system"))
+        return false;
+    for (const char *q = name_end; q && q < end; q++) {
+        if (*q != '\'' && *q != '"')
+            continue;
+        const char *close = memchr(q + 1, *q, (size_t)(end - q - 1));
+        if (!close)
+            return false;
+        if (memchr(q, ' ', (size_t)(close - q)))
+            return true;
+        q = close;
+    }
+    return !name_end;
+}
+
+/* A default system prompt that is kept in a variable: it is not known where it goes. */
+static bool hides_system(gguf_str tmpl) {
+    const char *end = tmpl.s + tmpl.len;
+    for (const char *s = tmpl.s; (s = find(s, end, "{%"));) {
+        const char *close = find(s += 2, end, "%}");
+        if (close && sets_system(s, close))
+            return true;
+    }
+    return false;
 }
 
 static const chat_row *row_of_vocabulary(const gguf_kv *tokens) {
@@ -178,6 +272,11 @@ static char *text_of_token(const gguf_kv *tokens, uint32_t id) {
     return NULL;
 }
 
+bool chat_has_template(const gguf *g) {
+    gguf_str tmpl;
+    return gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
+}
+
 chat_format *chat_detect(const gguf *g) {
     gguf_str tmpl = {0};
     const gguf_kv *tokens = NULL;
@@ -192,6 +291,10 @@ chat_format *chat_detect(const gguf *g) {
         return NULL;
     f->row = row;
     f->system = has_tmpl ? default_system(row, tmpl) : NULL;
+    if (has_tmpl && !f->system && hides_system(tmpl)) {
+        chat_free(f);
+        return NULL;
+    }
     if (gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &eos, NULL) == KV_OK)
         f->eos = text_of_token(tokens, eos);
     return f;

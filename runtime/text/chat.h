@@ -18,6 +18,7 @@ typedef struct chat_msg {
 /* The model's format; caller frees with chat_free, g may be closed before that. NULL: a base model without any, or a template
  * that is not known (callers then feed plain text). */
 chat_format *chat_detect(const gguf *g);
+bool chat_has_template(const gguf *g);       /* one that is known or not */
 void chat_free(chat_format *f);              /* NULL is fine */
 const char *chat_name(const chat_format *f); /* "chatml", "gemma", ... */
 /* Messages as the model's template writes them, the default system prompt of the template included; with `open`, the start of

@@ -72,8 +72,15 @@ static void consider(const char *given, const char *candidate, const char **best
 }
 
 static int unknown_option(const cli_spec *spec, const char *given) {
-    const char *best = NULL;
+    const char *best = NULL, *ours, *why;
     size_t dist = SIZE_MAX;
+    if (cli_foreign_option(spec, given, &ours, &why)) {
+        if (ours)
+            refuse(spec, "unknown option %s; here it is called %s ('%s --help' lists all)", given, ours, spec->tool);
+        else
+            refuse(spec, "unknown option %s; leave it out: %s", given, why);
+        return CLI_USAGE;
+    }
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o)) {
             consider(given, o->name, &best, &dist);
@@ -146,7 +153,9 @@ static bool take_word(const cli_spec *spec, const cli_opt *o, const char *s) {
         if (len < sizeof names)
             len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", word);
     }
-    refuse(spec, "%s: '%s' is not %s; known are %s", o->name, s, what, names);
+    const char *near = o->kind == CLI_CODEC ? cli_foreign_codec(s) : NULL;
+    refuse(spec, "%s: '%s' is not %s%s%s; known are %s", o->name, s, what, near ? ", the nearest one is " : "",
+           near ? near : "", names);
     return false;
 }
 
@@ -169,10 +178,17 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         return take_word(spec, o, s);
     case CLI_BUDGET:
         return take_budget(spec, o, s);
+    case CLI_OUT:
+        if (!strcmp(s, "-")) {
+            refuse(spec, "%s: '-' does not stand for standard output here; name a file (./- for one that is called so)",
+                   o->name);
+            return false;
+        }
+        *(const char **)o->dst = s;
+        return true;
     case CLI_STR:
     case CLI_IN:
     case CLI_PROFILE:
-    case CLI_OUT:
     case CLI_OUT_OR_STDOUT:
         *(const char **)o->dst = s;
         return true;
@@ -278,9 +294,10 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
     kv_err err = {0};
     int code = parse_words(spec, argc, argv);
-    if (code < 0 && cli_check_files(spec, &err)) {
+    kv_status st = code < 0 ? cli_check_files(spec, &err) : KV_OK;
+    if (st) {
         refuse(spec, "%s", err.msg);
-        code = CLI_USAGE;
+        code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
     }
     for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
         if (is_list(o)) {

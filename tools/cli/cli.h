@@ -20,7 +20,7 @@ typedef enum cli_kind {
     CLI_IN,            /* as CLI_STR: a file that is read */
     CLI_INS,           /* as CLI_STRS: files that are read */
     CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
-    CLI_OUT,           /* as CLI_STR: a file that is written */
+    CLI_OUT,           /* as CLI_STR: a file that is written; "-" is refused */
     CLI_OUT_OR_STDOUT, /* the same; without a value, i.e. last or before another option, it is "-": standard output */
     CLI_CODEC,         /* int *dst: kv_codec_id by name */
     CLI_EVICT,         /* int *dst: kv_evict_id by name */
@@ -71,9 +71,10 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
  * stdout (with spec->err they are unknown). An output that is also an input, or another output, is refused (cli_paths.h): what
- * names a file has a kind that says so. Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE
- * after a message that names the option and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free()
- * or to keep until exit; it is empty unless -1 is returned. */
+ * names a file has a kind that says so. A file of an option that cannot be read, or not be written, is an error (CLI_FAIL).
+ * Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE after a message that names the option
+ * and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free() or to keep until exit; it is empty
+ * unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or
@@ -138,7 +139,14 @@ void cli_model_close(cli_model *m);
 /* What the tokenizer has to say of odd keys of the file, a line each. */
 struct tok;
 void cli_note_tok(const char *tool, const struct tok *t);
-/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). */
-void cli_note_window(const char *tool, const struct prof *p, int64_t window);
+/* A note that prompts are fed as plain text, and why: there is no chat template, or one that is not known. For models without a
+ * chat format (text/chat.h). */
+void cli_note_plain(const char *tool, const struct rt_model *m);
+/* Of a file of text, which can be read again: a note where it holds pieces that are special tokens of the model and will be
+ * read as plain text, which names --parse-special. path NULL, or a pipe: nothing. */
+void cli_note_specials(const char *tool, const struct rt_model *m, const char *path, bool parse_special);
+/* A note where a window narrower than the profile was calibrated for was asked for (window < 0: none was). Returns that of the
+ * profile then, else 0. */
+uint32_t cli_note_window(const char *tool, const struct prof *p, int64_t window);
 
 #endif

@@ -70,6 +70,8 @@ typedef struct cli_cache {
         {"--rope-scale", NULL, CLI_REAL, "F", &(k)->scale, 1e-3, 1e3, "by how much it stretches the context"}, {                \
         "--yarn-orig-ctx", NULL, CLI_INT, "N", &(k)->orig_ctx, 1, 1 << 30, "context that YaRN stretches"                        \
     }
+/* The help of --parse-special, where texts are read. */
+#define CLI_PARSE_SPECIAL "read pieces of the text that are special tokens, such as <|im_start|>, as those: for chats"
 
 /* m: cli_machine * */
 #define CLI_MACHINE_ROWS(m)                                                                                                    \

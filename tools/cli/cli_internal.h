@@ -21,8 +21,15 @@ static inline bool cli_opt_shown(const cli_opt *o) {
 enum { CLI_WORD = 32 };
 bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]);
 
-/* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files. */
+/* No output among what was parsed is an input or another output: cli_paths_check on all rows that name files; and options of a
+ * command line name what can be read or written: KV_EIO. */
 kv_status cli_check_files(const cli_spec *spec, kv_err *err);
+
+/* An option that another program has, with or without "=value": what does the same here (an option of this tool), or NULL and
+ * why none is needed. False: nobody is known to have it. */
+bool cli_foreign_option(const cli_spec *spec, const char *given, const char **ours, const char **why);
+/* The cache type that comes nearest to one of another program; NULL: none is known. */
+const char *cli_foreign_codec(const char *given);
 
 extern const cli_opt cli_common_opts[]; /* what every tool has; nowhere to put values. Ends with {0} */
 

@@ -1,6 +1,17 @@
 #include "cli/cli_json.h"
 
+#include "measure/eval_io.h"
+
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+json_t *cli_json_text(const char *s) {
+    char *clean = s ? eval_utf8(s) : NULL;
+    json_t *j = clean ? json_string(clean) : json_null();
+    free(clean);
+    return j;
+}
 
 json_t *cli_json(json_t *j) {
     if (json_is_array(j)) {
@@ -24,12 +35,14 @@ json_t *cli_json(json_t *j) {
     return all;
 }
 
+/* A terminal is shown no C1 control characters, which JSON need not escape. */
 kv_status cli_json_print(json_t *j, size_t flags, kv_err *err) {
     json_t *all = cli_json(j);
     kv_status st = KV_OK;
     if (!all)
         st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
-    else if (json_dumpf(all, stdout, flags) || putchar('\n') == EOF || fflush(stdout))
+    else if (json_dumpf(all, stdout, flags | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0)) || putchar('\n') == EOF ||
+             fflush(stdout))
         st = kv_fail(err, KV_EIO, "cannot write the result: %m");
     json_decref(all);
     return st;

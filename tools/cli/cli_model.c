@@ -1,11 +1,18 @@
 /* Opening a model and the profile that applies to it, the same way in every tool. */
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/cli_profile.h"
 #include "model/model.h"
+#include "text/chat.h"
+#include "text/specials.h"
 #include "text/tok.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_TEXT = 1 << 30 };
 
 static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
@@ -81,13 +88,13 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
                          bool quiet, cli_model *out, kv_err *err) {
     cli_model m = {0};
     *out = m;
-    kv_status st = cli_load(machine, path, exact, &m.model, err);
-    if (st)
+    kv_status st = KV_OK;
+    if (profile_path && strcmp(profile_path, "none")) /* first: a model takes longer to load */
+        st = cli_find_profile(profile_path, &m.profile, NULL, err);
+    if (st || (st = cli_load(machine, path, exact, &m.model, err)))
         goto done;
     if (!profile_path)
         st = prof_from_gguf(rt_model_gguf(m.model), &m.profile, err);
-    else if (strcmp(profile_path, "none"))
-        st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (m.profile && (st = check_profile(m.profile, m.model, profile_path ? profile_path : path, err))))
         goto done;
     cli_note_tok(tool, rt_model_tok(m.model));
@@ -109,12 +116,36 @@ void cli_note_tok(const char *tool, const tok *t) {
         cli_note(tool, "%s", note);
 }
 
-void cli_note_window(const char *tool, const prof *p, int64_t window) {
-    if (p && p->model_hash[0] && window >= 0 && window < p->window)
+uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
+    if (!p || !p->model_hash[0] || window < 0 || window >= p->window)
+        return 0;
+    cli_note(tool,
+             "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
+             "better one",
+             p->window, (long long)window, (long long)window);
+    return p->window;
+}
+
+void cli_note_plain(const char *tool, const rt_model *m) {
+    if (chat_has_template(rt_model_gguf(m)))
+        cli_note(tool, "the model's chat template is none that is known here: prompts are fed as plain text, without it");
+    else
+        cli_note(tool, "the model has no chat template: prompts are fed as plain text, which it continues");
+}
+
+void cli_note_specials(const char *tool, const rt_model *m, const char *path, bool parse_special) {
+    struct stat st;
+    char *text = NULL;
+    size_t len;
+    specials found = {0};
+    if (parse_special || !path || stat(path, &st) || !S_ISREG(st.st_mode) || text_read(path, MAX_TEXT, &text, &len, NULL))
+        return; /* what is wrong with the file, those who use it say */
+    if (!specials_find(rt_model_tok(m), text, len, &found, NULL) && found.n)
         cli_note(tool,
-                 "the profile was calibrated for a window of %u tokens; for a window of %lld, kvcalib --window %lld makes a "
-                 "better one",
-                 p->window, (long long)window, (long long)window);
+                 "%s holds %zu pieces like %s, special tokens of this model, and reads them as plain text; --parse-special: as "
+                 "tokens",
+                 path, found.n, found.first);
+    free(text);
 }
 
 void cli_model_close(cli_model *m) {

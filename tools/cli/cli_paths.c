@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Which file a path names. */
 typedef struct place {
@@ -171,15 +172,31 @@ static kv_status add_option(path_list *l, const cli_opt *o, kv_err *err) {
     }
 }
 
+/* What an option names can be read, or written: found out before any work. */
+static kv_status check_access(const cli_path *p, kv_err *err) {
+    char path[CLI_PROFILE_PATH];
+    if (!p->path || is_dash(p))
+        return KV_OK;
+    if (is_output(p))
+        return atomic_file_check(p->path, err);
+    if (p->kind != CLI_PROFILE)
+        return access(p->path, R_OK) ? kv_fail(err, KV_EIO, "%s %s: cannot open: %m", p->what, p->path) : KV_OK;
+    kv_status st = strcmp(p->path, "none") ? cli_profile_path(p->path, path, err) : KV_OK;
+    return st || !strcmp(p->path, "none") || !access(path, R_OK) ? st : kv_fail(err, KV_EIO, "%s: cannot open: %m", path);
+}
+
 kv_status cli_check_files(const cli_spec *spec, kv_err *err) {
     path_list l = {0};
     kv_status st = KV_OK;
     for (const cli_arg *a = spec->args; a && a->name && !st; a++)
         st = a->kind == CLI_STR ? KV_OK : add(&l, a->kind, a->name, *a->dst, err);
+    const size_t n_args = l.n;
     for (const cli_opt *o = spec->opts; cli_opt_at(o) && !st; o++)
         st = add_option(&l, o, err);
     if (!st)
         st = cli_paths_check(l.v, l.n, err);
+    for (size_t i = n_args; i < l.n && !st && !spec->err; i++) /* arguments may be names, and are opened first of all */
+        st = check_access(&l.v[i], err);
     free(l.v);
     return st;
 }

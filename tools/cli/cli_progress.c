@@ -13,8 +13,10 @@
 static const double redraw = 0.1, log_every = 10.0;
 
 void cli_progress_start(cli_progress *p, const char *label, bool quiet) {
-    double now = clock_now();
-    *p = (cli_progress){.label = label, .started = now, .last = now, .tty = isatty(STDERR_FILENO), .quiet = quiet};
+    const double now = clock_now();
+    const bool tty = isatty(STDERR_FILENO);
+    *p = (cli_progress){
+        .label = label, .started = now, .last = tty ? now - 2 * redraw : now, .tty = tty, .quiet = quiet}; /* a bar at once */
 }
 
 static void duration(double seconds, char *buf, size_t size) {

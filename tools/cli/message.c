@@ -1,5 +1,7 @@
 #include "cli/message.h"
 
+#include "base/printable.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,10 +11,33 @@ bool cli_color(int fd) {
     return isatty(fd) && !(no_color && *no_color);
 }
 
+/* Formatted and escaped. */
+static void put(FILE *to, const char *keep, const char *fmt, va_list ap) {
+    char *said = NULL;
+    const int len = vasprintf(&said, fmt, ap);
+    char *out = len >= 0 ? malloc(PRINTABLE_GROWTH * (size_t)len + 1) : NULL;
+    if (out)
+        fwrite(out, 1, printable(said, (size_t)len, keep, out, PRINTABLE_GROWTH * (size_t)len + 1), to);
+    if (len >= 0)
+        free(said);
+    free(out);
+}
+
+void cli_vsay(FILE *to, const char *fmt, va_list ap) {
+    put(to, "\n\t", fmt, ap);
+}
+
+void cli_say(FILE *to, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    cli_vsay(to, fmt, ap);
+    va_end(ap);
+}
+
 void cli_vcomplain(const char *tool, const char *fmt, va_list ap) {
     bool color = cli_color(STDERR_FILENO);
     fprintf(stderr, "%s: %serror:%s ", tool, color ? "\033[1;31m" : "", color ? "\033[0m" : "");
-    vfprintf(stderr, fmt, ap);
+    put(stderr, NULL, fmt, ap);
     fputc('\n', stderr);
 }
 
@@ -32,7 +57,7 @@ void cli_note(const char *tool, const char *fmt, ...) {
     fprintf(stderr, "%s: ", tool);
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    put(stderr, NULL, fmt, ap);
     va_end(ap);
     fputc('\n', stderr);
 }

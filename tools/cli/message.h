@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum { CLI_OK = 0, CLI_FAIL = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit codes */
 
@@ -15,6 +16,11 @@ int cli_report(const char *tool, const kv_err *err);
 void cli_complain(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* the same of any text */
 void cli_vcomplain(const char *tool, const char *fmt, va_list ap);
 void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
+
+/* As fprintf, of text that may be from files: what could act on a terminal is escaped (base/printable.h), but line ends and
+ * tabs. */
+void cli_say(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_vsay(FILE *to, const char *fmt, va_list ap);
 
 /* Colour on this descriptor: a terminal, and NO_COLOR (no-color.org) unset or empty. */
 bool cli_color(int fd);

@@ -1,5 +1,4 @@
 /* kvcalib: measure a model on text and write the compression profile of its KV cache. */
-#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/format.h"
 #include "calibrate/calibrate.h"
@@ -30,7 +29,7 @@ typedef struct options {
     size_t fit_bytes;
     bool by_entropy;
     cli_machine machine;
-    bool no_measure, json, quiet;
+    bool parse_special, no_measure, json, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
@@ -66,6 +65,7 @@ static int parse(options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 16, 1 << 20,
          "tokens in a chunk of text (default: 2048, fewer where model or text are short)"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 20, "chunks to calibrate on; 0: enough for 12,288 tokens"},
@@ -99,15 +99,6 @@ static int parse(options *o, int argc, char **argv) {
 static bool show_progress(void *user, double done) {
     cli_progress_set(user, done);
     return !cli_interrupted();
-}
-
-/* Find out now, not after a minute of work, whether the result can be written. */
-static kv_status check_writable(const char *path, kv_err *err) {
-    atomic_file *f = NULL;
-    kv_status st = atomic_file_open(path, &f, err);
-    if (!st)
-        atomic_file_abort(f);
-    return st;
 }
 
 static double mean_bits(const prof *p, bool values) {
@@ -152,22 +143,22 @@ static json_t *measured_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        json_array_append_new(a, json_pack("{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
-                                           (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
-                                           number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
-                                           "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
-                                           "f16_bytes_per_token", m->f16_bytes_per_token));
+        json_array_append_new(a, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text",
+                                           cli_json_text(m->text), "ctx", (int)m->ctx, "tokens", (int)m->tokens, "kld",
+                                           number(m->kld), "kld_se", number(m->kld_se), "dppl_percent", number(m->dppl_percent),
+                                           "top1", number(m->top1), "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token",
+                                           m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
     }
     return a;
 }
 
 static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
-    json_t *j =
-        json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out", o->out,
-                  "model", "name", p->model_name, "arch", p->arch, "hash", p->model_hash, "made", "tokens",
-                  (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
-                  (int)p->window, "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k", mean_bits(p, false),
-                  "bits_v", mean_bits(p, true), "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
+    json_t *j = json_pack("{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:f}", "out",
+                          cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash",
+                          p->model_hash, "made", "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed",
+                          (json_int_t)p->seed, "text", p->text_hash, "window", (int)p->window, "sinks", (int)p->sinks,
+                          "target_bits", p->target_bits, "bits_k", mean_bits(p, false), "bits_v", mean_bits(p, true),
+                          "measured", measured_json(p), "layers", layers_json(p), "seconds", seconds);
     return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
@@ -191,23 +182,24 @@ static void print_budgets(const prof *p) {
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
     const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
-    printf("%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head, p->head_dim,
-           p->calib_tokens);
+    cli_say(stdout, "%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head,
+            p->head_dim, p->calib_tokens);
     printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
            format_bytes(elements * bits / 8, now), format_bytes(elements * 4, f16), 32 / bits);
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        printf("%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n", m->text,
-               m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
+        cli_say(stdout, "%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n",
+                m->text, m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
     }
     print_budgets(p);
-    printf("%s written in %.1f s\n", o->out, seconds);
+    cli_say(stdout, "%s written in %.1f s\n", o->out, seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
 
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
+                               .parse_special = o->parse_special,
                                .ctx = o->ctx < 0 ? 0 : (uint32_t)o->ctx,
                                .chunks = (uint32_t)o->chunks,
                                .frame = (uint32_t)o->frame,
@@ -222,12 +214,12 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     prof *p = NULL;
     rt_model *m = NULL;
     cli_progress bar = {0};
-    kv_status st = check_writable(o->out, err);
-    if (!st && o->report)
-        st = check_writable(o->report, err);
-    if (st || (st = cli_load(&o->machine, o->model, false, &m, err)))
+    kv_status st = cli_load(&o->machine, o->model, false, &m, err);
+    if (st)
         goto done;
     cli_note_tok(tool, rt_model_tok(m));
+    for (size_t i = 0; i < o->text.n; i++)
+        cli_note_specials(tool, m, o->text.v[i], o->parse_special);
     cli_progress_start(&bar, tool, o->quiet);
     st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, err);
     cli_progress_end(&bar);
@@ -259,6 +251,10 @@ static kv_status settle_budget(options *o, kv_err *err) {
     o->keep.policy = o->evict >= 0 ? (kv_evict_id)o->evict : given ? KV_EVICT_EXPECTED : KV_EVICT_NONE;
     if (o->budget_by && !given)
         return kv_fail(err, KV_EINVAL, "--budget-by says how heads share a --budget: give one");
+    if (o->keep.policy != KV_EVICT_NONE && !given)
+        return kv_fail(err, KV_EINVAL,
+                       "--evict %s needs a budget: add --budget 2048 (tokens) or --budget 50%% (of the context)",
+                       kv_evict_names[o->keep.policy].name);
     o->by_entropy = o->budget_by && !strcmp(o->budget_by, prof_budget_by_name(PROF_BY_ENTROPY));
     return KV_OK;
 }
@@ -292,6 +288,9 @@ static kv_status settle(options *o, kv_err *err) {
         o->sinks = preset->sinks;
     if (o->frame < 0)
         o->frame = o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
+    if (o->frame % PROF_FRAME)
+        st = kv_fail(err, KV_EINVAL, "--frame %lld: only multiples of %d are possible, such as %lld; 0: off",
+                     (long long)o->frame, PROF_FRAME, (long long)(o->frame / PROF_FRAME + 1) * PROF_FRAME);
     if (!st && o->kld > 0 && o->no_measure)
         st = kv_fail(err, KV_EINVAL, "a KL divergence can only be aimed at by measuring; leave out --no-measure");
     prof_free(preset);

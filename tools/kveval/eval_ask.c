@@ -12,11 +12,13 @@ kv_status ask_session_open(ask_session *s, const char *tool, const char *path, c
     s->list.base = &s->base;
     kv_status st = sweep_add_given(&s->list, o->settings, &o->setting, err);
     const cli_path outs[] = {{CLI_OUT_OR_STDOUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}};
-    if (st || (st = sweep_check_outputs(&s->list, outs, 3, err)) ||
+    if (st || (st = sweep_load_profiles(&s->list, outs, 3, err)) ||
         (st = cli_model_open(tool, path, o->cache.profile, &o->machine, o->exact, o->json != NULL, &s->m, err)) ||
-        (st = sweep_resolve(&s->list, s->m.model, s->m.profile, err)))
+        (st = sweep_resolve(&s->list, s->m.model, s->m.profile, err)) || (st = ask_frame_new(s->m.model, &s->frame, err)))
         return st;
-    return ask_frame_new(s->m.model, &s->frame, err);
+    if (!s->frame.format)
+        cli_note_plain(tool, s->m.model);
+    return KV_OK;
 }
 
 void ask_session_close(ask_session *s) {

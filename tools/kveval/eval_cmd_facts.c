@@ -20,6 +20,7 @@ enum { DOCS = 65 };
 typedef struct options {
     const char *model, *tokens, *text;
     int64_t docs, seed, print;
+    bool parse_special;
     ask_options ask;
 } options;
 
@@ -33,6 +34,7 @@ static int parse(options *o, int argc, char **argv) {
         {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "same seed, same documents"},
         {"--text", NULL, CLI_IN, "FILE", &o->text, 0, 0,
          "hide the facts in paragraphs of this text, from one drawn at random on, instead of generated ones"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--print", NULL, CLI_INT, "N", &o->print, 1, 100000,
          "print document N and its questions, which kveval qa can read, and measure nothing"},
         ASK_SETTING_ROWS(&o->ask),
@@ -140,8 +142,11 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     kv_status st = parse_cfg(o, &cfg, err);
     if (!st && o->text && !(st = facts_source_load(o->text, &source, err)))
         cfg.source = &source;
-    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) || (st = add_reference(o, &s, &reference, err)) ||
-        (st = facts_set_new(&cfg, &s.frame, &set, err)) || (o->print && (st = print_document(o, &set, err))) || o->print)
+    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) || (st = add_reference(o, &s, &reference, err)))
+        goto done;
+    s.frame.parse_special = o->parse_special;
+    cli_note_specials(tool, s.m.model, o->text, o->parse_special);
+    if ((st = facts_set_new(&cfg, &s.frame, &set, err)) || (o->print && (st = print_document(o, &set, err))) || o->print)
         goto done;
     ask_session_warn(&s, tool, cfg.tokens[cfg.n_tokens - 1]);
     results = calloc(s.list.n, sizeof *results);

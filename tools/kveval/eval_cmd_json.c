@@ -1,6 +1,6 @@
 /* kveval tokens and kveval logprobs: JSON in, JSON out, for checking the tokenizer and the forward pass against other engines.
  */
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "cli/cli_cache.h"
 #include "cli/cli_json.h"
 #include "eval/eval.h"
@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-enum { SLICE = 64, DIGITS = 8, MAX_TOP = 1000 };
+enum { SLICE = 64, DIGITS = 8, MAX_TOP = 1000, MAX_INPUT = 1 << 30 };
 
 /* file: "-" is stdin. *out: caller frees with json_decref. */
 static kv_status load_json(const char *file, json_t **out, kv_err *err) {
@@ -20,15 +20,16 @@ static kv_status load_json(const char *file, json_t **out, kv_err *err) {
     if (!file)
         return kv_fail(err, KV_EINVAL, "--in FILE.json is missing ('-' reads stdin)");
     const bool from_stdin = !strcmp(file, "-");
-    FILE *f = from_stdin ? stdin : fopen(file, "rb");
-    if (!f)
-        return kv_fail(err, KV_EIO, "%s: %m", file);
-    *out = json_loadf(f, JSON_ALLOW_NUL, &je);
-    if (!from_stdin)
-        fclose(f);
-    if (!*out)
-        return kv_fail(err, KV_EFORMAT, "%s:%d:%d: %s", from_stdin ? "stdin" : file, je.line, je.column, je.text);
-    return KV_OK;
+    const char *where = from_stdin ? "stdin" : file;
+    char *text;
+    size_t len;
+    kv_status st =
+        from_stdin ? text_read_stream(stdin, where, MAX_INPUT, &text, &len, err) : text_read(file, MAX_INPUT, &text, &len, err);
+    if (st)
+        return st;
+    *out = json_loadb(text, len, JSON_ALLOW_NUL, &je);
+    free(text);
+    return *out ? KV_OK : kv_fail(err, KV_EFORMAT, "%s:%d:%d: %s", where, je.line, je.column, je.text);
 }
 
 /* Takes the reference. */
@@ -61,15 +62,16 @@ static kv_status encode_one(const tok *t, const json_t *text, size_t index, unsi
 int eval_cmd_tokens(int argc, char **argv) {
     static const char tool[] = "kveval tokens";
     const char *model = NULL, *in = NULL;
-    bool special = false;
+    bool special = false, parse_special = false;
     const cli_opt opts[] = {
         {"--in", NULL, CLI_IN, "FILE", &in, 0, 0, "a JSON list of strings; '-': stdin"},
         {"--special", NULL, CLI_FLAG, NULL, &special, 0, 0,
          "put BOS first where the model asks for it, and parse special tokens"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {0},
     };
     int code = cli_parse(&(cli_spec){.tool = tool,
-                                     .usage = "MODEL --in FILE.json [--special]",
+                                     .usage = "MODEL --in FILE.json [options]",
                                      .summary = "Token ids of strings: a JSON list of lists on stdout, in the same order.",
                                      .examples = "  echo '[\"Hello world\"]' | kveval tokens model.gguf --in -\n",
                                      .opts = opts,
@@ -89,8 +91,9 @@ int eval_cmd_tokens(int argc, char **argv) {
         goto done;
     cli_note_tok(tool, t);
     out = json_array();
+    const unsigned flags = (special ? TOK_BOS : 0u) | (special || parse_special ? TOK_SPECIAL : 0u);
     for (size_t i = 0; i < json_array_size(texts); i++)
-        if ((st = encode_one(t, json_array_get(texts, i), i, special ? TOK_BOS | TOK_SPECIAL : 0, out, &err)))
+        if ((st = encode_one(t, json_array_get(texts, i), i, flags, out, &err)))
             goto done;
     st = write_json(&out, &err);
 done:

@@ -15,13 +15,15 @@ typedef struct options {
     int baseline;
     cli_cache cache;
     cli_machine machine;
-    bool fast, json;
+    bool parse_special, fast, json;
+    uint32_t made_for; /* window of the profile, where a narrower one was asked for; else 0 */
 } options;
 
 static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {.kind = CLI_HEADING, .help = "Cache setting"},
@@ -56,7 +58,8 @@ static kv_status print_json(const options *o, const eval_result *r, kv_err *err)
     json_t *j = json_object();
     if (!j || !eval_set_figures(j, r) || json_object_set_new(j, "ctx", json_integer(o->ctx)) ||
         json_object_set_new(j, "baseline", json_string(kv_codec_names[o->baseline].name)) ||
-        json_object_set_new(j, "exact", json_boolean(!o->fast))) {
+        json_object_set_new(j, "exact", json_boolean(!o->fast)) ||
+        json_object_set_new(j, "parse_special", json_boolean(o->parse_special))) {
         json_decref(j);
         j = NULL;
     }
@@ -80,8 +83,11 @@ static void print_divergence(const eval_result *r, bool percentiles) {
     printf("same top token  %9.2f %%\n", r->top1);
 }
 
-static void print_cost(const eval_result *r) {
+static void print_cost(const options *o, const eval_result *r) {
     char bytes[24], f16[24];
+    if (o->made_for)
+        printf("window          %9lld tokens; the profile was made for %u, and loses less with those\n",
+               (long long)o->cache.window, o->made_for);
     printf("bits per key    %9.3f\n", r->bits_k);
     printf("bits per value  %9.3f\n", r->bits_v);
     printf("cache           %9s (f16: %s)\n", format_bytes((double)r->kv_bytes, bytes),
@@ -91,7 +97,7 @@ static void print_cost(const eval_result *r) {
     printf("scored          %9zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);
 }
 
-static kv_status measure(const options *o, eval_result *r, kv_err *err) {
+static kv_status measure(options *o, eval_result *r, kv_err *err) {
     const eval_cfg cfg = {.ctx = (uint32_t)o->ctx, .chunks = (uint32_t)o->chunks, .baseline = o->baseline};
     cli_model m = {0};
     eval_text text = {0};
@@ -101,9 +107,10 @@ static kv_status measure(const options *o, eval_result *r, kv_err *err) {
     kv_status st = cli_model_open(o->tool, o->model, o->cache.profile, &o->machine, !o->fast, o->json, &m, err);
     eval_setting setting = {0};
     if (st || (st = cli_cache_cfg(&o->cache, m.profile, &setting.cache, err)) ||
-        (st = eval_text_load(m.model, o->text, &text, err)))
+        (st = eval_text_load(m.model, o->text, o->parse_special, &text, err)))
         goto done;
-    cli_note_window(o->tool, m.profile, o->cache.window);
+    cli_note_specials(o->tool, m.model, o->text, o->parse_special);
+    o->made_for = cli_note_window(o->tool, m.profile, o->cache.window);
     cli_progress_start(&bar, "measuring", false);
     st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, show_progress, &bar, r, err);
     cli_progress_end(&bar);
@@ -129,7 +136,7 @@ static int command(const cli_spec *about, bool divergence_first, int argc, char 
         print_perplexity(&o, &r);
         if (!divergence_first)
             print_divergence(&r, false);
-        print_cost(&r);
+        print_cost(&o, &r);
     }
     return st ? cli_report(o.tool, &err) : CLI_OK;
 }

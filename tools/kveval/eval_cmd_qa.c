@@ -11,11 +11,14 @@ static const char tool[] = "kveval qa";
 
 typedef struct options {
     const char *model, *document, *questions;
+    bool parse_special;
     ask_options ask;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
+        {.kind = CLI_HEADING, .help = "What to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         ASK_SETTING_ROWS(&o->ask),
         ASK_OUTPUT_ROWS(&o->ask, "all answers as CSV, one a line", "a report: one file that needs nothing else"),
         {0},
@@ -53,15 +56,20 @@ static bool show_progress(void *user, double done) {
     return !cli_interrupted();
 }
 
+static kv_status of_setting(kv_status st, const qa_report *r, size_t i, const kv_err *why, kv_err *err) {
+    return st ? kv_fail(err, st, "setting '%s': %s", r->settings->v[i].name, why->msg) : KV_OK;
+}
+
 static kv_status measure(const qa_report *r, bool quiet, qa_result *results, kv_err *err) {
     progress p = {.n = r->settings->n};
     kv_status st = KV_OK;
+    kv_err why = {0};
+    for (size_t i = 0; i < p.n && !st; i++)
+        st = of_setting(qa_try(r->m, r->test, &r->settings->v[i].cfg, &why), r, i, &why, err);
     cli_progress_start(&p.bar, "asking", quiet);
-    for (; p.i < p.n && !st; p.i++) {
-        kv_err why = {0};
-        if ((st = qa_run(r->m, r->test, &r->settings->v[p.i].cfg, show_progress, &p, &results[p.i], &why)))
-            kv_fail(err, st, "setting '%s': %s", r->settings->v[p.i].name, why.msg);
-    }
+    for (; p.i < p.n && !st; p.i++)
+        st = of_setting(qa_run(r->m, r->test, &r->settings->v[p.i].cfg, show_progress, &p, &results[p.i], &why), r, p.i, &why,
+                        err);
     cli_progress_end(&p.bar);
     return st;
 }
@@ -82,10 +90,16 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     qa_list questions = {0};
     qa_test test = {0};
     qa_result *results = NULL;
+    char *text = NULL;
+    size_t len;
     kv_status st = qa_list_load(o->questions, &questions, err);
-    if (st || (st = ask_session_open(&s, tool, o->model, &o->ask, err)) ||
-        (st = qa_test_load(&s.frame, o->document, &questions, &test, err)))
+    if (st || (st = qa_document_load(o->document, &text, &len, err)) ||
+        (st = ask_session_open(&s, tool, o->model, &o->ask, err)))
         goto done;
+    s.frame.parse_special = o->parse_special;
+    if ((st = qa_test_new(&s.frame, text, len, &questions, &test, err)))
+        goto done;
+    cli_note_specials(tool, s.m.model, o->document, o->parse_special);
     ask_session_warn(&s, tool, test.n_ctx);
     results = calloc(s.list.n, sizeof *results);
     if (!results) {
@@ -108,6 +122,7 @@ done:
         qa_result_free(&results[i]);
     free(results);
     qa_test_free(&test);
+    free(text);
     qa_list_free(&questions);
     ask_session_close(&s);
     return st;

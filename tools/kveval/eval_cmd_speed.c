@@ -296,6 +296,26 @@ static kv_status run_parallel(const options *o, const cli_model *m, const rt_ctx
     return st;
 }
 
+/* Before any of them is timed: caches of all depths can be had. */
+static kv_status check_depths(const options *o, const rt_model *m, const rt_ctx_cfg *ctx, const uint32_t *depths, size_t n,
+                              kv_err *err) {
+    const int64_t more = o->prefill > o->decode ? o->prefill : o->decode;
+    kv_status st = KV_OK;
+    for (size_t i = 0; i < n && !st; i++) {
+        rt_ctx_cfg cfg = *ctx;
+        kv_cache_cfg cache;
+        kv_cache_info info;
+        kv_err why = {0};
+        cfg.n_ctx = depths[i] + (uint32_t)more;
+        if (!(st = rt_cache_cfg_new(rt_model_hparams(m), &cfg, &cache, &why)))
+            st = kv_cache_size(&cache, &cfg.n_ctx, 1, &info, &why);
+        rt_cache_cfg_free(&cache);
+        if (st)
+            kv_fail(err, st, "--depth %u: %s", depths[i], why.msg);
+    }
+    return st;
+}
+
 int eval_cmd_speed(int argc, char **argv) {
     options o = {.depth = "0", .prefill = 512, .decode = 64, .reps = 5, .cache = CLI_CACHE_DEFAULT};
     int code = parse(&o, argc, argv);
@@ -312,7 +332,7 @@ int eval_cmd_speed(int argc, char **argv) {
         goto done;
     const double load_s = clock_now() - started;
     rt_ctx_cfg ctx;
-    if ((st = cli_cache_cfg(&o.cache, m.profile, &ctx, &err)))
+    if ((st = cli_cache_cfg(&o.cache, m.profile, &ctx, &err)) || (st = check_depths(&o, m.model, &ctx, depths, n, &err)))
         goto done;
     if (o.parallel) {
         st = run_parallel(&o, &m, &ctx, depths, n, seqs, n_seqs, &err);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char tool[] = "kveval sweep";
 
@@ -14,13 +15,14 @@ typedef struct options {
     int64_t ctx, chunks, decode;
     int baseline;
     cli_machine machine;
-    bool fast, quiet;
+    bool parse_special, fast, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_IN, "FILE", &o->text, 0, 0, "text to read"},
+        {"--parse-special", NULL, CLI_FLAG, NULL, &o->parse_special, 0, 0, CLI_PARSE_SPECIAL},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 4, 1 << 24, "tokens in a chunk; the second half of each is scored"},
         {"--chunks", NULL, CLI_INT, "N", &o->chunks, 0, 1 << 30, "chunks to read; 0: all whole ones"},
         {"--decode", NULL, CLI_INT, "N", &o->decode, 0, 1 << 24,
@@ -36,7 +38,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--baseline", NULL, CLI_CODEC, "TYPE", &o->baseline, 0, 0,
          "compare with the same model and a cache of this type (not a calibrated one)"},
         {.kind = CLI_HEADING, .help = "Where to write, besides the table on stdout"},
-        {"--json", NULL, CLI_OUT, "FILE", &o->json, 0, 0, "all figures as JSON"},
+        {"--json", NULL, CLI_OUT_OR_STDOUT, "[FILE]", &o->json, 0, 0,
+         "all figures as JSON; without a file on stdout, in place of the table"},
         {"--csv", NULL, CLI_OUT, "FILE", &o->csv, 0, 0, "all figures as CSV, a setting a line"},
         {"--html", NULL, CLI_OUT, "FILE", &o->html, 0, 0, "a report with charts: one file that needs nothing else"},
         {"--svg", NULL, CLI_OUT, "FILE", &o->svg, 0, 0, "the chart of KL divergence over bits as a picture"},
@@ -68,7 +71,7 @@ static bool show_progress(void *user, double done) {
 }
 
 static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
-    kv_status st = sweep_print(s, err);
+    kv_status st = o->json && !strcmp(o->json, "-") ? KV_OK : sweep_print(s, err);
     if (!st && o->json)
         st = sweep_write_json(s, o->json, err);
     if (!st && o->csv)
@@ -100,14 +103,18 @@ static kv_status run(const options *o, int argc, char **argv, kv_err *err) {
     eval_result *results = NULL;
     kv_status st = o->text ? sweep_add_all(&list, o->settings, &o->setting, err)
                            : kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    const cli_path outs[] = {
-        {CLI_OUT, "--json", o->json}, {CLI_OUT, "--csv", o->csv}, {CLI_OUT, "--html", o->html}, {CLI_OUT, "--svg", o->svg}};
-    if (st || (st = sweep_check_outputs(&list, outs, sizeof outs / sizeof *outs, err)) ||
+    const cli_path outs[] = {{CLI_OUT_OR_STDOUT, "--json", o->json},
+                             {CLI_OUT, "--csv", o->csv},
+                             {CLI_OUT, "--html", o->html},
+                             {CLI_OUT, "--svg", o->svg}};
+    if (st || (st = sweep_load_profiles(&list, outs, sizeof outs / sizeof *outs, err)) ||
         (st = cli_model_open(tool, o->model, o->profile, &o->machine, !o->fast, true, &m, err)))
         goto done;
     if ((!list.n && (st = sweep_add_default(&list, rt_model_hparams(m.model)->head_dim, m.profile, o->baseline, err))) ||
-        (st = sweep_resolve(&list, m.model, m.profile, err)) || (st = eval_text_load(m.model, o->text, &text, err)))
+        (st = sweep_resolve(&list, m.model, m.profile, err)) ||
+        (st = eval_text_load(m.model, o->text, o->parse_special, &text, err)))
         goto done;
+    cli_note_specials(tool, m.model, o->text, o->parse_special);
     results = calloc(list.n, sizeof *results);
     if (!results) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for %zu settings", list.n);

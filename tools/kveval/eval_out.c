@@ -17,17 +17,6 @@ static bool is_stdout(const char *path) {
     return !strcmp(path, "-");
 }
 
-kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err) {
-    for (size_t i = 0; i < n; i++) {
-        atomic_file *f = NULL;
-        kv_status st = outs[i].path && !is_stdout(outs[i].path) ? atomic_file_open(outs[i].path, &f, err) : KV_OK;
-        if (st)
-            return st;
-        atomic_file_abort(f);
-    }
-    return KV_OK;
-}
-
 size_t eval_columns(const char *s) {
     size_t n = 0;
     utf8proc_int32_t c;
@@ -40,14 +29,7 @@ size_t eval_columns(const char *s) {
 
 void eval_cell(const char *s, size_t width, bool left) {
     size_t n = eval_columns(s), pad = n < width ? width - n : 0;
-    printf("%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
-}
-
-json_t *eval_json_text(const char *s) {
-    char *clean = s ? eval_utf8(s) : NULL;
-    json_t *j = clean ? json_string(clean) : json_null();
-    free(clean);
-    return j;
+    cli_say(stdout, "%*s%s%*s  ", left ? 0 : (int)pad, "", s, left ? (int)pad : 0, "");
 }
 
 json_t *eval_json_join(json_t *a, json_t *b) {
@@ -82,8 +64,8 @@ report_origin eval_origin(const rt_model *m, const char *path, const char *tool,
 json_t *eval_origin_json(const report_origin *o) {
     char *command = report_command(o), date[REPORT_DATE];
     json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
-                          report_date(date), "command", eval_json_text(command), "model", "path", eval_json_text(o->model_path),
-                          "name", eval_json_text(o->model_name), "hash", eval_json_text(o->model_hash));
+                          report_date(date), "command", cli_json_text(command), "model", "path", cli_json_text(o->model_path),
+                          "name", cli_json_text(o->model_name), "hash", cli_json_text(o->model_hash));
     free(command);
     return j;
 }

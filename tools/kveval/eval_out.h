@@ -3,7 +3,8 @@
 #define EVAL_OUT_H
 
 #include "base/status.h"
-#include "cli/cli_paths.h"
+#include "cli/cli.h"
+#include "cli/cli_json.h"
 #include "measure/ask.h"
 #include "report/report.h"
 
@@ -13,16 +14,11 @@
 
 #include <jansson.h>
 
-/* Find out now, not after an hour of work, whether the results can be written. Paths that are NULL or "-" are passed over. */
-kv_status eval_check_writable(const cli_path *outs, size_t n, kv_err *err);
-
 /* Columns on a terminal that valid UTF-8 takes. */
 size_t eval_columns(const char *s);
 /* Print s on stdout in at least so many columns, and two blanks. */
 void eval_cell(const char *s, size_t width, bool left);
 
-/* A string of any bytes (what is not UTF-8 becomes U+FFFD), or null for NULL. */
-json_t *eval_json_text(const char *s);
 /* The members of both in one object. Takes both references; either may be NULL, and so is the result then. */
 json_t *eval_json_join(json_t *a, json_t *b);
 /* Add n, hits, share (null for none) and its 95 % confidence interval lo, hi. Takes j, which may be NULL; NULL when out of

@@ -15,12 +15,12 @@ static void setting_row(FILE *f, const facts_report *r, size_t i) {
     const ask_tally t = facts_tally(r->set, y, FACTS_ANYWHERE);
     const paired p = facts_compare(r->set, &r->results[r->reference], y, FACTS_ANYWHERE);
     rep_share s = {.n = t.n, .hits = t.hits};
-    char codecs[48], bytes[24], points[64];
+    char kept[64], codecs[48], bytes[24], points[64];
     ask_wilson(t, &s.lo, &s.hi);
     fputs("<tr><td>", f);
     rep_text(f, x->name);
-    fprintf(f, "</td><td class=\"text\">%s</td><td>%u, %u</td><td>%u of %u</td><td class=\"text\">",
-            sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), s.hits, s.n);
+    fprintf(f, "</td><td class=\"text\">%s</td><td>%s</td><td>%u of %u</td><td class=\"text\">", sweep_codec_names(x, codecs),
+            sweep_kept(x, kept), s.hits, s.n);
     rep_interval(f, s);
     fprintf(f, "</td><td>%.0f–%.0f %%</td>", 100 * s.lo, 100 * s.hi);
     if (i == r->reference)

@@ -89,13 +89,15 @@ static void print_summary(const facts_report *r, size_t name) {
             snprintf(buf, sizeof buf, "%.3f", paired_p(p));
             eval_cell(same ? "" : buf, P, false);
         }
-        printf("%*s\n", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
+        printf("%*s", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
+        puts(sweep_remark(&r->settings->v[i], buf));
     }
     if (r->settings->n > 1)
-        printf("\npoints: difference to %s, %% of the questions, with Tango's interval; lost, won: right with %s only, right "
-               "with the "
-               "setting only; p: McNemar's exact test\n",
-               first, first);
+        cli_say(stdout,
+                "\npoints: difference to %s, %% of the questions, with Tango's interval; lost, won: right with %s only, right "
+                "with the "
+                "setting only; p: McNemar's exact test\n",
+                first, first);
 }
 
 static void print_parts(const facts_report *r, size_t name) {
@@ -124,13 +126,13 @@ static void print_parts(const facts_report *r, size_t name) {
 
 static void print_question(const facts_report *r, const facts_doc *d, size_t doc, const facts_question *q, size_t at,
                            size_t name) {
-    printf("  %s\n    document %zu (%s, %u tokens); wanted: %s\n", q->text, doc, facts_styles[d->style]->name,
-           r->set->cfg.tokens[d->i_length], q->wanted);
+    cli_say(stdout, "  %s\n    document %zu (%s, %u tokens); wanted: %s\n", q->text, doc, facts_styles[d->style]->name,
+            r->set->cfg.tokens[d->i_length], q->wanted);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = &r->results[i].answers[at];
         printf("    %s ", a->right ? "right" : "wrong");
         eval_cell(r->settings->v[i].name, name, true);
-        printf("%s\n", a->said);
+        cli_say(stdout, "%s\n", a->said);
     }
 }
 
@@ -188,7 +190,7 @@ static json_t *setting_json(const facts_report *r, size_t i) {
         good = eval_json_add(parts, figures(r, i, json_pack("{s:s}", "part", part[k].name), part[k].where));
     for (size_t k = 0; k < r->set->n_questions && good; k++)
         good = eval_json_add(
-            answers, json_pack("{s:o, s:b}", "said", eval_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
+            answers, json_pack("{s:o, s:b}", "said", cli_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
     json_t *rest = json_pack("{s:b, s:f, s:f, s:I, s:I, s:f, s:o, s:o}", "reference", (int)(i == r->reference), "bits_k",
                              x->bits_k, "bits_v", x->bits_v, "kv_bytes", (json_int_t)x->kv_bytes[last], "kv_bytes_f16",
                              (json_int_t)x->kv_bytes_f16[last], "seconds", x->seconds, "parts", parts, "answers", answers);
@@ -230,11 +232,11 @@ static json_t *whole(const facts_report *r) {
         good = eval_json_add(documents, document_json(r, i));
     for (size_t i = 0; i < r->settings->n && good; i++)
         good = eval_json_add(settings, setting_json(r, i));
-    json_t *text = r->origin.text ? json_pack("{s:o, s:s}", "path", eval_json_text(r->origin.text), "hash", r->origin.text_hash)
+    json_t *text = r->origin.text ? json_pack("{s:o, s:s}", "path", cli_json_text(r->origin.text), "hash", r->origin.text_hash)
                                   : json_null();
     json_t *j = eval_json_join(eval_origin_json(&r->origin),
                                json_pack("{s:o, s:o, s:b, s:I, s:o, s:i, s:i, s:o, s:o}", "text", text, "chat",
-                                         eval_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
+                                         cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
                                          (json_int_t)cfg->seed, "tokens", tokens, "docs", (int)cfg->docs, "answer_tokens",
                                          FACTS_ANSWER_TOKENS, "documents", documents, "settings", settings));
     if (good)

@@ -82,10 +82,10 @@ static void summary_row(FILE *f, const niah_test *t, size_t i, int known) {
     const niah_result *r = &t->results[i];
     const size_t last = t->cfg.n_ctx - 1;
     const rep_share all = share(r, -1, -1, known);
-    char codecs[48], bytes[24];
+    char kept[64], codecs[48], bytes[24];
     fputs("<tr><td>", f);
     rep_text(f, x->name);
-    fprintf(f, "</td><td class=\"text\">%s</td><td>%u, %u</td>", sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x));
+    fprintf(f, "</td><td class=\"text\">%s</td><td>%s</td>", sweep_codec_names(x, codecs), sweep_kept(x, kept));
     fprintf(f, "<td>%u of %u</td><td class=\"text\">", all.hits, all.n);
     rep_interval(f, all);
     fprintf(f, "</td><td>%.0f–%.0f %%</td>", 100 * all.lo, 100 * all.hi);

@@ -42,8 +42,9 @@ static void print_templates(const niah_test *t, const niah_result *r, int known)
 static void print_setting(const niah_test *t, size_t i, int known) {
     enum { TOTAL = 16 };
     const niah_result *r = &t->results[i];
-    char buf[48];
-    printf("%s, question %s while reading\n  context  depth: ", t->settings->v[i].name, ways[known]);
+    char buf[64];
+    cli_say(stdout, "%s, question %s while reading%s\n  context  depth: ", t->settings->v[i].name, ways[known],
+            sweep_remark(&t->settings->v[i], buf));
     for (size_t d = 0; d < t->cfg.n_depth; d++) {
         snprintf(buf, sizeof buf, "%g %%", t->cfg.depth[d]);
         eval_cell(buf, 6, false);
@@ -126,7 +127,7 @@ static json_t *answers_json(const niah_test *t, const niah_result *r, int known)
             good = eval_json_add(list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx],
                                                  "depth", t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
                                                  niah_templates[a->template].name, "wanted", a->wanted, "said",
-                                                 eval_json_text(a->said), "right", (int)a->right));
+                                                 cli_json_text(a->said), "right", (int)a->right));
     }
     return list;
 }
@@ -175,7 +176,7 @@ static json_t *document(const niah_test *t) {
         good = eval_json_add(settings, setting_json(t, i)) && good;
     json_t *j =
         eval_json_join(eval_origin_json(&t->origin),
-                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", eval_json_text(t->chat), "exact",
+                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", cli_json_text(t->chat), "exact",
                                  (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx, "depths", depths,
                                  "needles", (int)niah_needles(cfg), "repeats", (int)cfg->repeats, "answer_tokens",
                                  NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings", settings));

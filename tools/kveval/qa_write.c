@@ -15,7 +15,8 @@ static void print_misses(const qa_report *r, size_t i) {
     for (size_t q = 0; q < r->test->questions->n; q++) {
         const qa_answer *a = &r->results[i].answers[q];
         if (!a->right)
-            printf("  %s\n    wanted: %s; said: %s\n", r->test->questions->v[q].text, r->test->questions->v[q].wanted, a->said);
+            cli_say(stdout, "  %s\n    wanted: %s; said: %s\n", r->test->questions->v[q].text, r->test->questions->v[q].wanted,
+                    a->said);
     }
 }
 
@@ -39,11 +40,12 @@ kv_status qa_print(const qa_report *r, kv_err *err) {
         snprintf(buf, sizeof buf, "%u of %u", x->tally.hits, x->tally.n);
         eval_cell(buf, RIGHT, false);
         eval_cell(ask_percent(x->tally, true, buf), SHARE, false);
-        printf("%*s\n", CACHE, format_bytes((double)x->cache.bytes, buf));
+        printf("%*s", CACHE, format_bytes((double)x->cache.bytes, buf));
+        puts(sweep_remark(&r->settings->v[i], buf));
     }
     for (size_t i = 0; i < r->settings->n; i++)
         if (r->results[i].tally.hits < r->results[i].tally.n) {
-            printf("\nwrong with %s:\n", r->settings->v[i].name);
+            cli_say(stdout, "\nwrong with %s:\n", r->settings->v[i].name);
             print_misses(r, i);
         }
     printf("\ndocument of %zu tokens, %zu questions, %s\n", r->test->n_document, r->test->questions->n,
@@ -60,7 +62,7 @@ static json_t *setting_json(const qa_report *r, size_t i) {
     for (size_t q = 0; q < r->test->questions->n && good; q++) {
         const qa_question *k = &r->test->questions->v[q];
         good = eval_json_add(answers, json_pack("{s:i, s:s, s:s, s:o, s:b}", "line", (int)k->line, "question", k->text,
-                                                "wanted", k->wanted, "said", eval_json_text(x->answers[q].said), "right",
+                                                "wanted", k->wanted, "said", cli_json_text(x->answers[q].said), "right",
                                                 (int)x->answers[q].right));
     }
     json_t *figures = json_pack("{s:f, s:f, s:I, s:I, s:f, s:o}", "bits_k", x->cache.bits_k, "bits_v", x->cache.bits_v,
@@ -80,9 +82,9 @@ kv_status qa_write_json(const qa_report *r, const char *path, kv_err *err) {
         good = eval_json_add(settings, setting_json(r, i));
     json_t *j = eval_json_join(eval_origin_json(&r->origin),
                                json_pack("{s:{s:o, s:s}, s:{s:o, s:s}, s:o, s:b, s:i, s:i, s:i, s:o}", "document", "path",
-                                         eval_json_text(r->origin.text), "hash", r->test->hash, "questions", "path",
-                                         eval_json_text(r->questions_path), "hash", r->test->questions->hash, "chat",
-                                         eval_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "document_tokens",
+                                         cli_json_text(r->origin.text), "hash", r->test->hash, "questions", "path",
+                                         cli_json_text(r->questions_path), "hash", r->test->questions->hash, "chat",
+                                         cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "document_tokens",
                                          (int)r->test->n_document, "ctx", (int)r->test->n_ctx, "answer_tokens",
                                          QA_ANSWER_TOKENS, "settings", settings));
     if (!good) {
@@ -133,12 +135,12 @@ static void summary(FILE *f, const qa_report *r) {
         const sweep_setting *x = &r->settings->v[i];
         const qa_result *y = &r->results[i];
         rep_share s = {.n = y->tally.n, .hits = y->tally.hits};
-        char codecs[48], bytes[24];
+        char kept[64], codecs[48], bytes[24];
         ask_wilson(y->tally, &s.lo, &s.hi);
         fputs("<tr><td>", f);
         rep_text(f, x->name);
-        fprintf(f, "</td><td class=\"text\">%s</td><td>%u, %u</td><td>%u of %u</td><td class=\"text\">",
-                sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), s.hits, s.n);
+        fprintf(f, "</td><td class=\"text\">%s</td><td>%s</td><td>%u of %u</td><td class=\"text\">",
+                sweep_codec_names(x, codecs), sweep_kept(x, kept), s.hits, s.n);
         rep_interval(f, s);
         fprintf(f, "</td><td>%.0f–%.0f %%</td><td>%s</td><td>%.2f ×</td></tr>\n", 100 * s.lo, 100 * s.hi,
                 format_bytes((double)y->cache.bytes, bytes),

@@ -68,10 +68,10 @@ static void result_section(FILE *f, const sweep *s) {
     for (size_t i = 0; i < s->settings->n; i++) {
         const sweep_setting *x = &s->settings->v[i];
         const eval_result *r = &s->results[i];
-        char codecs[48], kld[EVAL_PM], ppl[EVAL_PM], bytes[24];
+        char kept[64], codecs[48], kld[EVAL_PM], ppl[EVAL_PM], bytes[24];
         setting_cell(f, x);
-        fprintf(f, "<td class=\"text\">%s</td><td>%u, %u</td><td>%.2f / %.2f</td><td>%s</td><td>%.2f %%</td><td>%s</td>",
-                sweep_codec_names(x, codecs), sweep_window(x), sweep_sinks(x), r->bits_k, r->bits_v,
+        fprintf(f, "<td class=\"text\">%s</td><td>%s</td><td>%.2f / %.2f</td><td>%s</td><td>%.2f %%</td><td>%s</td>",
+                sweep_codec_names(x, codecs), sweep_kept(x, kept), r->bits_k, r->bits_v,
                 eval_plus_minus(r->kld, r->kld_se, false, kld), r->top1,
                 eval_plus_minus(r->dppl_percent, r->dppl_se, true, ppl));
         fprintf(f, "<td>%s</td><td>%.2f ×</td></tr>\n", format_bytes((double)r->kv_bytes, bytes),

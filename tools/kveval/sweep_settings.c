@@ -3,7 +3,7 @@
 
 #include "cli/cli_profile.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "codec/codec.h"
 #include "kveval/eval_out.h"
 #include "measure/eval_io.h"
@@ -115,15 +115,12 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err) {
     char *text = NULL, where[4096 + 32];
     size_t len, before = l->n;
     unsigned number = 0;
-    kv_status st = file_read(path, MAX_FILE, &text, &len, err);
-    if (!st && strlen(text) != len)
-        st = kv_fail(err, KV_EFORMAT, "%s: holds NUL bytes; a text file is wanted", path);
+    kv_status st = text_read(path, MAX_FILE, &text, &len, err);
     for (char *line = text, *next; !st && line; line = next) {
         char *end = strchr(line, '\n');
         next = end ? end + 1 : NULL;
         if (end)
             *end = '\0';
-        line[strcspn(line, "\r")] = '\0';
         snprintf(where, sizeof where, "%s:%u", path, ++number);
         line += strspn(line, blank);
         if (*line && *line != '#')
@@ -161,25 +158,20 @@ static bool suits(kv_codec_id id, uint32_t head_dim) {
 }
 
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err) {
+    static const char own[] = "profile:", bare[] = "profile, window 0: --window 0";
     char line[128];
-    for (int i = 0; i < KV_CODEC_COUNT; i++) {
+    kv_status st = models_own ? sweep_add(l, "defaults", own, err) : KV_OK;
+    for (int i = 0; i < KV_CODEC_COUNT && !st; i++) {
         const kv_codec_name *c = &kv_codec_names[i];
         if (c->calibrated || i == baseline || !suits((kv_codec_id)i, head_dim))
             continue;
         snprintf(line, sizeof line, "%s: -ctk %s -ctv %s --window 0 --sinks 4", c->name, c->name, c->name);
-        kv_status st = sweep_add(l, "defaults", line, err);
-        if (st)
-            return st;
-    }
-    kv_status st = models_own ? sweep_add(l, "defaults", "profile: --window 0", err) : KV_OK;
-    if (!st && models_own && models_own->window) {
-        snprintf(line, sizeof line, "profile, window %u: --window %u", models_own->window, models_own->window);
         st = sweep_add(l, "defaults", line, err);
     }
-    return st;
+    return st || !models_own || !models_own->window ? st : sweep_add(l, "defaults", bare, err);
 }
 
-kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
+kv_status sweep_load_profiles(sweep_list *l, const cli_path *outs, size_t n, kv_err *err) {
     char what[SWEEP_NAME + 40];
     kv_status st = KV_OK;
     for (size_t i = 0; i < l->n * n && !st; i++) {
@@ -187,7 +179,12 @@ kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t 
         snprintf(what, sizeof what, "--profile of setting '%s'", s->name);
         st = cli_paths_check((const cli_path[]){outs[i % n], {CLI_PROFILE, what, s->cache.profile}}, 2, err);
     }
-    return st ? st : eval_check_writable(outs, n, err);
+    for (size_t i = 0; i < l->n && !st; i++) {
+        const char *path = l->v[i].cache.profile;
+        if (path && strcmp(path, "none"))
+            st = cli_find_profile(path, &l->v[i].own, NULL, err);
+    }
+    return st;
 }
 
 static kv_status hash_profile(const prof *p, char hash[33], kv_err *err) {
@@ -307,6 +304,27 @@ uint32_t sweep_window(const sweep_setting *s) {
 
 uint32_t sweep_sinks(const sweep_setting *s) {
     return s->cfg.sinks >= 0 ? (uint32_t)s->cfg.sinks : s->cfg.profile ? s->cfg.profile->sinks : 0;
+}
+
+uint32_t sweep_made_for(const sweep_setting *s) {
+    const prof *p = s->cfg.profile;
+    const bool reads = p && p->model_hash[0] && (s->cfg.ctk < 0 || s->cfg.ctv < 0);
+    return reads && sweep_window(s) < p->window ? p->window : 0;
+}
+
+char *sweep_kept(const sweep_setting *s, char buf[64]) {
+    char made[32] = "";
+    if (sweep_made_for(s))
+        snprintf(made, sizeof made, " (made for %u)", sweep_made_for(s));
+    snprintf(buf, 64, "%u%s, %u", sweep_window(s), made, sweep_sinks(s));
+    return buf;
+}
+
+const char *sweep_remark(const sweep_setting *s, char buf[64]) {
+    buf[0] = '\0';
+    if (sweep_made_for(s))
+        snprintf(buf, 64, "  (profile made for window %u)", sweep_made_for(s));
+    return buf;
 }
 
 char *sweep_codec_names(const sweep_setting *s, char buf[48]) {

@@ -33,13 +33,14 @@ kv_status sweep_add_file(sweep_list *l, const char *path, kv_err *err);
 kv_status sweep_add_all(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err);
 /* Likewise; where there are none, the base alone. sweep_resolve names it by what it comes to: "q4_0, window 64". */
 kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines, kv_err *err);
-/* Every uncalibrated codec but `baseline` that suits heads of this width, for keys and values alike, without window and with
- * four sinks; and the model's own profile, if it has one: the same way, and with its own window. */
+/* The model's own profile, if it has one, as it was made; every uncalibrated codec but `baseline` that suits heads of this
+ * width, for keys and values alike, without window and with four sinks; and the profile without window, to compare with those.
+ */
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err);
-/* Before any work: the outputs can be written, and none is a profile that a setting names. Errors of cli_paths_check and
- * eval_check_writable. */
-kv_status sweep_check_outputs(const sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
-/* Load the profiles and check that they fit the model. models_own: of the model or NULL; borrowed. */
+/* Before any work: load the profiles that settings name; none of them is one of the outputs. Errors of cli_paths_check and
+ * cli_find_profile. */
+kv_status sweep_load_profiles(sweep_list *l, const cli_path *outs, size_t n, kv_err *err);
+/* Load the profiles that are not loaded yet, and check that they fit the model. models_own: of the model or NULL; borrowed. */
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err);
 /* The first setting of a resolved list whose cache is f16 and keeps all tokens. Where there is none, one is put in front of the
  * others and *added is set. */
@@ -52,6 +53,13 @@ void sweep_free(sweep_list *l);
 int sweep_codec(const sweep_setting *s, bool values);
 uint32_t sweep_window(const sweep_setting *s);
 uint32_t sweep_sinks(const sweep_setting *s);
+/* The window that the calibrated profile was made for, where the setting has a narrower one: then it loses many times what the
+ * profile is worth. 0: it is not so. */
+uint32_t sweep_made_for(const sweep_setting *s);
+/* Window and sinks as pages show them: "128, 4", or "0 (made for 128), 4". buf: 64 bytes; returns it. */
+char *sweep_kept(const sweep_setting *s, char buf[64]);
+/* What a table says at the end of a setting's row: of a narrow window; or nothing. */
+const char *sweep_remark(const sweep_setting *s, char buf[64]);
 /* "q4_0", "q8_0 / q4_0" (keys / values), "mixed". buf: 48 bytes; returns it. */
 char *sweep_codec_names(const sweep_setting *s, char buf[48]);
 

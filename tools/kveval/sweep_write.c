@@ -18,7 +18,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
     static const double ALL = 99.5;
     bool evicts = false;
     size_t name = strlen("setting");
-    char buf[EVAL_PM], codecs[48];
+    char buf[EVAL_PM], codecs[48], remark[64];
     for (size_t i = 0; i < s->settings->n; i++) {
         size_t n = eval_columns(s->settings->v[i].name);
         name = n > name ? n : name;
@@ -54,7 +54,7 @@ kv_status sweep_print(const sweep *s, kv_err *err) {
             printf("%*.1f", DECODE, r->decode_tps);
         if (r->reads_percent < ALL)
             printf("  %7.0f  %3.0f %%", r->held, r->reads_percent);
-        putchar('\n');
+        puts(sweep_remark(x, remark));
     }
     printf("\nbaseline %s, context %u, %zu tokens scored (chunks: %u), %.0f s\n", kv_codec_names[s->cfg.baseline].name,
            s->cfg.ctx, s->results[0].tokens, s->results[0].chunks, s->results[0].seconds);
@@ -68,10 +68,11 @@ static const char *codec_name(int id) {
 }
 
 json_t *sweep_setting_json(const sweep_setting *x) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o}", "name", x->name, "options", x->options, "codec_k",
-                     codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
+    return json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:o, s:o}", "name", x->name, "options", cli_json_text(x->options),
+                     "codec_k", codec_name(sweep_codec(x, false)), "codec_v", codec_name(sweep_codec(x, true)), "window",
                      (int)sweep_window(x), "sinks", (int)sweep_sinks(x), "profile_hash",
-                     x->profile_hash[0] ? json_string(x->profile_hash) : json_null());
+                     x->profile_hash[0] ? json_string(x->profile_hash) : json_null(), "made_for_window",
+                     sweep_made_for(x) ? json_integer(sweep_made_for(x)) : json_null());
 }
 
 static json_t *setting_json(const sweep_setting *x, const eval_result *r) {
@@ -91,8 +92,8 @@ static json_t *document(const sweep *s) {
         }
     const report_origin *o = &s->origin;
     return eval_json_join(eval_origin_json(o),
-                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", eval_json_text(o->text), "hash",
-                                    eval_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
+                          json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", cli_json_text(o->text), "hash",
+                                    cli_json_text(o->text_hash), "ctx", (int)s->cfg.ctx, "baseline",
                                     kv_codec_names[s->cfg.baseline].name, "exact", (int)s->exact, "settings", list));
 }
 

@@ -124,7 +124,7 @@ static kv_status strip(const options *o, kv_err *err) {
     if (!prof_is_in_gguf(g))
         st = kv_fail(err, KV_EFORMAT, "%s: holds no profile, there is nothing to strip", o->files[0]);
     else if (o->dry_run)
-        printf("%s would be written without its profile\n", o->files[0]);
+        cli_say(stdout, "%s would be written without its profile\n", o->files[0]);
     else
         st = prof_pack(g, NULL, o->out, err);
     gguf_close(g);
@@ -145,8 +145,8 @@ static kv_status say(const options *o, const gguf *g, const prof *p, const rt_hp
              format_bytes(bytes, whole), format_bytes((double)added, part), 100.0 * (double)added / bytes,
              prof_is_in_gguf(g) ? ", in place of the one that was there" : "");
     if (o->dry_run)
-        printf("%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head, token.bytes,
-               token.f16, token.f16 / token.bytes);
+        cli_say(stdout, "%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller); nothing written\n", head,
+                token.bytes, token.f16, token.f16 / token.bytes);
     else
         cli_note(tool, "%s; an encoded token takes %.0f bytes, in f16 %.0f (%.2f times smaller)", head, token.bytes, token.f16,
                  token.f16 / token.bytes);

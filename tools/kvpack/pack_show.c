@@ -2,6 +2,7 @@
 #include "kvpack/pack_show.h"
 
 #include "base/format.h"
+#include "cli/message.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,9 +10,9 @@
 /* ---- what holds for all layers ---- */
 
 static void show_codec(const char *name, prof_head h) {
-    printf("%s %s", name, kv_codec_names[h.codec].name);
+    cli_say(stdout, "%s %s", name, kv_codec_names[h.codec].name);
     if (h.bits > 0)
-        printf(" (%.4g bits)", (double)h.bits);
+        cli_say(stdout, " (%.4g bits)", (double)h.bits);
 }
 
 /* What is kept of a long context. */
@@ -22,13 +23,13 @@ static void show_evict(const prof *p) {
         return;
     if (kv_budget_given(e->budget))
         kv_budget_format(e->budget, budget);
-    printf("eviction  keeps %s%s of a long context: %s%s\n", budget, e->budget.tokens ? " tokens" : "",
-           kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");
+    cli_say(stdout, "eviction  keeps %s%s of a long context: %s%s\n", budget, e->budget.tokens ? " tokens" : "",
+            kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");
 }
 
 static void show_policy(const prof *p, const rt_hparams *hp) {
     char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT];
-    printf("policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
+    cli_say(stdout, "policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
     show_evict(p);
     if (p->layers)
         return;
@@ -41,47 +42,47 @@ static void show_policy(const prof *p, const rt_hparams *hp) {
         const prof_override *o = &p->overrides[i];
         prof_ranges_format(&o->layers, layers);
         prof_ranges_format(&o->heads, heads);
-        printf("          in %s%s%s%s:", o->layers.n ? "layers " : "every layer", layers, o->heads.n ? ", KV heads " : "",
-               heads);
+        cli_say(stdout, "          in %s%s%s%s:", o->layers.n ? "layers " : "every layer", layers,
+                o->heads.n ? ", KV heads " : "", heads);
         if (o->k.set)
-            printf(" K %s", kv_codec_names[o->k.codec].name);
+            cli_say(stdout, " K %s", kv_codec_names[o->k.codec].name);
         if (o->v.set)
-            printf("%s V %s", o->k.set ? "," : "", kv_codec_names[o->v.codec].name);
+            cli_say(stdout, "%s V %s", o->k.set ? "," : "", kv_codec_names[o->v.codec].name);
         putchar('\n');
     }
 }
 
 static void show_identity(const prof *p, const rt_hparams *hp, const char *where) {
-    printf("%s\n", where);
+    cli_say(stdout, "%s\n", where);
     if (p->model_name[0] || p->model_hash[0])
-        printf("model     %s (%s), hash %s\n", p->model_name[0] ? p->model_name : "unnamed", p->arch[0] ? p->arch : "?",
-               p->model_hash[0] ? p->model_hash : "none");
+        cli_say(stdout, "model     %s (%s), hash %s\n", p->model_name[0] ? p->model_name : "unnamed",
+                p->arch[0] ? p->arch : "?", p->model_hash[0] ? p->model_hash : "none");
     else
-        printf("model     any\n");
+        cli_say(stdout, "model     any\n");
     if (hp)
-        printf("shape     %u layers, %u heads, %u KV heads of %u; trained for %u tokens\n", hp->n_layer, hp->n_head,
-               hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
+        cli_say(stdout, "shape     %u layers, %u heads, %u KV heads of %u; trained for %u tokens\n", hp->n_layer, hp->n_head,
+                hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
     else if (p->n_layer && p->n_head)
-        printf("shape     %u layers, %u heads, %u KV heads of %u\n", p->n_layer, p->n_head, p->n_kv_head, p->head_dim);
+        cli_say(stdout, "shape     %u layers, %u heads, %u KV heads of %u\n", p->n_layer, p->n_head, p->n_kv_head, p->head_dim);
     if (p->calib_tokens)
-        printf("made      by kvcalib %s from %u tokens in chunks of %u (text %.8s), target %g bits, seed %llu\n",
-               p->tool_version, p->calib_tokens, p->calib_ctx, p->text_hash, p->target_bits, (unsigned long long)p->seed);
+        cli_say(stdout, "made      by kvcalib %s from %u tokens in chunks of %u (text %.8s), target %g bits, seed %llu\n",
+                p->tool_version, p->calib_tokens, p->calib_ctx, p->text_hash, p->target_bits, (unsigned long long)p->seed);
     else
-        printf("made      by hand\n");
+        cli_say(stdout, "made      by hand\n");
     if (p->aim_bits > 0)
-        printf("aim       of kvcalib --preset: %g bits\n", p->aim_bits);
+        cli_say(stdout, "aim       of kvcalib --preset: %g bits\n", p->aim_bits);
     if (p->aim_kld > 0)
-        printf("aim       of kvcalib --preset: KLD %g\n", p->aim_kld);
+        cli_say(stdout, "aim       of kvcalib --preset: KLD %g\n", p->aim_kld);
 }
 
 static void show_measured(const prof *p) {
     if (!p->n_measured)
-        printf("measured  nothing (kveval ppl measures)\n");
+        cli_say(stdout, "measured  nothing (kveval ppl measures)\n");
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        printf("measured  KLD %.5f +- %.5f, perplexity %+.2f %%, same top token %.1f %%; K %.2f, V %.2f bits\n", m->kld,
-               m->kld_se, m->dppl_percent, m->top1, m->bits_k, m->bits_v);
-        printf("          on %u tokens, context %u, %s\n", m->tokens, m->ctx, m->text);
+        cli_say(stdout, "measured  KLD %.5f +- %.5f, perplexity %+.2f %%, same top token %.1f %%; K %.2f, V %.2f bits\n",
+                m->kld, m->kld_se, m->dppl_percent, m->top1, m->bits_k, m->bits_v);
+        cli_say(stdout, "          on %u tokens, context %u, %s\n", m->tokens, m->ctx, m->text);
     }
 }
 
@@ -107,7 +108,7 @@ static void show_stream(pack_stream stream, double mark, bool last) {
     memset(bar, '#', (size_t)(stream.bits / mark + 0.5));
     if (stream.bits > 0)
         snprintf(bits, sizeof bits, "%.2f", stream.bits);
-    printf("  %-7s%5s %-*s", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, bits, last ? 0 : BAR, bar);
+    cli_say(stdout, "  %-7s%5s %-*s", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, bits, last ? 0 : BAR, bar);
 }
 
 static void show_entropy(const prof *p, const prof_layer *l) {
@@ -118,7 +119,7 @@ static void show_entropy(const prof *p, const prof_layer *l) {
         most = l->entropy[h] > most ? l->entropy[h] : most;
         sum += (double)l->entropy[h];
     }
-    printf("  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
+    cli_say(stdout, "  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
 }
 
 /* Tokens of a head, and the range of the heads where they differ. */
@@ -128,18 +129,18 @@ static void show_budget(const prof *p, const prof_layer *l) {
         least = l->budgets[h] < least ? l->budgets[h] : least;
         most = l->budgets[h] > most ? l->budgets[h] : most;
     }
-    printf("%*u", l->entropy ? 8 : 27, l->budget);
+    cli_say(stdout, "%*u", l->entropy ? 8 : 27, l->budget);
     if (least < most)
-        printf(" (%u..%u)", least, most);
+        cli_say(stdout, " (%u..%u)", least, most);
 }
 
 static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_stream stream) {
-    printf("       %s heads", v ? "V" : "K");
+    cli_say(stdout, "       %s heads", v ? "V" : "K");
     for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
         const prof_head head = pack_head(p, hp, v, layer, h);
-        printf("%s %.2f", h ? "," : "", (double)head.bits);
+        cli_say(stdout, "%s %.2f", h ? "," : "", (double)head.bits);
         if (stream.mixed)
-            printf(" %s", kv_codec_names[head.codec].name);
+            cli_say(stdout, " %s", kv_codec_names[head.codec].name);
     }
     putchar('\n');
 }
@@ -150,13 +151,13 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
     const bool has_entropy = p->layers && p->layers[0].entropy;
     if (!n)
         return;
-    printf("\nlayer  K        bits %-*s  V        bits", BAR, "");
+    cli_say(stdout, "\nlayer  K        bits %-*s  V        bits", BAR, "");
     if (has_entropy)
-        printf(" %-*s  entropy, bits       budget", BAR, "");
+        cli_say(stdout, " %-*s  entropy, bits       budget", BAR, "");
     putchar('\n');
     for (uint32_t i = 0; i < n; i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        printf("%5u", i);
+        cli_say(stdout, "%5u", i);
         for (int v = 0; v < 2; v++)
             show_stream(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
         if (l && l->entropy)
@@ -170,12 +171,12 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
                 show_heads(p, hp, i, v, stream);
         }
     }
-    printf("# is %g bits", mark);
+    cli_say(stdout, "# is %g bits", mark);
     if (has_entropy)
-        printf("; entropy: mean over heads (least..most)");
+        cli_say(stdout, "; entropy: mean over heads (least..most)");
     if (prof_has_budgets(p))
-        printf("; budget: tokens of a KV head by %s, mean (least..most); %s", prof_budget_by_name(p->budget_by),
-               prof_has_losses(p) ? "any other is shared out anew" : "only ratios count");
+        cli_say(stdout, "; budget: tokens of a KV head by %s, mean (least..most); %s", prof_budget_by_name(p->budget_by),
+                prof_has_losses(p) ? "any other is shared out anew" : "only ratios count");
     putchar('\n');
 }
 
@@ -190,24 +191,25 @@ static kv_status show_sizes(const prof *p, const rt_hparams *hp, kv_err *err) {
         return st;
     putchar('\n');
     if (token.bytes > 0)
-        printf("an encoded token takes %.0f bytes, in f16 %.0f: %.2f times smaller\n", token.bytes, token.f16,
-               token.f16 / token.bytes);
+        cli_say(stdout, "an encoded token takes %.0f bytes, in f16 %.0f: %.2f times smaller\n", token.bytes, token.f16,
+                token.f16 / token.bytes);
     if (!hp) {
-        printf("%scache sizes depend on the model: kvpack --show PROFILE MODEL, or pack it and show that\n",
-               token.bytes > 0 ? "" : "bytes per token and ");
+        cli_say(stdout, "%scache sizes depend on the model: kvpack --show PROFILE MODEL, or pack it and show that\n",
+                token.bytes > 0 ? "" : "bytes per token and ");
         return KV_OK;
     }
     if ((st = pack_sizes(p, hp, info, err)))
         return st;
-    printf("\ntokens          f16  this profile  times smaller\n");
+    cli_say(stdout, "\ntokens          f16  this profile  times smaller\n");
     for (uint32_t i = 0; i < PACK_SIZES; i++)
-        printf("%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, format_bytes((double)info[i].bytes_f16, a),
-               format_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
-    printf("all that a context allocates for keys and values: encoded, window, first tokens, and what %d at once need\n",
-           PACK_BATCH);
+        cli_say(stdout, "%5uK  %11s  %12s  %13.2f\n", pack_tokens[i] / 1024, format_bytes((double)info[i].bytes_f16, a),
+                format_bytes((double)info[i].bytes, b), (double)info[i].bytes_f16 / (double)info[i].bytes);
+    cli_say(stdout,
+            "all that a context allocates for keys and values: encoded, window, first tokens, and what %d at once need\n",
+            PACK_BATCH);
     if (hp->swa)
-        printf("%u of %u layers slide over %u tokens and hold no more than those, in f16 too\n",
-               hp->n_layer - hp->n_layer / hp->swa_every, hp->n_layer, hp->swa);
+        cli_say(stdout, "%u of %u layers slide over %u tokens and hold no more than those, in f16 too\n",
+                hp->n_layer - hp->n_layer / hp->swa_every, hp->n_layer, hp->swa);
     return KV_OK;
 }
 

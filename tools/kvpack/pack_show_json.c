@@ -7,7 +7,7 @@
 enum { DIGITS = 9 };
 
 static json_t *text_or_null(const char *s) {
-    return *s ? json_string(s) : json_null();
+    return *s ? cli_json_text(s) : json_null();
 }
 
 static json_t *real_or_null(double v) {
@@ -116,11 +116,11 @@ static json_t *json_measured(const prof *p) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", m->text, "ctx",
-                                              (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se",
-                                              m->kld_se, "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k,
-                                              "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token",
-                                              m->f16_bytes_per_token));
+        json_array_append_new(
+            list, json_pack("{s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text), "ctx",
+                            (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se", m->kld_se,
+                            "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k, "bits_v", m->bits_v,
+                            "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
     }
     return list;
 }
@@ -152,12 +152,11 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
     kv_status st = pack_token_bytes(p, hp, &token, err);
     if (st || (hp && (st = pack_sizes(p, hp, info, err))))
         return st;
-    json_t *all = json_pack("{s:s, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "file", where, "version",
-                            PROF_VERSION, "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp), "aim",
-                            "bits", real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p),
-                            "layers", json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes), "f16_bytes_per_token",
-                            real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
-    if (!all)
-        return kv_fail(err, KV_EFORMAT, "%s: cannot be shown as JSON (is its path UTF-8?)", where);
+    json_t *all =
+        json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(where), "version",
+                  PROF_VERSION, "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp), "aim", "bits",
+                  real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p), "layers",
+                  json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes), "f16_bytes_per_token",
+                  real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
     return cli_json_print(all, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS), err);
 }

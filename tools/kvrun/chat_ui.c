@@ -1,7 +1,9 @@
 #include "kvrun/chat_ui.h"
 
 #include "base/format.h"
+#include "base/text.h"
 #include "cli/cli.h"
+#include "text/prompt.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -100,7 +102,7 @@ static const char *after_last_answer(const conversation *c, const char *text) {
 }
 
 static kv_status encode(const conversation *c, const char *text, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
-    return tok_encode(c->tok, text, strlen(text), flags, ids, n, err);
+    return tok_encode_open(c->tok, text, strlen(text), flags, ids, n, err);
 }
 
 /* How many leading ids do not depend on what the user says: the system prompt, kept when the context shifts. */
@@ -225,6 +227,16 @@ kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FI
     return push(c, "assistant", said, err);
 }
 
+void note_empty_answer(const char *tool, gen *g, gen_end end) {
+    const gen_stats *s = gen_get_stats(g);
+    if (s->last_visible || end == GEN_STOPPED || (end == GEN_LIMIT && !s->last_tokens))
+        return;
+    if (s->last_tokens)
+        cli_note(tool, "the answer is empty: none of its %zu tokens shows any text", s->last_tokens);
+    else
+        cli_note(tool, "the answer is empty: the model ended it at once");
+}
+
 char *conversation_undo(conversation *c) {
     if (c->n < 2 || strcmp(c->msgs[c->n - 1].role, "assistant"))
         return NULL;
@@ -285,10 +297,21 @@ static bool command(const char *tool, conversation *c, gen *g, const char *line,
     return true;
 }
 
+/* A line of standard input as a text, without what ends it. */
+static kv_status take_line(char *line, size_t len, unsigned number, kv_err *err) {
+    char where[32];
+    snprintf(where, sizeof where, "stdin, line %u", number);
+    kv_status st = text_clean(where, line, &len, err);
+    while (!st && len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+        line[--len] = '\0';
+    return st;
+}
+
 int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
     const bool tty = isatty(STDIN_FILENO);
     char *line = NULL;
     size_t cap = 0;
+    unsigned number = 0;
     int code = CLI_OK;
     bool leave = false;
     if (tty)
@@ -296,22 +319,24 @@ int chat_loop(const char *tool, conversation *c, gen *g, int64_t n_max) {
     while (!leave) {
         if (tty)
             fputs("> ", stderr);
-        ssize_t len = getline(&line, &cap, stdin);
+        ssize_t got = getline(&line, &cap, stdin);
         if (cli_interrupted())
             code = CLI_INTERRUPTED;
-        if (len < 0 || code == CLI_INTERRUPTED)
+        if (got < 0 || code == CLI_INTERRUPTED)
             break;
-        while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
-            line[--len] = '\0';
         char *again = NULL;
-        if (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave, &again) && !again))
-            continue;
         kv_err err = {0};
+        kv_status st = take_line(line, (size_t)got, ++number, &err);
+        if (!st && (!line[strspn(line, " \t")] || (tty && command(tool, c, g, line, &leave, &again) && !again)))
+            continue;
         gen_end end;
-        kv_status st = conversation_turn(c, again ? again : line, n_max, stdout, &end, &err);
+        if (!st)
+            st = conversation_turn(c, again ? again : line, n_max, stdout, &end, &err);
         free(again);
         if (st)
             code = cli_report(tool, &err);
+        else
+            note_empty_answer(tool, g, end);
         /* At a terminal Ctrl-C and errors only end the answer; a script must not go on as if nothing had happened. */
         if (cli_interrupted() && !tty)
             code = CLI_INTERRUPTED;

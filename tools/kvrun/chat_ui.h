@@ -24,6 +24,9 @@ void conversation_reset(conversation *c);
 /* Answer `text` on `to`. As gen_answer; on failure the turn is forgotten. */
 kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FILE *to, gen_end *end, kv_err *err);
 
+/* A note where the last answer had no text, for another reason than that none was wanted. */
+void note_empty_answer(const char *tool, gen *g, gen_end end);
+
 /* Take the last question and its answer back. Returns the question, which the caller frees; NULL: there is none. */
 char *conversation_undo(conversation *c);
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 struct gen {
@@ -11,6 +12,7 @@ struct gen {
     bool shift;
     bool (*stop)(void);
     size_t keep;
+    uint32_t n_ctx_train;
     gen_stats stats;
 };
 
@@ -19,6 +21,7 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     if (!g)
         return kv_fail(err, KV_ENOMEM, "out of memory");
     g->tok = rt_model_tok(m);
+    g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->stop = cfg->stop;
     kv_status st = rt_session_new(m, &cfg->ctx, &g->s, err);
@@ -71,14 +74,28 @@ kv_status gen_set(gen *g, const int32_t *ids, size_t n, kv_err *err) {
     return rt_session_prompt(g->s, ids, n, &reused, err);
 }
 
+/* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */
+static size_t droppable(gen *g) {
+    const size_t seen = rt_ctx_len(gen_ctx(g));
+    return seen > g->keep ? seen - g->keep : 0;
+}
+
 static kv_status too_long(gen *g, kv_err *err) {
+    const uint32_t n_ctx = rt_ctx_n_ctx(gen_ctx(g));
     const size_t n = gen_len(g);
+    const char *why = g->shift                    ? "; what is asked now may not be dropped"
+                      : n - n_ctx <= droppable(g) ? " or --context-shift"
+                                                  : "";
     size_t enough = 256;
     while (enough < n + n / 4)
         enough *= 2;
-    return kv_fail(err, KV_ERANGE, "the context of %u tokens is full: %zu are needed; use --ctx %zu%s",
-                   rt_ctx_n_ctx(gen_ctx(g)), n, enough,
-                   g->shift ? " (even what may not be dropped does not fit)" : " or --context-shift");
+    enough = enough > g->n_ctx_train ? g->n_ctx_train : enough;
+    if (n < enough)
+        return kv_fail(err, KV_ERANGE, "the context of %u tokens is full: %zu are needed; use --ctx %zu%s", n_ctx, n, enough,
+                       why);
+    return kv_fail(err, KV_ERANGE,
+                   "the context of %u tokens is full: %zu are needed, and the model was trained for %u; give it less text%s",
+                   n_ctx, n, g->n_ctx_train, why);
 }
 
 static kv_status make_room(gen *g, kv_err *err) {
@@ -86,13 +103,12 @@ static kv_status make_room(gen *g, kv_err *err) {
     if (n <= n_ctx)
         return KV_OK;
     const size_t over = n - n_ctx, rest = n > g->keep ? n - g->keep : 0;
-    /* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */
-    const size_t seen = rt_ctx_len(gen_ctx(g)), droppable = seen > g->keep ? seen - g->keep : 0;
-    if (!g->shift || over > droppable)
+    const size_t may = droppable(g);
+    if (!g->shift || over > may)
         return too_long(g, err);
     size_t drop = rest / 2;
-    if (drop > droppable)
-        drop = droppable;
+    if (drop > may)
+        drop = may;
     if (drop < over)
         drop = over;
     rt_session_cut(g->s, (uint32_t)g->keep, (uint32_t)drop);
@@ -121,6 +137,13 @@ static kv_status read_prompt(gen *g, kv_err *err) {
     return KV_OK;
 }
 
+static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        g->stats.last_visible += !isspace((unsigned char)text[i]);
+    if (len)
+        emit(user, text, len);
+}
+
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
     const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
@@ -132,14 +155,15 @@ static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_er
     kv_status st = rt_session_say(g->s, id, &text, &len, err);
     if (st)
         return st;
-    if (len)
-        emit(user, text, len);
+    show(g, emit, user, text, len);
     g->stats.answer_tokens++;
+    g->stats.last_tokens++;
     return KV_OK;
 }
 
 kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *end, kv_err *err) {
     *end = GEN_LIMIT;
+    g->stats.last_tokens = g->stats.last_visible = 0;
     kv_status st = make_room(g, err);
     if (st || (st = read_prompt(g, err)))
         return st;
@@ -160,7 +184,7 @@ kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *
     const char *rest;
     size_t len = 0;
     kv_status flushed = rt_session_said(g->s, &rest, &len, st ? NULL : err);
-    if (!flushed && len)
-        emit(user, rest, len);
+    if (!flushed)
+        show(g, emit, user, rest, len);
     return st ? st : flushed;
 }

@@ -29,6 +29,7 @@ typedef enum gen_end {
 
 typedef struct gen_stats {
     size_t prompt_tokens, answer_tokens;
+    size_t last_tokens, last_visible; /* of the last answer; bytes of its text that are not white space */
     double prompt_seconds, answer_seconds;
 } gen_stats;
 

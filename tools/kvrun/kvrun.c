@@ -4,7 +4,7 @@
 #include "cli/cli_profile.h"
 #include "kvrun/chat_ui.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +20,20 @@ typedef struct options {
     double temp, top_p, min_p;
     cli_cache cache;
     cli_machine machine;
-    bool raw, shift, verbose;
+    bool raw, escape, no_escape, shift, verbose;
+    char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "What to say"},
         {"--prompt", "-p", CLI_STR, "TEXT", &o->prompt, 0, 0, "answer this and leave, instead of opening a chat"},
-        {"--file", "-f", CLI_IN, "FILE", &o->file, 0, 0, "take the prompt from a file"},
+        {"--file", "-f", CLI_IN, "FILE", &o->file, 0, 0,
+         "take the prompt from a file, as it stands there, but for one newline at its end"},
         {"--system", "-sys", CLI_STR, "TEXT", &o->system, 0, 0, "system prompt, in place of the one in the model's template"},
+        {"--escape", "-e", CLI_FLAG, NULL, &o->escape, 0, 0,
+         "in -p and --system, \\n, \\r, \\t, \\', \\\", \\\\ and \\xHH are what they mean in C: so without this option, too"},
+        {"--no-escape", NULL, CLI_FLAG, NULL, &o->no_escape, 0, 0, "take -p and --system as they are, backslashes included"},
         {"--raw", NULL, CLI_FLAG, NULL, &o->raw, 0, 0, "continue the prompt as plain text, without the chat template"},
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
@@ -74,8 +79,36 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "no model; usage: kvrun MODEL [-p TEXT] ('kvrun --help' explains)");
     if (o->prompt && o->file)
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
+    if (o->escape && o->no_escape)
+        return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
     if (o->raw && o->system)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a system prompt");
+    return KV_OK;
+}
+
+/* Words of the command line as they are fed. *out: caller frees; NULL for NULL. */
+static kv_status take_words(const options *o, const char *option, const char *words, char **out, kv_err *err) {
+    kv_status st = KV_OK;
+    *out = NULL;
+    if (!words)
+        return KV_OK;
+    if (!(*out = strdup(words)))
+        return kv_fail(err, KV_ENOMEM, "out of memory for the prompt");
+    size_t len = strlen(*out);
+    st = text_clean(option, *out, &len, err);
+    return st || o->no_escape ? st : text_unescape(option, *out, err);
+}
+
+/* Before the model is loaded: the texts that options name. */
+static kv_status take_texts(options *o, kv_err *err) {
+    size_t len;
+    kv_status st = take_words(o, "--system", o->system, &o->told, err);
+    if (st || !o->file)
+        return st ? st : take_words(o, "--prompt", o->prompt, &o->said, err);
+    if ((st = text_read(o->file, MAX_PROMPT, &o->said, &len, err)))
+        return st;
+    if (len && o->said[len - 1] == '\n') /* editors put it there, and llama.cpp drops it, too */
+        o->said[len - 1] = '\0';
     return KV_OK;
 }
 
@@ -121,33 +154,24 @@ static void say_speed(const gen_stats *s) {
 }
 
 static int run(const options *o, const rt_model *m, const chat_format *format, gen *g, kv_err *err) {
-    char *text = NULL;
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
+    if (!format && !o->raw)
+        cli_note_plain(tool, m);
     if (!format && !o->raw && o->system)
-        cli_note(tool, "this model has no chat format: the system prompt is not used");
-    kv_status st = conversation_new(m, g, o->raw ? NULL : format, o->system, &c, err);
+        cli_note(tool, "without a chat format there is no place for a system prompt: it is not used");
+    kv_status st = conversation_new(m, g, o->raw ? NULL : format, o->told, &c, err);
     if (st)
         goto done;
-    if (o->file) {
-        size_t len;
-        if ((st = file_read(o->file, MAX_PROMPT, &text, &len, err)))
-            goto done;
-        if (strlen(text) != len) {
-            st = kv_fail(err, KV_EFORMAT, "%s: a NUL byte at offset %zu; a prompt must be text", o->file, strlen(text));
-            goto done;
-        }
-    }
-    if (o->prompt || o->file)
-        st = conversation_turn(c, o->prompt ? o->prompt : text, o->n, stdout, &end, err);
-    else
+    if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
+        note_empty_answer(tool, g, end);
+    else if (!o->said)
         code = chat_loop(tool, c, g, o->n);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
 done:
     conversation_free(c);
-    free(text);
     return st ? cli_report(tool, err) : code;
 }
 
@@ -173,8 +197,8 @@ int main(int argc, char **argv) {
         return cli_report(tool, &err);
     cli_catch_interrupts();
 
-    kv_status st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, true, &m, &err);
-    if (st)
+    kv_status st = take_texts(&o, &err);
+    if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, true, &m, &err)))
         goto done;
     const rt_hparams *hp = rt_model_hparams(m.model);
     const bool all_by_option = o.cache.ctk >= 0 && o.cache.ctv >= 0;
@@ -208,5 +232,7 @@ done:
     chat_free(format);
     gen_free(g);
     cli_model_close(&m);
+    free(o.said);
+    free(o.told);
     return st ? cli_report(tool, &err) : code;
 }

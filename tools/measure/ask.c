@@ -1,6 +1,8 @@
 /* Reading once, asking often. */
 #include "measure/ask.h"
 
+#include "text/prompt.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +23,7 @@ void ask_ids_free(ask_ids *ids) {
 static kv_status put(const tok *t, const char *text, size_t len, unsigned flags, ask_ids *ids, kv_err *err) {
     int32_t *more = NULL;
     size_t n = 0;
-    kv_status st = tok_encode(t, text, len, flags, &more, &n, err);
+    kv_status st = tok_encode_open(t, text, len, flags, &more, &n, err);
     if (st)
         return st;
     int32_t *grown = realloc(ids->v, (ids->n + n + 1) * sizeof *grown);
@@ -83,7 +85,7 @@ kv_status ask_head(const ask_frame *f, const char *known, ask_ids *ids, kv_err *
 }
 
 kv_status ask_document(const ask_frame *f, const char *text, size_t len, ask_ids *ids, kv_err *err) {
-    return put(f->t, text, len, 0, ids, err);
+    return put(f->t, text, len, f->parse_special ? TOK_SPECIAL : 0, ids, err);
 }
 
 kv_status ask_tail(const ask_frame *f, const char *question, const char *prime, ask_ids *ids, kv_err *err) {

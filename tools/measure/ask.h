@@ -30,13 +30,14 @@ typedef struct ask_frame {
     char *before, *after; /* of the user's turn */
     const char *name;     /* of the chat format; NULL: none, and questions stand as plain text */
     chat_format *format;  /* what name belongs to */
-    size_t before_len;    /* BOS goes in front of it */
+    bool parse_special;   /* pieces of documents that are special tokens become those; false at first */
 } ask_frame;              /* free with ask_frame_free */
 kv_status ask_frame_new(const rt_model *m, ask_frame *out, kv_err *err);
 void ask_frame_free(ask_frame *f);
 
 /* Append the tokens of head, document and tail. known: the question when it stands in front of the document, else NULL. prime:
- * how the answer begins, or NULL. Text from outside is never read as special tokens. */
+ * how the answer begins, or NULL. Text from outside is read as special tokens only in documents, and only where the frame
+ * says so. */
 kv_status ask_head(const ask_frame *f, const char *known, ask_ids *ids, kv_err *err);
 kv_status ask_document(const ask_frame *f, const char *text, size_t len, ask_ids *ids, kv_err *err);
 kv_status ask_tail(const ask_frame *f, const char *question, const char *prime, ask_ids *ids, kv_err *err);

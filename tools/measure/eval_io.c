@@ -1,7 +1,7 @@
 /* Text into eval_run, figures out of it. */
 #include "measure/eval_io.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -19,15 +19,15 @@ void eval_hash(const void *data, size_t len, char out[33]) {
     snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, (uint64_t)h.high64, (uint64_t)h.low64);
 }
 
-kv_status eval_text_load(const rt_model *m, const char *path, eval_text *out, kv_err *err) {
+kv_status eval_text_load(const rt_model *m, const char *path, bool parse_special, eval_text *out, kv_err *err) {
     char *text = NULL;
     size_t len;
     *out = (eval_text){0};
     if (!path)
         return kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
     if (!st)
-        st = tok_encode(rt_model_tok(m), text, len, TOK_BOS, &out->ids, &out->n, err);
+        st = tok_encode(rt_model_tok(m), text, len, TOK_BOS | (parse_special ? TOK_SPECIAL : 0u), &out->ids, &out->n, err);
     if (!st)
         eval_hash(text, len, out->hash);
     free(text);

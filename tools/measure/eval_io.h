@@ -10,11 +10,12 @@
 typedef struct eval_text {
     int32_t *ids;
     size_t n;
-    char hash[33]; /* XXH3-128 of the bytes of the file */
+    char hash[33]; /* XXH3-128 of the text as it was read */
 } eval_text;
 
-/* path NULL: KV_EINVAL that asks for --text. Caller frees with eval_text_free. */
-kv_status eval_text_load(const rt_model *m, const char *path, eval_text *out, kv_err *err);
+/* parse_special: pieces that are special tokens become those. path NULL: KV_EINVAL that asks for --text. Caller frees with
+ * eval_text_free. */
+kv_status eval_text_load(const rt_model *m, const char *path, bool parse_special, eval_text *out, kv_err *err);
 void eval_text_free(eval_text *t);
 
 /* XXH3-128 as 32 hex digits. */

@@ -1,7 +1,7 @@
 /* Paragraphs of a text from outside, as filler. */
 #include "measure/facts.h"
 
-#include "base/atomic_file.h"
+#include "base/text.h"
 #include "measure/eval_io.h"
 
 #include <stdlib.h>
@@ -40,7 +40,7 @@ kv_status facts_source_load(const char *path, facts_source *out, kv_err *err) {
     facts_source s = {0};
     size_t len = 0, cap = 0;
     *out = s;
-    kv_status st = file_read(path, MAX_TEXT, &s.text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &s.text, &len, err);
     if (st)
         return st;
     eval_hash(s.text, len, s.hash);

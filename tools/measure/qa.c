@@ -1,8 +1,8 @@
 /* Questions about a document: reading the files, asking. */
 #include "measure/qa.h"
 
-#include "base/atomic_file.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "measure/eval_io.h"
 
 #include <stdio.h>
@@ -78,23 +78,19 @@ static kv_status add_line(qa_list *l, const char *path, unsigned number, char *l
 }
 
 kv_status qa_list_load(const char *path, qa_list *out, kv_err *err) {
-    static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that some editors write */
     qa_list l = {0};
     size_t len;
     unsigned number = 0;
-    kv_status st = file_read(path, MAX_TEXT, &l.text, &len, err);
+    kv_status st = text_read(path, MAX_TEXT, &l.text, &len, err);
     *out = (qa_list){0};
     if (st)
         return st;
     eval_hash(l.text, len, l.hash);
-    if (strlen(l.text) != len)
-        st = kv_fail(err, KV_EFORMAT, "%s: holds NUL bytes; a text file is wanted", path);
-    for (char *line = l.text + (strncmp(l.text, mark, 3) ? 0 : 3), *next; !st && line; line = next) {
+    for (char *line = l.text, *next; !st && line; line = next) {
         char *end = strchr(line, '\n');
         next = end ? end + 1 : NULL;
         if (end)
             *end = '\0';
-        line[strcspn(line, "\r")] = '\0';
         number++;
         if (line[strspn(line, blank)] && *line != '#')
             st = add_line(&l, path, number, line, err);
@@ -147,18 +143,17 @@ kv_status qa_test_new(const ask_frame *f, const char *text, size_t len, const qa
     return KV_OK;
 }
 
-kv_status qa_test_load(const ask_frame *f, const char *path, const qa_list *questions, qa_test *out, kv_err *err) {
-    char *text = NULL;
-    size_t len = 0;
-    *out = (qa_test){0};
-    kv_status st = file_read(path, MAX_TEXT, &text, &len, err);
+kv_status qa_document_load(const char *path, char **text, size_t *len, kv_err *err) {
+    kv_status st = text_read(path, MAX_TEXT, text, len, err);
     if (st)
         return st;
-    while (len && strchr(" \r\n", text[len - 1]))
-        len--;
-    st = len ? qa_test_new(f, text, len, questions, out, err) : kv_fail(err, KV_EFORMAT, "%s: there is no text in it", path);
-    free(text);
-    return st;
+    while (*len && strchr(" \r\n", (*text)[*len - 1]))
+        --*len;
+    if (*len)
+        return KV_OK;
+    free(*text);
+    *text = NULL;
+    return kv_fail(err, KV_EFORMAT, "%s: there is no text in it", path);
 }
 
 void qa_test_free(qa_test *t) {
@@ -200,16 +195,28 @@ kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, kv_err *err) {
     return st;
 }
 
+/* a: as qa_run has it, with n_ctx and n_batch of the test. */
+static kv_status open_asker(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, run *r, asker **a, kv_err *err) {
+    ask_cfg cfg = {.ctx = *cache, .answer_tokens = QA_ANSWER_TOKENS, .progress = advance, .user = r};
+    cfg.ctx.n_ctx = t->n_ctx;
+    cfg.ctx.n_batch = 0;
+    return asker_new(m, &cfg, a, err);
+}
+
+kv_status qa_try(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_err *err) {
+    asker *a = NULL;
+    kv_status st = open_asker(m, t, cache, NULL, &a, err);
+    asker_free(a);
+    return st;
+}
+
 kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_progress progress, void *user, qa_result *out,
                  kv_err *err) {
     const double started = clock_now();
     run r = {.all = qa_work(t), .progress = progress, .user = user};
-    ask_cfg cfg = {.ctx = *cache, .answer_tokens = QA_ANSWER_TOKENS, .progress = advance, .user = &r};
     asker *a = NULL;
     *out = (qa_result){0};
-    cfg.ctx.n_ctx = t->n_ctx;
-    cfg.ctx.n_batch = 0;
-    kv_status st = asker_new(m, &cfg, &a, err);
+    kv_status st = open_asker(m, t, cache, &r, &a, err);
     if (st)
         return st;
     out->cache = asker_cache_info(a);

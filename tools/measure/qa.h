@@ -42,8 +42,9 @@ typedef struct qa_test {
     char hash[33];            /* XXH3-128 of its text */
 } qa_test;                    /* free with qa_test_free */
 kv_status qa_test_new(const ask_frame *f, const char *text, size_t len, const qa_list *questions, qa_test *out, kv_err *err);
-/* Likewise, of a file; white space at its end does not count. KV_EFORMAT: there is no text in it. */
-kv_status qa_test_load(const ask_frame *f, const char *path, const qa_list *questions, qa_test *out, kv_err *err);
+/* The document of a file: text_read, and white space at its end does not count. *text: caller frees. KV_EFORMAT: there is no
+ * text in it. */
+kv_status qa_document_load(const char *path, char **text, size_t *len, kv_err *err);
 void qa_test_free(qa_test *t);
 
 typedef struct qa_answer {
@@ -61,6 +62,8 @@ typedef struct qa_result {
     kv_cache_info cache;
     double seconds;
 } qa_result; /* free with qa_result_free */
+/* Whether a setting can be run at all: errors of qa_run that need no reading. */
+kv_status qa_try(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_err *err);
 /* One setting: cache, whose n_ctx and n_batch are set here. progress: 0..1 of this setting; false: KV_ECANCEL. On failure
  * nothing is left to be freed. */
 kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, kv_progress progress, void *user, qa_result *out,

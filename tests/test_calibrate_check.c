@@ -1,0 +1,94 @@
+/* What a calibration finds out before it runs any text. */
+#include "calibrate/calibrate.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const calibrate_cfg good = {
+    .ctx = 128, .chunks = 1, .window = 16, .sinks = 4, .frame = 256, .evict = PROF_EVICT_DEFAULT};
+static const calibrate_aim bits = {.bits = 3, .measure = true};
+
+static rt_model *load(void) {
+    rt_exec e;
+    rt_model *m = NULL;
+    kv_err err = {0};
+    if (rt_exec_init(&e, NULL, 1, false, &err) || rt_model_load(KV_TEST_DATA "/tiny/llama.gguf", &e, &m, &err))
+        fail_msg("%s", err.msg);
+    return m;
+}
+
+static bool count(void *calls, double done) {
+    (void)done;
+    ++*(int *)calls;
+    return true;
+}
+
+/* calibrate_run fails so, and has not begun to read. */
+static void refused(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, kv_status want, const char *said) {
+    kv_err err = {0};
+    prof *p = NULL;
+    int calls = 0;
+    assert_int_equal(calibrate_run(m, cfg, aim, (calibrate_progress){count, &calls}, &p, &err), want);
+    if (!strstr(err.msg, said))
+        fail_msg("'%s' is not in '%s'", said, err.msg);
+    assert_int_equal(calls, 0);
+    assert_null(p);
+}
+
+static void calibrate_refuses_before_reading(void **state) {
+    (void)state;
+    rt_model *m = load();
+    calibrate_cfg cfg = good;
+    cfg.frame = 100;
+    refused(m, &cfg, &bits, KV_EINVAL, "frames of 100 positions are not a multiple of 64");
+    cfg = good;
+    cfg.evict.policy = KV_EVICT_H2O;
+    refused(m, &cfg, &bits, KV_EINVAL, "'h2o' needs a budget");
+    cfg.evict.budget.share = 0.03f;
+    refused(m, &cfg, &bits, KV_EINVAL, "a budget of 4 tokens is too small");
+    refused(m, &cfg, &bits, KV_EINVAL, "context of one, 128 tokens");
+    refused(m, &cfg, &(calibrate_aim){.kld = 0.01, .measure = true}, KV_EINVAL, "a budget of 4 tokens is too small");
+    cfg = good;
+    cfg.window = 100;
+    refused(m, &cfg, &bits, KV_EINVAL, "a window of 100");
+    refused(m, &good, &(calibrate_aim){.fit_ctx = 4096, .fit_bytes = 100 << 10}, KV_ERANGE,
+            "4096 tokens do not fit into 100 KiB: with 1 bit per number they take 176 KiB");
+    rt_model_free(m);
+}
+
+/* What is possible is not refused: the least memory that is promised is enough. */
+static void calibrate_lets_through_what_ends_well(void **state) {
+    (void)state;
+    rt_model *m = load();
+    const rt_hparams *hp = rt_model_hparams(m);
+    calibrate_cfg cfg = good;
+    kv_err err = {0};
+    prof *p = NULL;
+    int calls = 0;
+    assert_int_equal(calibrate_run(m, &cfg, &(calibrate_aim){.fit_ctx = 4096, .fit_bytes = 177 << 10},
+                                   (calibrate_progress){count, &calls}, &p, &err),
+                     KV_OK);
+    assert_true(calls > 0);
+    prof_free(p);
+    assert_int_equal(calibrate_check(hp, &cfg, &bits, &err), KV_OK);
+    cfg.evict.budget.share = 0.9f;
+    for (int e = KV_EVICT_NONE; e < KV_EVICT_COUNT; e++) {
+        cfg.evict.policy = (kv_evict_id)e;
+        assert_int_equal(calibrate_check(hp, &cfg, &bits, &err), KV_OK);
+    }
+    cfg.evict.budget.share = 0.03f; /* of a long context it is enough, and nothing is measured here */
+    assert_int_equal(calibrate_check(hp, &cfg, &(calibrate_aim){.bits = 3}, &err), KV_OK);
+    rt_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calibrate_refuses_before_reading),
+        cmocka_unit_test(calibrate_lets_through_what_ends_well),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
