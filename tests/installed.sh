@@ -106,7 +106,7 @@ run first
 # The library and the program come to the same profile.
 shared/calibrate_and_pack $tiny/qwen2.gguf packed.gguf text 2>err >out || { cat err; die "calibrate_and_pack"; }
 grep -q '^layer  1: K [0-9.]*, V [0-9.]*$' out || { cat out; die "calibrate_and_pack shows no layers"; }
-first/bin/kvcalib $tiny/qwen2.gguf --text text --ctx 512 --out one.yaml -q >/dev/null || die kvcalib
+first/bin/kvcalib $tiny/qwen2.gguf --text text --out one.yaml -q >/dev/null || die kvcalib
 first/bin/kvpack $tiny/qwen2.gguf one.yaml --out one.gguf 2>/dev/null || die kvpack
 cmp packed.gguf one.gguf || die "kv_calibrate and kvcalib make different profiles"
 shared/perplexity packed.gguf text | grep -v 'K 16.00' | grep -q '^perplexity' || die "a packed profile does not apply"
