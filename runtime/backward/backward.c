@@ -13,40 +13,14 @@
  */
 #include "backward/backward.h"
 
-#include "backward/backward_internal.h"
+#include "backward/backward_pass.h"
 #include "kernels/cap.h"
-#include "model/experts.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16, GRAIN = 8 /* rows of a thread at a time */ };
-
-typedef struct pass {
-    const rt_model *m;
-    const rt_backward_cfg *cfg;
-    rt_exec exec; /* the model's, with threads of its own */
-    uint32_t n;
-    rt_act *act;
-    attn_seq attn;
-    rt_rope rope, rope_back, frame_back; /* the latter two rotate the other way */
-    float *scratch;                      /* one allocation for all that follow */
-    float *in;                           /* (n_layer, n, n_embd) inputs of the layers */
-    float *x, *h, *a, *f, *g;            /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
-    float *q, *q_raw, *o, *d_q, *d_o;    /* (n, n_head, head_dim); raw: before norm and RoPE */
-    float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
-    float *gate, *up, *d_act;                         /* (n, n_ff) */
-    rt_moe moe;
-    float *d_routes;         /* (n, n_expert) gradient of the logits of the router */
-    float *d_weights, *dots; /* (n, n_expert_used) of their weights; (n) */
-    float *d_expert[3];      /* (n, n_embd) gradients of what experts read; of one's answer; of what it reads */
-    float *entropy;          /* (n, n_head) */
-    float *cut;              /* (n, n_head, n_cut) */
-    float *both;             /* (n, n_embd) gradient of what attention and FFN both read */
-    float *mat_t;            /* of mat_mul_t */
-    size_t steps, step;      /* of progress */
-} pass;
+enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16 };
 
 /* ---- memory ---- */
 
@@ -308,79 +282,6 @@ static void logit_gradient(const pass *p, size_t i, float *x, float *slope) {
         p->cfg->drawn[i] = y;
 }
 
-typedef struct norm_job {
-    const float *x, *w, *d;
-    size_t dim, n_weights;
-    double eps;
-    bool layer, add;
-    float *g;
-} norm_job;
-
-static void norm_rows(void *arg, int thread, size_t first, size_t end) {
-    (void)thread;
-    const norm_job *j = arg;
-    const size_t dim = j->dim;
-    for (size_t t = first; t < end; t++) {
-        const float *xr = j->x + t * dim, *dr = j->d + t * dim, *w = j->w + t % j->n_weights * dim;
-        float *gr = j->g + t * dim;
-        double square = 0, along = 0, mean = 0, flat = 0;
-        for (size_t i = 0; j->layer && i < dim; i++) {
-            mean += (double)xr[i] / (double)dim;
-            flat += (double)(w[i] * dr[i]) / (double)dim;
-        }
-        for (size_t i = 0; i < dim; i++) {
-            const double x = (double)xr[i] - mean;
-            square += x * x;
-            along += (double)(w[i] * dr[i]) * x;
-        }
-        const double r = 1 / sqrt(square / (double)dim + j->eps);
-        const float scale = (float)r, back = (float)(r * r * r * along / (double)dim), less = (float)mean,
-                    all = (float)(r * flat);
-        for (size_t i = 0; i < dim; i++) {
-            float v = scale * w[i] * dr[i] - back * (j->layer ? xr[i] - less : xr[i]);
-            if (j->layer)
-                v -= all;
-            gr[i] = j->add ? gr[i] + v : v;
-        }
-    }
-}
-
-/* g += norm^T(d): gradient through out = norm of x, for rows of dim; row t has weights w + t % n_weights * dim. RMS: y = x w r,
- * r = 1/sqrt(mean x^2 + eps): g_i += r (w_i d_i - x_i r^2 mean(w d x)). A layer norm takes the mean of x off before that, and
- * the mean of what comes back after it. With `add` false g is overwritten; it may be d then. */
-static void norm_backward(const pass *p, const float *x, const float *w, size_t n_weights, const float *d, size_t n, size_t dim,
-                          bool add, float *g) {
-    rt_for(&p->exec, n, GRAIN, norm_rows,
-           &(norm_job){x, w, d, dim, n_weights, p->m->hp.norm_eps, p->m->arch->layer_norm, add, g});
-}
-
-/* g += norm^T(d) of a norm of the stream x; without weights it is no norm. */
-static void stream_backward(const pass *p, const float *x, const rt_norm *norm, const float *d, float *g) {
-    const uint32_t dim = p->m->hp.n_embd;
-    const size_t n = (size_t)p->n * dim;
-    if (norm->w)
-        norm_backward(p, x, norm->w, 1, d, p->n, dim, true, g);
-    for (size_t i = 0; !norm->w && i < n; i++)
-        g[i] += d[i];
-}
-
-/* What comes back into a block whose output x was normed (norm->w) and scaled, into d; g of the stream stays. Returns d, or g
- * where that is it. */
-static const float *block_gradient(const pass *p, float *x, const rt_norm *norm) {
-    const uint32_t dim = p->m->hp.n_embd;
-    const float by = p->m->hp.residual_scale;
-    const size_t n = (size_t)p->n * dim;
-    if (!norm->w && by == 1)
-        return p->g;
-    if (norm->w)
-        norm_backward(p, x, norm->w, 1, p->g, p->n, dim, false, x);
-    else
-        memcpy(x, p->g, n * sizeof *x);
-    for (size_t i = 0; by != 1 && i < n; i++)
-        x[i] *= by;
-    return x;
-}
-
 typedef struct logit_job {
     const pass *p;
     size_t at; /* position of the first row */
@@ -406,155 +307,15 @@ static kv_status output_layer(pass *p, kv_err *err) {
         const size_t n = p->n - at < slice ? p->n - at : slice;
         act_set(p->act, &p->exec, p->h + at * dim, n, dim);
         mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
-        rt_for(&p->exec, n, GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
+        rt_for(&p->exec, n, BACK_GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
         mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
     }
     free(logits);
-    norm_backward(p, p->x, m->output_norm.w, 1, p->g, p->n, dim, false, p->g);
+    back_norm(p, p->x, m->output_norm.w, 1, p->g, p->n, dim, false, p->g);
     return advance(p, 4, err);
 }
 
 /* ---- backward ---- */
-
-static void times_t(const pass *p, const rt_mat *w, const float *x, float *y, bool add) {
-    mat_mul_t(w, &p->exec, x, p->n, y, add, p->mat_t);
-}
-
-/* Gradients through act(gate) * up: gate and up (n) in, their gradients out; d (n): gradient of the product.
- * Both activations are x s, s = 1 / (1 + exp(-u(x))): SiLU with u = x, GELU (tanh form) with u = 2 sqrt(2/pi) (x + 0.044715
- * x^3). Derivative: s + x s (1 - s) u'. */
-static void gate_backward(const rt_kernels *k, bool gelu, const float *d, size_t n, float *gate, float *up) {
-    enum { SOME = 256 };
-    const float c = 1.5957691216f, cube = c * 0.044715f;
-    float e[SOME];
-    for (; n; d += SOME, gate += SOME, up += SOME) {
-        const size_t len = n < SOME ? n : SOME;
-        for (size_t i = 0; i < len; i++)
-            e[i] = gelu ? -gate[i] * (c + cube * gate[i] * gate[i]) : -gate[i];
-        k->exp_sum(e, len, 0);
-        for (size_t i = 0; i < len; i++) {
-            const float x = gate[i], s = 1 / (1 + e[i]), slope = gelu ? c + 3 * cube * x * x : 1;
-            gate[i] = d[i] * up[i] * (s + x * s * (1 - s) * slope);
-            up[i] = d[i] * x * s;
-        }
-        n -= len;
-    }
-}
-
-typedef struct gate_job {
-    const pass *p;
-    size_t width;
-} gate_job;
-
-static void gate_rows(void *arg, int thread, size_t first, size_t end) {
-    (void)thread;
-    const gate_job *j = arg;
-    const pass *p = j->p;
-    for (size_t at = first * j->width; at < end * j->width; at += j->width)
-        gate_backward(p->exec.k, p->m->arch->gelu, p->d_act + at, j->width, p->gate + at, p->up + at);
-}
-
-/* ---- experts ---- */
-
-/* Rows x (n, n_embd) through an expert, whose answer has the gradient d (n, n_embd): d_x (n, n_embd), gradient of x. dot (n; or
- * NULL) gets the products of answers and `of` (n, n_embd). */
-static void expert_backward(pass *p, const rt_mat *const mats[3], const float *x, uint32_t n, const float *d, const float *of,
-                            float *dot, float *d_x) {
-    const rt_model *m = p->m;
-    const size_t width = mat_rows(mats[0]), e = m->hp.n_embd;
-    act_set(p->act, &p->exec, x, n, e);
-    rows_project(m, &p->exec, (rows_out[]){{mats[0], NULL, p->gate}, {mats[1], NULL, p->up}}, 2, p->act, n);
-    if (dot) {
-        memcpy(p->d_act, p->gate, n * width * sizeof *p->d_act);
-        rows_gate_wide(m, &p->exec, p->d_act, p->up, n, (uint32_t)width);
-        act_set(p->act, &p->exec, p->d_act, n, width);
-        rows_project(m, &p->exec, &(rows_out){mats[2], NULL, d_x}, 1, p->act, n);
-        for (uint32_t i = 0; i < n; i++)
-            dot[i] = m->exec.k->dot(d_x + i * e, of + i * e, e);
-    }
-    mat_mul_t(mats[2], &p->exec, d, n, p->d_act, false, p->mat_t);
-    rt_for(&p->exec, n, GRAIN, gate_rows, &(gate_job){p, width});
-    mat_mul_t(mats[0], &p->exec, p->gate, n, d_x, false, p->mat_t);
-    mat_mul_t(mats[1], &p->exec, p->up, n, d_x, true, p->mat_t);
-}
-
-/* From the gradients of the weights of those chosen, w (n_used), to those of all logits of a row, d (n_expert). */
-static void route_gradient(const rt_model *m, const rt_routes *r, size_t t, const float *w, float *d) {
-    const rt_hparams *hp = &m->hp;
-    const uint32_t used = hp->n_expert_used, *expert = r->expert + t * used;
-    const float *weight = r->weight + t * used, *logits = r->logits + t * hp->n_expert;
-    double along = 0, all = 0;
-    for (uint32_t k = 0; k < used; k++)
-        along += (double)weight[k] * (double)w[k];
-    for (uint32_t i = 0; i < hp->n_expert; i++) {
-        d[i] = 0;
-        all += exp((double)logits[i] - (double)logits[expert[0]]);
-    }
-    for (uint32_t i = 0; m->arch->experts_as_is && i < hp->n_expert; i++) /* all have a part in the sum */
-        d[i] = (float)(-exp((double)logits[i] - (double)logits[expert[0]]) / all * along);
-    for (uint32_t k = 0; k < used; k++)
-        d[expert[k]] += m->arch->experts_as_is ? weight[k] * w[k] : weight[k] * (w[k] - (float)along);
-}
-
-/* The shared expert and what weighs it, for all rows; d_in gets its part. */
-static void shared_backward(pass *p, const rt_layer *y, const float *x, const float *d_out, float *d_in) {
-    const rt_model *m = p->m;
-    const rt_experts *ex = &y->experts;
-    const size_t d = m->hp.n_embd;
-    float *weighted = p->d_expert[1], *d_x = p->d_expert[2], *dot = p->dots;
-    for (size_t t = 0; t < p->n; t++) {
-        const float s = experts_shared_weight(m, y, x + t * d);
-        for (size_t i = 0; i < d; i++)
-            weighted[t * d + i] = s * d_out[t * d + i];
-    }
-    expert_backward(p, (const rt_mat *const[]){ex->shared_gate, ex->shared_up, ex->shared_down}, x, p->n, weighted, d_out,
-                    ex->shared_weight ? dot : NULL, d_x);
-    for (size_t t = 0; t < p->n; t++) {
-        const float s = experts_shared_weight(m, y, x + t * d), by = ex->shared_weight ? s * (1 - s) * dot[t] : 0;
-        for (size_t i = 0; i < d; i++)
-            d_in[t * d + i] += d_x[t * d + i] + (by != 0 ? by * ex->shared_weight[i] : 0);
-    }
-}
-
-/* From g behind the experts to g before them; p->h is what they read. */
-static void experts_backward(pass *p, const rt_layer *y) {
-    const rt_model *m = p->m;
-    const rt_hparams *hp = &m->hp;
-    const rt_experts *ex = &y->experts;
-    const size_t d = hp->n_embd;
-    const uint32_t used = hp->n_expert_used;
-    rt_routes *r = &p->moe.routes;
-    float *in = p->both, *back = p->d_expert[0];
-    memcpy(in, p->h, p->n * d * sizeof *in);
-    if (y->post_ffn_norm.w)
-        experts_run(m, &p->exec, y, p->act, in, p->n, &p->moe, p->gate, p->up, p->f);
-    const float *d_out = block_gradient(p, p->f, &y->post_ffn_norm);
-    experts_route(m, &p->exec, y, p->act, in, p->n, r);
-    memset(back, 0, p->n * d * sizeof *back);
-    for (uint32_t i = 0; i < hp->n_expert; i++) {
-        const uint32_t first = r->first[i], rows = r->first[i + 1] - first;
-        float *x = p->moe.x, *of = p->moe.y, *weighted = p->d_expert[1], *d_x = p->d_expert[2];
-        if (!rows)
-            continue;
-        experts_gather(hp, r, i, in, x);
-        experts_gather(hp, r, i, d_out, of);
-        for (uint32_t j = 0; j < rows; j++)
-            for (size_t c = 0; c < d; c++)
-                weighted[j * d + c] = r->weight[r->row[first + j] * used + r->k[first + j]] * of[j * d + c];
-        expert_backward(p, (const rt_mat *const[]){ex->gate[i], ex->up[i], ex->down[i]}, x, rows, weighted, of, p->dots, d_x);
-        for (uint32_t j = 0; j < rows; j++) {
-            const uint32_t t = r->row[first + j];
-            p->d_weights[t * used + r->k[first + j]] = p->dots[j];
-            m->exec.k->add(back + t * d, d_x + j * d, d);
-        }
-    }
-    for (size_t t = 0; t < p->n; t++)
-        route_gradient(m, r, t, p->d_weights + t * used, p->d_routes + t * hp->n_expert);
-    times_t(p, ex->router, p->d_routes, back, true);
-    if (ex->shared_gate)
-        shared_backward(p, y, in, d_out, back);
-    stream_backward(p, p->x, &y->ffn_norm, back, p->g);
-}
 
 /* From g behind the FFN to g before it; gate and up become their gradients. Where attention reads the same, what comes back is
  * left in p->both for it. */
@@ -565,7 +326,7 @@ static void ffn_backward(pass *p, uint32_t layer) {
     const bool parallel = rt_layer_parallel(m->arch, y);
     float *back = parallel ? p->both : p->h;
     if (m->hp.n_expert) {
-        experts_backward(p, y);
+        back_experts(p, y);
         return;
     }
     if (!y->gate) /* act(up) is act(gate) times 1, gate being up */
@@ -576,13 +337,13 @@ static void ffn_backward(pass *p, uint32_t layer) {
         rows_gate(m, &p->exec, p->d_act, p->up, p->n);
         project(p, y->down, y->down_bias, p->d_act, p->f);
     }
-    times_t(p, y->down, block_gradient(p, p->f, &y->post_ffn_norm), p->d_act, false);
-    rt_for(&p->exec, p->n, GRAIN, gate_rows, &(gate_job){p, n_ff});
-    times_t(p, y->gate ? y->gate : y->up, p->gate, back, false);
+    back_through(p, y->down, back_block(p, p->f, &y->post_ffn_norm), p->d_act, false);
+    back_gate(p, p->n, n_ff);
+    back_through(p, y->gate ? y->gate : y->up, p->gate, back, false);
     if (y->gate)
-        times_t(p, y->up, p->up, back, true);
+        back_through(p, y->up, p->up, back, true);
     if (!parallel)
-        stream_backward(p, p->x, &y->ffn_norm, p->h, p->g);
+        back_stream(p, p->x, &y->ffn_norm, p->h, p->g);
 }
 
 static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
@@ -600,8 +361,8 @@ static void unnorm(const pass *p, rows_head h, const float *raw, float *d) {
     const rt_qk_norm kind = p->m->arch->qk_norm;
     const bool row = kind == RT_QK_ROW;
     if (h.norm->w)
-        norm_backward(p, raw, h.norm->w, kind == RT_QK_EACH ? h.n_head : 1, d, (size_t)p->n * (row ? 1 : h.n_head),
-                      row ? (size_t)h.n_head * dim : dim, false, d);
+        back_norm(p, raw, h.norm->w, kind == RT_QK_EACH ? h.n_head : 1, d, (size_t)p->n * (row ? 1 : h.n_head),
+                  row ? (size_t)h.n_head * dim : dim, false, d);
 }
 
 /* Gradient with respect to q or k before norm and RoPE, in place. */
@@ -623,7 +384,7 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     const rt_hparams *hp = &m->hp;
     const rt_layer *y = &m->layers[layer];
     const float *in = p->in + (size_t)layer * p->n * hp->n_embd;
-    times_t(p, y->o, block_gradient(p, p->a, &y->post_attn_norm), p->d_o, false);
+    back_through(p, y->o, back_block(p, p->a, &y->post_attn_norm), p->d_o, false);
     rows_spread(hp, (size_t)p->n * hp->n_head, p->d_o);
     const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
     const bool is_cut = cuts.n && !window_of(p, layer);
@@ -643,11 +404,11 @@ static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     unrotate(p, layer, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->d_k);
     const bool parallel = rt_layer_parallel(m->arch, y);
     float *back = parallel ? p->both : p->h;
-    times_t(p, y->q, p->d_q, back, parallel);
-    times_t(p, y->k, p->d_k, back, true);
+    back_through(p, y->q, p->d_q, back, parallel);
+    back_through(p, y->k, p->d_k, back, true);
     rows_pack(hp, (size_t)p->n * hp->n_kv_head, p->d_v);
-    times_t(p, y->v, p->d_v, back, true);
-    stream_backward(p, in, &y->attn_norm, back, p->g);
+    back_through(p, y->v, p->d_v, back, true);
+    back_stream(p, in, &y->attn_norm, back, p->g);
     return KV_OK;
 }
 

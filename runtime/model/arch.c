@@ -30,7 +30,7 @@ static const rt_arch archs[] = {
      .swa_rope_scaled = true,
      .wide_at = 46}, /* 27B */
     {.name = "mistral3", .experts = true, .temperature = true},
-    {.name = "phi3", .rope_neox = true, .no_swa = true},
+    {.name = "phi3", .rope_neox = true},
     {.name = "granite", .multipliers = true, .scales_logits = true, .divides_logits = true},
     {.name = "granitemoe", .multipliers = true, .scales_logits = true, .divides_logits = true, .experts = true},
     {.name = "qwen2moe", .rope_neox = true, .experts = true, .experts_own_ff = true, .experts_as_is = true},

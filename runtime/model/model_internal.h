@@ -38,7 +38,6 @@ typedef struct rt_arch {
     bool experts;                  /* may have them, */
     bool experts_own_ff;           /* whose width has a key of its own */
     bool experts_as_is;            /* the weights of those chosen are not made to sum to 1 */
-    bool no_swa;                   /* the sliding window in the file is not used */
     uint32_t swa;                  /* sliding window where the file has none */
     uint32_t swa_every;            /* with a sliding window: every how many layers attention is full, unless the file says so */
     float swa_rope_base;           /* RoPE base of sliding layers, unless the file says so; 0: that of the others */
