@@ -5,11 +5,7 @@
 set -eu
 bin=$1 models=$2/arch
 . "$(dirname "$0")/lib.sh"
-i=0
-while [ $i -lt 300 ]; do
-    echo "Day $i: the ferry brought $((i * 7 % 31)) crates of pears and took $((i * 13 % 17)) letters away."
-    i=$((i + 1))
-done >text
+ferries >text
 for model in "$models"/*.gguf; do
     name=$(basename "$model" .gguf)
     "$bin/kvcalib" "$model" --text text --ctx 64 --chunks 8 --window 8 --bits 5 --no-measure -q -t 1 --out p.yaml >/dev/null 2>log ||

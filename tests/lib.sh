@@ -14,3 +14,12 @@ fails() {
     [ "$code" = "$want" ] || { cat err; die "exit code $code instead of $want: $*"; }
     grep -qi -- "$text" err || { cat err; die "no '$text' on stderr: $*"; }
 }
+
+# ferries: 300 lines that are alike and yet not the same, to calibrate on and measure
+ferries() {
+    i=0
+    while [ $i -lt 300 ]; do
+        echo "Day $i: the ferry brought $((i * 7 % 31)) crates of pears and took $((i * 13 % 17)) letters away."
+        i=$((i + 1))
+    done
+}

@@ -131,13 +131,7 @@ def byte_vocab(texts):
     merges = base.train(["".join(code[b] for b in t) for t in texts], 1400, mergeable)
     tokens = list(dict.fromkeys(list(code.values()) + [a + b for a, b in merges]))
     tokens += [t for t in ("Ġfaster", "printf", "Ġindented", "ĊĊĊĊĊ") if t not in tokens]  # no merges lead there
-    return {
-        "tokens": tokens + [t for t, _ in EXTRA],
-        "types": [1] * len(tokens) + [k for _, k in EXTRA],
-        "merges": [f"{a} {b}" for a, b in merges],
-        "bos": len(tokens),
-        "eos": len(tokens) + 1,
-    }
+    return base.with_extra(tokens, merges, EXTRA)
 
 
 def char_vocab(texts):

@@ -165,6 +165,17 @@ def mergeable(pair):
     return len(pair[0] + pair[1]) < 8 and pair[0] + pair[1] not in dict(EXTRA)
 
 
+def with_extra(tokens, merges, extra):
+    """A BPE vocabulary; extra: tokens that nothing is merged into, of which the first two are BOS and EOS."""
+    return {
+        "tokens": tokens + [t for t, _ in extra],
+        "types": [1] * len(tokens) + [k for _, k in extra],
+        "merges": [f"{a} {b}" for a, b in merges],
+        "bos": len(tokens),
+        "eos": len(tokens) + 1,
+    }
+
+
 def bpe_vocab():
     code = letters()
     words = ["".join(code[b] for b in s) for s in STRINGS if len(s) < 100]
@@ -174,13 +185,7 @@ def bpe_vocab():
     merges = [(a, b) for a, b in merges if not {code[m] for m in missing} & set(a + b)]
     tokens = [t for t in tokens if not {code[m] for m in missing} & set(t)]
     tokens += [t for t in ("Ġfaster", "printf", "Ġindented", "/Ċ/") if t not in tokens]  # no merges lead there
-    return {
-        "tokens": tokens + [t for t, _ in EXTRA],
-        "types": [1] * len(tokens) + [k for _, k in EXTRA],
-        "merges": [f"{a} {b}" for a, b in merges],
-        "bos": len(tokens),
-        "eos": len(tokens) + 1,
-    }
+    return with_extra(tokens, merges, EXTRA)
 
 
 def spm_vocab():

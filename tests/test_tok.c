@@ -25,16 +25,6 @@ static json_t *load(const char *name) {
     return j;
 }
 
-static tok *open_tok(file_image *f) {
-    gguf *g;
-    tok *t = NULL;
-    kv_err err = {0};
-    if (open_image(f, &g, &err) || tok_new(g, &t, &err))
-        fail_msg("%s", err.msg);
-    gguf_close(g);
-    return t;
-}
-
 /* NULL where the model is not there. */
 static tok *open_real(const char *file) {
     char path[4096];

@@ -27,20 +27,10 @@ static int free_cases(void **state) {
     return 0;
 }
 
-static tok *must_open(file_image *f) {
-    gguf *g;
-    tok *t = NULL;
-    kv_err err = {0};
-    if (open_image(f, &g, &err) || tok_new(g, &t, &err))
-        fail_msg("%s", err.msg);
-    gguf_close(g);
-    return t;
-}
-
 static tok *open_vocab(const char *kind, const char *pre) {
     file_image f = vocab_image(json_object_get(json_object_get(cases_file, "vocabs"), kind));
     put_str(&f, "tokenizer.ggml.pre", pre);
-    return must_open(&f);
+    return open_tok(&f);
 }
 
 /* ---- every name ---- */
@@ -133,7 +123,7 @@ static void tok_pre_says_what_bos_is(void **state) {
         put_str(&f, "tokenizer.ggml.pre", cases[i].pre);
         if (cases[i].in_file)
             put_bool(&f, "tokenizer.ggml.add_bos_token", false);
-        tok *t = must_open(&f);
+        tok *t = open_tok(&f);
         assert_int_equal(tok_bos(t), cases[i].bos);
         assert_int_equal(tok_add_bos(t), cases[i].adds);
         tok_free(t);

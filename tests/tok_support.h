@@ -3,14 +3,20 @@
 #define TEST_TOK_SUPPORT_H
 
 #include "gguf/gguf.h"
+#include "text/tok.h"
 
-#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
 
 typedef struct file_image {
     uint8_t *p;
@@ -136,6 +142,17 @@ static inline file_image vocab_image(const json_t *vocab) {
         put_id(&f, "tokenizer.ggml.bos_token_id", (uint32_t)json_integer_value(json_object_get(vocab, "bos")));
     put_id(&f, "tokenizer.ggml.eos_token_id", (uint32_t)json_integer_value(json_object_get(vocab, "eos")));
     return f;
+}
+
+/* Fails the running test where it cannot be opened. f: used up by open_image. */
+static inline tok *open_tok(file_image *f) {
+    gguf *g;
+    tok *t = NULL;
+    kv_err err = {0};
+    if (open_image(f, &g, &err) || tok_new(g, &t, &err))
+        fail_msg("%s", err.msg);
+    gguf_close(g);
+    return t;
 }
 
 #endif

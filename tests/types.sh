@@ -4,11 +4,7 @@
 set -eu
 bin=$1 model=$2/tiny/llama-iq.gguf
 . "$(dirname "$0")/lib.sh"
-i=0
-while [ $i -lt 300 ]; do
-    echo "Day $i: the ferry brought $((i * 7 % 31)) crates of pears and took $((i * 13 % 17)) letters away."
-    i=$((i + 1))
-done >text
+ferries >text
 "$bin/kvcalib" "$model" --text text --ctx 512 --chunks 4 --bits 3.25 --out p.yaml -q -t 1 2>/dev/null
 grep -q "^ *hash: " p.yaml || die "the profile names no model"
 "$bin/kvpack" "$model" p.yaml --out packed.gguf 2>/dev/null
