@@ -7,6 +7,7 @@
 #include "text/specials.h"
 #include "text/tok.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,34 +43,33 @@ typedef struct keys {
     char text[KEYS_TEXT];
 } keys;
 
-static kv_status add_key(keys *k, const char *text, kv_err *err) {
-    const size_t size = strlen(text) + 1;
-    if (k->n == MOST_KEYS || size > sizeof k->text - k->len)
+__attribute__((format(printf, 3, 4))) static kv_status add_key(keys *k, kv_err *err, const char *format, ...) {
+    const size_t room = sizeof k->text - k->len;
+    va_list args;
+    va_start(args, format);
+    const int len = vsnprintf(k->text + k->len, room, format, args);
+    va_end(args);
+    if (k->n == MOST_KEYS || len < 0 || (size_t)len >= room)
         return kv_fail(err, KV_EINVAL, "--override-kv: more than %d keys, or too long ones", MOST_KEYS - 4);
-    memcpy(k->text + k->len, text, size);
     k->list[k->n++] = k->text + k->len;
-    k->len += size;
+    k->len += (size_t)len + 1;
     return KV_OK;
 }
 
 /* Options that stand for keys come first, so that --override-kv has the last word. */
 static kv_status collect_keys(const cli_keys *from, keys *to, kv_err *err) {
-    char text[128];
     kv_status st = KV_OK;
-    if (from->freq_base > 0 && (snprintf(text, sizeof text, ".rope.freq_base=float:%.9g", from->freq_base), 1))
-        st = add_key(to, text, err);
-    if (!st && from->scaling && (snprintf(text, sizeof text, ".rope.scaling.type=str:%s", from->scaling), 1))
-        st = add_key(to, text, err);
-    if (!st && from->scale > 0 && (snprintf(text, sizeof text, ".rope.scaling.factor=float:%.9g", from->scale), 1))
-        st = add_key(to, text, err);
-    if (!st && from->orig_ctx &&
-        (snprintf(text, sizeof text, ".rope.scaling.original_context_length=int:%lld", (long long)from->orig_ctx), 1))
-        st = add_key(to, text, err);
+    if (from->freq_base > 0)
+        st = add_key(to, err, ".rope.freq_base=float:%.9g", from->freq_base);
+    if (!st && from->scaling)
+        st = add_key(to, err, ".rope.scaling.type=str:%s", from->scaling);
+    if (!st && from->scale > 0)
+        st = add_key(to, err, ".rope.scaling.factor=float:%.9g", from->scale);
+    if (!st && from->orig_ctx)
+        st = add_key(to, err, ".rope.scaling.original_context_length=int:%lld", (long long)from->orig_ctx);
     for (const char *at = from->set; !st && at && *at;) {
-        char one[KEYS_TEXT];
         const size_t len = strcspn(at, ",");
-        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), at);
-        st = add_key(to, one, err);
+        st = add_key(to, err, "%.*s", (int)len, at);
         at += len + (at[len] == ',');
     }
     return st;
