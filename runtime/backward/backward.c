@@ -203,9 +203,13 @@ static void layer_forward(pass *p, uint32_t layer, float *entropy, bool act) {
     if (parallel)
         rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
     attn_forward(&p->attn, p->q, p->k, p->v, hp->attn_scale, window_of(p, layer), p->o, entropy);
-    memcpy(p->d_o, p->o, (size_t)p->n * hp->n_head * hp->head_dim * sizeof *p->o); /* the whole is read once more */
-    rows_pack(hp, (size_t)p->n * hp->n_head, p->d_o);
-    project(p, y->o, y->o_bias, p->d_o, p->a);
+    const float *o = p->o;
+    if (hp->value_dim < hp->head_dim) { /* packed in a copy: the whole is read once more */
+        memcpy(p->d_o, p->o, (size_t)p->n * hp->n_head * hp->head_dim * sizeof *p->o);
+        rows_pack(hp, (size_t)p->n * hp->n_head, p->d_o);
+        o = p->d_o;
+    }
+    project(p, y->o, y->o_bias, o, p->a);
     add_block(p, p->a, &y->post_attn_norm);
     if (parallel)
         return;

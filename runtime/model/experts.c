@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { GRAIN = 8 /* rows at a time */ };
+
 size_t experts_lay_out(const rt_hparams *hp, size_t n, float *base, rt_moe *to) {
     _Static_assert(sizeof(uint32_t) == sizeof(float), "numbers lie among floats");
     const size_t chosen = n * hp->n_expert_used;
@@ -48,10 +50,23 @@ static void choose(const rt_model *m, const float *logits, uint32_t *expert, flo
         expert[k] = best;
         sum += exp((double)logits[best] - (double)logits[expert[0]]);
     }
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; m->arch->experts_as_is && i < n; i++)
         all += exp((double)logits[i] - (double)logits[expert[0]]);
     for (uint32_t k = 0; k < used; k++)
         weight[k] = (float)(exp((double)logits[expert[k]] - (double)logits[expert[0]]) / (m->arch->experts_as_is ? all : sum));
+}
+
+typedef struct choice_job {
+    const rt_model *m;
+    const rt_routes *to;
+} choice_job;
+
+static void choose_rows(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const choice_job *j = arg;
+    const size_t n = j->m->hp.n_expert, used = j->m->hp.n_expert_used;
+    for (size_t t = first; t < end; t++)
+        choose(j->m, j->to->logits + t * n, j->to->expert + t * used, j->to->weight + t * used);
 }
 
 void experts_route(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_act *a, const float *x, uint32_t n,
@@ -61,11 +76,9 @@ void experts_route(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_ac
     act_set(a, e, x, n, hp->n_embd);
     rows_project(m, e, &(rows_out){y->experts.router, NULL, to->logits}, 1, a, n);
     memset(to->first, 0, (hp->n_expert + 1) * sizeof *to->first);
-    for (size_t t = 0; t < n; t++) {
-        choose(m, to->logits + t * hp->n_expert, to->expert + t * used, to->weight + t * used);
-        for (uint32_t k = 0; k < used; k++)
-            to->first[to->expert[t * used + k] + 1]++;
-    }
+    rt_for(e, n, GRAIN, choose_rows, &(choice_job){m, to});
+    for (size_t i = 0; i < (size_t)n * used; i++)
+        to->first[to->expert[i] + 1]++;
     for (uint32_t i = 0; i < hp->n_expert; i++)
         to->first[i + 1] += to->first[i];
     uint32_t *next = to->first; /* moved on while they are filled, and back again */

@@ -194,7 +194,8 @@ static kv_status read_scaling(const reader *r, rt_hparams *hp) {
         {"rope.scaling.yarn_beta_slow", &s->slow, 1e-3f, 1e6f},
         {"rope.scaling.yarn_log_multiplier", &log_gain, -1e3f, 1e3f},
     };
-    if ((st = read_numbers(r, rows + (types[t].scales ? 0 : 1), sizeof rows / sizeof *rows - (types[t].scales ? 0 : 1))))
+    const size_t skip = types[t].scales ? 0 : 1; /* the factor means nothing then */
+    if ((st = read_numbers(r, rows + skip, sizeof rows / sizeof *rows - skip)))
         return st;
     if (s->yarn < 0)
         s->yarn = types[t].yarn;
