@@ -32,7 +32,7 @@ static void refused(const rt_model *m, const calibrate_cfg *cfg, const calibrate
     kv_err err = {0};
     prof *p = NULL;
     int calls = 0;
-    assert_int_equal(calibrate_run(m, cfg, aim, (calibrate_progress){count, &calls}, &p, &err), want);
+    assert_int_equal(calibrate_run(m, cfg, aim, (calibrate_progress){count, &calls}, &p, NULL, &err), want);
     if (!strstr(err.msg, said))
         fail_msg("'%s' is not in '%s'", said, err.msg);
     assert_int_equal(calls, 0);
@@ -60,6 +60,45 @@ static void calibrate_refuses_before_reading(void **state) {
     rt_model_free(m);
 }
 
+/* Text that says one thing over and over teaches nothing. */
+static void calibrate_refuses_text_that_repeats_itself(void **state) {
+    (void)state;
+    static char text[16000];
+    rt_model *m = load();
+    calibrate_cfg cfg = good;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = "the "[i % 4];
+    cfg.text = text;
+    cfg.text_len = sizeof text;
+    refused(m, &cfg, &bits, KV_ERANGE, "text given cannot be calibrated on: it repeats itself");
+    rt_model_free(m);
+}
+
+/* The verdict tells a text that has little from one that has enough; both are measured on the built-in text as well. */
+static void calibrate_judges_a_text(void **state) {
+    (void)state;
+    static char text[16000];
+    rt_model *m = load();
+    calibrate_cfg cfg = good;
+    uint32_t seed = 1;
+    for (int varied = 0; varied < 2; varied++) {
+        calibrate_verdict verdict = {0};
+        prof *p = NULL;
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = "etaoin sh"[varied ? (seed = seed * 1664525 + 1013904223) >> 16 & 7 : i * i % 251 % 8];
+        cfg.chunks = varied ? 8 : 1;
+        cfg.text = text;
+        cfg.text_len = sizeof text;
+        assert_int_equal(calibrate_run(m, &cfg, &bits, (calibrate_progress){0}, &p, &verdict, NULL), KV_OK);
+        assert_int_equal(verdict.runs >= verdict.enough, varied);
+        assert_int_equal(p->n_measured, 2);
+        assert_non_null(strstr(p->measured[0].text, "text given, held-out part"));
+        assert_non_null(strstr(p->measured[1].text, "built-in text, held-out part"));
+        prof_free(p);
+    }
+    rt_model_free(m);
+}
+
 /* What is possible is not refused: the least memory that is promised is enough. */
 static void calibrate_lets_through_what_ends_well(void **state) {
     (void)state;
@@ -70,7 +109,7 @@ static void calibrate_lets_through_what_ends_well(void **state) {
     prof *p = NULL;
     int calls = 0;
     assert_int_equal(calibrate_run(m, &cfg, &(calibrate_aim){.fit_ctx = 4096, .fit_bytes = 177 << 10},
-                                   (calibrate_progress){count, &calls}, &p, &err),
+                                   (calibrate_progress){count, &calls}, &p, NULL, &err),
                      KV_OK);
     assert_true(calls > 0);
     prof_free(p);
@@ -88,6 +127,8 @@ static void calibrate_lets_through_what_ends_well(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calibrate_refuses_before_reading),
+        cmocka_unit_test(calibrate_refuses_text_that_repeats_itself),
+        cmocka_unit_test(calibrate_judges_a_text),
         cmocka_unit_test(calibrate_lets_through_what_ends_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

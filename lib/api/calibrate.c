@@ -88,7 +88,7 @@ kv_status kv_calibrate(const kv_model *model, const kv_calibrate_options *option
     prof *p = NULL;
     *out = NULL;
     kv_status st = settle(options, &j, err);
-    if (st || (st = calibrate_run(model->rt, &j.cfg, &j.aim, (calibrate_progress){progress, user}, &p, err)))
+    if (st || (st = calibrate_run(model->rt, &j.cfg, &j.aim, (calibrate_progress){progress, user}, &p, NULL, err)))
         return st;
     return api_profile(p, out, err);
 }

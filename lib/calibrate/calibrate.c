@@ -170,19 +170,20 @@ kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t 
     return calibrate_cache_bytes(&c->hp, p, n_ctx, bytes, err);
 }
 
-kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
+kv_status calibration_measure_also(const calibration *c, const rt_model *m, const calibrate_text *text,
+                                   calibrate_progress progress, prof *p, kv_err *err) {
     const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
-    const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
+    const eval_cfg how = {.ctx = text->ctx, .chunks = text->n_held, .baseline = KV_F32};
     eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
     eval_result got;
     setting.cache.profile = p;
-    kv_status st = eval_run(m, &how, &setting, 1, c->text->held, (size_t)c->text->n_held * c->cfg->ctx, progress.call,
-                            progress.user, &got, err);
+    kv_status st =
+        eval_run(m, &how, &setting, 1, text->held, (size_t)text->n_held * text->ctx, progress.call, progress.user, &got, err);
     if (st)
         return st;
-    prof_measured *to = &p->measured[0];
+    prof_measured *to = &p->measured[p->n_measured++];
     *to = (prof_measured){
-        .ctx = c->cfg->ctx,
+        .ctx = text->ctx,
         .tokens = (uint32_t)got.tokens,
         .kld = got.kld,
         .kld_se = got.kld_se,
@@ -193,8 +194,12 @@ kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate
         .bytes_per_token = elements * (got.bits_k + got.bits_v) / 8,
         .f16_bytes_per_token = elements * (16 + 16) / 8,
     };
-    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", c->text->name, p->window, p->sinks);
-    p->n_measured = 1;
+    snprintf(to->text, sizeof to->text, "%s, held-out part; window %u, sinks %u", text->name, p->window, p->sinks);
     prof_round(p);
     return KV_OK;
+}
+
+kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
+    p->n_measured = 0;
+    return calibration_measure_also(c, m, c->text, progress, p, err);
 }

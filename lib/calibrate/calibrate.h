@@ -38,6 +38,11 @@ typedef struct calibrate_progress {
     void *user;
 } calibrate_progress;
 
+/* What a text is worth to calibrate on: how many of its tokens are not a repetition of something earlier. */
+typedef struct calibrate_verdict {
+    size_t tokens, runs, enough; /* to fit on; different runs of three among them; how many of those it should have */
+} calibrate_verdict;
+
 /* Statistics of a model, from which profiles of any size can be solved. */
 typedef struct calibration calibration;
 
@@ -53,9 +58,12 @@ void calibration_free(calibration *c); /* NULL is fine */
  * *out: caller frees with prof_free. */
 kv_status calibration_solve(const calibration *c, double bits, calibrate_progress progress, prof **out, kv_err *err);
 
-/* Measure p on text->held and write the result into p->measured. m must have exact matrix products, else their noise is in the
- * figures. */
+/* Measure p on text->held and write the result into p->measured, the only one there. m must have exact matrix products, else
+ * their noise is in the figures. */
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err);
+/* The same on what is held out of another text; the result goes behind those that are there. */
+kv_status calibration_measure_also(const calibration *c, const rt_model *m, const calibrate_text *text,
+                                   calibrate_progress progress, prof *p, kv_err *err);
 
 /* ---- calibrate_aim.c: what size to solve for ---- */
 
@@ -85,10 +93,11 @@ typedef struct calibrate_aim {
  */
 kv_status calibrate_check(const rt_hparams *hp, const calibrate_cfg *cfg, const calibrate_aim *aim, kv_err *err);
 
-/* All of it: calibrate_check, read text, gather statistics of m, solve for the aim, measure with exact products. Errors as of
- * all these. */
+/* All of it: calibrate_check, read text and judge it, gather statistics of m, solve for the aim, measure with exact products:
+ * on what is held out of the text, and after a text of one's own also on the one that is built in. Errors as of all these.
+ * verdict: or NULL. */
 kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
-                        prof **out, kv_err *err);
+                        prof **out, calibrate_verdict *verdict, kv_err *err);
 
 /* Bytes of p's cache for n_ctx tokens. */
 kv_status calibrate_cache_bytes(const rt_hparams *hp, const prof *p, uint32_t n_ctx, size_t *bytes, kv_err *err);

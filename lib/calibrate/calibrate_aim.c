@@ -136,9 +136,9 @@ done:
 
 /* ---- all of it ---- */
 
-/* Shares of the time, roughly: reading text (more of it for budgets by loss), and the solving that comes before one
- * measurement. */
-static const double READING = 0.6, READING_LONG = 0.78, SOLVED_AFTER = 0.08;
+/* Shares of the time, roughly: reading text (more of it for budgets by loss), the solving that comes before one measurement,
+ * and measuring on the text built in. */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVED_AFTER = 0.08, MEASURING_ALSO = 0.1;
 
 /* What runs now goes up to `to` of the whole. */
 static calibrate_progress next_part(kv_progress_part *part, double to) {
@@ -148,20 +148,32 @@ static calibrate_progress next_part(kv_progress_part *part, double to) {
 }
 
 /* A profile that meets the aim, measured unless that is not wanted. */
-static kv_status meet(const calibration *c, const rt_model *exact, const calibrate_aim *aim, kv_progress_part *part, prof **p,
-                      kv_err *err) {
-    const double solved = aim->measure ? part->to + SOLVED_AFTER : 1;
+static kv_status meet(const calibration *c, const rt_model *exact, const calibrate_aim *aim, kv_progress_part *part, double end,
+                      prof **p, kv_err *err) {
+    const double solved = aim->measure ? part->to + SOLVED_AFTER : end;
     if (aim->kld > 0)
-        return calibrate_for_kld(c, exact, aim->kld, next_part(part, 1), p, err);
+        return calibrate_for_kld(c, exact, aim->kld, next_part(part, end), p, err);
     kv_status st = aim->fit_bytes ? calibrate_for_memory(c, aim->fit_ctx, aim->fit_bytes, next_part(part, solved), p, err)
                                   : calibration_solve(c, aim->bits, next_part(part, solved), p, err);
     if (!st && aim->measure)
-        st = calibration_measure(c, exact, next_part(part, 1), *p, err);
+        st = calibration_measure(c, exact, next_part(part, end), *p, err);
+    return st;
+}
+
+/* What the profile loses on text that is not like the one it was made from. */
+static kv_status measure_on_built_in(const calibration *c, const rt_model *exact, const calibrate_cfg *cfg,
+                                     calibrate_progress progress, prof *p, kv_err *err) {
+    calibrate_text text = {0};
+    kv_status st = calibrate_text_load(rt_model_tok(exact), &(calibrate_cfg){0}, cfg->ctx, &text, err);
+    if (!st)
+        st = calibration_measure_also(c, exact, &text, progress, p, err);
+    calibrate_text_free(&text);
     return st;
 }
 
 kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
-                        prof **out, kv_err *err) {
+                        prof **out, calibrate_verdict *verdict, kv_err *err) {
+    const bool also = (cfg->n_texts || cfg->text) && (aim->measure || aim->kld > 0);
     const bool long_texts = kv_budget_given(cfg->evict.budget) && cfg->budget_by == PROF_BY_LOSS;
     kv_progress_part part = {progress.call, progress.user, 0, 0};
     calibrate_text text = {0};
@@ -169,14 +181,17 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     rt_model *exact = NULL;
     prof *p = NULL;
     calibrate_cfg settled = *cfg;
+    calibrate_verdict own;
     kv_status st = cfg->ctx ? calibrate_check(rt_model_hparams(m), cfg, aim, err) : KV_OK;
     if (st || (st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err)))
         goto done;
     settled.ctx = text.ctx;
     if ((!cfg->ctx && (st = calibrate_check(rt_model_hparams(m), &settled, aim, err))) ||
+        (st = calibrate_judge(&text, rt_model_hparams(m)->head_dim, verdict ? verdict : &own, err)) ||
         (st = rt_model_exact(m, &exact, err)) ||
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
-        (st = meet(c, exact, aim, &part, &p, err)))
+        (st = meet(c, exact, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
+        (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))))
         goto done;
     *out = p;
     p = NULL;

@@ -19,4 +19,13 @@ struct calibrate_text {
 kv_status calibrate_text_load(const tok *t, const calibrate_cfg *cfg, uint32_t most, calibrate_text *out, kv_err *err);
 void calibrate_text_free(calibrate_text *t);
 
+/* ---- calibrate_judge.c ---- */
+
+enum {
+    CALIBRATE_RUN = 3, /* tokens */
+    RUNS_WANTED = 16   /* different ones, for every dimension of a head */
+};
+/* What the part to fit on is worth. KV_ERANGE: nothing can be learned from it (says why). */
+kv_status calibrate_judge(const calibrate_text *t, uint32_t head_dim, calibrate_verdict *out, kv_err *err);
+
 #endif
