@@ -268,7 +268,9 @@ static void seq_cuts_exactly_with_budgets(void **state) {
                 assert_true(kv_cache_digest(rt_seq_cache(f.seqs[0])) == digest[LEN]);
                 cuts++;
             }
-        const bool all_vote = policies[i / 2] == KV_EVICT_H2O || policies[i / 2] == KV_EVICT_MERGE;
+        /* Evictions of a budget this small are 16 tokens apart, and the last 32 vote under snapkv. */
+        const bool all_vote =
+            policies[i / 2] == KV_EVICT_H2O || policies[i / 2] == KV_EVICT_MERGE || policies[i / 2] == KV_EVICT_SNAPKV;
         assert_true(all_vote ? !cuts : cuts > 3);
     }
     drop(&f);

@@ -35,9 +35,10 @@ typedef struct eval_result {
     double dppl_percent, dppl_se;   /* PPL against the baseline's, in percent, from paired differences */
     double bits_k, bits_v, seconds; /* seconds: of the whole run */
     size_t kv_bytes, kv_bytes_f16;
-    double held;          /* tokens that a KV head of full attention holds at the end of a chunk, mean */
-    double reads_percent; /* tokens that queries have read, of those that they would have read without eviction */
-    double decode_tps;    /* tokens a second of those that were timed; NaN without */
+    double sinks, newest, chosen; /* what an eviction leaves, by why it stays: kv_cache_info */
+    double held;                  /* tokens that a KV head of full attention holds at the end of a chunk, mean */
+    double reads_percent;         /* tokens that queries have read, of those that they would have read without eviction */
+    double decode_tps;            /* tokens a second of those that were timed; NaN without */
     uint32_t chunks;
     size_t tokens; /* scored */
 } eval_result;

@@ -10,7 +10,7 @@ static uint32_t least_budget(const kv_cache *c, const kv_cache_cfg *cfg, uint32_
     bool lossy = false;
     for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
         lossy |= kv_lossy(&c->streams[(size_t)layer * c->n_kv_head * 2 + i]);
-    return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + KV_STEP;
+    return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + KV_STEP_LEAST;
 }
 
 static bool slides(const kv_cache_cfg *cfg, uint32_t layer) {
@@ -104,7 +104,7 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
         return kv_fail(err, KV_EINVAL,
                        "cache: a budget of %.0f tokens is too small: %u sinks, the newest %u tokens (window and recent) and %d "
                        "more take %.0f; allow more, or a smaller window",
-                       mean, cfg->sinks, (uint32_t)least - cfg->sinks - KV_STEP, KV_STEP, least);
+                       mean, cfg->sinks, (uint32_t)least - cfg->sinks - KV_STEP_LEAST, KV_STEP_LEAST, least);
     double *tokens = malloc(n * sizeof *tokens);
     kv_status st = !tokens   ? kv_fail(err, KV_ENOMEM, "cache: out of memory for budgets")
                    : e->loss ? by_loss(c, cfg, (uint32_t)least, mean * n, tokens, err)
@@ -126,7 +126,7 @@ static uint32_t most_blocks(const kv_cache *c, const kv_layer *l, uint32_t head)
     if (!l->evicts || (!budget && !c->evict.ada))
         return min_u32(all, l->body_cap);
     const uint64_t held = budget ? budget : c->n_ctx;
-    const uint32_t full = (l->window + l->group - 1) & ~(l->group - 1); /* when a budget is reached, at a multiple of KV_STEP */
+    const uint32_t full = (l->window + l->group - 1) & ~(l->group - 1); /* when a budget is reached, at a multiple of kv_step */
     return kv_blocks(held + KV_BLOCK - 1 - (lossy ? min_u32(full, budget) : 0)) + c->evict.ada;
 }
 

@@ -381,6 +381,23 @@ kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
 
 /* ---- sizes and digest ---- */
 
+/* What an eviction leaves, by why it stays. */
+static void tell_spending(const kv_cache *c, kv_cache_info *info) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_layer * c->n_kv_head; i++) {
+        const kv_head *h = &c->heads[i];
+        if (!h->budget)
+            continue;
+        const uint32_t newest = max_u32(h->recent, c->layers[i / c->n_kv_head].window);
+        info->newest += newest;
+        info->chosen += h->budget - kv_slack(h->budget) - c->sinks - newest;
+        n++;
+    }
+    info->sinks = n ? c->sinks : 0;
+    info->newest /= n ? n : 1;
+    info->chosen /= n ? n : 1;
+}
+
 kv_cache_info kv_cache_get_info(const kv_cache *c) {
     kv_cache_info info = {.fp_bytes = c->passing_bytes + c->stage_bytes};
     uint32_t n_full = 0;
@@ -399,6 +416,7 @@ kv_cache_info kv_cache_get_info(const kv_cache *c) {
     }
     info.bits_k /= (double)c->n_layer * c->n_kv_head;
     info.bits_v /= (double)c->n_layer * c->n_kv_head;
+    tell_spending(c, &info);
     info.held /= n_full ? n_full : 1;
     info.most /= n_full ? n_full : 1;
     info.reads = c->reads / (n_full ? n_full : 1);

@@ -120,7 +120,10 @@ typedef struct kv_cache_info {
     double bits_k, bits_v; /* true bits per element of the body, metadata included */
     size_t bytes_f16;      /* what a cache of all n_ctx tokens costs with an f16 codec */
     double held, most;     /* tokens that a KV head holds now, and may hold: mean over all heads of layers of full attention */
-    double reads;          /* tokens that all queries since the cache was empty have read: mean over the same heads */
+    /* What an eviction leaves in a head with a budget: sinks, tokens that stay for being new (window included) and tokens that
+     * the policy chose; mean over these heads, 0 where there are none. */
+    double sinks, newest, chosen;
+    double reads; /* tokens that all queries since the cache was empty have read: mean over the same heads */
 } kv_cache_info;
 kv_cache_info kv_cache_get_info(const kv_cache *c);
 

@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-/* The last multiple of KV_STEP at which `held` tokens have not grown beyond the budget. */
+/* The last multiple of the head's step at which `held` tokens have not grown beyond the budget. */
 static uint32_t next_eviction(uint32_t budget, uint32_t held, uint32_t now) {
-    const uint32_t free = budget > KV_STEP + held ? budget - KV_STEP - held : 0;
-    return now + (free / KV_STEP + 1) * KV_STEP;
+    const uint32_t step = kv_step(budget), full = now + (budget > held ? budget - held : 0);
+    return max_u32(full / step, now / step + 1) * step;
 }
 
 void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now) {

@@ -28,9 +28,10 @@
 #include "codec/codec.h"
 
 enum {
-    KV_BATCH = 16,  /* tokens that leave a window four times as large together: encoding them one by one takes twice as long */
-    KV_STEP = 64,   /* evictions happen at multiples of so many positions */
-    KV_RANGE = 512, /* tokens per partial softmax; the same whatever the batch and the threads */
+    KV_BATCH = 16, /* tokens that leave a window four times as large together: encoding them one by one takes twice as long */
+    KV_STEP = 64,  /* evictions happen at multiples of so many positions, or in small budgets (kv_step) down to */
+    KV_STEP_LEAST = 16,
+    KV_RANGE = 512,     /* tokens per partial softmax; the same whatever the batch and the threads */
     KV_SPLIT_HEADS = 4, /* heads for each thread, from which on those of single tokens are not cut into ranges */
     KV_ROWS = 256,      /* most query rows (tokens x heads of a group) that share a decoded tile */
 };
@@ -62,7 +63,7 @@ typedef struct kv_head {
     uint32_t first, shift, cut; /* see above */
     uint32_t budget;            /* most tokens; 0: no limit */
     uint32_t recent;            /* newest of them, which stay */
-    uint32_t next;              /* position of the next eviction, a multiple of KV_STEP; UINT32_MAX: none */
+    uint32_t next;              /* position of the next eviction, a multiple of its kv_step; UINT32_MAX: none */
     size_t score_off;           /* of the scores of its slots in the body, floats; where the policy has scores */
     size_t mass_off;            /* of the logs of how many tokens each slot stands for; policy merge */
     uint32_t *frames;           /* (frames) first slot of each RoPE frame that begins below cut */
@@ -284,9 +285,18 @@ static inline bool kv_merges(const kv_cache *c) {
 static inline bool kv_observes(const kv_cache *c) {
     return kv_policy(c)->votes != KV_VOTES_NONE;
 }
+/* A head's evictions happen at multiples of so many positions: often enough that no more than an eighth of its budget waits to
+ * be filled, where KV_STEP_LEAST allows. */
+static inline uint32_t kv_step(uint32_t budget) {
+    uint32_t step = KV_STEP;
+    while (step > KV_STEP_LEAST && step > budget / 8)
+        step /= 2;
+    return step;
+}
 /* How many tokens an eviction makes room for. */
 static inline uint32_t kv_slack(uint32_t budget) {
-    return max_u32(KV_STEP, budget / 8 / KV_STEP * KV_STEP);
+    const uint32_t step = kv_step(budget);
+    return max_u32(step, budget / 8 / step * step);
 }
 /* Newest tokens that a head keeps, never more than an eviction may leave. */
 static inline uint32_t kv_recent(const kv_cache_cfg *cfg, uint32_t budget) {

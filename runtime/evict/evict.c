@@ -1,6 +1,6 @@
 /* Eviction: choosing what a head keeps, and packing it. docs/budgets.md.
  *
- * It happens at multiples of KV_STEP positions, where the next step would take a head beyond its budget, and then makes room
+ * It happens at multiples of kv_step positions, where the next step would take a head beyond its budget, and then makes room
  * for several steps at once: an eighth of the budget. So what is kept depends on the tokens alone, not on batches. May go:
  * encoded tokens that are neither sinks nor among the newest `recent`. They are sorted by 32-bit keys, greater is better, among
  * equals the newer; a threshold is found by halving. Codes are moved as they are (kv_coder_gather).

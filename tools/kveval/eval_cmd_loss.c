@@ -94,6 +94,8 @@ static void print_cost(const options *o, const eval_result *r) {
            format_bytes((double)r->kv_bytes_f16, f16));
     if (r->reads_percent < 99.5)
         printf("kept            %9.0f tokens; %.0f %% of the reads of attention\n", r->held, r->reads_percent);
+    if (r->newest > 0)
+        printf("of a budget     %9.0f sinks, %.0f newest, %.0f chosen by the policy\n", r->sinks, r->newest, r->chosen);
     printf("scored          %9zu tokens in %u chunks, %.1f s\n", r->tokens, r->chunks, r->seconds);
 }
 

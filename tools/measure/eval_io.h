@@ -27,7 +27,7 @@ typedef struct eval_figure {
     double value;
     bool count; /* a whole number */
 } eval_figure;
-enum { EVAL_FIGURES = 24 };
+enum { EVAL_FIGURES = 27 };
 void eval_figures(const eval_result *r, eval_figure out[EVAL_FIGURES]);
 
 /* Set all figures in the object; false when out of memory. */
