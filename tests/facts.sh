@@ -33,6 +33,20 @@ mkdir -p profiles/models
 "$bin/kvcalib" "$model" --ctx 64 --chunks 4 --window 0 --no-measure -q -t 1 --out profiles/models/tiny.yaml >out 2>log || { cat log; die "kvcalib"; }
 KVCALIB_PROFILES=$dir/profiles "$bin/kveval" facts "$model" -t 1 --docs 1 --tokens 4000 -q >table 2>log || { cat log; die "kveval facts with a shipped profile"; }
 grep -q "tiny.yaml is for this model and applies" log && grep -q "^tc.* tc .* of 7 " table && grep -q "^f16 " table || die "no shipped profile"
+# kvcalib keeps in the profile what kveval facts finds with the same documents.
+"$bin/kvcalib" "$model" --ctx 64 --chunks 4 --window 0 --facts 1 --override-kv qwen2.context_length=int:4000 -q -t 1 --out asked.yaml >out 2>log || { cat log; die "kvcalib --facts"; }
+grep -q "^facts in documents of [0-9]* tokens: [0-9]* of 7 right" out || die "kvcalib says nothing of facts"
+tokens=$(sed -n 's/^facts in documents of \([0-9]*\) tokens.*/\1/p' out)
+"$bin/kveval" facts "$model" -t 1 --docs 1 --tokens "$tokens" -q --profile asked.yaml --json=asked.json >table 2>log ||
+    { cat log; die "kveval facts of the profile"; }
+"$bin/kvpack" --show asked.yaml --json >show.json
+python3 -c '
+import json
+kept = json.load(open("show.json"))["facts"][0]
+rows = {r["name"]: r for r in json.load(open("asked.json"))["settings"]}
+right = sorted(r["hits"] for r in rows.values())
+assert kept["questions"] == 7 and sorted((kept["right"], kept["right_f16"])) == right, (kept, right)
+' || die "kvcalib and kveval disagree on facts"
 i=0
 while [ $i -lt 30 ]; do
     i=$((i + 1))

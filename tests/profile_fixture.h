@@ -11,6 +11,11 @@ typedef struct fixture_rng {
     uint32_t state;
 } fixture_rng;
 
+/* Facts that were asked for. */
+#define FIXTURE_FACTS                                                                                                          \
+    ((prof_facts){                                                                                                             \
+        .ctx = 6000, .docs = 2, .seed = 1, .questions = 14, .right_f16 = 12, .right = 11, .low = -28.5, .high = 13.25})
+
 static inline float fixture_float(fixture_rng *r) { /* -1..1 */
     r->state = r->state * 1664525u + 1013904223u;
     return (float)(r->state >> 8) * 0x1p-23f - 1.0f;

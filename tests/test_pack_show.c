@@ -157,7 +157,11 @@ static void pack_show_writes_json(void **state) {
 static void pack_show_prints_a_row_per_layer(void **state) {
     (void)state;
     prof *p = mixed();
+    p->facts[0] = FIXTURE_FACTS;
+    p->n_facts = 1;
     char *text = shown(pack_show_text, p, &shape);
+    has(text, (const char *const[]){"facts     11 of 14 questions right, 12 with an f16 cache: -7.1 points (-28.5 to +13.2)",
+                                    "about 2 generated documents of 6000 tokens, seed 1", NULL});
     has(text, (const char *const[]){"hash 00112233445566778899aabbccddeeff", "the first 4 and the newest 128 tokens",
                                     "KLD 0.00001", "    0  tc      4.06 ########  ", "    1  mixed   6.00 ############",
                                     "\n       K heads 3.50 tc, 8.50 q8_0\n", "q8_0    8.50 #################", "# is 0.5 bits",

@@ -55,6 +55,8 @@ static void profile_reads_what_it_writes(void **state) {
     (void)state;
     prof *p = tiny();
     assert_true(fixture_mix(p));
+    p->facts[0] = FIXTURE_FACTS;
+    p->n_facts = 1;
     size_t len, len2;
     char *text = must_format(p, &len);
     prof *q = must_parse(text, len);
@@ -68,6 +70,8 @@ static void profile_reads_what_it_writes(void **state) {
     assert_true(p->seed == q->seed);
     assert_memory_equal(&p->measured[0].ctx, &q->measured[0].ctx, sizeof p->measured[0] - offsetof(prof_measured, ctx));
     assert_int_equal(q->n_measured, 1);
+    assert_int_equal(q->n_facts, 1);
+    assert_memory_equal(&p->facts[0], &q->facts[0], sizeof p->facts[0]);
     assert_int_equal(q->n_layer, 3);
     for (uint32_t l = 0; l < 3; l++) {
         assert_memory_equal(p->layers[l].entropy, q->layers[l].entropy, 4 * sizeof(float));
@@ -354,7 +358,7 @@ static const struct {
     {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
     {"version: 1\n", "t.yaml:1: policy: missing"},
     {P "polices: 1\n",
-     "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, layers, data"},
+     "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, facts, layers, data"},
     {P "version: 1\n", "t.yaml:3: key 'version' is given twice"},
     {"version: 1\npolicy:\n  sinks: 4\n  windw: 3\n",
      "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, frame, k, v, overrides, evict, budget_by, budget_rule"},

@@ -76,14 +76,20 @@ static void report_of_a_calibration_is_complete(void **state) {
     char *argv[] = {"x", "--text", "a file", EVIL, NULL};
     const report_origin o = {.tool = "kvcalib", .argc = 4, .argv = argv, .model_path = EVIL, .text = EVIL, .text_hash = "0123"};
     prof *p = fixture_profile(3, 4, 2, 16);
-    assert_non_null(p);
+    if (!p) {
+        fail_msg("out of memory");
+        return;
+    }
     strcpy(p->model_name, EVIL);
     strcpy(p->measured[0].text, EVIL);
+    p->facts[0] = FIXTURE_FACTS;
+    p->n_facts = 1;
     char *page = page_of(p, &o);
     assert_well_formed(page);
     assert_int_equal(count(page, "<script"), 0);
     assert_int_equal(count(page, "http"), count(page, "http://www.w3.org/2000/svg")); /* names the format, loads nothing */
-    assert_int_equal(count(page, "<section>"), 5);
+    assert_int_equal(count(page, "<section>"), 6);
+    assert_non_null(strstr(page, "<td>14</td><td>12</td><td>11</td><td>-7.1 (-28.5 to +13.2)</td>"));
     assert_int_equal(count(page, ", KV head "), 3 * 2 * 2); /* tooltips of cells: keys and values */
     assert_int_equal(count(page, ", head "), 3 * 4);
     assert_non_null(strstr(page, p->model_hash));

@@ -101,6 +101,15 @@ typedef struct prof_measured {
     double kld, kld_se, dppl_percent, top1, bits_k, bits_v, bytes_per_token, f16_bytes_per_token;
 } prof_measured;
 
+/* Questions about facts hidden in generated documents (kveval facts): answers that were right with an f16 cache and with the
+ * profile. */
+typedef struct prof_facts {
+    uint32_t ctx, docs; /* tokens of a document with question and answer, and how many there were */
+    uint64_t seed;      /* that they were drawn from */
+    uint32_t questions, right_f16, right;
+    double low, high; /* 95 % interval of the paired difference to f16, in points */
+} prof_facts;
+
 /* Which layers or heads: "0-10", "0,2-3", "11-". */
 enum { PROF_MAX_RANGES = 8, PROF_MAX_OVERRIDES = 64 };
 typedef struct prof_range {
@@ -150,6 +159,8 @@ typedef struct prof {
     /* what it costs */
     uint32_t n_measured;
     prof_measured measured[4];
+    uint32_t n_facts;
+    prof_facts facts[4];
 } prof;
 
 /* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0

@@ -96,6 +96,18 @@ static const prof_field measured_fields[] = {
     {0},
 };
 
+static const prof_field facts_fields[] = {
+    {"ctx", PK_U32, PF_REQUIRED, AT(prof_facts, ctx), RANGE(1, UINT32_MAX)},
+    {"docs", PK_U32, PF_REQUIRED, AT(prof_facts, docs), RANGE(1, UINT32_MAX)},
+    {"seed", PK_U64, PF_REQUIRED, AT(prof_facts, seed)},
+    {"questions", PK_U32, PF_REQUIRED, AT(prof_facts, questions), RANGE(1, UINT32_MAX)},
+    {"right_f16", PK_U32, PF_REQUIRED, AT(prof_facts, right_f16), RANGE(0, UINT32_MAX)},
+    {"right", PK_U32, PF_REQUIRED, AT(prof_facts, right), RANGE(0, UINT32_MAX)},
+    {"low", PK_F64, PF_REQUIRED, AT(prof_facts, low), RANGE(-100, 100), .digits = 4},
+    {"high", PK_F64, PF_REQUIRED, AT(prof_facts, high), RANGE(-100, 100), .digits = 4},
+    {0},
+};
+
 static const prof_field head_fields[] = {
     {"codec", PK_CODEC, PF_REQUIRED, AT(prof_head, codec), CODECS},
     {"bits", PK_F32, 0, AT(prof_head, bits), RANGE(0, 32), .digits = PROF_BITS_DIGITS},
@@ -132,6 +144,8 @@ const prof_field prof_schema[] = {
     {"measured", PK_LIST, 0, .offset = offsetof(prof, measured), .size = sizeof(prof_measured),
      .count = offsetof(prof, n_measured), RANGE(0, sizeof(((prof *)0)->measured) / sizeof(prof_measured)),
      .sub = measured_fields},
+    {"facts", PK_LIST, 0, .offset = offsetof(prof, facts), .size = sizeof(prof_facts), .count = offsetof(prof, n_facts),
+     RANGE(0, sizeof(((prof *)0)->facts) / sizeof(prof_facts)), .sub = facts_fields},
     {"layers", PK_LIST, PF_POINTER, .offset = offsetof(prof, layers), .size = sizeof(prof_layer),
      .count = offsetof(prof, n_layer), RANGE(1, PROF_MAX_LAYERS), .sub = layer_fields},
     {.key = "data", .kind = PK_DATA},

@@ -84,6 +84,13 @@ static void show_measured(const prof *p) {
                 m->kld, m->kld_se, m->dppl_percent, m->top1, m->bits_k, m->bits_v);
         cli_say(stdout, "          on %u tokens, context %u, %s\n", m->tokens, m->ctx, m->text);
     }
+    for (uint32_t i = 0; i < p->n_facts; i++) {
+        const prof_facts *f = &p->facts[i];
+        cli_say(stdout, "facts     %u of %u questions right, %u with an f16 cache: %+.1f points (%+.1f to %+.1f)\n", f->right,
+                f->questions, f->right_f16, 100.0 * ((double)f->right - f->right_f16) / f->questions, f->low, f->high);
+        cli_say(stdout, "          about %u generated documents of %u tokens, seed %llu\n", f->docs, f->ctx,
+                (unsigned long long)f->seed);
+    }
 }
 
 /* ---- layer by layer ---- */

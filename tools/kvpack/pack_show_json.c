@@ -125,6 +125,18 @@ static json_t *json_measured(const prof *p) {
     return list;
 }
 
+static json_t *json_facts(const prof *p) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < p->n_facts; i++) {
+        const prof_facts *f = &p->facts[i];
+        json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "ctx", (json_int_t)f->ctx, "docs",
+                                              (json_int_t)f->docs, "seed", (json_int_t)f->seed, "questions",
+                                              (json_int_t)f->questions, "right_f16", (json_int_t)f->right_f16, "right",
+                                              (json_int_t)f->right, "low", f->low, "high", f->high));
+    }
+    return list;
+}
+
 static json_t *json_model(const prof *p, const rt_hparams *hp) {
     return json_pack("{s:o, s:o, s:o, s:i, s:i, s:i, s:i}", "hash", text_or_null(p->model_hash), "name",
                      text_or_null(p->model_name), "arch", text_or_null(hp ? hp->arch : p->arch), "layers",
@@ -153,10 +165,10 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
     if (st || (hp && (st = pack_sizes(p, hp, info, err))))
         return st;
     json_t *all =
-        json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(where), "version",
-                  PROF_VERSION, "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp), "aim", "bits",
-                  real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p), "layers",
-                  json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes), "f16_bytes_per_token",
-                  real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
+        json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(where),
+                  "version", PROF_VERSION, "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp),
+                  "aim", "bits", real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p),
+                  "facts", json_facts(p), "layers", json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes),
+                  "f16_bytes_per_token", real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
     return cli_json_print(all, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS), err);
 }

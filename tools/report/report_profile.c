@@ -221,6 +221,27 @@ static void measured_section(FILE *f, const prof *p) {
     rep_section_end(f);
 }
 
+static void facts_section(FILE *f, const prof *p) {
+    if (!p->n_facts)
+        return;
+    rep_section_begin(
+        f, "Facts hidden in documents",
+        "Generated documents hide facts at many depths, and questions ask for them. The difference to an f16 cache "
+        "is that of the same questions, with its 95 % interval.");
+    fputs("<div class=\"wide\"><table>\n<thead><tr><th>documents</th><th>tokens of each</th><th>seed</th><th>questions</th>"
+          "<th>right with f16</th><th>right with the profile</th><th>difference, points</th></tr></thead>\n<tbody>\n",
+          f);
+    for (uint32_t i = 0; i < p->n_facts; i++) {
+        const prof_facts *x = &p->facts[i];
+        fprintf(
+            f, "<tr><td>%u</td><td>%u</td><td>%llu</td><td>%u</td><td>%u</td><td>%u</td><td>%+.1f (%+.1f to %+.1f)</td></tr>\n",
+            x->docs, x->ctx, (unsigned long long)x->seed, x->questions, x->right_f16, x->right,
+            100.0 * ((double)x->right - x->right_f16) / x->questions, x->low, x->high);
+    }
+    fputs("</tbody></table></div>\n", f);
+    rep_section_end(f);
+}
+
 kv_status report_profile(const prof *p, const report_origin *o, const char *path, kv_err *err) {
     const char *name = o->model_name ? o->model_name : p->model_name[0] ? p->model_name : "any model";
     char title[256], lead[320];
@@ -237,6 +258,7 @@ kv_status report_profile(const prof *p, const report_origin *o, const char *path
     rep_page_begin(f, title, lead);
     cards(f, p);
     measured_section(f, p);
+    facts_section(f, p);
     if ((st = rep_profile_sections(f, p, err))) {
         atomic_file_abort(af);
         return st;
