@@ -64,6 +64,11 @@ void cal_losses_add(cal_losses *s, uint32_t layer, uint32_t n, uint32_t from, co
     s->tokens += layer ? 0 : n;
 }
 
+bool cal_losses_pass(cal_losses *s, cal_bytes *pass, void *user) {
+    return pass(user, s->sum, (size_t)s->n_layer * s->n_kv_head * KV_CUTS * sizeof *s->sum) &&
+           pass(user, s->count, s->n_layer * sizeof *s->count) && pass(user, &s->tokens, sizeof s->tokens);
+}
+
 double cal_loss(const cal_losses *s, uint32_t layer, uint32_t head, uint32_t cut) {
     const double sum = s->sum[((size_t)layer * s->n_kv_head + head) * KV_CUTS + cut];
     return s->count[layer] ? sum / (double)s->count[layer] : 0;

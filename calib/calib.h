@@ -38,19 +38,33 @@ typedef struct cal_batch {
     const float *entropy;  /* (n, n_head) of attention, nats */
 } cal_batch;
 
-/* Splits heads over n_threads: the sums are the same for any number. */
-void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads);
+/* Who shares work: `each` runs all pieces 0 .. n-1, `grain` at a time, on threads of its own, number 0 being the caller's; as
+ * rt_team_for does. each NULL: the caller alone. */
+typedef void cal_piece(void *arg, int thread, size_t first, size_t end);
+typedef struct cal_team {
+    void (*each)(const void *team, size_t n, size_t grain, cal_piece *run, void *arg);
+    const void *team;
+} cal_team;
+
+/* Heads are shared out to the team: the sums are the same for any. */
+void cal_stats_add(cal_stats *s, const cal_batch *b, cal_team team);
+
+/* All that statistics hold, in pieces of bytes: to be written down, or to be read into new ones of the same shape, on a machine
+ * of the same byte order. False: pass said so; after reading, s is only good for cal_stats_free then. What is read must be what
+ * was written, or the sums mean nothing: that is for the caller to see to. */
+typedef bool cal_bytes(void *user, void *data, size_t n);
+bool cal_stats_pass(cal_stats *s, cal_bytes *pass, void *user);
 
 typedef struct cal_cfg {
     double bits;               /* average true bits per element of K and V, metadata included */
     double damp;               /* of the metric, relative to its mean eigenvalue */
     double exponent;           /* of a coefficient's loss when bits are shared out; 1: what second order predicts */
     trellis_search_fn *search; /* trellis_search or a faster one with the same answers */
-    int n_threads;
+    cal_team team;
 } cal_cfg;
 
 /* What worked best: docs/codec.md. */
-#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search, .n_threads = 1})
+#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search})
 
 /* Solve transforms, allocate bits and fit codebooks for every head; fills p's layers (codec tc, bits, entropy, importance,
  * budget, queries), rounded to storage precision. p: from prof_new with the same shape. KV_ECANCEL where progress (or NULL)
@@ -71,6 +85,8 @@ void cal_losses_free(cal_losses *s); /* NULL is fine */
 /* n queries of a layer, those from `from` on count. cut (n, n_head, KV_CUTS): gradient of the log-probability of what the
  * model itself would say with respect to a head's output, times the change of this output. */
 void cal_losses_add(cal_losses *s, uint32_t layer, uint32_t n, uint32_t from, const float *cut);
+/* As cal_stats_pass. */
+bool cal_losses_pass(cal_losses *s, cal_bytes *pass, void *user);
 /* Budgets of heads for which the sum of losses is least: share * ctx tokens on average, ctx being the context that losses were
  * measured at. Sets p's losses and budgets and where they come from; p is rounded. */
 kv_status cal_budget_by_loss(const cal_losses *s, double share, uint32_t ctx, prof *p, kv_err *err);

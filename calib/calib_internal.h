@@ -7,6 +7,13 @@
 
 #include "calib.h"
 
+static inline void cal_for(cal_team t, size_t n, cal_piece *run, void *arg) {
+    if (t.each)
+        t.each(t.team, n, 1, run, arg);
+    else
+        run(arg, 0, 0, n);
+}
+
 /* --- stats.c --- */
 
 /* Gradient power: the power to which the lengths of a head's gradients count (stats.c). */
@@ -47,6 +54,9 @@ struct cal_stats {
     float *asked;        /* (n_layer, n_kv_head, CAL_ASKED, head_dim) Queries to choose from are kept here (queries.c). */
     bool has_queries;    /* Batches bring queries, for every layer that is to have them. */
 };
+
+/* How many samples of a head there are after `seen` tokens. */
+uint32_t cal_n_kept(const cal_shape *sh, uint64_t seen);
 
 /* --- transform.c --- */
 

@@ -6,10 +6,9 @@
 #include "linalg.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <omp.h>
 
 /* Coefficients of n samples: z (n, dim). Doubles narrowed once: fixed order, no threads. */
 static void project(const cal_transform *t, const float *x, uint32_t n, float *z) {
@@ -102,38 +101,52 @@ static kv_status fit_levels(solver *r, uint32_t unit, kv_err *err) {
     return st;
 }
 
-/* Do `work` for all units, shared by threads. Units are independent: the result is the same for any number of threads. Progress
- * is told by the calling thread alone. */
-static kv_status for_units(solver *r, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), kv_progress_part *part,
-                           kv_err *err) {
-    kv_status st = KV_OK;
-    uint32_t done = 0;
-    omp_lock_t lock; /* a named critical section would show among the symbols of a library */
-    omp_init_lock(&lock);
-#pragma omp parallel for schedule(dynamic) num_threads(r->cfg->n_threads > 0 ? r->cfg->n_threads : 1)
-    for (uint32_t u = 0; u < n; u++) {
-        kv_status mine;
-        kv_err detail = {0};
-#pragma omp atomic read
-        mine = st;
-        if (mine)
-            continue;
-        mine = work(r, u, &detail);
-        omp_set_lock(&lock);
-        done += !mine;
-        if (!mine && !omp_get_thread_num() && !kv_progress_of_part(part, (double)done / n))
-            mine = kv_fail(&detail, KV_ECANCEL, "interrupted");
-        if (mine && !st) {
-            kv_fail(err, mine, "%s", detail.msg);
-#pragma omp atomic write
-            st = mine;
-        }
-        omp_unset_lock(&lock);
+/* Some work on all units. */
+typedef struct work_on {
+    solver *r;
+    uint32_t n;
+    kv_status (*work)(solver *, uint32_t, kv_err *);
+    kv_progress_part *part;
+    pthread_mutex_t lock; /* of what follows */
+    uint32_t done;
+    kv_status st; /* the first failure */
+    kv_err *err;
+} work_on;
+
+/* After a unit, or before the first: whether to go on. Progress is told by the calling thread alone. */
+static bool note(work_on *r, int thread, kv_status mine, kv_err *detail) {
+    pthread_mutex_lock(&r->lock);
+    if (!mine && !r->st && !thread && !kv_progress_of_part(r->part, (double)r->done / r->n))
+        mine = kv_fail(detail, KV_ECANCEL, "interrupted");
+    if (mine && !r->st)
+        r->st = kv_fail(r->err, mine, "%s", detail->msg);
+    const bool go_on = !r->st;
+    pthread_mutex_unlock(&r->lock);
+    return go_on;
+}
+
+static void do_units(void *arg, int thread, size_t first, size_t end) {
+    work_on *r = arg;
+    kv_err detail = {0};
+    for (size_t u = first; u < end && note(r, thread, KV_OK, &detail); u++) {
+        const kv_status st = r->work(r->r, (uint32_t)u, &detail);
+        pthread_mutex_lock(&r->lock);
+        r->done += !st;
+        pthread_mutex_unlock(&r->lock);
+        if (st)
+            note(r, thread, st, &detail);
     }
-    omp_destroy_lock(&lock);
-    if (!st && !kv_progress_of_part(part, 1))
-        st = kv_fail(err, KV_ECANCEL, "interrupted");
-    return st;
+}
+
+/* Do `work` for all units, shared by the team. Units are independent: the result is the same for any. */
+static kv_status for_units(solver *s, uint32_t n, kv_status (*work)(solver *, uint32_t, kv_err *), kv_progress_part *part,
+                           kv_err *err) {
+    work_on r = {.r = s, .n = n, .work = work, .part = part, .lock = PTHREAD_MUTEX_INITIALIZER, .err = err};
+    cal_for(s->cfg->team, n, do_units, &r);
+    pthread_mutex_destroy(&r.lock);
+    if (!r.st && !kv_progress_of_part(part, 1))
+        r.st = kv_fail(err, KV_ECANCEL, "interrupted");
+    return r.st;
 }
 
 /* Bits of every head, and their mean. */

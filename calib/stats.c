@@ -166,8 +166,7 @@ static void keep_samples(const cal_shape *sh, uint64_t seen, const float *x, siz
                    sh->head_dim * sizeof *samp);
 }
 
-/* How many slots are filled after `seen` tokens. */
-static uint32_t n_kept(const cal_shape *sh, uint64_t seen) {
+uint32_t cal_n_kept(const cal_shape *sh, uint64_t seen) {
     if (seen > sh->n_tokens)
         seen = sh->n_tokens;
     return (uint32_t)((seen * sh->n_samples + sh->n_tokens - 1) / sh->n_tokens);
@@ -183,47 +182,63 @@ static void set_shift(cal_head *h, const float *k, size_t stride, uint32_t n, ui
     }
 }
 
-void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
+typedef struct adding {
+    cal_stats *s;
+    const cal_batch *b;
+    cal_head *heads; /* of the layer */
+    uint32_t skip;   /* tokens: sinks are not in the body, so not in its statistics */
+} adding;
+
+/* One job of one KV head. */
+static void add_one(const adding *a, job what, uint32_t g) {
+    cal_stats *s = a->s;
     const cal_shape *sh = &s->shape;
-    uint32_t dim = sh->head_dim;
-    uint32_t skip = b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0; /* sinks are not in the body, so not in its statistics */
-    if (skip > b->n)
-        skip = b->n;
-    const size_t stride = (size_t)sh->n_kv_head * dim, from = skip * stride;
-    const uint32_t body = b->n - skip;
-    cal_head *heads = s->heads + (size_t)b->layer * sh->n_kv_head;
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads > 0 ? n_threads : 1)
-    for (uint32_t w = 0; w < sh->n_kv_head * JOB_COUNT; w++) {
-        uint32_t g = w % sh->n_kv_head;
-        cal_head *h = &heads[g];
-        const size_t at = from + (size_t)g * dim;
-        switch ((job)(w / sh->n_kv_head)) {
-        case JOB_K:
-            if (!h->n && body)
-                set_shift(h, b->k + at, stride, body, dim);
-            add_vectors(b->k + at, stride, body, dim, s->pad, h->shift, h->kk, h->k, NULL);
-            keep_samples(sh, h->n, b->k + at, stride, body, h->k_samp);
-            break;
-        case JOB_V:
-            add_vectors(b->v + at, stride, body, dim, s->pad, NULL, h->vv, NULL, NULL);
-            keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
-            break;
-        case JOB_DK:
-            add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_power);
-            break;
-        case JOB_Q:
-            if (b->q && !(sh->windowed && sh->windowed[b->layer]))
-                cal_keep_queries(sh, h->n, b->q + (size_t)skip * sh->n_head * dim, body, g,
-                                 s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
-            break;
-        default:
-            add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_power);
-        }
+    const cal_batch *b = a->b;
+    const uint32_t dim = sh->head_dim, body = b->n - a->skip;
+    const size_t stride = (size_t)sh->n_kv_head * dim, at = a->skip * stride + (size_t)g * dim;
+    cal_head *h = &a->heads[g];
+    switch (what) {
+    case JOB_K:
+        if (!h->n && body)
+            set_shift(h, b->k + at, stride, body, dim);
+        add_vectors(b->k + at, stride, body, dim, s->pad, h->shift, h->kk, h->k, NULL);
+        keep_samples(sh, h->n, b->k + at, stride, body, h->k_samp);
+        break;
+    case JOB_V:
+        add_vectors(b->v + at, stride, body, dim, s->pad, NULL, h->vv, NULL, NULL);
+        keep_samples(sh, h->n, b->v + at, stride, body, h->v_samp);
+        break;
+    case JOB_DK:
+        add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_power);
+        break;
+    case JOB_Q:
+        if (b->q && !(sh->windowed && sh->windowed[b->layer]))
+            cal_keep_queries(sh, h->n, b->q + (size_t)a->skip * sh->n_head * dim, body, g,
+                             s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
+        break;
+    default:
+        add_gradients(b->dv + at, stride, body, sh, !h->n, h->gv, &h->gv_power);
     }
+}
+
+static void add_some(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const adding *a = arg;
+    const uint32_t n = a->s->shape.n_kv_head;
+    for (size_t i = first; i < end; i++)
+        add_one(a, (job)(i / n), (uint32_t)(i % n));
+}
+
+void cal_stats_add(cal_stats *s, const cal_batch *b, cal_team team) {
+    const cal_shape *sh = &s->shape;
+    adding a = {s, b, s->heads + (size_t)b->layer * sh->n_kv_head, b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0};
+    if (a.skip > b->n)
+        a.skip = b->n;
+    cal_for(team, (size_t)sh->n_kv_head * JOB_COUNT, add_some, &a);
     s->has_queries = b->q != NULL;
     for (uint32_t g = 0; g < sh->n_kv_head; g++) {
-        heads[g].n += body;
-        heads[g].n_samp = n_kept(sh, heads[g].n);
+        a.heads[g].n += b->n - a.skip;
+        a.heads[g].n_samp = cal_n_kept(sh, a.heads[g].n);
     }
     for (uint32_t t = b->pos0 < b->entropy_from ? b->entropy_from - b->pos0 : 0; t < b->n; t++) {
         s->n_entropy[b->layer]++;

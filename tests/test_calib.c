@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "kernels/kernels.h"
+#include "machine/team.h"
 
 enum { LAYERS = 2, HEADS = 4, KV = 2, DIM = 20, TOKENS = 6000, SINKS = 4 }; /* DIM: no multiple of the tiles */
 
@@ -66,6 +67,20 @@ static void free_data(data *d) {
     free(d->entropy);
 }
 
+static void share(const void *team, size_t n, size_t grain, cal_piece *run, void *arg) {
+    rt_team_for((rt_team *)team, n, grain, run, arg);
+}
+
+/* Teams last as long as the tests. */
+static cal_team team_of(int n_threads) {
+    enum { MOST = 8 };
+    static rt_team *teams[MOST + 1];
+    assert_in_range(n_threads, 1, MOST);
+    if (n_threads > 1 && !teams[n_threads])
+        assert_int_equal(rt_team_new(n_threads, RT_WAIT_AUTO, &teams[n_threads], NULL), KV_OK);
+    return (cal_team){share, teams[n_threads]};
+}
+
 /* Of the second half of a chunk, entropy counts. */
 static cal_stats *gather(const data *d, uint32_t batch, int n_threads) {
     const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 2048, TOKENS, NULL};
@@ -84,7 +99,7 @@ static cal_stats *gather(const data *d, uint32_t batch, int n_threads) {
                                        .dk = d->dk + at,
                                        .dv = d->dv + at,
                                        .entropy = d->entropy + (size_t)t * HEADS},
-                          n_threads);
+                          team_of(n_threads));
         }
     return s;
 }
@@ -92,7 +107,7 @@ static cal_stats *gather(const data *d, uint32_t batch, int n_threads) {
 static cal_cfg config(double bits, int n_threads) {
     cal_cfg cfg = CAL_CFG_DEFAULT;
     cfg.bits = bits;
-    cfg.n_threads = n_threads;
+    cfg.team = team_of(n_threads);
     cfg.search = rt_kernels_for(rt_cpu_detect())->tc_search;
     return cfg;
 }

@@ -27,6 +27,14 @@ static gguf *open_with(const char *tmpl, const char *token) {
     return g;
 }
 
+static chat_format *detect(const gguf *g) {
+    chat_format *f = NULL;
+    kv_err err = {0};
+    if (chat_detect(g, &f, &err))
+        fail_msg("%s", err.msg);
+    return f;
+}
+
 static void check_rendered(const chat_format *f, const json_t *c, const char *key, const char *name) {
     chat_msg msgs[8];
     const json_t *m, *list = json_object_get(c, "messages");
@@ -59,7 +67,7 @@ static void chat_renders_as_jinja(void **state) {
     json_array_foreach(cases, i, c) {
         const char *name = json_string_value(json_object_get(c, "name"));
         gguf *g = open_with(json_string_value(json_object_get(c, "template")), "x");
-        chat_format *f = chat_detect(g);
+        chat_format *f = detect(g);
         gguf_close(g); /* nothing of it is needed any more */
         assert_non_null(f);
         assert_int_equal(strlen(chat_name(f)), strcspn(name, ","));
@@ -84,7 +92,7 @@ static void check_real(const char *file, const char *name) {
         skip();
     if (gguf_open(path, &g, &err))
         fail_msg("%s", err.msg);
-    chat_format *f = chat_detect(g);
+    chat_format *f = detect(g);
     gguf_close(g);
     assert_non_null(f);
     json_t *cases = load_cases(), *c;
@@ -122,7 +130,7 @@ static void chat_knows_gemma_by_its_tokens(void **state) {
         skip();
     if (gguf_open(path, &g, &err))
         fail_msg("%s", err.msg);
-    chat_format *f = chat_detect(g);
+    chat_format *f = detect(g);
     gguf_close(g);
     assert_non_null(f);
     assert_string_equal(chat_name(f), "gemma");
@@ -135,7 +143,7 @@ static void chat_detects_by_vocabulary_without_template(void **state) {
         {"<|im_start|>", "chatml"}, {"<start_of_turn>", "gemma"}, {"<|start_header_id|>", "llama-3"}, {"<|im_end|>", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         gguf *g = open_with(NULL, cases[i][0]);
-        chat_format *f = chat_detect(g);
+        chat_format *f = detect(g);
         if (cases[i][1])
             assert_string_equal(chat_name(f), cases[i][1]);
         else
@@ -148,7 +156,7 @@ static void chat_detects_by_vocabulary_without_template(void **state) {
 static void chat_does_not_guess_at_unknown_templates(void **state) {
     (void)state;
     gguf *g = open_with("{% for m in messages %}### {{ m.role }}: {{ m.content }}{% endfor %}", "<|im_start|>");
-    assert_null(chat_detect(g));
+    assert_null(detect(g));
     gguf_close(g);
 }
 
@@ -183,7 +191,7 @@ static void chat_does_not_take_similar_for_same(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         gguf *g = open_with(cases[i][1], "x");
-        chat_format *f = chat_detect(g);
+        chat_format *f = detect(g);
         const char *name = f ? chat_name(f) : "unknown", *want = cases[i][0] ? cases[i][0] : "unknown";
         if (strcmp(name, want))
             fail_msg("case %zu: %s, not %s: %s", i, name, want, cases[i][1]);
@@ -204,7 +212,7 @@ static void chat_survives_truncated_templates(void **state) {
     for (size_t len = 12; len <= strlen(whole); len++) {
         char *cut = strndup(whole, len), *out;
         gguf *g = open_with(cut, "x");
-        chat_format *f = chat_detect(g);
+        chat_format *f = detect(g);
         if (f) {
             assert_int_equal(chat_render(f, &user, 1, false, &out, NULL), KV_OK);
             const bool has_default = len >= (size_t)(strstr(whole, "<|im_end|>") - whole) + 10;
@@ -227,7 +235,7 @@ static void chat_refuses_unknown_roles(void **state) {
     char *out = NULL;
     kv_err err = {0};
     gguf *g = open_with(NULL, "<|im_start|>");
-    chat_format *f = chat_detect(g);
+    chat_format *f = detect(g);
     assert_int_equal(chat_render(f, &tool, 1, true, &out, &err), KV_EINVAL);
     assert_non_null(strstr(err.msg, "'tool'"));
     assert_null(out);

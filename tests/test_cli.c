@@ -341,10 +341,10 @@ static void cli_report_maps_status_to_exit_code(void **state) {
 }
 
 /* In a child, because the second signal ends it. */
-static int signalled(int first, int second) {
+static int signalled(cli_interrupt how, int first, int second) {
     pid_t pid = fork();
     if (!pid) {
-        cli_catch_interrupts();
+        cli_catch_signals(how);
         raise(first);
         if (!cli_interrupted())
             _exit(99);
@@ -362,8 +362,34 @@ static int signalled(int first, int second) {
 
 static void cli_second_interrupt_ends_the_process(void **state) {
     (void)state;
-    assert_int_equal(signalled(SIGINT, SIGINT), CLI_INTERRUPTED);
-    assert_int_equal(signalled(SIGINT, SIGTERM), CLI_INTERRUPTED);
+    assert_int_equal(signalled(CLI_PATIENT, SIGINT, SIGINT), CLI_INTERRUPTED);
+    assert_int_equal(signalled(CLI_PATIENT, SIGINT, SIGTERM), CLI_INTERRUPTED);
+    assert_int_equal(signalled(CLI_SOON, SIGINT, SIGHUP), CLI_INTERRUPTED);
+    assert_int_equal(signalled(CLI_AT_ONCE, SIGINT, SIGINT), CLI_INTERRUPTED);
+}
+
+/* Work that never asks whether to go on. */
+static int stubborn(cli_interrupt how) {
+    pid_t pid = fork();
+    if (!pid) {
+        cli_catch_signals(how);
+        raise(SIGINT);
+        for (int i = 0; i < 100; i++)
+            usleep(100000); /* far longer than anybody waits */
+        _exit(0);
+    }
+    int status = 0;
+    usleep(400000);
+    if (how == CLI_PATIENT)
+        kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void cli_interrupt_does_not_wait_for_work_that_does_not_ask(void **state) {
+    (void)state;
+    assert_int_equal(stubborn(CLI_SOON), CLI_INTERRUPTED);
+    assert_int_equal(stubborn(CLI_PATIENT), -1); /* was still there */
 }
 
 static void cli_finds_out_first_what_can_be_read_and_written(void **state) {
@@ -437,6 +463,7 @@ int main(void) {
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),
         cmocka_unit_test(cli_report_maps_status_to_exit_code),
         cmocka_unit_test(cli_second_interrupt_ends_the_process),
+        cmocka_unit_test(cli_interrupt_does_not_wait_for_work_that_does_not_ask),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

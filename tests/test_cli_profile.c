@@ -139,7 +139,8 @@ static void put_model(const char *dir, const char *name, uint32_t window, const 
 }
 
 static uint32_t shipped_window(char *path) {
-    prof *p = cli_shipped_profile("test", hash, &shape, path);
+    prof *p = NULL;
+    assert_int_equal(cli_shipped_profile("test", hash, &shape, &p, path, NULL), KV_OK);
     uint32_t window = p ? p->window : 0;
     prof_free(p);
     return window;

@@ -218,10 +218,18 @@ static void generate_lets_no_byte_get_lost(void **state) {
 
 /* ---- conversations ---- */
 
+static chat_format *detect(const gguf *g) {
+    chat_format *f = NULL;
+    kv_err err = {0};
+    if (chat_detect(g, &f, &err))
+        fail_msg("%s", err.msg);
+    return f;
+}
+
 static conversation *new_conversation(const rt_model *m, gen *g, const char *system, chat_format **format) {
     conversation *c = NULL;
     kv_err err = {0};
-    chat_format *f = *format = chat_detect(rt_model_gguf(m));
+    chat_format *f = *format = detect(rt_model_gguf(m));
     assert_non_null(f);
     if (conversation_new(m, g, f, system, &c, &err))
         fail_msg("%s", err.msg);

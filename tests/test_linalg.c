@@ -1,6 +1,8 @@
 /* Eigenvectors against their definition, against a case known by hand, and what is refused. */
 #include "linalg.h"
 
+#include "machine/team.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,6 +81,18 @@ static void linalg_eigh_refuses_nan_and_inf(void **state) {
     assert_int_equal(la_eigh(2, a, w, &err), KV_ERANGE);
 }
 
+typedef struct many {
+    uint32_t dim;
+    double *v, *w; /* (n, dim, dim), (n, dim) */
+} many;
+
+static void solve_some(void *arg, int thread, size_t first, size_t end) {
+    (void)thread;
+    const many *m = arg;
+    for (size_t i = first; i < end; i++)
+        la_eigh(m->dim, m->v + i * m->dim * m->dim, m->w + i * m->dim, NULL);
+}
+
 /* Threads of ours calling LAPACK at once must get what one thread gets, bit for bit. */
 static void linalg_eigh_same_from_many_threads(void **state) {
     (void)state;
@@ -89,9 +103,10 @@ static void linalg_eigh_same_from_many_threads(void **state) {
     for (int i = 0; i < TIMES; i++)
         memcpy(v[i], v0, sizeof v0);
     assert_int_equal(la_eigh(D, v0, w0, NULL), KV_OK);
-#pragma omp parallel for num_threads(4)
-    for (int i = 0; i < TIMES; i++)
-        la_eigh(D, v[i], w[i], NULL);
+    rt_team *team;
+    assert_int_equal(rt_team_new(4, RT_WAIT_AUTO, &team, NULL), KV_OK);
+    rt_team_for(team, TIMES, 1, solve_some, &(many){D, v[0], w[0]});
+    rt_team_free(team);
     for (int i = 0; i < TIMES; i++) {
         assert_memory_equal(v[i], v0, sizeof v0);
         assert_memory_equal(w[i], w0, sizeof w0);

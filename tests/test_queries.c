@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "kernels/kernels.h"
+#include "machine/team.h"
 
 enum { LAYERS = 3, HEADS = 6, KV = 2, GROUP = HEADS / KV, DIM = 8, TOKENS = 2000, SINKS = 4, CHUNKS = 2 };
 
@@ -49,7 +50,14 @@ static void free_data(data *d) {
 
 static const bool windowed[LAYERS] = {false, true, false};
 
+static void share(const void *team, size_t n, size_t grain, cal_piece *run, void *arg) {
+    rt_team_for((rt_team *)team, n, grain, run, arg);
+}
+
 static cal_stats *gather(const data *d, bool asked, uint32_t batch, int n_threads) {
+    rt_team *team = NULL;
+    if (n_threads > 1)
+        assert_int_equal(rt_team_new(n_threads, RT_WAIT_AUTO, &team, NULL), KV_OK);
     const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 512, CHUNKS * (TOKENS - SINKS), windowed};
     static float entropy[TOKENS * HEADS];
     cal_stats *s = NULL;
@@ -62,8 +70,9 @@ static cal_stats *gather(const data *d, bool asked, uint32_t batch, int n_thread
                 b.q = asked ? d->q + (size_t)(chunk * TOKENS + t) * HEADS * DIM : NULL;
                 b.k = b.v = b.dk = b.dv = d->k + at;
                 b.entropy = entropy;
-                cal_stats_add(s, &b, n_threads);
+                cal_stats_add(s, &b, (cal_team){share, team});
             }
+    rt_team_free(team);
     return s;
 }
 

@@ -44,6 +44,12 @@ typedef struct kv_model_options {
 KV_API kv_status kv_model_load(const char *path, const kv_model_options *options, kv_model **out, kv_err *err);
 KV_API void kv_model_free(kv_model *model); /* NULL is fine */
 
+/* Model files are read where they are mapped. One that becomes shorter while it is in use, because it is fetched or written
+ * anew, say, would end the process with SIGBUS. With this, once for the process, such a file is an error: loading and steps
+ * return KV_EIO with its name. (So they do without it where a file is changed and not shorter.) It sets a handler of SIGBUS;
+ * faults outside of model files are left to the one that was there before. KV_EIO: the system refused. */
+KV_API kv_status kv_guard_model_files(kv_err *err);
+
 typedef struct kv_model_facts {
     size_t size;
     const char *arch; /* "llama", "qwen2", ... this and the other texts are borrowed from the model */

@@ -3,7 +3,7 @@
  *
  * Errors. Every function that can fail returns a kv_status and takes, last, a kv_err that may be NULL. On failure the sentence
  * that says what is wrong goes there; on success it is left alone. The library never prints, exits, reads the environment or
- * touches signals.
+ * touches signals, unless it is asked to (kv_guard_model_files).
  *
  * Structures. Options and facts begin with their size, and later versions add members at the end; so a program that was built
  * with older headers goes on working with a newer library, and the other way round. Initialise them with the macro of their

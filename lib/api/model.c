@@ -32,9 +32,9 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         goto done;
     }
     if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
-        (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)))
+        (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)) ||
+        (st = chat_detect(rt_model_gguf(m->rt), &m->chat, err)))
         goto done;
-    m->chat = chat_detect(rt_model_gguf(m->rt));
     *out = m;
     m = NULL;
 done:
@@ -50,6 +50,10 @@ void kv_model_free(kv_model *model) {
     rt_model_free(model->rt);
     free(model->path);
     free(model);
+}
+
+kv_status kv_guard_model_files(kv_err *err) {
+    return gguf_guard(err);
 }
 
 kv_status kv_model_get_facts(const kv_model *model, kv_model_facts *out, kv_err *err) {

@@ -61,7 +61,11 @@ kv_status kv_profile_find(const char *directory, const char *name, kv_profile **
     if (!directory)
         shipped_directory(own);
     const char *dir = directory ? directory : own;
-    if (!shipped_by_name(&dir, 1, name, path, known))
+    bool found;
+    kv_status st = shipped_by_name(&dir, 1, name, &found, path, known, err);
+    if (st)
+        return st;
+    if (!found)
         return kv_fail(err, KV_EINVAL, "no profile '%.80s' in %.400s; there are: %s", name, dir, *known ? known : "none");
     return kv_profile_load(path, out, err);
 }
@@ -73,8 +77,10 @@ kv_status kv_profile_for_model(const char *directory, const kv_model *model, kv_
     if (!directory)
         shipped_directory(own);
     const char *dir = directory ? directory : own;
-    prof *p = shipped_by_model(&dir, 1, rt_model_hash(model->rt), hp->n_layer, hp->n_kv_head, hp->head_dim, path, NULL, NULL);
-    return p ? api_profile(p, out, err) : KV_OK;
+    prof *p = NULL;
+    kv_status st = shipped_by_model(&dir, 1, rt_model_hash(model->rt), hp->n_layer, hp->n_kv_head, hp->head_dim, &p, path, NULL,
+                                    NULL, err);
+    return st || !p ? st : api_profile(p, out, err);
 }
 
 /* ---- facts ---- */

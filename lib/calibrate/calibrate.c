@@ -4,6 +4,7 @@
 
 #include "backward/backward.h"
 #include "calibrate/calibrate_budget.h"
+#include "calibrate/calibrate_saved.h"
 #include "eval/eval.h"
 #include "kernels/kernels.h"
 
@@ -18,13 +19,22 @@ struct calibration {
     const calibrate_cfg *cfg;
     const calibrate_text *text;
     rt_hparams hp;
-    rt_exec exec;
+    rt_exec exec; /* the model's, with threads of its own */
     char hash[33];
     cal_stats *stats;
     bool windowed[PROF_MAX_LAYERS];
     cal_losses *losses; /* where budgets are made by loss */
     uint32_t long_ctx;  /* that these were measured at */
+    calibrate_saved saved;
 };
+
+static void share(const void *exec, size_t n, size_t grain, cal_piece *run, void *arg) {
+    rt_for(exec, n, grain, run, arg);
+}
+
+static cal_team team_of(const calibration *c) {
+    return (cal_team){share, &c->exec};
+}
 
 static void tap(void *user, const rt_backward_view *v) {
     const calibration *c = user;
@@ -37,19 +47,34 @@ static void tap(void *user, const rt_backward_view *v) {
                          .dk = v->dk,
                          .dv = v->dv,
                          .entropy = v->entropy};
-    cal_stats_add(c->stats, &b, c->exec.n_threads);
+    cal_stats_add(c->stats, &b, team_of(c));
+}
+
+static bool has_budget(const calibrate_cfg *cfg) {
+    return kv_budget_given(cfg->evict.budget);
+}
+
+static bool by_loss(const calibrate_cfg *cfg) {
+    return has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
+}
+
+/* Room for the statistics of all chunks. */
+static kv_status new_stats(calibration *c, kv_err *err) {
+    const rt_hparams *hp = &c->hp;
+    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
+    cal_shape shape = {
+        hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, c->text->n_fit * (c->cfg->ctx - c->cfg->sinks),
+        c->windowed};
+    shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
+    kv_status st = cal_stats_new(&shape, &c->stats, err);
+    return st || !by_loss(c->cfg) ? st : cal_losses_new(&shape, &c->losses, err);
 }
 
 /* Run every chunk of text through the model, forward and backward. */
 static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
-    const rt_hparams *hp = &c->hp;
     const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
-    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
-    cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks),
-                       c->windowed};
-    shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
-    kv_status st = cal_stats_new(&shape, &c->stats, err);
-    for (uint32_t i = 0; i < n && !st; i++) {
+    kv_status st = KV_OK;
+    for (uint32_t i = c->saved.done.chunks; i < n && !st; i++) {
         kv_progress_part chunk = {progress.call, progress.user, (double)i / n, (i + 1.0) / n};
         const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
                                      .window = c->cfg->window,
@@ -58,26 +83,34 @@ static kv_status gather(calibration *c, const rt_model *m, calibrate_progress pr
                                      .tap_user = c,
                                      .progress = kv_progress_of_part,
                                      .progress_user = &chunk};
-        st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err);
+        if (!(st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err)))
+            calibrate_save(&c->saved, (calibrate_done){i + 1, 0}, c->stats, c->losses);
     }
     return st;
 }
 
-static bool has_budget(const calibrate_cfg *cfg) {
-    return kv_budget_given(cfg->evict.budget);
-}
-
 /* What heads lose that read less. */
 static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
-    const cal_shape shape = {
-        .n_layer = c->hp.n_layer, .n_head = c->hp.n_head, .n_kv_head = c->hp.n_kv_head, .windowed = c->windowed};
     calibrate_long texts = {0};
-    kv_status st = cal_losses_new(&shape, &c->losses, err);
-    if (!st && !(st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err))) {
-        c->long_ctx = texts.ctx;
-        st = calibrate_losses(m, c->cfg, &texts, c->losses, progress, err);
-    }
+    kv_status st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err);
+    c->long_ctx = texts.ctx;
+    for (uint32_t i = c->saved.done.texts; i < texts.n && !st; i++)
+        if (!(st = calibrate_losses(m, c->cfg, &texts, i, c->losses, progress, err)))
+            calibrate_save(&c->saved, (calibrate_done){c->text->n_fit, i + 1}, c->stats, c->losses);
     calibrate_long_free(&texts);
+    return st;
+}
+
+/* Both, from where a file of statistics says. */
+static kv_status gather_all(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
+    const bool long_texts = by_loss(c->cfg);
+    kv_progress_part chunks = {progress.call, progress.user, 0, long_texts ? 0.5 : 1},
+                     texts = {progress.call, progress.user, 0.5, 1};
+    kv_status st = calibrate_saved_open(&c->saved, m, c->cfg, c->text, c->stats, c->losses, err);
+    if (!st)
+        st = gather(c, m, (calibrate_progress){kv_progress_of_part, &chunks}, err);
+    if (!st && long_texts)
+        st = gather_losses(c, m, (calibrate_progress){kv_progress_of_part, &texts}, err);
     return st;
 }
 
@@ -92,17 +125,11 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
     c->cfg = cfg;
     c->text = text;
     c->hp = *rt_model_hparams(m);
-    c->exec = *rt_model_exec(m);
     for (uint32_t l = 0; l < c->hp.n_layer; l++)
         c->windowed[l] = rt_layer_swa(&c->hp, l);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
-    const bool by_loss = has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
-    kv_progress_part chunks = {progress.call, progress.user, 0, by_loss ? 0.5 : 1},
-                     texts = {progress.call, progress.user, 0.5, 1};
-    st = gather(c, m, (calibrate_progress){kv_progress_of_part, &chunks}, err);
-    if (!st && by_loss)
-        st = gather_losses(c, m, (calibrate_progress){kv_progress_of_part, &texts}, err);
-    if (st)
+    if ((st = rt_exec_start(rt_model_exec(m), &c->exec, err)) || (st = new_stats(c, err)) ||
+        (st = gather_all(c, m, progress, err)))
         calibration_free(c);
     else
         *out = c;
@@ -114,6 +141,7 @@ void calibration_free(calibration *c) {
         return;
     cal_stats_free(c->stats);
     cal_losses_free(c->losses);
+    rt_exec_stop(&c->exec);
     free(c);
 }
 
@@ -150,7 +178,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     cal_cfg cfg = CAL_CFG_DEFAULT;
     cfg.bits = bits;
     cfg.search = c->exec.k->tc_search;
-    cfg.n_threads = c->exec.n_threads;
+    cfg.team = team_of(c);
     prof *p;
     kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, err);
     if (st)

@@ -6,6 +6,19 @@
 #include "base/progress.h"
 #include "model/model.h"
 
+/* A file for the statistics while they are gathered, so that a calibration that was cut off can go on with the same bits. It is
+ * written now and then between chunks of text, so seldom that this takes less than 2 % of the time; that it cannot be written
+ * is a note, not a failure. It stays when a calibration ends, and is for the caller to remove once the profile is safe. */
+typedef struct calibrate_keep {
+    const char *path; /* NULL: none */
+    bool resume; /* go on from what is there, if anything is; KV_EMISMATCH: it is of another model, text, option or version,
+                    KV_EFORMAT: it is damaged */
+    void (*note)(void *user, const char *sentence); /* or NULL */
+    void *user;
+} calibrate_keep;
+/* Whether there is such a file, and how far it is. */
+bool calibrate_kept(const char *path, uint32_t *chunks, uint32_t *of);
+
 typedef struct calibrate_cfg {
     const char *const *texts; /* files, joined in this order; or NULL */
     size_t n_texts;
@@ -20,6 +33,7 @@ typedef struct calibrate_cfg {
     uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
     prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
     prof_budget_by budget_by; /* by loss takes a pass over long texts, and only where there is a budget */
+    calibrate_keep keep;
 } calibrate_cfg;
 
 enum {

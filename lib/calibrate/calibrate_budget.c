@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum {
-    TEXTS = 2,          /* each costs as much as four chunks of a quarter of its length, and more attention */
     PASSAGE_MOST = 200, /* tokens; and at most a 16th of the text */
     PASSAGES = 16,
     PASSAGE_LEAST = 5, /* of that, a fifth at least */
@@ -97,7 +96,7 @@ static uint32_t long_ctx(const rt_model *m, const stream *s) {
 kv_status calibrate_long_texts(const rt_model *m, const calibrate_text *text, uint64_t seed, calibrate_long *out, kv_err *err) {
     const tok *t = rt_model_tok(m);
     stream s = {text, t, tok_add_bos(t) && tok_bos(t) >= 0, 0, 0};
-    *out = (calibrate_long){.n = TEXTS, .ctx = long_ctx(m, &s)};
+    *out = (calibrate_long){.n = CALIBRATE_LONG_TEXTS, .ctx = long_ctx(m, &s)};
     s.most = out->ctx / PASSAGES < PASSAGE_MOST ? out->ctx / PASSAGES + 1 : PASSAGE_MOST;
     s.least = (s.most + PASSAGE_LEAST - 1) / PASSAGE_LEAST;
     size_t *places = malloc((out->ctx + 1) * sizeof *places);
@@ -133,23 +132,19 @@ static void take(void *user, const rt_backward_view *v) {
         cal_losses_add(t->losses, v->layer, v->n, t->from, v->cut);
 }
 
-kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const calibrate_long *texts, cal_losses *losses,
-                           calibrate_progress progress, kv_err *err) {
+kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const calibrate_long *texts, uint32_t i,
+                           cal_losses *losses, calibrate_progress progress, kv_err *err) {
     taker t = {losses, texts->ctx / 2};
-    kv_status st = KV_OK;
-    for (uint32_t i = 0; i < texts->n && !st; i++) {
-        kv_progress_part part = {progress.call, progress.user, (double)i / texts->n, (i + 1.0) / texts->n};
-        const rt_backward_cfg how = {.seed = ~cfg->seed - i, /* not those of the chunks */
-                                     .cuts = kv_cuts,
-                                     .n_cut = KV_CUTS,
-                                     .cut_sinks = cfg->sinks,
-                                     .tap = take,
-                                     .tap_user = &t,
-                                     .progress = kv_progress_of_part,
-                                     .progress_user = &part};
-        st = rt_backward(m, texts->ids + (size_t)i * texts->ctx, texts->ctx, &how, err);
-    }
-    return st;
+    kv_progress_part part = {progress.call, progress.user, (double)i / texts->n, (i + 1.0) / texts->n};
+    const rt_backward_cfg how = {.seed = ~cfg->seed - i, /* not those of the chunks */
+                                 .cuts = kv_cuts,
+                                 .n_cut = KV_CUTS,
+                                 .cut_sinks = cfg->sinks,
+                                 .tap = take,
+                                 .tap_user = &t,
+                                 .progress = kv_progress_of_part,
+                                 .progress_user = &part};
+    return rt_backward(m, texts->ids + (size_t)i * texts->ctx, texts->ctx, &how, err);
 }
 
 double calibrate_share(kv_budget b, uint32_t ctx) {

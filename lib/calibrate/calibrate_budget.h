@@ -8,6 +8,7 @@
 enum { CALIBRATE_LONG = 4096 }; /* tokens of a text, where model and text have so many */
 
 /* Texts in which passages recur. */
+enum { CALIBRATE_LONG_TEXTS = 2 }; /* each costs as much as four chunks of a quarter of its length, and more attention */
 typedef struct calibrate_long {
     uint32_t n, ctx;
     int32_t *ids; /* (n, ctx) */
@@ -17,9 +18,9 @@ typedef struct calibrate_long {
 kv_status calibrate_long_texts(const rt_model *m, const calibrate_text *text, uint64_t seed, calibrate_long *out, kv_err *err);
 void calibrate_long_free(calibrate_long *t);
 
-/* Run the texts through m, forward and backward: what every head loses at the second half of each. KV_ERANGE, KV_ECANCEL. */
-kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const calibrate_long *texts, cal_losses *losses,
-                           calibrate_progress progress, kv_err *err);
+/* Run text i through m, forward and backward: what every head loses at its second half. KV_ERANGE, KV_ECANCEL. */
+kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const calibrate_long *texts, uint32_t i,
+                           cal_losses *losses, calibrate_progress progress, kv_err *err);
 
 /* A budget as a share of ctx tokens. Tokens that are more than that say nothing about so short a text: half of it. */
 double calibrate_share(kv_budget b, uint32_t ctx);

@@ -1,65 +1,36 @@
-/* Files that appear whole or not at all.
- *
- * The temporary ".NAME.XXXXXX.tmp", with as much of the name as there is room for, lies in the folder of the target, so that
- * rename() is atomic. A target that is a symbolic link is resolved first: the file behind it is replaced, not the link. What
- * cannot be replaced (a pipe, a terminal, a device) is written straight away; commit and abort then only close it.
- *
- * The names of unfinished temporaries are in `live`, the one mutable global of libfmt, because a signal handler must reach
- * them. Its entries are never freed, only used again: a handler that comes at any moment reads valid memory.
+/* Files that appear whole or not at all: finished elsewhere (atomic_temp.h), and then given their name by rename(), which is
+ * atomic. A target that is a symbolic link is resolved first: the file behind it is replaced, not the link. What cannot be
+ * replaced (a pipe, a terminal, a device) is written straight away; commit and abort then only close it.
  */
 #include "base/atomic_file.h"
+
+#include "base/atomic_temp.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_LIVE = 16 };
-enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_LIVE }; /* taken: by a thread that is still writing the name */
-
-typedef struct temp_slot {
-    _Atomic(int) state;
-    char name[PATH_MAX];
-} temp_slot;
-
-static temp_slot live[MAX_LIVE];
-
 struct atomic_file {
     FILE *stream;
-    char *path;      /* as the caller wrote it, for messages */
-    char *target;    /* links resolved */
-    temp_slot *temp; /* NULL: written straight */
+    char *path;       /* as the caller wrote it, for messages */
+    char *target;     /* links resolved */
+    atomic_temp temp; /* of what is not written straight */
 };
 
-static temp_slot *take_slot(void) {
-    for (int i = 0; i < MAX_LIVE; i++) {
-        int expected = SLOT_FREE;
-        if (atomic_compare_exchange_strong(&live[i].state, &expected, SLOT_TAKEN))
-            return &live[i];
-    }
-    return NULL;
-}
-
 void atomic_file_cleanup(void) {
-    int saved = errno;
-    for (int i = 0; i < MAX_LIVE; i++)
-        if (atomic_load(&live[i].state) == SLOT_LIVE)
-            unlink(live[i].name);
-    errno = saved;
+    atomic_temps_cleanup();
 }
 
 static void release(atomic_file *f) {
     if (f->stream)
         fclose(f->stream);
-    if (f->temp)
-        atomic_store(&f->temp->state, SLOT_FREE);
+    atomic_temp_drop(&f->temp);
     free(f->target);
     free(f->path);
     free(f);
@@ -75,12 +46,10 @@ bool atomic_file_is_straight(const char *path, const struct stat *there) {
     return !S_ISREG(there->st_mode) || !strncmp(path, "/dev/", 5);
 }
 
-/* Where to write: sets f->target, or leaves it NULL where the path must be written straight. *mode: of the existing file, or
- * 0666 for the umask to cut. */
-static kv_status resolve_target(atomic_file *f, mode_t *mode, bool *exists, kv_err *err) {
+/* Where to write: sets f->target, or leaves it NULL where the path must be written straight. *old: the file that is there. */
+static kv_status resolve_target(atomic_file *f, struct stat *old, bool *exists, kv_err *err) {
     struct stat st;
-    *mode = 0666;
-    *exists = stat(f->path, &st) == 0;
+    *exists = stat(f->path, old) == 0;
     if (!*exists) {
         if (errno != ENOENT)
             return fail_errno(err, f->path, "cannot write");
@@ -90,72 +59,38 @@ static kv_status resolve_target(atomic_file *f, mode_t *mode, bool *exists, kv_e
         if (!len || f->path[len - 1] == '/')
             return kv_fail(err, KV_EIO, "%s: is not the name of a file", len ? f->path : "(empty path)");
         f->target = strdup(f->path);
-    } else if (S_ISDIR(st.st_mode)) {
+    } else if (S_ISDIR(old->st_mode)) {
         return kv_fail(err, KV_EIO, "%s: is a directory (name a file in it)", f->path);
-    } else if (atomic_file_is_straight(f->path, &st)) {
+    } else if (atomic_file_is_straight(f->path, old)) {
         return KV_OK;
     } else {
         if (access(f->path, W_OK) != 0)
             return fail_errno(err, f->path, "cannot write"); /* rename would replace a write-protected file */
-        *mode = st.st_mode & 0777;
         f->target = realpath(f->path, NULL);
     }
     return f->target ? KV_OK : fail_errno(err, f->path, "cannot resolve");
 }
 
-/* Create a temporary with random letters in place of the six X at `at`. Like mkstemp, but with permissions as the umask gives
- * them. -1 and errno on failure. */
-static int open_temp(const char *name, char *at) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
-    for (int tries = 0; tries < 100; tries++) {
-        unsigned char random[6];
-        if (getrandom(random, sizeof random, 0) != sizeof random)
-            return -1;
-        for (size_t i = 0; i < sizeof random; i++)
-            at[i] = letters[random[i] % 32];
-        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST)
-            return fd;
-    }
-    return -1;
+/* Permissions and owners of the file that is replaced, as far as the system lets us: its group's permissions are not for
+ * another group. Where a file system has no modes, the umask's will do. */
+static void keep_owner(int fd, const struct stat *old) {
+    const bool same = !fchown(fd, old->st_uid, old->st_gid) || !fchown(fd, (uid_t)-1, old->st_gid);
+    fchmod(fd, old->st_mode & (same ? 0777 : 0707));
 }
 
-/* Bytes of the name that the temporary's has room for: a file system ends names somewhere, and characters are not cut. */
-static int name_room(const char *target, int folder) {
-    enum { USUAL = 255 };
-    static const char more[] = "..XXXXXX.tmp";
-    char *path = folder ? strndup(target, (size_t)folder) : NULL;
-    const long most = pathconf(path ? path : ".", _PC_NAME_MAX);
-    const int room = (int)(most > 0 && most < PATH_MAX ? most : USUAL) - (int)strlen(more), len = (int)strlen(target + folder);
-    int at = room < len ? room : len;
-    while (at > 0 && at < len && ((unsigned char)target[folder + at] & 0xC0) == 0x80)
-        at--;
-    free(path);
-    return at > 0 ? at : 0;
-}
-
-static kv_status open_beside(atomic_file *f, mode_t mode, bool exists, kv_err *err) {
-    const char *slash = strrchr(f->target, '/');
-    int folder = slash ? (int)(slash - f->target) + 1 : 0;
-    f->temp = take_slot();
-    if (!f->temp)
-        return kv_fail(err, KV_EINVAL, "%s: more than %d files are being written at once", f->path, MAX_LIVE);
-    char *name = f->temp->name;
-    int len = snprintf(name, sizeof f->temp->name, "%.*s.%.*s.XXXXXX.tmp", folder, f->target, name_room(f->target, folder),
-                       f->target + folder);
-    if (len >= (int)sizeof f->temp->name)
-        return kv_fail(err, KV_EIO, "%s: the path is too long", f->path);
-    /* Live before it exists: a signal in between finds nothing to remove, instead of leaving a file behind. */
-    atomic_store(&f->temp->state, SLOT_LIVE);
-    int fd = open_temp(name, name + len - strlen("XXXXXX.tmp"));
+static kv_status open_beside(atomic_file *f, const struct stat *old, kv_err *err) {
+    if (!atomic_temp_new(f->target, &f->temp))
+        return errno == ENFILE
+                   ? kv_fail(err, KV_EINVAL, "%s: more than %d files are being written at once", f->path, ATOMIC_TEMPS)
+                   : kv_fail(err, KV_EIO, "%s: the path is too long", f->path);
+    const int fd = atomic_temp_open(&f->temp);
     if (fd < 0)
         return fail_errno(err, f->path, "cannot create a temporary file beside it");
-    if (exists)
-        fchmod(fd, mode); /* where a file system has no modes, the umask's will do */
+    if (old)
+        keep_owner(fd, old);
     f->stream = fdopen(fd, "w");
     if (!f->stream) {
         close(fd);
-        unlink(name);
         return fail_errno(err, f->path, "cannot open");
     }
     return KV_OK;
@@ -168,13 +103,13 @@ kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
     }
 
-    mode_t mode;
+    struct stat old;
     bool exists;
-    kv_status st = resolve_target(f, &mode, &exists, err);
+    kv_status st = resolve_target(f, &old, &exists, err);
     if (st != KV_OK)
         goto done;
     if (f->target) {
-        st = open_beside(f, mode, exists, err);
+        st = open_beside(f, exists ? &old : NULL, err);
     } else {
         f->stream = fopen(path, "ae"); /* append: never cut what a redirected stdout has received already */
         if (!f->stream)
@@ -218,18 +153,18 @@ static void sync_folder(const char *target) {
 
 kv_status atomic_file_commit(atomic_file *f, kv_err *err) {
     kv_status st = KV_OK;
-    bool failed_before = ferror(f->stream);
-    if (fflush(f->stream) != 0 || (f->temp && fsync(fileno(f->stream)) != 0))
+    bool failed_before = ferror(f->stream), beside = f->target;
+    if (fflush(f->stream) != 0 || (beside && fsync(fileno(f->stream)) != 0))
         st = fail_errno(err, f->path, "cannot write");
     else if (failed_before) /* errno of that write is long gone */
         st = kv_fail(err, KV_EIO, "%s: could not be written in full (is the disk full?)", f->path);
-    else if (f->temp && rename(f->temp->name, f->target) != 0)
-        st = fail_errno(err, f->path, "cannot rename the finished temporary file");
+    else if (beside && !atomic_temp_publish(&f->temp, f->target))
+        st = fail_errno(err, f->path, "cannot give the finished file its name");
     if (st != KV_OK) {
         atomic_file_abort(f);
         return st;
     }
-    if (f->temp)
+    if (beside)
         sync_folder(f->target);
     release(f);
     return KV_OK;
@@ -238,8 +173,6 @@ kv_status atomic_file_commit(atomic_file *f, kv_err *err) {
 void atomic_file_abort(atomic_file *f) {
     if (!f)
         return;
-    if (f->temp)
-        unlink(f->temp->name);
     release(f);
 }
 

@@ -1,6 +1,7 @@
-/* Files that appear whole or not at all: written to a temporary name beside the target, fsynced, renamed.
- * A process that is killed in between leaves the target untouched; unfinished temporaries are removed by
- * atomic_file_cleanup(), which is async-signal-safe and which tools call from their SIGINT/SIGTERM handler.
+/* Files that appear whole or not at all: written without a name or under a temporary one beside the target, fsynced, renamed.
+ * A process that is killed in between leaves the target untouched, and at most a temporary that the next one to write this
+ * target removes; unfinished ones are removed by atomic_file_cleanup(), which is async-signal-safe and which tools call from
+ * their signal handlers. A file that is there keeps its permissions and owners; a new one gets what the umask leaves.
  */
 #ifndef KV_ATOMIC_FILE_H
 #define KV_ATOMIC_FILE_H

@@ -83,6 +83,13 @@ size_t gguf_n_tensors(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
 const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name); /* hashed; NULL where absent */
 
+/* What the file holds is what it held when it was opened. KV_EIO, naming it and saying what has changed. A system call per
+ * part: to be asked when a piece of work is done that read from the mapping. */
+kv_status gguf_unchanged(const gguf *g, kv_err *err);
+/* Once for the process: a handler of SIGBUS, by which what a file no longer holds is read as zeros, so that gguf_unchanged can
+ * say so. Other faults go to the handler that was there before. KV_EIO. */
+kv_status gguf_guard(kv_err *err);
+
 /* A tensor has been copied and will hardly be read again: its pages no longer count as memory of this process. They come back
  * from the file by themselves where it is read after all. */
 void gguf_tensor_rest(const gguf_tensor *t);

@@ -61,6 +61,7 @@ kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err) {
         hash_tensor(hash, found[i]);
     XXH128_hash_t h = XXH3_128bits_digest(hash);
     snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, (uint64_t)h.high64, (uint64_t)h.low64);
+    st = gguf_unchanged(g, err);
 done:
     XXH3_freeState(hash);
     free(found);

@@ -32,10 +32,18 @@ typedef struct gguf_type_info {
 
 extern const gguf_type_info gguf_types[GGUF_TYPE_COUNT];
 
+/* Where a mapping lies, for the handler of gguf_guard.c. */
+typedef struct gguf_place gguf_place;
+gguf_place *gguf_place_take(const void *map, size_t size); /* NULL: there are too many */
+void gguf_place_leave(gguf_place *p);                      /* NULL is fine */
+
 struct gguf {
     char *path;
     const uint8_t *map;
     size_t size;
+    int fd;                /* of the file that is mapped; -1: none */
+    struct timespec mtime; /* when it was changed last, as of opening */
+    gguf_place *place;
     dev_t dev; /* which file this is, whatever its path says by now */
     ino_t ino;
     uint32_t version, alignment;

@@ -325,6 +325,10 @@ static kv_status map_file(gguf *g, kv_err *err) {
             g->size = (size_t)info.st_size;
             g->dev = info.st_dev;
             g->ino = info.st_ino;
+            g->mtime = info.st_mtim;
+            g->fd = fd;
+            g->place = gguf_place_take(map, g->size);
+            return KV_OK;
         }
     }
     close(fd);
@@ -337,6 +341,7 @@ kv_status gguf_open_file(const char *path, gguf **out, kv_err *err) {
         free(g);
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
     }
+    g->fd = -1;
     kv_status st = map_file(g, err);
     if (st == KV_OK) {
         reader r = {.map = g->map, .size = g->size, .path = g->path, .err = err};
@@ -344,6 +349,8 @@ kv_status gguf_open_file(const char *path, gguf **out, kv_err *err) {
             read_tensors(&r, g) == KV_OK && place_tensors(&r, g) == KV_OK)
             check_overlap(&r, g);
         st = r.status;
+        const kv_status now = gguf_unchanged(g, err); /* then what else is wrong with it does not matter */
+        st = now ? now : st;
     }
     if (st == KV_OK)
         *out = g;
@@ -368,8 +375,11 @@ void gguf_close(gguf *g) {
     for (size_t i = 0; i < g->n_own; i++)
         free(g->own[i]);
     free(g->own);
+    gguf_place_leave(g->place);
     if (g->map)
         munmap((void *)g->map, g->size);
+    if (g->fd >= 0)
+        close(g->fd);
     free(g->by_key.slots);
     free(g->by_name.slots);
     free(g->tensors);

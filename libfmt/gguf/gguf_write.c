@@ -178,9 +178,9 @@ kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, 
     writer w = {.f = atomic_file_stream(file)};
     errno = 0;
     put_file(&w, src, drop_prefix, sets, n_sets);
-    if (w.error) {
+    if ((st = gguf_unchanged(src, err)) || w.error) { /* what the model lost is no fault of where it is written to */
         atomic_file_abort(file);
-        return kv_fail(err, KV_EIO, "%s: cannot write: %s", path, strerror(w.error));
+        return st ? st : kv_fail(err, KV_EIO, "%s: cannot write: %s", path, strerror(w.error));
     }
     return atomic_file_commit(file, err);
 }

@@ -156,7 +156,7 @@ static kv_status advance(pass *p, size_t steps, kv_err *err) {
     p->step += steps;
     if (p->cfg->progress && !p->cfg->progress(p->cfg->progress_user, (double)p->step / (double)p->steps))
         return kv_fail(err, KV_ECANCEL, "cancelled");
-    return KV_OK;
+    return gguf_unchanged(p->m->file, err);
 }
 
 /* ---- forward ---- */
@@ -304,6 +304,7 @@ static kv_status output_layer(pass *p, kv_err *err) {
     const uint32_t dim = m->hp.n_embd;
     const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
     float *logits = malloc((slice + (size_t)p->exec.n_threads) * n_vocab * sizeof *logits), *slopes = logits + slice * n_vocab;
+    kv_status st;
     if (!logits)
         return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
     rows_norm(m, &p->exec, p->x, &m->output_norm, p->n, dim, p->h);
@@ -313,10 +314,14 @@ static kv_status output_layer(pass *p, kv_err *err) {
         mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
         rt_for(&p->exec, n, BACK_GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
         mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
+        if ((st = advance(p, 0, err)))
+            goto done;
     }
-    free(logits);
     back_norm(p, p->x, m->output_norm.w, 1, p->g, p->n, dim, false, p->g);
-    return advance(p, 4, err);
+    st = advance(p, 4, err);
+done:
+    free(logits);
+    return st;
 }
 
 /* ---- backward ---- */
@@ -426,8 +431,10 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
     for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
         memcpy(p.x, p.in + l * e, e * sizeof *p.x);
         layer_forward(&p, l, p.entropy, false);
+        if ((st = advance(&p, 0, err)))
+            break;
         ffn_backward(&p, l);
-        if (!(st = attention_backward(&p, l, err)))
+        if (!(st = advance(&p, 0, err)) && !(st = attention_backward(&p, l, err)))
             st = advance(&p, 1, err);
     }
 done:

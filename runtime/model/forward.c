@@ -132,14 +132,16 @@ kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
             return st;
         ffn_block(w, l);
     }
+    if (b->n_wanted)
+        output_block(w, logits);
+    if ((st = gguf_unchanged(w->m->file, err))) /* weights may have been read from it */
+        return st;
     for (uint32_t i = 0; i < b->n_parts; i++) {
         memcpy(b->seqs[i]->tokens + kv_cache_len(b->parts[i].c), b->tokens + b->parts[i].first,
                b->parts[i].n * sizeof *b->tokens);
         kv_cache_commit(b->parts[i].c, b->parts[i].n);
         rt_mark_progress(b->seqs[i]);
     }
-    if (b->n_wanted)
-        output_block(w, logits);
     return KV_OK;
 }
 

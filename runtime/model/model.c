@@ -387,6 +387,8 @@ kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cf
     m->hp.n_vocab = tok_n_vocab(m->tok);
     if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, cfg->progress, cfg->user, err)))
         goto done;
+    if ((st = gguf_unchanged(m->file, err)))
+        goto done;
     if (cfg->progress)
         cfg->progress(cfg->user, 1);
 done:

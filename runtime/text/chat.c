@@ -134,12 +134,13 @@ static size_t starts_with(const char *s, const char *end, const char *want, bool
     return (size_t)(p - s);
 }
 
-/* The literal at s up to `after`, escapes resolved; NULL where the literal ends before that, or is empty. quote: what encloses
- * it, 0 where it is plain text of the template. Caller frees. */
-static char *literal_until(const char *s, const char *end, char quote, const char *after) {
+/* The literal at s up to `after`, escapes resolved; NULL where the literal ends before that, or is empty, or out of memory
+ * (*full). quote: what encloses it, 0 where it is plain text of the template. Caller frees. */
+static char *literal_until(const char *s, const char *end, char quote, const char *after, bool *full) {
     char *out = malloc((size_t)(end - s) + 1);
     size_t n = 0;
     bool found = false;
+    *full = !out;
     for (; out && s < end && !(found = starts_with(s, end, after, false)); s++) {
         if (quote ? *s == quote : *s == '{' && end - s > 1 && (s[1] == '{' || s[1] == '%'))
             break;
@@ -156,19 +157,19 @@ static char *literal_until(const char *s, const char *end, char quote, const cha
     return out;
 }
 
-/* The text of the first system turn that the template holds as a literal; NULL: none. Caller frees. */
-static char *default_system(const chat_row *row, gguf_str tmpl) {
+/* The text of the first system turn that the template holds as a literal; *out NULL: none. Caller frees. */
+static kv_status default_system(const chat_row *row, gguf_str tmpl, char **out, kv_err *err) {
     const char *end = tmpl.s + tmpl.len;
+    bool full = false;
+    *out = NULL;
     if (!row->system.before || *row->system.after == *EOS)
-        return NULL;
-    for (const char *s = tmpl.s; s < end; s++) {
+        return KV_OK;
+    for (const char *s = tmpl.s; s < end && !*out && !full; s++) {
         const size_t len = starts_with(s, end, row->system.before, true);
         const char quote = s > tmpl.s && (s[-1] == '\'' || s[-1] == '"') ? s[-1] : 0;
-        char *text = len ? literal_until(s + len, end, quote, row->system.after) : NULL;
-        if (text)
-            return text;
+        *out = len ? literal_until(s + len, end, quote, row->system.after, &full) : NULL;
     }
-    return NULL;
+    return full ? kv_fail(err, KV_ENOMEM, "out of memory for the chat format") : KV_OK;
 }
 
 /* ---- recognising ---- */
@@ -262,14 +263,15 @@ static const chat_row *row_of_vocabulary(const gguf_kv *tokens) {
     return best < rows + N_ROWS ? best : NULL;
 }
 
-/* Caller frees; NULL: none. */
-static char *text_of_token(const gguf_kv *tokens, uint32_t id) {
+/* *out NULL: there is no such token. Caller frees. */
+static kv_status text_of_token(const gguf_kv *tokens, uint32_t id, char **out, kv_err *err) {
     size_t cursor = 0;
     gguf_str s;
+    *out = NULL;
     for (uint32_t i = 0; tokens && gguf_next_str(tokens, &cursor, &s); i++)
         if (i == id)
-            return strndup(s.s, s.len);
-    return NULL;
+            return (*out = strndup(s.s, s.len)) ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for the chat format");
+    return KV_OK;
 }
 
 bool chat_has_template(const gguf *g) {
@@ -277,27 +279,32 @@ bool chat_has_template(const gguf *g) {
     return gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
 }
 
-chat_format *chat_detect(const gguf *g) {
+kv_status chat_detect(const gguf *g, chat_format **out, kv_err *err) {
     gguf_str tmpl = {0};
     const gguf_kv *tokens = NULL;
     uint32_t eos = UINT32_MAX;
+    kv_status st = KV_OK;
+    *out = NULL;
     /* keys of a wrong type are the tokenizer's to complain about; here they are as good as absent */
     const bool has_tmpl = gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
     if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, true, &tokens, NULL) != KV_OK)
         tokens = NULL;
     const chat_row *row = has_tmpl ? row_of_template(tmpl) : row_of_vocabulary(tokens);
-    chat_format *f = row ? calloc(1, sizeof *f) : NULL;
+    if (!row)
+        return KV_OK;
+    chat_format *f = calloc(1, sizeof *f);
     if (!f)
-        return NULL;
+        return kv_fail(err, KV_ENOMEM, "out of memory for the chat format");
     f->row = row;
-    f->system = has_tmpl ? default_system(row, tmpl) : NULL;
-    if (has_tmpl && !f->system && hides_system(tmpl)) {
+    if (has_tmpl)
+        st = default_system(row, tmpl, &f->system, err);
+    if (!st && gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &eos, NULL) == KV_OK)
+        st = text_of_token(tokens, eos, &f->eos, err);
+    if (st || (has_tmpl && !f->system && hides_system(tmpl)))
         chat_free(f);
-        return NULL;
-    }
-    if (gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &eos, NULL) == KV_OK)
-        f->eos = text_of_token(tokens, eos);
-    return f;
+    else
+        *out = f;
+    return st;
 }
 
 void chat_free(chat_format *f) {
@@ -377,7 +384,7 @@ kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool
     if (open)
         put(o, f, r->open);
     const bool bad = ferror(o);
-    if (fclose(o) || bad) {
+    if (fclose(o) || bad || !text) { /* closing it succeeds even without the memory for it */
         free(text);
         return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
     }

@@ -85,9 +85,15 @@ typedef struct cli_command {
 } cli_command;
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
 
-/* Ctrl-C: the first sets a flag that long loops ask for; the second (or SIGTERM) removes temporary files and ends the process
- * with 130. */
-void cli_catch_interrupts(void);
+/* What Ctrl-C does, at first: a second one, SIGTERM and SIGHUP remove temporary files and end the process with 130. */
+typedef enum cli_interrupt {
+    CLI_AT_ONCE, /* the same */
+    CLI_SOON,    /* sets a flag that long loops ask for; where none has asked within a moment, the same */
+    CLI_PATIENT  /* sets the flag, and waits for who asks: what was done goes on being used */
+} cli_interrupt;
+/* Signals from now on: these; a reader that leaves (SIGPIPE) ends the process as ever, but without temporary files; a file that
+ * may not grow further and a model that is cut short are errors like others. */
+void cli_catch_signals(cli_interrupt how);
 bool cli_interrupted(void);
 void cli_clear_interrupt(void);
 

@@ -5,6 +5,7 @@
 #include "cli/cli_profile.h"
 #include "gguf/gguf.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,23 +49,31 @@ static place place_in_folder(const char *path) {
     return (place){.known = true, .dev = st.st_dev, .ino = st.st_ino, .name = name};
 }
 
-static place place_of(const cli_path *p) {
+/* Where it cannot be found out whether two are one, nothing may be written: KV_EIO, KV_ENOMEM. */
+static kv_status place_of(const cli_path *p, place *out, kv_err *err) {
     char profile[CLI_PROFILE_PATH];
     struct stat st;
+    kv_err why = {0};
     const char *path = p->path;
+    *out = (place){0};
     if (!path || is_stdout(p))
-        return (place){0};
+        return KV_OK;
     if (p->kind == CLI_PROFILE) {
-        if (cli_profile_path(path, profile, NULL))
-            return (place){0};
+        const kv_status found = cli_profile_path(path, profile, &why);
+        if (found)
+            return found == KV_EINVAL ? KV_OK : kv_fail(err, found, "%s", why.msg);
         path = profile;
     }
-    if (stat(path, &st))
-        return place_in_folder(p->path);
-    return (place){.known = S_ISREG(st.st_mode),
-                   .straight = is_output(p) && atomic_file_is_straight(path, &st),
-                   .dev = st.st_dev,
-                   .ino = st.st_ino};
+    if (stat(path, &st)) {
+        if (errno == EIO || errno == ENOMEM)
+            return kv_fail(err, KV_EIO, "%s: cannot be looked at: %m", path);
+        *out = place_in_folder(p->path);
+    } else
+        *out = (place){.known = S_ISREG(st.st_mode),
+                       .straight = is_output(p) && atomic_file_is_straight(path, &st),
+                       .dev = st.st_dev,
+                       .ino = st.st_ino};
+    return KV_OK;
 }
 
 static bool same_place(const place *a, const place *b) {
@@ -93,9 +102,9 @@ static kv_status check(const cli_path *paths, size_t n, kv_err *err) {
     place *places = calloc(n ? n : 1, sizeof *places);
     if (!places)
         return kv_fail(err, KV_ENOMEM, "out of memory for %zu paths", n);
-    for (size_t i = 0; i < n; i++)
-        places[i] = place_of(&paths[i]);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !st; i++)
+        st = place_of(&paths[i], &places[i], err);
+    for (size_t i = 0; i < n && !st; i++)
         for (size_t j = 0; j < n && is_output(&paths[i]) && !st; j++) {
             const bool seen = j == i || (j < i && is_output(&paths[j]));
             if (!seen && clash(&paths[i], &places[i], &paths[j], &places[j]))

@@ -17,12 +17,14 @@ typedef struct places {
     char home[SHIPPED_PATH], shipped[SHIPPED_PATH];
 } places;
 
-static void find_places(places *p) {
+static kv_status find_places(places *p, kv_err *err) {
     const char *own = getenv("KVCALIB_PROFILES"), *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     const bool has_xdg = xdg && *xdg;
     char *rest = NULL;
     p->n = 0;
     p->own = own ? strdup(own) : NULL;
+    if (own && !p->own)
+        return kv_fail(err, KV_ENOMEM, "out of memory for the folders of profiles");
     for (char *d = p->own ? strtok_r(p->own, ":", &rest) : NULL; d && p->n < MAX_DIRS - 2; d = strtok_r(NULL, ":", &rest))
         p->dir[p->n++] = d;
     snprintf(p->home, sizeof p->home, "%s%s/kvcalib/profiles",
@@ -33,6 +35,7 @@ static void find_places(places *p) {
     p->dir[p->n++] = p->home;
     shipped_directory(p->shipped);
     p->dir[p->n++] = p->shipped;
+    return KV_OK;
 }
 
 static bool is_yaml(const char *name) {
@@ -44,11 +47,14 @@ kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
     places where;
     char known[SHIPPED_KNOWN];
     if (!strchr(name_or_path, '/') && !is_yaml(name_or_path)) {
-        find_places(&where);
-        const bool shipped = shipped_by_name(where.dir, where.n, name_or_path, path, known);
+        bool shipped;
+        kv_status st = find_places(&where, err);
+        if (st)
+            return st;
+        st = shipped_by_name(where.dir, where.n, name_or_path, &shipped, path, known, err);
         free(where.own);
-        if (shipped)
-            return KV_OK;
+        if (st || shipped)
+            return st;
         if (access(name_or_path, F_OK))
             return kv_fail(err, KV_EINVAL, "'%.80s' is neither a file nor a shipped profile; those are: %s", name_or_path,
                            *known ? known : "none");
@@ -63,8 +69,9 @@ static void print_name(void *to, const char *name) {
 
 void cli_profile_names(FILE *to) {
     places where;
-    find_places(&where);
-    shipped_names(where.dir, where.n, print_name, to);
+    if (find_places(&where, NULL))
+        return;
+    shipped_names(where.dir, where.n, print_name, to, NULL);
     free(where.own);
 }
 
@@ -79,11 +86,14 @@ static void note_broken(void *tool, const kv_err *why) {
     cli_note(tool, "warning: the profile shipped for this model is left aside: %s", why->msg);
 }
 
-prof *cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, char *path) {
+kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, prof **out, char *path, kv_err *err) {
     places where;
-    find_places(&where);
-    prof *p =
-        shipped_by_model(where.dir, where.n, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, path, note_broken, (void *)tool);
+    *out = NULL;
+    kv_status st = find_places(&where, err);
+    if (st)
+        return st;
+    st = shipped_by_model(where.dir, where.n, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, out, path, note_broken,
+                          (void *)tool, err);
     free(where.own);
-    return p;
+    return st;
 }

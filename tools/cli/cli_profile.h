@@ -15,7 +15,7 @@
 enum { CLI_PROFILE_PATH = SHIPPED_PATH };
 
 /* Where the profile is that a name or path stands for, as cli_find_profile takes it; a path need not exist. path
- * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are). */
+ * CLI_PROFILE_PATH bytes. KV_EINVAL: no such name (lists those there are); KV_ENOMEM, KV_EIO: it could not be looked for. */
 kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err);
 
 /* The names of those that are shipped, one a line, in the order in which they are found; twice where two directories have it.
@@ -27,8 +27,8 @@ void cli_profile_names(FILE *to);
  * cli_profile_path and prof_load. */
 kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_err *err);
 
-/* The shipped profile whose model.hash is hash, or NULL; caller frees with prof_free. Those that are broken or do not fit the
- * model are passed over, with a note on stderr that names them. path: CLI_PROFILE_PATH bytes, where it was found. */
-prof *cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, char *path);
+/* The shipped profile whose model.hash is hash, or NULL, to *out; caller frees with prof_free. Those that are broken or do not
+ * fit the model are passed over, with a note on stderr that names them. path: CLI_PROFILE_PATH bytes, where it was found. */
+kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, prof **out, char *path, kv_err *err);
 
 #endif

@@ -1,9 +1,11 @@
 /* kvcalib: measure a model on text and write the compression profile of its KV cache. */
+#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/format.h"
 #include "calibrate/calibrate.h"
 #include "cli/cli_cache.h"
 #include "cli/cli_json.h"
+#include "cli/cli_paths.h"
 #include "cli/cli_profile.h"
 #include "kvcalib/calib_facts.h"
 #include "report/report.h"
@@ -11,6 +13,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -30,7 +34,8 @@ typedef struct options {
     size_t fit_bytes;
     bool by_entropy;
     cli_machine machine;
-    bool parse_special, no_measure, json, quiet;
+    bool parse_special, no_measure, resume, json, quiet;
+    char *kept; /* the file that --resume goes on from; or NULL */
 } options;
 
 static int parse(options *o, int argc, char **argv) {
@@ -74,6 +79,9 @@ static int parse(options *o, int argc, char **argv) {
         {"--facts", NULL, CLI_INT, "N", &o->facts, 0, 100000,
          "also hide facts in N generated documents and ask for them, with an f16 cache and with the profile, as kveval facts "
          "does; takes minutes for each document (default: 0; 65 tell 2 points apart)"},
+        {"--resume", NULL, CLI_FLAG, NULL, &o->resume, 0, 0,
+         "go on from where a calibration that was cut off has come to, with the same result; long ones keep what they have "
+         "gathered in a file beside --out, until the profile is written"},
         {"--no-measure", NULL, CLI_FLAG, NULL, &o->no_measure, 0, 0, "do not measure the result on held-out text"},
         {.kind = CLI_HEADING, .help = "Machine and output"},
         CLI_MACHINE_ROWS(&o->machine),
@@ -103,6 +111,37 @@ static int parse(options *o, int argc, char **argv) {
 static bool show_progress(void *user, double done) {
     cli_progress_set(user, done);
     return !cli_interrupted();
+}
+
+static void show_note(void *user, const char *sentence) {
+    cli_progress_end(user);
+    cli_note(tool, "%s", sentence);
+}
+
+/* The file that a calibration goes on from, beside its output. NULL: the output is nothing that files lie beside. */
+static kv_status find_kept(options *o, kv_err *err) {
+    struct stat st;
+    uint32_t done, all;
+    if (!stat(o->out, &st) && atomic_file_is_straight(o->out, &st))
+        return KV_OK;
+    if (asprintf(&o->kept, "%s.resume", o->out) < 0) {
+        o->kept = NULL;
+        return kv_fail(err, KV_ENOMEM, "out of memory");
+    }
+    const char *what = "the file of --resume";
+    cli_path paths[] = {{CLI_OUT, what, o->kept},
+                        {CLI_IN, "MODEL", o->model},
+                        {CLI_OUT, "--report", o->report},
+                        {CLI_PROFILE, "--preset", o->preset}};
+    kv_status check = cli_paths_check(paths, sizeof paths / sizeof *paths, err);
+    for (size_t i = 0; i < o->text.n && !check; i++) {
+        paths[1] = (cli_path){CLI_IN, "--text", o->text.v[i]};
+        check = cli_paths_check(paths, 2, err);
+    }
+    if (!check && !o->resume && calibrate_kept(o->kept, &done, &all))
+        cli_note(tool, "%s holds %u of %u pieces of text of a calibration that was cut off: --resume goes on from there",
+                 o->kept, done, all);
+    return check;
 }
 
 static double mean_bits(const prof *p, bool values) {
@@ -233,6 +272,7 @@ static void note_text(const calibrate_verdict *v, const prof *p) {
 }
 
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
+    cli_progress bar = {0};
     const calibrate_cfg cfg = {.texts = o->text.v,
                                .n_texts = o->text.n,
                                .parse_special = o->parse_special,
@@ -243,13 +283,13 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .window = (uint32_t)o->window,
                                .sinks = (uint32_t)o->sinks,
                                .evict = o->keep,
-                               .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS};
+                               .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS,
+                               .keep = {.path = o->kept, .resume = o->resume, .note = show_note, .user = &bar}};
     const calibrate_aim aim = {
         .bits = o->bits, .kld = o->kld, .fit_ctx = (uint32_t)o->fit_ctx, .fit_bytes = o->fit_bytes, .measure = !o->no_measure};
     const double started = clock_now();
     prof *p = NULL;
     rt_model *m = NULL;
-    cli_progress bar = {0};
     calib_facts facts = {0};
     calibrate_verdict verdict;
     kv_status st = cli_load(&o->machine, o->model, false, &m, err);
@@ -272,6 +312,8 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     }
     if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))
         goto done;
+    if (o->kept)
+        unlink(o->kept);
     st = (o->json ? print_json : print_summary)(o, p, clock_now() - started, err);
 done:
     calib_facts_free(&facts);
@@ -358,10 +400,11 @@ int main(int argc, char **argv) {
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
-    cli_catch_interrupts();
+    cli_catch_signals(CLI_SOON);
     kv_status st = settle(&o, &err);
-    if (!st)
+    if (!st && !(st = find_kept(&o, &err)))
         st = run(&o, &(report_origin){.tool = tool, .argc = argc, .argv = argv, .model_path = o.model}, &err);
     free(o.text.v);
+    free(o.kept);
     return st ? cli_report(tool, &err) : CLI_OK;
 }

@@ -77,9 +77,9 @@ static kv_status take_shipped(const options *o, ask_session *s, kv_err *err) {
     char path[CLI_PROFILE_PATH];
     if (s->m.profile || o->ask.cache.profile || s->list.n > 1 || !s->list.v[0].unnamed || cli_cache_given(&o->ask.cache))
         return KV_OK;
-    s->m.profile = cli_shipped_profile(tool, rt_model_hash(s->m.model), rt_model_hparams(s->m.model), path);
-    if (!s->m.profile)
-        return KV_OK;
+    kv_status st = cli_shipped_profile(tool, rt_model_hash(s->m.model), rt_model_hparams(s->m.model), &s->m.profile, path, err);
+    if (st || !s->m.profile)
+        return st;
     cli_note(tool, "profile %s is for this model and applies; --profile none: without", path);
     return sweep_resolve(&s->list, s->m.model, s->m.profile, err);
 }
@@ -110,15 +110,17 @@ static kv_status measure(const facts_report *r, const ask_frame *frame, bool qui
     return st;
 }
 
+/* Files first: whoever reads the table may leave. */
 static kv_status write_results(const options *o, const facts_report *r, kv_err *err) {
-    kv_status st = o->ask.json && !strcmp(o->ask.json, "-") ? KV_OK : facts_print(r, err);
-    if (!st && o->ask.csv)
-        st = facts_write_csv(r, o->ask.csv, err);
-    if (!st && o->ask.json)
-        st = facts_write_json(r, o->ask.json, err);
-    if (!st && o->ask.html)
-        st = facts_write_html(r, o->ask.html, err);
-    return st;
+    const bool to_stdout = o->ask.json && !strcmp(o->ask.json, "-");
+    kv_status st = KV_OK;
+    if (o->ask.csv)
+        st = eval_first(st, facts_write_csv(r, o->ask.csv, st ? NULL : err));
+    if (o->ask.json && !to_stdout)
+        st = eval_first(st, facts_write_json(r, o->ask.json, st ? NULL : err));
+    if (o->ask.html)
+        st = eval_first(st, facts_write_html(r, o->ask.html, st ? NULL : err));
+    return eval_first(st, to_stdout ? facts_write_json(r, o->ask.json, st ? NULL : err) : facts_print(r, st ? NULL : err));
 }
 
 /* A document, and its questions as kveval qa takes them. */

@@ -109,15 +109,17 @@ static kv_status measure(const niah_test *t, bool quiet, niah_result *results, k
     return st;
 }
 
+/* Files first: whoever reads the table may leave. */
 static kv_status write_results(const options *o, const niah_test *t, kv_err *err) {
-    kv_status st = o->ask.json && !strcmp(o->ask.json, "-") ? KV_OK : niah_print(t, err);
-    if (!st && o->ask.csv)
-        st = niah_write_csv(t, o->ask.csv, err);
-    if (!st && o->ask.json)
-        st = niah_write_json(t, o->ask.json, err);
-    if (!st && o->ask.html)
-        st = niah_write_html(t, o->ask.html, err);
-    return st;
+    const bool to_stdout = o->ask.json && !strcmp(o->ask.json, "-");
+    kv_status st = KV_OK;
+    if (o->ask.csv)
+        st = eval_first(st, niah_write_csv(t, o->ask.csv, st ? NULL : err));
+    if (o->ask.json && !to_stdout)
+        st = eval_first(st, niah_write_json(t, o->ask.json, st ? NULL : err));
+    if (o->ask.html)
+        st = eval_first(st, niah_write_html(t, o->ask.html, st ? NULL : err));
+    return eval_first(st, to_stdout ? niah_write_json(t, o->ask.json, st ? NULL : err) : niah_print(t, st ? NULL : err));
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {

@@ -74,15 +74,17 @@ static kv_status measure(const qa_report *r, bool quiet, qa_result *results, kv_
     return st;
 }
 
+/* Files first: whoever reads the table may leave. */
 static kv_status write_results(const options *o, const qa_report *r, kv_err *err) {
-    kv_status st = o->ask.json && !strcmp(o->ask.json, "-") ? KV_OK : qa_print(r, err);
-    if (!st && o->ask.csv)
-        st = qa_write_csv(r, o->ask.csv, err);
-    if (!st && o->ask.json)
-        st = qa_write_json(r, o->ask.json, err);
-    if (!st && o->ask.html)
-        st = qa_write_html(r, o->ask.html, err);
-    return st;
+    const bool to_stdout = o->ask.json && !strcmp(o->ask.json, "-");
+    kv_status st = KV_OK;
+    if (o->ask.csv)
+        st = eval_first(st, qa_write_csv(r, o->ask.csv, st ? NULL : err));
+    if (o->ask.json && !to_stdout)
+        st = eval_first(st, qa_write_json(r, o->ask.json, st ? NULL : err));
+    if (o->ask.html)
+        st = eval_first(st, qa_write_html(r, o->ask.html, st ? NULL : err));
+    return eval_first(st, to_stdout ? qa_write_json(r, o->ask.json, st ? NULL : err) : qa_print(r, st ? NULL : err));
 }
 
 static kv_status run(const options *o, int argc, char **argv, kv_err *err) {

@@ -70,17 +70,19 @@ static bool show_progress(void *user, double done) {
     return !cli_interrupted();
 }
 
+/* Files first: whoever reads the table may leave. */
 static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
-    kv_status st = o->json && !strcmp(o->json, "-") ? KV_OK : sweep_print(s, err);
-    if (!st && o->json)
-        st = sweep_write_json(s, o->json, err);
-    if (!st && o->csv)
-        st = sweep_write_csv(s, o->csv, err);
-    if (!st && o->html)
-        st = sweep_write_html(s, o->html, err);
-    if (!st && o->svg)
-        st = sweep_write_svg(s, o->svg, err);
-    return st;
+    const bool to_stdout = o->json && !strcmp(o->json, "-");
+    kv_status st = KV_OK;
+    if (o->csv)
+        st = eval_first(st, sweep_write_csv(s, o->csv, st ? NULL : err));
+    if (o->json && !to_stdout)
+        st = eval_first(st, sweep_write_json(s, o->json, st ? NULL : err));
+    if (o->html)
+        st = eval_first(st, sweep_write_html(s, o->html, st ? NULL : err));
+    if (o->svg)
+        st = eval_first(st, sweep_write_svg(s, o->svg, st ? NULL : err));
+    return eval_first(st, to_stdout ? sweep_write_json(s, o->json, st ? NULL : err) : sweep_print(s, st ? NULL : err));
 }
 
 static kv_status measure(const sweep *s, const eval_text *text, bool quiet, eval_result *results, kv_err *err) {

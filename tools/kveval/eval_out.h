@@ -33,6 +33,11 @@ json_t *eval_origin_json(const report_origin *o);
 /* Write it to a file, which appears whole or not at all, or with "-" to standard output. Takes the reference; NULL: KV_ENOMEM.
  */
 kv_status eval_write_json(json_t *j, const char *path, kv_err *err);
+/* Of several results that are written one after the other: one that fails keeps none of the others from being written, and the
+ * first failure is told. */
+static inline kv_status eval_first(kv_status before, kv_status now) {
+    return before ? before : now;
+}
 /* In quotes, after RFC 4180. */
 void eval_csv_text(FILE *f, const char *s);
 

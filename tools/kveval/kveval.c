@@ -16,6 +16,6 @@ int main(int argc, char **argv) {
         {"logprobs", "token ids to log-probabilities of the next token, for comparing engines", eval_cmd_logprobs},
         {0},
     };
-    cli_catch_interrupts();
+    cli_catch_signals(CLI_SOON);
     return cli_dispatch("kveval", "Measures models and KV cache settings.", commands, argc, argv);
 }

@@ -1,5 +1,4 @@
 /* kvpack: bake a profile into a model file, show the one that is in it, take it out again. */
-#include "base/atomic_file.h"
 #include "base/format.h"
 #include "cli/cli.h"
 #include "cli/cli_paths.h"
@@ -8,10 +7,8 @@
 #include "kvpack/pack_show.h"
 #include "profile/profile.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char tool[] = "kvpack";
 
@@ -164,7 +161,9 @@ static kv_status get_profile(const options *o, const gguf *g, const rt_hparams *
     }
     if ((st = gguf_model_hash(g, hash, err)))
         return st;
-    if (!(*p = cli_shipped_profile(tool, hash, hp, path)))
+    if ((st = cli_shipped_profile(tool, hash, hp, p, path, err)))
+        return st;
+    if (!*p)
         return kv_fail(err, KV_EINVAL,
                        "no profile was given, and none is shipped for this model (hash %s): make one (kvcalib %s --out "
                        "PROFILE), or name a ready-made one such as balanced (kvpack %s balanced --out FILE)",
@@ -192,21 +191,13 @@ done:
     return st;
 }
 
-/* Copying a model has no point at which to ask whether to go on: leave at once, without the half-written file. */
-static void on_interrupt(int sig) {
-    (void)sig;
-    atomic_file_cleanup();
-    _exit(CLI_INTERRUPTED);
-}
-
 int main(int argc, char **argv) {
     options o = {0};
     kv_err err = {0};
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
-    signal(SIGINT, on_interrupt);
-    signal(SIGTERM, on_interrupt);
+    cli_catch_signals(CLI_AT_ONCE); /* copying a model has no point at which to ask whether to go on */
     kv_status st = check(&o, &err);
     if (!st)
         st = o.show ? show(&o, &err) : o.strip ? strip(&o, &err) : pack(&o, &err);

@@ -195,15 +195,16 @@ int main(int argc, char **argv) {
         return code;
     if (check(&o, &err))
         return cli_report(tool, &err);
-    cli_catch_interrupts();
+    cli_catch_signals(CLI_PATIENT);
 
     kv_status st = take_texts(&o, &err);
     if (st || (st = cli_model_open(tool, o.model, o.cache.profile, &o.machine, false, true, &m, &err)))
         goto done;
     const rt_hparams *hp = rt_model_hparams(m.model);
     const bool all_by_option = o.cache.ctk >= 0 && o.cache.ctv >= 0;
-    if (!m.profile && !o.cache.profile && !all_by_option)
-        m.profile = cli_shipped_profile(tool, rt_model_hash(m.model), hp, shipped);
+    if (!m.profile && !o.cache.profile && !all_by_option &&
+        (st = cli_shipped_profile(tool, rt_model_hash(m.model), hp, &m.profile, shipped, &err)))
+        goto done;
     gen_cfg cfg = {.sampling = {o.temp, o.top_k, o.top_p, o.min_p, 0}, .shift = o.shift, .stop = cli_interrupted};
     if ((st = cli_cache_cfg(&o.cache, m.profile, &cfg.ctx, &err)))
         goto done;
@@ -221,7 +222,8 @@ int main(int argc, char **argv) {
     }
     if (st)
         goto done;
-    format = chat_detect(rt_model_gguf(m.model));
+    if ((st = chat_detect(rt_model_gguf(m.model), &format, &err)))
+        goto done;
     say_cache(&o.cache, m.profile, shipped, g);
     if (o.verbose)
         say_model(m.model, format, cfg.sampling.seed);

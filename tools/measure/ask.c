@@ -41,11 +41,11 @@ static kv_status put(const tok *t, const char *text, size_t len, unsigned flags,
 
 kv_status ask_frame_new(const rt_model *m, ask_frame *out, kv_err *err) {
     char *text = NULL;
-    ask_frame f = {.t = rt_model_tok(m), .format = chat_detect(rt_model_gguf(m))};
+    ask_frame f = {.t = rt_model_tok(m)};
     const chat_msg turn = {"user", place};
-    kv_status st = KV_OK;
     *out = (ask_frame){0};
-    if (f.format && (st = chat_render(f.format, &turn, 1, true, &text, err)))
+    kv_status st = chat_detect(rt_model_gguf(m), &f.format, err);
+    if (st || (f.format && (st = chat_render(f.format, &turn, 1, true, &text, err))))
         goto done;
     const char *at = text ? strstr(text, place) : NULL;
     if (f.format && !at) {
