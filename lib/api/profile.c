@@ -40,7 +40,7 @@ kv_status kv_profile_save(const kv_profile *profile, const char *path, kv_err *e
 kv_status kv_profile_of_model(const kv_model *model, kv_profile **out, kv_err *err) {
     prof *p = NULL;
     *out = NULL;
-    kv_status st = prof_from_gguf(rt_model_gguf(model->rt), &p, err);
+    kv_status st = prof_from_gguf(rt_model_gguf(model->rt), NULL, &p, err);
     return st || !p ? st : api_profile(p, out, err);
 }
 
@@ -61,7 +61,11 @@ kv_status kv_profile_find(const char *directory, const char *name, kv_profile **
     if (!directory)
         shipped_directory(own);
     const char *dir = directory ? directory : own;
-    if (!shipped_by_name(&dir, 1, name, path, known))
+    bool found;
+    kv_status st = shipped_by_name(&dir, 1, name, &found, path, known, err);
+    if (st)
+        return st;
+    if (!found)
         return kv_fail(err, KV_EINVAL, "no profile '%.80s' in %.400s; there are: %s", name, dir, *known ? known : "none");
     return kv_profile_load(path, out, err);
 }

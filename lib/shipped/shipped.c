@@ -1,6 +1,7 @@
 #include "shipped/shipped.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,29 +16,36 @@ static int is_yaml(const struct dirent *d) {
 
 typedef bool visitor(void *user, const char *path, const char *name);
 
-/* Call visit for every profile of dir/sub in alphabetical order, until it returns true. */
-static bool each_file(const char *dir, const char *sub, visitor *visit, void *user) {
+typedef enum outcome { NONE, FOUND, NO_MEMORY } outcome;
+
+/* Call visit for every profile of dir/sub in alphabetical order, until it returns true: FOUND. */
+static outcome each_file(const char *dir, const char *sub, visitor *visit, void *user) {
     char path[SHIPPED_PATH];
     struct dirent **files;
     bool done = false;
     if ((size_t)snprintf(path, sizeof path, "%s%s", dir, sub) >= sizeof path)
-        return false;
+        return NONE;
     const int n = scandir(path, &files, is_yaml, alphasort);
+    if (n < 0)
+        return errno == ENOMEM ? NO_MEMORY : NONE;
     for (int i = 0; i < n; i++) {
         if (!done && (size_t)snprintf(path, sizeof path, "%s%s/%s", dir, sub, files[i]->d_name) < sizeof path)
             done = visit(user, path, files[i]->d_name);
         free(files[i]);
     }
-    if (n >= 0)
-        free(files);
-    return done;
+    free(files);
+    return done ? FOUND : NONE;
 }
 
-static bool each(const char *const *dirs, size_t n, const char *sub, visitor *visit, void *user) {
-    for (size_t i = 0; i < n; i++)
-        if (each_file(dirs[i], sub, visit, user))
-            return true;
-    return false;
+static outcome each(const char *const *dirs, size_t n, const char *sub, visitor *visit, void *user) {
+    outcome o = NONE;
+    for (size_t i = 0; i < n && o == NONE; i++)
+        o = each_file(dirs[i], sub, visit, user);
+    return o;
+}
+
+static kv_status no_memory(kv_err *err) {
+    return kv_fail(err, KV_ENOMEM, "out of memory for a list of profiles");
 }
 
 /* ---- by name ---- */
@@ -70,9 +78,12 @@ static bool visit_name(void *user, const char *path, const char *file) {
     return false;
 }
 
-bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char path[SHIPPED_PATH], char known[SHIPPED_KNOWN]) {
+kv_status shipped_by_name(const char *const *dirs, size_t n, const char *name, bool *found, char path[SHIPPED_PATH],
+                          char known[SHIPPED_KNOWN], kv_err *err) {
     *known = '\0';
-    return each(dirs, n, "", visit_name, &(by_name){name, path, known});
+    const outcome o = each(dirs, n, "", visit_name, &(by_name){name, path, known});
+    *found = o == FOUND;
+    return o == NO_MEMORY ? no_memory(err) : KV_OK;
 }
 
 typedef struct by_any {
@@ -143,6 +154,10 @@ static bool visit_model(void *user, const char *path, const char *file) {
 prof *shipped_by_model(const char *const *dirs, size_t n, const char *hash, uint32_t n_layer, uint32_t n_kv_head,
                        uint32_t head_dim, char path[SHIPPED_PATH], shipped_broken *broken, void *user) {
     by_model s = {hash, n_layer, n_kv_head, head_dim, path, broken, user, NULL};
-    each(dirs, n, "/models", visit_model, &s);
+    kv_err err;
+    if (each(dirs, n, "/models", visit_model, &s) == NO_MEMORY && broken) {
+        no_memory(&err);
+        broken(user, &err);
+    }
     return s.found;
 }

@@ -11,15 +11,17 @@ enum { SHIPPED_PATH = 4096, SHIPPED_KNOWN = 320 };
  * was to be installed. */
 void shipped_directory(char out[SHIPPED_PATH]);
 
-/* The profile of that name in the first of n directories that has one; false: in none, and known lists those that there are,
- * "balanced, small", "" if there are none. */
-bool shipped_by_name(const char *const *dirs, size_t n, const char *name, char path[SHIPPED_PATH], char known[SHIPPED_KNOWN]);
+/* The profile of that name in the first of n directories that has one; not *found: in none, and known lists those that there
+ * are, "balanced, small", "" if there are none. KV_ENOMEM: who knows. */
+kv_status shipped_by_name(const char *const *dirs, size_t n, const char *name, bool *found, char path[SHIPPED_PATH],
+                          char known[SHIPPED_KNOWN], kv_err *err);
 
 /* Show the name of every profile of n directories; twice where two have it. */
 typedef void shipped_name(void *user, const char *name);
 void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *user);
 
-/* Told of a profile that names the model, but is broken or does not fit: it is passed over. */
+/* Told of a profile that names the model, but is broken or does not fit, or of memory for the list of profiles that there is
+ * not: it is passed over. */
 typedef void shipped_broken(void *user, const kv_err *why);
 
 /* The profile whose model.hash is hash, in the models/ of n directories, or NULL; caller frees with prof_free. path: where it

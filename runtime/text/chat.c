@@ -113,6 +113,9 @@ static const chat_row rows[] = {
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
+/* Bytes: real ones have up to some 20,000. Looking for marks and literals is not linear in them. */
+enum { MAX_TEMPLATE = 1 << 16 };
+
 struct chat_format {
     const chat_row *row;
     char *system; /* default system prompt; NULL: none */
@@ -283,6 +286,8 @@ chat_format *chat_detect(const gguf *g) {
     uint32_t eos = UINT32_MAX;
     /* keys of a wrong type are the tokenizer's to complain about; here they are as good as absent */
     const bool has_tmpl = gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
+    if (tmpl.len > MAX_TEMPLATE)
+        return NULL;
     if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, true, &tokens, NULL) != KV_OK)
         tokens = NULL;
     const chat_row *row = has_tmpl ? row_of_template(tmpl) : row_of_vocabulary(tokens);
@@ -377,7 +382,7 @@ kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool
     if (open)
         put(o, f, r->open);
     const bool bad = ferror(o);
-    if (fclose(o) || bad) {
+    if (fclose(o) || bad || !text) { /* fclose says nothing of a text for which there was no memory */
         free(text);
         return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
     }

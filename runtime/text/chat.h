@@ -16,7 +16,7 @@ typedef struct chat_msg {
 } chat_msg;
 
 /* The model's format; caller frees with chat_free, g may be closed before that. NULL: a base model without any, or a template
- * that is not known (callers then feed plain text). */
+ * that is not known or above 64 KiB (callers then feed plain text). */
 chat_format *chat_detect(const gguf *g);
 bool chat_has_template(const gguf *g);       /* one that is known or not */
 void chat_free(chat_format *f);              /* NULL is fine */

@@ -17,12 +17,15 @@ typedef struct places {
     char home[SHIPPED_PATH], shipped[SHIPPED_PATH];
 } places;
 
-static void find_places(places *p) {
+/* false: out of memory. */
+static bool find_places(places *p) {
     const char *own = getenv("KVCALIB_PROFILES"), *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     const bool has_xdg = xdg && *xdg;
     char *rest = NULL;
     p->n = 0;
     p->own = own ? strdup(own) : NULL;
+    if (own && !p->own)
+        return false;
     for (char *d = p->own ? strtok_r(p->own, ":", &rest) : NULL; d && p->n < MAX_DIRS - 2; d = strtok_r(NULL, ":", &rest))
         p->dir[p->n++] = d;
     snprintf(p->home, sizeof p->home, "%s%s/kvcalib/profiles",
@@ -33,6 +36,11 @@ static void find_places(places *p) {
     p->dir[p->n++] = p->home;
     shipped_directory(p->shipped);
     p->dir[p->n++] = p->shipped;
+    return true;
+}
+
+static kv_status no_memory(kv_err *err) {
+    return kv_fail(err, KV_ENOMEM, "out of memory for the names of folders with profiles");
 }
 
 static bool is_yaml(const char *name) {
@@ -44,11 +52,13 @@ kv_status cli_profile_path(const char *name_or_path, char *path, kv_err *err) {
     places where;
     char known[SHIPPED_KNOWN];
     if (!strchr(name_or_path, '/') && !is_yaml(name_or_path)) {
-        find_places(&where);
-        const bool shipped = shipped_by_name(where.dir, where.n, name_or_path, path, known);
+        bool found;
+        if (!find_places(&where))
+            return no_memory(err);
+        kv_status st = shipped_by_name(where.dir, where.n, name_or_path, &found, path, known, err);
         free(where.own);
-        if (shipped)
-            return KV_OK;
+        if (st || found)
+            return st;
         if (access(name_or_path, F_OK))
             return kv_fail(err, KV_EINVAL, "'%.80s' is neither a file nor a shipped profile; those are: %s", name_or_path,
                            *known ? known : "none");
@@ -63,7 +73,8 @@ static void print_name(void *to, const char *name) {
 
 void cli_profile_names(FILE *to) {
     places where;
-    find_places(&where);
+    if (!find_places(&where))
+        return;
     shipped_names(where.dir, where.n, print_name, to);
     free(where.own);
 }
@@ -81,7 +92,12 @@ static void note_broken(void *tool, const kv_err *why) {
 
 prof *cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, char *path) {
     places where;
-    find_places(&where);
+    kv_err err;
+    if (!find_places(&where)) {
+        no_memory(&err);
+        note_broken((void *)tool, &err);
+        return NULL;
+    }
     prof *p =
         shipped_by_model(where.dir, where.n, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, path, note_broken, (void *)tool);
     free(where.own);
