@@ -7,6 +7,8 @@ A case is a name, how the file comes about, the program that is run on it, its e
 must name the file, too. A case is refused when all of that holds, when nothing was killed, and when the program took no more memory
 than it takes for a right file, a fixed amount and some times the size of the bad one. Prints how many were tried and refused.
 """
+import base64
+import os
 import pathlib
 import resource
 import struct
@@ -18,7 +20,7 @@ from gguf_make import ARR, BOOL, F32, F64, I32, I8, STR, U32, U64, U8, File, Ten
 
 BIN = pathlib.Path(sys.argv[1])
 PART = sys.argv[2] if len(sys.argv) > 2 else ""
-SPARE, TIMES = 48 << 20, 12  # memory beyond the baseline: a fixed amount, and so often the size of the file
+SPARE, TIMES = 64 << 20, 12  # memory beyond the baseline: a fixed amount, and so often the size of the file
 CPU_SECONDS = 10  # a program that hangs is killed
 NAN, INF = float("nan"), float("inf")
 
@@ -116,10 +118,11 @@ def key_values():
     changed("alignment that the file does not keep", lambda f: f.set("general.alignment", U32, 4096) and None, ["tensor", "not aligned to 4096"])
 
 
-def set_tensor(name, **what):
+def set_tensor(which, **what):
     def change(f):
+        t = f[which]
         for k, v in what.items():
-            setattr(f[name], k, v)
+            setattr(t, k, v)
     return change
 
 
@@ -282,15 +285,19 @@ def vocabularies():
 
 # ---- profiles ----
 
-MODEL_LINE = "model: {{name: x, hash: {h}, arch: llama, layers: {l}, heads: {n}, kv_heads: {kv}, head_dim: {d}}}\n"
+MODEL_LINE = "model: {{name: x, hash: '{h}', arch: llama, layers: {l}, heads: {n}, kv_heads: {kv}, head_dim: {d}}}\n"
 OURS = dict(h="", l=1, n=2, kv=1, d=16)
 LEVELS = 1008
 
 
 def yaml(head=OURS, codec="tc", more=""):
     h = {**OURS, **head}
-    layers = "".join(f"- {{index: {i}, k: {{codec: {codec}, bits: 4}}, v: {{codec: {codec}, bits: 4}}}}\n" for i in range(h["l"]))
-    return "version: 3\n" + MODEL_LINE.format(**h) + more + "layers:\n" + layers
+    layers = "".join(f"- {{layer: {i}, k: {{codec: {codec}, bits: 4}}, v: {{codec: {codec}, bits: 4}}}}\n" for i in range(h["l"]))
+    return "version: 3\n" + MODEL_LINE.format(**h) + "policy: {sinks: 0, window: 0}\n" + more + "layers:\n" + layers
+
+
+# Of 512 heads of width 128.
+FULL = 16 + 512 * (128 * (1 + 4 + 1 + 2) + 2 * 128 * 128 + 14 + LEVELS)
 
 
 def frame(body, size=None, checksum=b""):
@@ -403,7 +410,7 @@ def yaml_profiles():
     written("a tag", "version: !!int 3\n", ":1: tag")
     written("a tag that makes objects", v + "policy: !!python/object/apply:os.system [x]\n", ":2: tag")
     written("nested deeply", v + "policy: " + "[" * 1000 + "]" * 1000 + "\n", ":2: nested too deeply")
-    written("nested in blocks", v + "".join(" " * i + f"k{i}:\n" for i in range(1, 60)), "profile")
+    written("nested in blocks", v + "".join(" " * i + f"k{i}:\n" for i in range(1, 60)), "nested too deeply")
     written("a key twice", v + "policy: {sinks: 4, sinks: 5}\n", ":2: key 'sinks' is given twice")
     written("65 keys", v + "policy: {" + ", ".join(f"k{i}: 1" for i in range(70)) + "}\n", ":2: more than 64 keys")
     written("a key of 1 MB", v + "k" * (1 << 20) + ": 1\n", "")
@@ -422,29 +429,35 @@ def yaml_profiles():
     written("version 99", "version: 99\nnosuch: 1\n", ":1: version: 99 is outside")
     written("version '3'", "version: '3'\n", ":1: version: expected")
     written("version 1e400", "version: 1e400\n", ":1: version")
-    written("no value", v + "policy: {k: }\n", ":2: policy.k")
-    written("an unknown codec", v + "policy: {k: q99}\n", ":2: policy.k: 'q99' is not a codec that may stand here")
-    written("a negative window", v + "policy: {window: -1}\n", ":2: policy.window: -1 is outside")
-    written("a window of 2^64", v + "policy: {window: 18446744073709551616}\n", ":2: policy.window")
-    written("an aim that is NaN", v + "aim: {bits: .nan}\n", ":2: aim.bits")
-    written("an aim of 1e999", v + "aim: {bits: 1e999}\n", ":2: aim.bits")
-    written("two aims", v + "aim: {bits: 3, kld: 0.1}\n", ":2: aim: expected one of")
-    written("layers that are too many", v + MODEL_LINE.format(**{**OURS, "l": 2}) + "layers:\n- {index: 0, k: {codec: f16}, v: {codec: f16}}\n",
-            "but model.layers is 2")
-    written("layers out of order", yaml(codec="f16").replace("index: 0", "index: 1"), ":4: layers[0].index: is 1, but this is entry 0")
+    policy = lambda more="", **change: "policy: {" + ", ".join(
+        f"{k}: {x}" for k, x in {**dict(sinks=4, window=8, k="f16", v="f16"), **change}.items()) + more + "}\n"
+    written("no value", v + policy(k=""), ":2: policy.k")
+    written("an unknown codec", v + policy(k="q99"), ":2: policy.k: 'q99' is not a codec that may stand here")
+    written("a calibrated codec as default", v + policy(k="tc"), ":2: policy.k: 'tc' is not a codec that may stand here")
+    written("no window", v + "policy: {sinks: 4}\n", ":2: policy.window: missing")
+    written("a negative window", v + policy(window=-1), ":2: policy.window: -1 is outside")
+    written("a window of 2^64", v + policy(window=1 << 64), ":2: policy.window")
+    written("an aim that is NaN", v + policy() + "aim: {bits: .nan}\n", ":3: aim.bits")
+    written("an aim of 1e999", v + policy() + "aim: {bits: 1e999}\n", ":3: aim.bits")
+    written("two aims", v + policy() + "aim: {bits: 3, kld: 0.1}\n", ":3: aim: expected one of")
+    written("layers that are too many", yaml(codec="f16").replace("layers: 1,", "layers: 2,"), "has 1 entries, but model.layers is 2")
+    written("layers out of order", yaml(codec="f16").replace("layer: 0", "layer: 1"), ":5: layers[0].layer: is 1, but this is entry 0")
     written("tc without data", yaml(), "data: missing; codec tc needs")
     written("data that are no base64", yaml() + "data: !!binary |\n  ?\n", "data: is not base64")
     written("data that are no zstd", yaml() + "data: !!binary |\n  AAAA\n", "zstd frame")
+    bomb = base64.b64encode(frame(FULL)).decode()
+    written("data that unpack to many times their size", yaml(dict(l=8, n=32, kv=32, d=128)) + f"data: !!binary |\n  {bomb}\n",
+            f"bytes would become {FULL}, more than any calibrated data do", command=["kvpack", "--show", "{}"])
     written("another model", yaml(dict(h="00112233445566778899aabbccddeeff"), "f16"), "made for another model")
     written("another shape", yaml(dict(d=32), "f16"), "made for a model with 32 numbers per head")
     written("another number of layers", yaml(dict(l=3), "f16"), "made for a model with 3 layers")
     written("a hash of 31 digits", yaml(dict(h="0" * 31), "f16"), "expected a hash of 32 hex digits")
-    written("3 entropies for 2 heads", yaml(codec="f16").replace("index: 0", "index: 0, entropy: [1, 2, 3]"), "has 3 values, but the model has 2")
-    written("a budget of 200 %", v + "policy: {evict: {policy: snapkv, budget: 200%}}\n", ":2: policy.evict.budget: '200%'")
-    written("an unknown policy", v + "policy: {evict: {policy: nosuch}}\n", ":2: policy.evict.policy: 'nosuch' is none of")
-    written("overrides without codec", v + 'policy: {overrides: [{layers: "0"}]}\n', ":2: policy.overrides[0]: names no codec")
-    written("ranges that fall", v + 'policy: {overrides: [{layers: "5-3", k: f16}]}\n', ":2: policy.overrides[0].layers: '5-3'")
-    written("an override of a layer that is not there", v + 'policy: {overrides: [{layers: "7", k: f16}]}\n', "7")
+    written("3 entropies for 2 heads", yaml(codec="f16").replace("layer: 0", "layer: 0, entropy: [1, 2, 3]"), "has 3 values, but the model has 2")
+    written("a budget of 200 %", v + policy(", evict: {policy: snapkv, budget: 200%}"), ":2: policy.evict.budget: '200%'")
+    written("an unknown policy", v + policy(", evict: {policy: nosuch}"), ":2: policy.evict.policy: 'nosuch' is none of")
+    written("overrides without codec", v + policy(', overrides: [{layers: "0"}]'), ":2: policy.overrides[0]: names no codec")
+    written("ranges that fall", v + policy(', overrides: [{layers: "5-3", k: f16}]'), ":2: policy.overrides[0].layers: '5-3'")
+    written("an override of a layer that is not there", v + policy(', overrides: [{layers: "7", k: f16}]'), "7")
 
 
 # ---- texts ----
@@ -484,7 +497,6 @@ def run(command, path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     with open("out", "wb") as out, open("err", "wb") as err:
         p = subprocess.Popen([BIN / words[0], *words[1:]], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=limit)
-        import os
         _, status, used = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
     return p.returncode, pathlib.Path("err").read_bytes(), used.ru_maxrss << 10, used.ru_utime + used.ru_stime
@@ -494,7 +506,7 @@ def baselines(commands):
     """What right files take, by program: the one that takes most."""
     pathlib.Path("good.gguf").write_bytes(small().bytes())
     pathlib.Path("document").write_text("a b ab abc 12 a b c ab abc. " * 40)
-    pathlib.Path("questions").write_text("a b c\ta\n")
+    pathlib.Path("questions").write_text("a b c\tb\n")
     pathlib.Path("p.yaml").write_text("version: 3\npolicy: {sinks: 4, window: 8, k: f16, v: f16}\n")
     pathlib.Path("settings").write_text("f16: -ctk f16\n")
     pathlib.Path("ids.json").write_text('{"chunks": [{"tokens": [1, 2, 3]}]}')
@@ -538,7 +550,7 @@ def main():
             why.append(f"takes {beyond >> 20} MiB more than a right file, of {len(data)} bytes")
         if why:
             failed.append(name)
-            print(f"{name}: {'; '.join(why)}\n    {err.decode(errors='replace').strip()[:600]}")
+            print(f"{name}: {'; '.join(why)}\n    {err.decode(errors='replace').strip()[:600]}", flush=True)
         slowest = max(slowest, (seconds, name))
         largest = max(largest, (beyond, name))
     print(f"{tried} bad files tried, {tried - len(failed)} refused as they must be, in {time.time() - started:.1f} s")

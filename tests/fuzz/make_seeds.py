@@ -30,7 +30,7 @@ def models():
     f.set("tokenizer.chat_template", gg.STR, "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}")
     seed("gguf", "yarn", f.bytes())
     f = gg.small(kind="Q4_0")
-    f.set("kvcalib.version", gg.U32, 3).set("kvcalib.profile", gg.STR, "version: 3\npolicy: {sinks: 4, window: 8, k: q8_0, v: q4_0}\n")
+    f.set("kvcalib.version", gg.U32, 3).set("kvcalib.profile", gg.STR, "version: 3\npolicy: {sinks: 0, window: 0, k: q8_0, v: q4_0}\n")
     seed("gguf", "packed", f.bytes())
     f = gg.small(kind="Q4_0")
     f.set("split.no", gg.U16, 0).set("split.count", gg.U16, 1).set("split.tensors.count", gg.I32, len(f.tensors))
@@ -49,18 +49,22 @@ def dequant():
         seed("dequant", name.lower() + "-ones", bytes([number]) + b"\xff" * len(gg.weights(name, elems, name)))
 
 
+POLICY = "policy: {sinks: 4, window: 128, k: f16, v: q8_0"
 PROFILES = {
-    "policy": "version: 3\npolicy: {sinks: 4, window: 128, k: f16, v: q8_0}\naim: {bits: 3.25}\n",
-    "overrides": "version: 2\npolicy:\n  k: q4_0\n  v: q4_0\n  overrides:\n  - {layers: \"0,2-3,11-\", k: f16}\n  - {heads: \"1\", v: q8_0}\n",
-    "evict": "version: 3\npolicy:\n  sinks: 4\n  window: 32\n  k: f16\n  v: f16\n  evict: {policy: snapkv, budget: 50%, recent: 32, near: 0.5, observe: 32, pool: 7}\n",
-    "layers": "version: 3\nmodel: {name: x, hash: 00112233445566778899aabbccddeeff, arch: llama, layers: 2, heads: 4, kv_heads: 2, head_dim: 8}\n"
-              "layers:\n- {index: 0, k: {codec: q8_0}, v: {codec: [q4_0, f16], heads: [{codec: q4_0}, {codec: f16}]}, budget: [3, 4], entropy: [1, 2, 3, 4.5]}\n"
-              "- {index: 1, k: {codec: f16}, v: {codec: f16}, importance: [0.5, 0.25]}\n",
+    "policy": "version: 3\n" + POLICY + "}\naim: {bits: 3.25}\n",
+    "overrides": "version: 2\n" + POLICY + ", overrides: [{layers: \"0,2-3,11-\", k: f16}, {heads: \"1\", v: q8_0}]}\n",
+    "evict": "version: 3\n" + POLICY + ", evict: {policy: snapkv, budget: 50%, recent: 32, near: 0.5, observe: 32, pool: 7}}\n",
+    "layers": "version: 3\nmodel: {name: x, hash: '00112233445566778899aabbccddeeff', arch: llama, layers: 2, heads: 4, kv_heads: 2, head_dim: 32}\n"
+              "made: {tokens: 10, ctx: 4, entropy_sinks: 4, seed: 1, target_bits: 3}\npolicy: {sinks: 0, window: 0, frame: 64}\n"
+              "layers:\n- {layer: 0, k: {codec: q8_0}, v: {codec: [q4_0, f16], heads: [{codec: q4_0}, {codec: f16}]}, budget: [3, 4], entropy: [1, 2, 3, 4.5]}\n"
+              "- {layer: 1, k: {codec: f16}, v: {codec: f16}, importance: [0.5, 0.25]}\n",
+    "measured": "version: 3\n" + POLICY + "}\nmeasured:\n- {text: x, ctx: 4, tokens: 5, kld: 0.1, kld_se: 1.0e-07, dppl_percent: 1, top1: 99, bits_k: 4, "
+                "bits_v: 4, bytes_per_token: 1, f16_bytes_per_token: 4}\n",
     "anchor": "version: &a 3\npolicy: {sinks: *a}\n",
     "tag": "version: !!int 3\n",
     "two": "version: 3\n---\nversion: 3\n",
     "deep": "version: " + "[" * 12 + "]" * 12 + "\n",
-    "quoted": "version: 3\npolicy: {k: \"f16\", v: 'q8_0', sinks: 0x10}\n",
+    "quoted": "version: 3\npolicy: {k: \"f16\", v: 'q8_0', sinks: 0x10, window: 1}\n",
 }
 
 
@@ -68,7 +72,7 @@ def profiles():
     for name, text in PROFILES.items():
         seed("profile", name, text)
     data = HERE.parent / "data" / "profile"
-    seed("profile", "full_v1", (data / "full_v1.yaml").read_bytes())
+    seed("profile", "full", (data / "full.yaml").read_bytes())
 
 
 def blob_body(heads, dim, basis=None):
