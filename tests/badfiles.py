@@ -29,9 +29,9 @@ SHOW = ["kvpack", "--show", "{}"]
 STRIP = ["kvpack", "--strip", "{}", "--out", "stripped.gguf"]
 PROFILE = ["kvrun", "good.gguf", "--profile", "{}", "-p", "a", "-n", "1", "-t", "1"]
 QA = ["kveval", "qa", "good.gguf", "document", "{}", "-q", "-t", "1"]
-PPL = ["kveval", "ppl", "good.gguf", "--text", "{}", "-t", "1"]
+PPL = ["kveval", "ppl", "good.gguf", "--text", "{}", "--ctx", "64", "--chunks", "1", "-t", "1"]
 LOGPROBS = ["kveval", "logprobs", "good.gguf", "--in", "{}", "-t", "1"]
-SETTINGS = ["kveval", "sweep", "good.gguf", "--text", "document", "--settings", "{}", "-q", "-t", "1"]
+SETTINGS = ["kveval", "sweep", "good.gguf", "--text", "document", "--settings", "{}", "--ctx", "64", "--chunks", "1", "-q", "-t", "1"]
 
 cases = []
 
@@ -86,7 +86,7 @@ def headers():
     changed("65536 tensors in a small file", lambda f: setattr(f, "n_tensors", 65536), "do not fit in the")
     changed("65536 keys in a small file", lambda f: setattr(f, "n_keys", 65536), "do not fit in the")
     changed("a tensor too many", lambda f: setattr(f, "n_tensors", len(f.tensors) + 1), "tensor")
-    changed("a key too many", lambda f: setattr(f, "n_keys", len(f.keys) + 1), "key")
+    changed("a key too many", lambda f: setattr(f, "n_keys", len(f.keys) + 1), "truncated")
     changed("a key too few", lambda f: setattr(f, "n_keys", len(f.keys) - 1), "tensor")
     changed("another magic", lambda f: setattr(f, "magic", b"GGML"), "not a GGUF file")
 
@@ -224,8 +224,6 @@ def broken_weights():
     changed("f16 weights with Inf", half_at("blk.0.ffn_up.weight", 0, 0x7C00), ["blk.0.ffn_up.weight", "holds NaN or Inf"], kind="F16")
     changed("weights that are too large", lambda f: setattr(f["blk.0.attn_v.weight"], "data", struct.pack("<f", 3e38) * 512),
             ["layer 0", "too large for floats"], kind="F32")
-    changed("embeddings that are too large", lambda f: setattr(f["token_embd.weight"], "data", struct.pack("<f", 3e38) * 512),
-            ["layer 0", "are not finite numbers"], kind="F32")
     changed("a norm that is quantised", lambda f: set_tensor("output_norm.weight", kind="Q8_0", data=b"\0" * 34)(f),
             ["output_norm.weight", "norms and biases must be F32"])
     for name in names:
@@ -519,7 +517,8 @@ def baselines(commands):
     for tool, runs in right.items():
         for command, path in runs:
             code, err, memory, _ = run(command, path)
-            assert code == 0, (command, path, code, err)
+            if code:
+                sys.exit(f"a right file is refused: {' '.join(command)} ({path}): {code}, {err.decode()}")
             most[tool] = max(most.get(tool, 0), memory)
     return most
 

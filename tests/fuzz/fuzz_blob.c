@@ -25,7 +25,7 @@ static void use(const prof_tc *tc, kv_side side) {
     float x[64 * 32], *tile;
     rt_exec e;
     kv_err err;
-    FUZZ_MUST(!rt_exec_init(&e, NULL, 1, false, &err));
+    FUZZ_MUST(!rt_exec_init(&e, side == KV_SIDE_K ? "scalar" : NULL, 1, false, &err));
     if (!kv_coder_init(&c, kv_codec_get(KV_TC), side, tc->dim, tc, &err)) {
         uint8_t *block = calloc(1, c.block_bytes + 8);
         void *scratch = aligned_alloc(64, (c.scratch / 64 + 1) * 64);

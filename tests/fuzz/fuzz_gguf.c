@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rt_model *m;
     kv_err err;
     look(path);
-    FUZZ_MUST(!rt_exec_init(&e, NULL, 1, false, &err));
+    FUZZ_MUST(!rt_exec_init(&e, size & 2 ? "scalar" : NULL, 1, false, &err));
     e.in_place = size % 2;
     kv_status st = rt_model_load(path, &e, &m, &err);
     fuzz_said(st, &err, path);
