@@ -47,7 +47,7 @@ static inline kv_status read_with_data(prof *p, const uint8_t *raw, size_t n, si
     size_t frame_len = ZSTD_compress(frame, room, raw, n, 3);
     assert_false(ZSTD_isError(frame_len));
     memcpy(frame + frame_len, "\x50\x2a\x4d\x18\0\0\0", trailing);
-    kv_status st = prof_parse_parts(text, len, frame, frame_len + trailing, "t.gguf", &q, err);
+    kv_status st = prof_parse_parts(&(prof_source){text, len, frame, frame_len + trailing, "t.gguf", NULL}, &q, err);
     assert_int_equal(st == KV_OK, q != NULL);
     prof_free(q);
     prof_free(p);

@@ -105,7 +105,7 @@ static void pack_adds_three_keys_and_nothing_else(void **state) {
         assert_int_equal(was->nbytes, is->nbytes);
         assert_memory_equal(was->data, is->data, was->nbytes);
     }
-    must(prof_from_gguf(g, &back, &err), &err);
+    must(prof_from_gguf(g, NULL, &back, &err), &err);
     assert_non_null(back);
     assert_same_profile(p, back);
     gguf_str text;
@@ -172,7 +172,7 @@ static void pack_without_calibrated_data(void **state) {
     must(prof_pack(f->g, p, f->out, &err), &err);
     must(gguf_open(f->out, &g, &err), &err);
     assert_null(gguf_find(g, "kvcalib.data"));
-    must(prof_from_gguf(g, &back, &err), &err);
+    must(prof_from_gguf(g, NULL, &back, &err), &err);
     assert_int_equal(back->default_v, KV_Q4_0);
     assert_same_profile(p, back);
     gguf_close(g);
@@ -189,7 +189,7 @@ static void pack_keeps_heads_apart(void **state) {
     assert_true(fixture_mix(p));
     must(prof_pack(f->g, p, f->out, &err), &err);
     must(gguf_open(f->out, &g, &err), &err);
-    must(prof_from_gguf(g, &back, &err), &err);
+    must(prof_from_gguf(g, NULL, &back, &err), &err);
     assert_int_equal(prof_head_k(back, 1, 0).codec, KV_TC);
     assert_int_equal(prof_head_k(back, 1, 1).codec, KV_Q8_0);
     assert_same_profile(p, back);
@@ -216,7 +216,7 @@ static void pack_refuses_to_overwrite_its_source(void **state) {
 static void from_gguf_without_profile_is_none(void **state) {
     folder *f = *state;
     prof *p = (prof *)f;
-    assert_int_equal(prof_from_gguf(f->g, &p, NULL), KV_OK);
+    assert_int_equal(prof_from_gguf(f->g, NULL, &p, NULL), KV_OK);
     assert_null(p);
 }
 
@@ -265,7 +265,7 @@ static void from_gguf_refuses_broken_profiles(void **state) {
         err.msg[0] = '\0';
         must(gguf_copy(f->g, f->out, NULL, cases[i].sets, cases[i].n, &err), &err);
         must(gguf_open(f->out, &g, &err), &err);
-        kv_status st = prof_from_gguf(g, &back, &err);
+        kv_status st = prof_from_gguf(g, NULL, &back, &err);
         if (st != cases[i].status || !strstr(err.msg, cases[i].message))
             fail_msg("case %zu: wanted %d %s\ngot %d %s", i, cases[i].status, cases[i].message, st, err.msg);
         if (st == KV_OK)

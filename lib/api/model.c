@@ -32,7 +32,7 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         goto done;
     }
     if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
-        (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)) ||
+        (st = prof_from_gguf(rt_model_gguf(m->rt), NULL, &m->profile, err)) ||
         (st = chat_detect(rt_model_gguf(m->rt), &m->chat, err)))
         goto done;
     *out = m;

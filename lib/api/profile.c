@@ -40,7 +40,7 @@ kv_status kv_profile_save(const kv_profile *profile, const char *path, kv_err *e
 kv_status kv_profile_of_model(const kv_model *model, kv_profile **out, kv_err *err) {
     prof *p = NULL;
     *out = NULL;
-    kv_status st = prof_from_gguf(rt_model_gguf(model->rt), &p, err);
+    kv_status st = prof_from_gguf(rt_model_gguf(model->rt), NULL, &p, err);
     return st || !p ? st : api_profile(p, out, err);
 }
 

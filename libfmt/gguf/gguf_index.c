@@ -1,5 +1,7 @@
-/* Finding keys and tensors by name: open addressing over XXH3, at most half full. */
+/* Finding keys and tensors by name: open addressing over XXH3 with a seed of its own, at most half full. */
 #include "gguf/gguf_internal.h"
+
+#include "base/table_seed.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -9,7 +11,7 @@ static gguf_str name_of(const gguf_index *x, size_t i) {
 }
 
 static uint32_t *slot_of(const gguf_index *x, gguf_str name) {
-    size_t i = XXH3_64bits(name.s, name.len) & x->mask;
+    size_t i = XXH3_64bits_withSeed(name.s, name.len, x->seed) & x->mask;
     while (x->slots[i]) {
         const gguf_str other = name_of(x, x->slots[i] - 1);
         if (other.len == name.len && !memcmp(other.s, name.s, name.len))
@@ -26,6 +28,7 @@ bool gguf_index_alloc(gguf_index *x, const void *items, size_t stride, size_t n)
     x->items = items;
     x->stride = stride;
     x->mask = slots - 1;
+    x->seed = table_seed();
     x->slots = calloc(slots, sizeof *x->slots);
     return x->slots != NULL;
 }

@@ -12,6 +12,7 @@ typedef struct gguf_index {
     const void *items;
     size_t stride;   /* bytes per item */
     size_t mask;     /* slots - 1, a power of two less one */
+    uint64_t seed;   /* of the hash */
     uint32_t *slots; /* item number + 1; 0 = empty */
 } gguf_index;
 

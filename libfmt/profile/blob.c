@@ -9,6 +9,9 @@
 #include <zstd.h>
 
 enum { WITHOUT_QUERIES = 2, WITH_QUERIES = 3, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
+/* Calibrated numbers are half noise, and a frame of them holds less than twice its bytes. One that holds far more was made to
+ * fill memory. */
+enum { RATIO_MAX = 64, RATIO_FREE = 4 << 20 };
 
 /* Where the arrays start. */
 typedef struct layout {
@@ -199,6 +202,9 @@ static kv_status decompress(const prof *p, const uint8_t *frame, size_t len, lay
     l->total = (size_t)size;
     if (l->total > RAW_MAX)
         return bad(where, "is more than the limit of 128 MiB", err);
+    if (l->total > RATIO_FREE && l->total / RATIO_MAX > len)
+        return kv_fail(err, KV_EFORMAT, "%s: data: %zu bytes would become %zu, more than any calibrated data do", where, len,
+                       l->total);
     ZSTD_DCtx *z = ZSTD_createDCtx();
     *raw = malloc(l->total);
     kv_status st = KV_OK;

@@ -217,9 +217,16 @@ kv_status prof_load(const char *path, prof **out, kv_err *err);
 kv_status prof_format(const prof *p, char **text, size_t *len, kv_err *err);
 kv_status prof_save(const prof *p, const char *path, kv_err *err); /* atomic */
 
+/* What a profile must be for (prof_matches). */
+typedef struct prof_model {
+    const char *hash;
+    uint32_t n_layer, n_kv_head, head_dim;
+} prof_model;
+
 /* The profile inside a packed GGUF (keys kvcalib.version u32, kvcalib.profile string = YAML without the binary part,
- * kvcalib.data u8 array = zstd of the binary part). No such keys: KV_OK and *out = NULL. A broken profile is an error. */
-kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err);
+ * kvcalib.data u8 array = zstd of the binary part). No such keys: KV_OK and *out = NULL. A broken profile is an error. model:
+ * what it must be for, which is looked at before the binary part is unpacked; or NULL. */
+kv_status prof_from_gguf(const gguf *g, const prof_model *model, prof **out, kv_err *err);
 bool prof_is_in_gguf(const gguf *g); /* any of these keys, broken or not */
 /* Write `src` with the profile baked in (replacing one that is there) to `path`, or with p == NULL: without any profile. */
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err);

@@ -126,9 +126,16 @@ bool prof_digits(const char **text, uint32_t most, uint32_t *out);
 /* "6*3 0*61" into bits (dim); false where it is none, or is not of dim numbers up to PROF_MAX_BITS. */
 bool prof_dims_parse(const char *text, uint32_t dim, uint8_t *bits);
 
-/* Like prof_parse, with the binary part given apart (a zstd frame) instead of in the text; frame NULL: in the text. */
-kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, size_t frame_len, const char *where, prof **out,
-                           kv_err *err);
+/* A profile that is to be read. */
+typedef struct prof_source {
+    const char *text;
+    size_t len;
+    const uint8_t *frame; /* the binary part as a zstd frame; NULL: in the text */
+    size_t frame_len;
+    const char *where;       /* for messages */
+    const prof_model *model; /* what it must be for; or NULL */
+} prof_source;
+kv_status prof_parse_parts(const prof_source *from, prof **out, kv_err *err);
 /* Like prof_format; with_data false: without the binary part. */
 kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *len, kv_err *err);
 

@@ -15,7 +15,7 @@ bool prof_is_in_gguf(const gguf *g) {
     return gguf_find(g, KEY_VERSION) || gguf_find(g, KEY_TEXT) || gguf_find(g, KEY_DATA);
 }
 
-kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
+kv_status prof_from_gguf(const gguf *g, const prof_model *model, prof **out, kv_err *err) {
     *out = NULL;
     if (!prof_is_in_gguf(g))
         return KV_OK;
@@ -33,7 +33,8 @@ kv_status prof_from_gguf(const gguf *g, prof **out, kv_err *err) {
                        gguf_path(g), KEY_VERSION, version, PROF_VERSION);
     char where[512];
     snprintf(where, sizeof where, "%.480s: %s", gguf_path(g), KEY_TEXT);
-    return prof_parse_parts(text.s, text.len, data ? data->raw : NULL, data ? data->raw_bytes : 0, where, out, err);
+    const prof_source from = {text.s, text.len, data ? data->raw : NULL, data ? data->raw_bytes : 0, where, model};
+    return prof_parse_parts(&from, out, err);
 }
 
 /* What a profile looks like inside a GGUF. */

@@ -480,11 +480,12 @@ static kv_status check_alternatives(const reader *r, const yaml_node *root) {
     return KV_OK;
 }
 
-kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, size_t frame_len, const char *where, prof **out,
-                           kv_err *err) {
+kv_status prof_parse_parts(const prof_source *from, prof **out, kv_err *err) {
+    const char *where = from->where;
+    const prof_model *m = from->model;
     *out = NULL;
     yaml_tree *tree;
-    kv_status st = yaml_tree_read(text, len, where, &tree, err);
+    kv_status st = yaml_tree_read(from->text, from->len, where, &tree, err);
     if (st != KV_OK)
         return st;
     reader r = {.where = where, .err = err, .p = calloc(1, sizeof *r.p)};
@@ -504,7 +505,9 @@ kv_status prof_parse_parts(const char *text, size_t len, const uint8_t *frame, s
         goto done;
     fill_bits(r.p);
     prof_mean_budgets(r.p);
-    if ((st = read_data(&r, frame, frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
+    if (m && (st = prof_matches(r.p, m->hash, m->n_layer, m->n_kv_head, m->head_dim, where, err)) != KV_OK)
+        goto done; /* before the data: a profile that is for nothing here shall take no memory */
+    if ((st = read_data(&r, from->frame, from->frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
         st = check_dims(&r, root);
 done:
     yaml_tree_free(tree);
@@ -516,7 +519,7 @@ done:
 }
 
 kv_status prof_parse(const char *text, size_t len, const char *where, prof **out, kv_err *err) {
-    return prof_parse_parts(text, len, NULL, 0, where, out, err);
+    return prof_parse_parts(&(prof_source){.text = text, .len = len, .where = where}, out, err);
 }
 
 kv_status prof_load(const char *path, prof **out, kv_err *err) {

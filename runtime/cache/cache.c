@@ -20,7 +20,7 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
                        cfg->n_kv_head);
     if (!cfg->head_dim || cfg->head_dim > PROF_MAX_DIM)
         return kv_fail(err, KV_EINVAL, "cache: head_dim %u is not between 1 and %d", cfg->head_dim, PROF_MAX_DIM);
-    if (cfg->n_layer > PROF_MAX_LAYERS || cfg->n_head > (1 << 16))
+    if (cfg->n_layer > PROF_MAX_LAYERS || cfg->n_head > PROF_MAX_HEADS)
         return kv_fail(err, KV_EINVAL, "cache: %u layers or %u heads are too many", cfg->n_layer, cfg->n_head);
     if (cfg->frame % PROF_FRAME)
         return kv_fail(err, KV_EINVAL, "cache: RoPE frames of %u positions are not a multiple of %d", cfg->frame, PROF_FRAME);
@@ -127,8 +127,6 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
 
 static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) {
     const kv_layer *l = &c->layers[layer];
-    if (l->evicts && c->n_kv_head > PROF_MAX_HEADS)
-        return kv_fail(err, KV_EUNSUPP, "cache: a budget for %u KV heads: %d are possible", c->n_kv_head, PROF_MAX_HEADS);
     for (uint32_t i = 0; l->evicts && i < 2 * c->n_kv_head; i++)
         if (!kv_coder_gathers(&l->streams[i].coder))
             return kv_fail(

@@ -6,11 +6,13 @@
  *   q8_0      (dim * 64) int8, then scales f16: (dim/32, 64) for K, (64, dim/32) for V
  *   q4_0      (dim * 32) bytes, then the same scales. K: byte c*32 + j holds tokens j (low) and j + 32 (high); V: byte j of a
  *             run of 32 elements holds elements j and j + 16
- * Rounding is that of ggml's reference quantisers, so codes and scales equal those of llama.cpp's cache types.
+ * Rounding is that of ggml's reference quantisers, so codes and scales equal those of llama.cpp's cache types; but a scale
+ * whose inverse is no float counts as 0, which it is anyhow in f16.
  */
 #include "base/fp16.h"
 #include "codec/codec.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -110,7 +112,7 @@ static uint16_t q8_run(const float *x, int8_t *q) {
         float a = fabsf(x[i]);
         amax = a > amax ? a : amax;
     }
-    float d = amax / 127, inv = d > 0 ? 1 / d : 0;
+    float d = amax / 127, inv = d >= FLT_MIN ? 1 / d : 0;
     for (int i = 0; i < RUN; i++) {
         float r = x[i] * inv;
         q[i] = (int8_t)(int)(r + copysignf(0x1.fffffep-2f, r));
@@ -157,7 +159,7 @@ static uint16_t q4_run(const float *x, uint8_t *q) {
             amax = fabsf(x[i]);
             top = x[i];
         }
-    float d = top / -8, inv = d != 0 ? 1 / d : 0;
+    float d = top / -8, inv = fabsf(d) >= FLT_MIN ? 1 / d : 0;
     for (int i = 0; i < RUN; i++) {
         int code = (int)(x[i] * inv + 8.5f);
         q[i] = (uint8_t)(code > 15 ? 15 : code);

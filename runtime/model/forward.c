@@ -41,8 +41,13 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
     rows_spread(hp, (size_t)n * hp->n_kv_head, w->v);
     rows_rotate(m, e, layer, &w->rope, (rows_head){&y->q_norm, hp->n_head, true}, n, w->q);
     rows_rotate(m, e, layer, &w->rope, (rows_head){&y->k_norm, hp->n_kv_head, false}, n, w->k);
-    kv_status st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
-                             w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
+    const size_t n_kv = (size_t)n * hp->n_kv_head * hp->head_dim;
+    kv_status st; /* codecs take numbers only */
+    if ((st = rt_check_finite(m, w->k, n_kv, layer, "keys", err)) ||
+        (st = rt_check_finite(m, w->v, n_kv, layer, "values", err)))
+        return st;
+    st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
+                   w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
     if (st)
         return st;
     if (w->tap)
@@ -75,7 +80,7 @@ static void ffn_block(rt_work *w, uint32_t layer) {
     add_block(w, &y->post_ffn_norm);
 }
 
-static void output_block(rt_work *w, float *logits) {
+static kv_status output_block(rt_work *w, float *logits, kv_err *err) {
     const rt_model *m = w->m;
     const rt_batch *b = &w->batch;
     const uint32_t n = b->n_wanted, d = m->hp.n_embd;
@@ -85,7 +90,10 @@ static void output_block(rt_work *w, float *logits) {
     rows_norm(m, &w->exec, w->x, &m->output_norm, n, d, w->h);
     act_set(w->act, &w->exec, w->h, n, d);
     mat_mul(m->output, &w->exec, w->act, logits, m->hp.n_vocab);
+    kv_status st =
+        rt_check_finite(m, logits, m->hp.n_vocab, m->hp.n_layer, "logits", err); /* a broken weight shows in any row */
     rows_logits(m, &w->exec, logits, n);
+    return st;
 }
 
 kv_status rt_full(const rt_seq *s, size_t n, kv_err *err) {
@@ -132,9 +140,10 @@ kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
             return st;
         ffn_block(w, l);
     }
-    if (b->n_wanted)
-        output_block(w, logits);
-    if ((st = gguf_unchanged(w->m->file, err))) /* weights may have been read from it */
+    const uint32_t last = w->m->hp.n_layer - 1; /* what is broken in the stream stays so up to here */
+    if ((st = rt_check_finite(w->m, w->x, (size_t)b->n * w->m->hp.n_embd, last, "activations", err)) ||
+        (b->n_wanted && (st = output_block(w, logits, err))) ||
+        (st = gguf_unchanged(w->m->file, err))) /* weights may have been read from it */
         return st;
     for (uint32_t i = 0; i < b->n_parts; i++) {
         memcpy(b->seqs[i]->tokens + kv_cache_len(b->parts[i].c), b->tokens + b->parts[i].first,

@@ -63,7 +63,7 @@ static kv_status check_shape(const reader *r, const rt_hparams *hp) {
         {"block_count", hp->n_layer, PROF_MAX_LAYERS, 1},
         {"embedding_length", hp->n_embd, 1 << 20, 32},
         {"feed_forward_length", hp->n_ff, 1 << 22, 32},
-        {"attention.head_count", hp->n_head, 4096, 1},
+        {"attention.head_count", hp->n_head, PROF_MAX_HEADS, 1},
         {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
         {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 4},
         {"attention.value_length", hp->value_dim, hp->head_dim, 4},

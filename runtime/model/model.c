@@ -9,12 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of one load: where vectors go, how many tensors were used. */
+/* State of one load: where vectors go, which tensors were used. */
 typedef struct loader {
     rt_model *m;
     float *next_vector;
-    size_t n_used;
-    const gguf_tensor **used; /* (n_used); room for all there are, and as many again */
+    bool *used; /* (gguf_n_tensors) */
     kv_progress progress;
     void *user;
     double bytes, done; /* of matrices */
@@ -23,8 +22,8 @@ typedef struct loader {
 
 static const gguf_tensor *find(loader *l, const char *name) {
     const gguf_tensor *t = gguf_tensor_find(l->m->file, name);
-    if (t && l->n_used < 2 * gguf_n_tensors(l->m->file))
-        l->used[l->n_used++] = t;
+    if (t)
+        l->used[t - gguf_tensor_at(l->m->file, 0)] = true;
     return t;
 }
 
@@ -40,11 +39,11 @@ static kv_status check_shape(const loader *l, const gguf_tensor *t, const char *
 
 /* ---- vectors ---- */
 
-/* Norms, biases and the like, which become floats. */
+/* Norms, biases and the like, which become floats. Nobody quantises them: a file that does would take many times its size. */
 static bool is_vector(const gguf_tensor *t) {
     char name[96];
     snprintf(name, sizeof name, "%.*s", (int)(t->name.len < sizeof name ? t->name.len : sizeof name - 1), t->name.s);
-    return t->dims[1] == 1 || strstr(name, "_norm.");
+    return t->type->block_elems == 1 && (t->dims[1] == 1 || strstr(name, "_norm."));
 }
 
 static size_t all_vectors(const gguf *g) {
@@ -64,9 +63,16 @@ static kv_status load_rows(loader *l, const char *name, uint32_t cols, uint32_t 
     kv_status st = check_shape(l, t, name, cols, rows);
     if (st)
         return st;
-    t->type->dequant(t->data, l->next_vector, (size_t)cols * rows);
+    const size_t n = (size_t)cols * rows;
+    if (t->type->block_elems != 1)
+        return kv_fail(l->err, KV_EUNSUPP, "%s: tensor '%s' is of type %s: norms and biases must be F32, F16 or BF16",
+                       gguf_path(l->m->file), name, t->type->name);
+    t->type->dequant(t->data, l->next_vector, n);
+    if (!rt_all_finite(l->next_vector, n))
+        return kv_fail(l->err, KV_ERANGE, "%s: tensor '%s' holds NaN or Inf (the file is damaged: get it again)",
+                       gguf_path(l->m->file), name);
     *out = l->next_vector;
-    l->next_vector += (size_t)cols * rows;
+    l->next_vector += n;
     return KV_OK;
 }
 
@@ -308,18 +314,17 @@ static double all_bytes(const gguf *g) {
 static kv_status check_all_used(const loader *l) {
     const gguf *g = l->m->file;
     const size_t n = gguf_n_tensors(g);
+    const gguf_tensor *first = NULL;
+    size_t unused = 0;
     for (size_t i = 0; i < n; i++) {
-        const gguf_tensor *t = gguf_tensor_at(g, i);
-        size_t j = 0;
-        while (j < l->n_used && l->used[j] != t)
-            j++;
-        if (j == l->n_used)
-            return kv_fail(l->err, KV_EUNSUPP,
-                           "%s: tensor '%.*s' is not part of a '%s' model as it is known here (%zu of %zu tensors are not)",
-                           gguf_path(g), (int)(t->name.len < 60 ? t->name.len : 60), t->name.s, l->m->hp.arch, n - l->n_used,
-                           n);
+        first = l->used[i] || first ? first : gguf_tensor_at(g, i);
+        unused += !l->used[i];
     }
-    return KV_OK;
+    if (!first)
+        return KV_OK;
+    return kv_fail(l->err, KV_EUNSUPP,
+                   "%s: tensor '%.*s' is not part of a '%s' model as it is known here (%zu of %zu tensors are not)",
+                   gguf_path(g), (int)(first->name.len < 60 ? first->name.len : 60), first->name.s, l->m->hp.arch, unused, n);
 }
 
 static kv_status load_all(loader *l) {
@@ -349,7 +354,7 @@ static kv_status load_weights(rt_model *m, kv_progress progress, void *user, kv_
     m->experts = calloc(hp->n_layer * 3 * (size_t)hp->n_expert + 1, sizeof(rt_mat *));
     m->vectors = malloc((all_vectors(m->file) + 1) * sizeof(float));
     m->inv_freq = malloc(2 * RT_ROPE_KINDS * (size_t)(hp->n_rot / 2) * sizeof(float));
-    l.used = calloc(2 * gguf_n_tensors(m->file) + 1, sizeof(gguf_tensor *));
+    l.used = calloc(gguf_n_tensors(m->file) + 1, sizeof *l.used);
     l.next_vector = m->vectors;
     kv_status st = KV_OK;
     if (!m->layers || !m->vectors || !m->inv_freq || !m->mats || !m->experts || !l.used)

@@ -111,6 +111,13 @@ static inline uint32_t rt_widest_ff(const rt_hparams *hp) {
 /* KV_EUNSUPP: a key changes what the model computes in a way that is not supported; it is named. */
 kv_status rt_check_keys(const gguf *g, const rt_arch *a, kv_err *err);
 
+/* ---- finite.c ---- */
+
+bool rt_all_finite(const float *x, size_t n);
+/* KV_ERANGE: NaN or Inf among the n numbers, of which `what` says what they are, that `layer` computed (n_layer: what comes
+ * behind the layers). The message names the tensor that has such weights. */
+kv_status rt_check_finite(const rt_model *m, const float *x, size_t n, uint32_t layer, const char *what, kv_err *err);
+
 /* ---- hparams.c ---- */
 
 /* Of m->file, into m->arch and m->hp. */

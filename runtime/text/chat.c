@@ -113,6 +113,9 @@ static const chat_row rows[] = {
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
+/* Bytes: real ones have up to some 20,000. Looking for marks and literals is not linear in them. */
+enum { MAX_TEMPLATE = 1 << 16 };
+
 struct chat_format {
     const chat_row *row;
     char *system; /* default system prompt; NULL: none */
@@ -287,6 +290,8 @@ kv_status chat_detect(const gguf *g, chat_format **out, kv_err *err) {
     *out = NULL;
     /* keys of a wrong type are the tokenizer's to complain about; here they are as good as absent */
     const bool has_tmpl = gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK;
+    if (tmpl.len > MAX_TEMPLATE)
+        return KV_OK;
     if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, true, &tokens, NULL) != KV_OK)
         tokens = NULL;
     const chat_row *row = has_tmpl ? row_of_template(tmpl) : row_of_vocabulary(tokens);

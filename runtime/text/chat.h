@@ -16,7 +16,7 @@ typedef struct chat_msg {
 } chat_msg;
 
 /* The model's format; caller frees *out with chat_free, g may be closed before that. *out NULL: a base model without any, or a
- * template that is not known (callers then feed plain text). KV_ENOMEM. */
+ * template that is not known or above 64 KiB (callers then feed plain text). KV_ENOMEM. */
 kv_status chat_detect(const gguf *g, chat_format **out, kv_err *err);
 bool chat_has_template(const gguf *g);       /* one that is known or not */
 void chat_free(chat_format *f);              /* NULL is fine */

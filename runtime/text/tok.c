@@ -208,7 +208,7 @@ void tok_free(tok *t) {
     free(t->attr);
     free(t->score);
     free(t->slot);
-    free(t->special.node);
+    free(t->special.v);
     free(t->pair);
     tok_pre_free(t->pre);
     free(t);

@@ -6,6 +6,7 @@
  * byte whose letter is no token gives nothing, as in llama.cpp; a character that is no token is spelled in tokens <0xXX>.
  * Method: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016); the byte letters are GPT-2's.
  */
+#include "base/splitmix64.h"
 #include "text/tok_internal.h"
 
 #include <stdio.h>
@@ -51,8 +52,8 @@ size_t tok_bpe_piece(const char *text, size_t len, char *out) {
 }
 
 static uint32_t pair_slot(const tok *t, int32_t left, int32_t right) {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    uint32_t i = (uint32_t)(h >> 32) & t->pair_mask;
+    uint64_t key = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) ^ t->seed;
+    uint32_t i = (uint32_t)splitmix64(&key) & t->pair_mask;
     while (t->pair[i].rank != UINT32_MAX && (t->pair[i].left != left || t->pair[i].right != right))
         i = (i + 1) & t->pair_mask;
     return i;

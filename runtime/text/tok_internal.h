@@ -29,7 +29,11 @@ enum {
 
 enum { TOK_NOTES = 6 };
 
-enum { TOK_MAX_TEXT = 1 << 29 }; /* Bytes: offsets inside are 32 bits, and U+FFFD or U+2581 may triple a text. */
+enum {
+    TOK_MAX_TEXT = 1 << 29, /* Bytes: offsets inside are 32 bits, and U+FFFD or U+2581 may triple a text. */
+    TOK_MAX_TOKEN =
+        1 << 14, /* Bytes: the longest tokens of real vocabularies have some hundred; looking for one takes as long. */
+};
 
 /* Ids on their way out. */
 typedef struct tok_ids {
@@ -88,19 +92,18 @@ void tok_words_free(tok_words *w);
 
 /* ---- special tokens (tok_special.c) ---- */
 
-/* A node of a trie over the texts of special tokens. */
-typedef struct tok_node {
-    int32_t token;  /* This token ends here; -1: none does. */
-    uint32_t child; /* The first child has this number; 0: there is none. */
-    uint32_t next;  /* The next child of the same parent has this number; 0: there is none. */
-    uint8_t byte;   /* This byte leads here from the parent. */
-} tok_node;
+/* The texts of special tokens in rising order: those that begin alike lie side by side, the shorter before the longer. */
+typedef struct tok_special {
+    const char *s; /* The bytes lie in tok.pool. */
+    uint32_t len;  /* There are so many bytes. */
+    int32_t id;    /* The token has this id. */
+} tok_special;
 
-typedef struct tok_trie {
-    tok_node *node; /* (n) The root is node[0]. */
-    size_t n;       /* There are so many nodes. */
-    size_t cap;     /* So many nodes have room before the next reallocation. */
-} tok_trie;
+typedef struct tok_specials {
+    tok_special *v;      /* (n) The tokens. */
+    uint32_t n;          /* There are so many of them. */
+    uint32_t first[257]; /* Those that begin with byte b are v[first[b]] to v[first[b + 1] - 1]. */
+} tok_specials;
 
 /* ---- the tokenizer ---- */
 
@@ -135,7 +138,8 @@ struct tok {
     float *score;         /* (n) SPM: the pair whose token has the best score joins first. BPE: NULL. */
     uint32_t *slot;       /* (slot_mask + 1) The hash table of texts holds id + 1; 0: an empty slot. */
     uint32_t slot_mask;   /* Slots are a power of two, less one here. */
-    tok_trie special;     /* The trie has the tokens that tok_special.c looks for. */
+    uint64_t seed;        /* Both hash tables, of texts and of merges, hash with this seed. */
+    tok_specials special; /* These are the tokens that tok_special.c looks for. */
     int32_t byte_id[256]; /* Bytes have these tokens (BPE: of their letter; SPM: <0xXX>, the byte itself or unk); -1: none. */
     tok_pair *pair;       /* (pair_mask + 1) BPE: the hash table of merges; SPM: NULL. */
     uint32_t pair_mask;   /* BPE: slots are a power of two, less one here. */

@@ -3,9 +3,10 @@
  * The order is llama.cpp's: longer tokens are cut out before shorter ones, from left to right, whatever else the text could
  * mean. Control and unknown tokens count only where the caller wants special tokens parsed, user-defined ones always.
  *
- * One walk over a trie per byte of text gives the longest token that starts there. Then one pass per token length that occurs,
- * longest first, claims the free stretches: a stretch is free if its first and its last byte are, because everything claimed so
- * far is at least as long. Some tokens drop the white space beside them, which is not free any more either.
+ * For every byte of the text, the tokens that may start there are a range of the list of all, which each further byte narrows;
+ * that gives the longest one. Then one pass per token length that occurs, longest first, claims the free stretches: a stretch
+ * is free if its first and its last byte are, because everything claimed so far is at least as long. Some tokens drop the white
+ * space beside them, which is not free any more either.
  */
 #include "text/tok_internal.h"
 
@@ -168,61 +169,65 @@ void tok_mark_known(tok *t, const gguf *g, const int32_t *end, size_t n_end) {
     mark_strips(t, g);
 }
 
-static uint32_t child_of(const tok_trie *trie, uint32_t node, uint8_t byte) {
-    uint32_t c = trie->node[node].child;
-    while (c && trie->node[c].byte != byte)
-        c = trie->node[c].next;
-    return c;
+static int by_text(const void *a, const void *b) {
+    const tok_special *x = a, *y = b;
+    const int c = memcmp(x->s, y->s, x->len < y->len ? x->len : y->len);
+    return c ? c : (x->len > y->len) - (x->len < y->len);
 }
 
-static bool add_node(tok_trie *trie, uint8_t byte, uint32_t next) {
-    if (trie->n == trie->cap) {
-        const size_t cap = trie->cap ? 2 * trie->cap : 256;
-        tok_node *p = realloc(trie->node, cap * sizeof *p);
-        if (!p)
-            return false;
-        trie->node = p;
-        trie->cap = cap;
-    }
-    trie->node[trie->n++] = (tok_node){.token = -1, .byte = byte, .next = next};
-    return true;
-}
-
-static bool insert(tok_trie *trie, const tok_text *text, int32_t id) {
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < text->len; i++) {
-        uint32_t c = child_of(trie, at, (uint8_t)text->s[i]);
-        if (!c) {
-            if (!add_node(trie, (uint8_t)text->s[i], trie->node[at].child))
-                return false;
-            c = trie->node[at].child = (uint32_t)trie->n - 1;
-        }
-        at = c;
-    }
-    trie->node[at].token = id;
-    return true;
+static bool is_special(const tok *t, uint32_t id) {
+    return t->attr[id] & (ATTR_SPECIAL | ATTR_USER) && t->text[id].len;
 }
 
 kv_status tok_special_build(tok *t, kv_err *err) {
-    bool ok = add_node(&t->special, 0, 0);
-    for (uint32_t id = 0; ok && id < t->n; id++)
-        if (t->attr[id] & (ATTR_SPECIAL | ATTR_USER))
-            ok = insert(&t->special, &t->text[id], (int32_t)id);
-    return ok ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for special tokens");
+    tok_specials *all = &t->special;
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < t->n; id++)
+        n += is_special(t, id);
+    if (!(all->v = malloc((n + (size_t)1) * sizeof *all->v)))
+        return kv_fail(err, KV_ENOMEM, "out of memory for %u special tokens", n);
+    for (uint32_t id = 0; id < t->n; id++)
+        if (is_special(t, id))
+            all->v[all->n++] = (tok_special){t->text[id].s, t->text[id].len, (int32_t)id};
+    qsort(all->v, n, sizeof *all->v, by_text);
+    for (uint32_t i = 0, b = 0; b <= 256; b++) {
+        while (i < n && (uint8_t)all->v[i].s[0] < b)
+            i++;
+        all->first[b] = i;
+    }
+    return KV_OK;
+}
+
+/* The first of v[from..end) whose byte number `at` is not below `byte`; all of them are longer than `at`, and begin alike. */
+static uint32_t lower(const tok_special *v, uint32_t from, uint32_t end, size_t at, unsigned byte) {
+    while (from < end) {
+        const uint32_t mid = from + (end - from) / 2;
+        if ((uint8_t)v[mid].s[at] < byte)
+            from = mid + 1;
+        else
+            end = mid;
+    }
+    return from;
 }
 
 /* The longest token of at most `limit` bytes at the start of text; -1: none. *len: its length, 0 where there is none. */
 static int32_t match(const tok *t, const char *text, size_t limit, bool parse_special, uint32_t *len) {
-    const tok_node *node = t->special.node;
+    const tok_special *v = t->special.v;
+    uint32_t from = limit ? t->special.first[(uint8_t)text[0]] : 0, end = limit ? t->special.first[(uint8_t)text[0] + 1] : 0;
     int32_t best = -1;
-    uint32_t at = 0;
     *len = 0;
-    for (size_t i = 0; i < limit && (at = child_of(&t->special, at, (uint8_t)text[i])); i++) {
-        const int32_t id = node[at].token;
-        if (id >= 0 && (parse_special || !(t->attr[id] & ATTR_SPECIAL))) {
-            best = id;
-            *len = (uint32_t)i + 1;
+    for (size_t at = 1; from < end; at++) { /* v[from..end) begin with the first `at` bytes of the text */
+        if (v[from].len == at) {
+            if (parse_special || !(t->attr[v[from].id] & ATTR_SPECIAL)) {
+                best = v[from].id;
+                *len = (uint32_t)at;
+            }
+            from++; /* there are no two with the same text */
         }
+        if (at == limit)
+            break;
+        from = lower(v, from, end, at, (uint8_t)text[at]);
+        end = lower(v, from, end, at, (uint8_t)text[at] + 1u);
     }
     return best;
 }

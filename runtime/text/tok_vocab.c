@@ -1,8 +1,9 @@
 /* The vocabulary: token texts and attributes as a GGUF has them, and the way back from a text to its id.
  *
- * Texts lie one after the other in one pool. A hash table with open addressing, at most half full, holds id + 1 of each
- * and 0 where it is empty; empty texts are not in it. Ids on their way out are a list that grows by doubling.
+ * Texts lie one after the other in one pool. A hash table with open addressing and a seed of its own, at most half full, holds
+ * id + 1 of each and 0 where it is empty; empty texts are not in it. Ids on their way out are a list that grows by doubling.
  */
+#include "base/table_seed.h"
 #include "text/tok_internal.h"
 
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include <xxhash.h>
 
 static uint32_t text_slot(const tok *t, const char *text, size_t len) {
-    uint32_t i = (uint32_t)XXH3_64bits(text, len) & t->slot_mask;
+    uint32_t i = (uint32_t)XXH3_64bits_withSeed(text, len, t->seed) & t->slot_mask;
     for (; t->slot[i]; i = (i + 1) & t->slot_mask) {
         const tok_text *x = &t->text[t->slot[i] - 1];
         if (x->len == len && !memcmp(x->s, text, len))
@@ -54,6 +55,7 @@ static kv_status load_texts(tok *t, const gguf *g, kv_err *err) {
     while (slots < 2 * t->n)
         slots *= 2;
     t->slot_mask = slots - 1;
+    t->seed = table_seed();
     t->pool = malloc(2 * bytes + 1);
     t->text = calloc(t->n, sizeof *t->text);
     t->piece = calloc(t->n, sizeof *t->piece);
@@ -63,8 +65,9 @@ static kv_status load_texts(tok *t, const gguf *g, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %u tokens", gguf_path(g), t->n);
     cursor = bytes = 0;
     for (uint32_t id = 0; id < t->n && gguf_next_str(tokens, &cursor, &s); id++) {
-        if (s.len > TOK_MAX_TEXT)
-            return kv_fail(err, KV_EFORMAT, "%s: token %u has %zu bytes", gguf_path(g), id, s.len);
+        if (s.len > TOK_MAX_TOKEN)
+            return kv_fail(err, KV_EFORMAT, "%s: tokenizer.ggml.tokens[%u] has %zu bytes: at most %d are read as one token",
+                           gguf_path(g), id, s.len, TOK_MAX_TOKEN);
         memcpy(t->pool + bytes, s.s, s.len);
         t->text[id] = (tok_text){t->pool + bytes, (uint32_t)s.len};
         bytes += s.len;

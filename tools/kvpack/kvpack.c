@@ -68,6 +68,13 @@ static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp,
     return st ? st : prof_matches(p, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
 }
 
+/* The profile that a model has inside, which must be for it. */
+static kv_status own_profile(const gguf *g, const rt_hparams *hp, prof **p, kv_err *err) {
+    char hash[33];
+    kv_status st = gguf_model_hash(g, hash, err);
+    return st ? st : prof_from_gguf(g, &(prof_model){hash, hp->n_layer, hp->n_kv_head, hp->head_dim}, p, err);
+}
+
 /* ---- show ---- */
 
 /* A GGUF file says so in its first four bytes; anything else is read as YAML. */
@@ -93,7 +100,7 @@ static kv_status show(const options *o, kv_err *err) {
     if (model && ((st = gguf_open(model, &g, err)) || (st = rt_hparams_read(g, &hp, err))))
         goto done;
     if (model == first) {
-        if ((st = prof_from_gguf(g, &p, err)))
+        if ((st = own_profile(g, &hp, &p, err)))
             goto done;
         if (!p) {
             st = kv_fail(err, KV_EFORMAT, "%s: holds no profile; kvpack MODEL PROFILE --out FILE puts one in", first);
@@ -102,7 +109,7 @@ static kv_status show(const options *o, kv_err *err) {
     } else if ((st = cli_find_profile(first, &p, path, err))) {
         goto done;
     }
-    if (model && (st = check_match(g, p, &hp, path, err)))
+    if (model && model != first && (st = check_match(g, p, &hp, path, err)))
         goto done;
     st = (o->json ? pack_show_json : pack_show_text)(p, model ? &hp : NULL, path, err);
 done:

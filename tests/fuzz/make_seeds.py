@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""What fuzzing starts from: small inputs of every target, right ones and nearly right ones. Same bytes every time.
+
+usage: make_seeds.py        writes tests/fuzz/corpus/TARGET/seed-*; what fuzzing found lies beside them and stays
+"""
+import json
+import pathlib
+import struct
+import sys
+
+LEVELS = 1008  # TRELLIS_LEVELS
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import gguf_make as gg  # noqa: E402
+
+
+def seed(target, name, data):
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"seed-{name}").write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def models():
+    for kind in ("Q8_0", "Q4_0", "F32", "F16", "BF16", "Q5_1", "IQ4_NL", "MXFP4"):
+        seed("gguf", kind.lower(), gg.small(kind=kind, embd=32).bytes())
+    for arch in ("qwen3", "gemma3", "qwen2"):
+        seed("gguf", arch, gg.small(arch, kind="Q4_0").bytes())
+    f = gg.small(kind="Q4_0", layers=2)
+    f.set("llama.rope.scaling.type", gg.STR, "yarn").set("llama.rope.scaling.factor", gg.F32, 4)
+    f.set("tokenizer.chat_template", gg.STR, "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}")
+    seed("gguf", "yarn", f.bytes())
+    f = gg.small(kind="Q4_0")
+    f.set("kvcalib.version", gg.U32, 3).set("kvcalib.profile", gg.STR, "version: 3\npolicy: {sinks: 0, window: 0, k: q8_0, v: q4_0}\n")
+    seed("gguf", "packed", f.bytes())
+    f = gg.small(kind="Q4_0")
+    f.set("split.no", gg.U16, 0).set("split.count", gg.U16, 1).set("split.tensors.count", gg.I32, len(f.tensors))
+    seed("gguf", "split", f.bytes())
+    f = gg.File()
+    for name, kind, v in (("a", gg.U8, 1), ("b", gg.I16, -1), ("c", gg.F64, 0.5), ("d", gg.BOOL, 1), ("e", gg.STR, "x"), ("f", gg.U64, 1 << 63)):
+        f.set(name, kind, v)
+    for name, elem, vs in (("g", gg.U8, [1, 2]), ("h", gg.F32, [1, -1]), ("i", gg.STR, ["", "x"]), ("j", gg.BOOL, [0, 1]), ("k", gg.I64, [])):
+        f.set(name, gg.ARR, gg.array(elem, vs))
+    seed("gguf", "keys", f.bytes())
+
+
+def dequant():
+    for name, (number, elems, _) in gg.QT.items():
+        seed("dequant", name.lower(), bytes([number]) + gg.weights(name, 2 * elems, name))
+        seed("dequant", name.lower() + "-ones", bytes([number]) + b"\xff" * len(gg.weights(name, elems, name)))
+
+
+POLICY = "policy: {sinks: 4, window: 128, k: f16, v: q8_0"
+PROFILES = {
+    "policy": "version: 3\n" + POLICY + "}\naim: {bits: 3.25}\n",
+    "overrides": "version: 2\n" + POLICY + ", overrides: [{layers: \"0,2-3,11-\", k: f16}, {heads: \"1\", v: q8_0}]}\n",
+    "evict": "version: 3\n" + POLICY + ", evict: {policy: snapkv, budget: 50%, recent: 32, near: 0.5, observe: 32, pool: 7}}\n",
+    "layers": "version: 3\nmodel: {name: x, hash: '00112233445566778899aabbccddeeff', arch: llama, layers: 2, heads: 4, kv_heads: 2, head_dim: 32}\n"
+              "made: {tokens: 10, ctx: 4, entropy_sinks: 4, seed: 1, target_bits: 3}\npolicy: {sinks: 0, window: 0, frame: 64}\n"
+              "layers:\n- {layer: 0, k: {codec: q8_0}, v: {codec: [q4_0, f16], heads: [{codec: q4_0}, {codec: f16}]}, budget: [3, 4], entropy: [1, 2, 3, 4.5]}\n"
+              "- {layer: 1, k: {codec: f16}, v: {codec: f16}, importance: [0.5, 0.25]}\n",
+    "measured": "version: 3\n" + POLICY + "}\nmeasured:\n- {text: x, ctx: 4, tokens: 5, kld: 0.1, kld_se: 1.0e-07, dppl_percent: 1, top1: 99, bits_k: 4, "
+                "bits_v: 4, bytes_per_token: 1, f16_bytes_per_token: 4}\n",
+    "anchor": "version: &a 3\npolicy: {sinks: *a}\n",
+    "tag": "version: !!int 3\n",
+    "two": "version: 3\n---\nversion: 3\n",
+    "deep": "version: " + "[" * 12 + "]" * 12 + "\n",
+    "quoted": "version: 3\npolicy: {k: \"f16\", v: 'q8_0', sinks: 0x10, window: 1}\n",
+}
+
+
+def profiles():
+    for name, text in PROFILES.items():
+        seed("profile", name, text)
+    data = HERE.parent / "data" / "profile"
+    seed("profile", "full", (data / "full.yaml").read_bytes())
+
+
+def blob_body(heads, dim, basis=None):
+    """The content of the binary part up to the levels: identity transforms of four bits a dimension."""
+    n = 2 * heads  # K and V
+    out = struct.pack("<4sIII", b"KVTC", 2, dim, n)
+    out += bytes([4] * (n * dim)) + b"\0" * (4 * n * dim) + b"\xf7" * (n * dim)  # bits, mean, exp: 2^-9
+    rows = basis or [[512 if i == j else 0 for j in range(dim)] for i in range(dim)]
+    flat = [v & 0xFFFF for _ in range(n) for row in rows for v in row]
+    out += bytes(v & 255 for v in flat) + bytes(v >> 8 for v in flat)
+    sigma = struct.pack("<e", 1.0)
+    out += sigma[:1] * (n * dim) + sigma[1:] * (n * dim)
+    out += sigma[:1] * (n * 7) + sigma[1:] * (n * 7)
+    return out
+
+
+def blobs():
+    for shape, (heads, dim) in enumerate(((1, 4), (2, 4), (1, 32), (1, 1))):
+        for name, levels in (("zero", b"\0" * LEVELS), ("falling", bytes(i * 37 % 251 for i in range(LEVELS)))):
+            seed("blob", f"{shape}-{name}", bytes([shape]) + blob_body(heads, dim) + levels * (2 * heads))
+    singular = [[1, 1, 0, 0], [2, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    seed("blob", "singular", b"\0" + blob_body(1, 4, singular) + b"\0" * (2 * LEVELS))
+    seed("blob", "frame", b"\x04\x28\xb5\x2f\xfd\x20\x10")
+
+
+def vocabulary(kind, pre, flags, tokens, merges, scores, text):
+    lines = []
+    for i, (what, t) in enumerate(tokens):
+        lines.append(b"T%d" % what + t.encode())
+        if scores:
+            lines.append(b"S" + bytes([scores[i] & 127]))
+    lines += [b"M" + m.encode() for m in merges]
+    return bytes([kind, pre, flags]) + b"\n".join(lines) + b"\nX" + (text if isinstance(text, bytes) else text.encode())
+
+
+def tokenizers():
+    bpe = [(2, "<unk>")] + [(1, c) for c in "abctheinor\u0120\u010a123'.,!s\u00c3\u00a9"] + \
+          [(1, t) for t in ("th", "the", "\u0120the", "in", "ing", "\u0120\u0120", "12", "an")] + \
+          [(3, "<|im_start|>"), (3, "<|im_end|>"), (3, "</s>"), (4, "<tool>"), (4, "<tool><tool>"), (4, "\u0120\u0120\u0120")]
+    merges = ["t h", "th e", "\u0120 the", "i n", "\u0120 \u0120", "1 2", "a n"]
+    prose = "the  thing can't be 12,345 \u00e9t\u00e9\n\n  <|im_start|>the<tool><tool> !</s>\r\n \t a'S"
+    for pre in range(0, 96, 5):
+        seed("tok", f"bpe-{pre:02}", vocabulary(0, pre, pre % 16, bpe, merges, None, prose))
+    spm = [(2, "<unk>"), (3, "<s>"), (3, "</s>")] + [(6, f"<0x{b:02X}>") for b in range(256)] + \
+          [(1, t) for t in ("\u2581", "\u2581t", "he", "in", "\u2581the", "a", "b", "t", "h", "e", "i", "n", "th")]
+    scores = [0] * 259 + [3, 9, 8, 7, 12, 1, 1, 1, 1, 1, 1, 1, 5]
+    seed("tok", "spm", vocabulary(1, 0, 5, spm, [], scores, prose))
+    seed("tok", "spm-broken", vocabulary(1, 0, 4, spm, [], scores, b"\xff\xfe\xc3\x28 \xed\xa0\x80 \xf0\x9f\x98"))
+    chars = [(2, "<unk>")] + [(6, f"<0x{b:02X}>") for b in range(256)] + [(1, t) for t in ("a", "b", "\u2581", "ab", "\u2581a", "\u00e9")]
+    seed("tok", "chars", vocabulary(2, 0, 0, chars, ["a b", "\u2581 a"], None, "ab a \u00e9\u00e8 \n a"))
+    seed("tok", "strip", vocabulary(0, 0, 8, bpe, merges, None, "the <|im_end|>  the  </s>\n\n the"))
+
+
+def chats():
+    cases = json.loads((HERE.parent / "data" / "tok" / "chat.json").read_text())
+    for i, c in enumerate(cases):
+        seed("chat", f"{i:02}", c["template"].encode()[:6000] + b"\0be brief\0hello\0hi \n")
+    seed("chat", "none", b"\0be brief\0hello\0hi")
+
+
+def questions():
+    seed("questions", "two", "# who\nWho keeps the gate?\tOdo|Otto\n\nHow many?\t1,000\n")
+    seed("questions", "crlf", b"\xef\xbb\xbfWho?\tOdo\r\nWhere?\tat the gate | there\r\n")
+    seed("questions", "tabs", "Who?\tOdo\tOtto\n")
+    seed("questions", "empty", "Who?\t|\n")
+    seed("questions", "utf8", "Wer?\t\u00c4nne | \u1e9e\n")
+    seed("questions", "utf16", "Who?\tOdo\n".encode("utf-16"))
+
+
+if __name__ == "__main__":
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, questions):
+        make()
