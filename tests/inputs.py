@@ -378,10 +378,10 @@ def plain_text():
     for name, data in FILES.items():
         write(name, data)
     model = pathlib.Path(MODEL).read_bytes()
-    write("unknown.gguf", with_key(model, "tokenizer.chat_template", 8, "{% for m in messages %}### {{ m.role }}: {{ m.content }}{% endfor %}"))
+    write("unknown.gguf", with_key(model, "tokenizer.chat_template", 8, "{% for m in messages %}### {{ m.role }}: {{ m.content }}"))
     write("base.gguf", model.replace(b"<|im_start|>", b"<|no_start|>"))
     args = "-p", "one", "-n", "4", "--temp", "0", "-t", "1"
-    for name, said in (("unknown.gguf", b"chat template is none that is known here"), ("base.gguf", b"has no chat template")):
+    for name, said in (("unknown.gguf", b"chat template cannot be used (chat template, line 1: a statement of line 1 does not end: 'endfor' is missing)"), ("base.gguf", b"has no chat template")):
         r = good("kvrun", name, *args)
         assert said in r.stderr and b"plain text" in r.stderr, r
         assert r.stdout == good("kvrun", MODEL, "--raw", *args).stdout, r

@@ -221,8 +221,10 @@ static void generate_lets_no_byte_get_lost(void **state) {
 static conversation *new_conversation(const rt_model *m, gen *g, const char *system, chat_format **format) {
     conversation *c = NULL;
     kv_err err = {0};
-    chat_format *f = *format = chat_detect(rt_model_gguf(m));
+    chat_format *f = NULL;
+    assert_int_equal(chat_open(rt_model_gguf(m), rt_model_tok(m), NULL, &f, &err), KV_OK);
     assert_non_null(f);
+    *format = f;
     if (conversation_new(m, g, f, system, &c, &err))
         fail_msg("%s", err.msg);
     return c;

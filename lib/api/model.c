@@ -34,7 +34,7 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
     if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
         (st = prof_from_gguf(rt_model_gguf(m->rt), &m->profile, err)))
         goto done;
-    m->chat = chat_detect(rt_model_gguf(m->rt));
+    chat_open(rt_model_gguf(m->rt), rt_model_tok(m->rt), NULL, &m->chat, &m->no_chat); /* kv_text_chat says so */
     *out = m;
     m = NULL;
 done:

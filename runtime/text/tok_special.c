@@ -111,7 +111,7 @@ static void mark_exceptions(tok *t) {
     const bool parts = (ends(t, "<|call|>") || ends(t, "<|calls|>")) && (ends(t, "<|return|>") || ends(t, "<|flush|>"));
     const bool tools = ends(t, "<|tool_response>") || ends(t, "<|plamo:eos|>");
     if (parts && ends(t, "<|end|>"))
-        t->attr[by_name(t, "<|end|>")] = ATTR_USER;
+        t->attr[by_name(t, "<|end|>")] = ATTR_USER | ATTR_TURN;
     if (tools && ends(t, "</s>"))
         t->attr[by_name(t, "</s>")] = ATTR_NORMAL;
 }
@@ -159,7 +159,7 @@ void tok_mark_known(tok *t, const gguf *g, const int32_t *end, size_t n_end) {
     for (size_t i = 0; i < N_HARMONY; i++) {
         const int32_t id = by_name(t, harmony[i]);
         if (id >= 0)
-            t->attr[id] = ATTR_USER | (t->attr[id] & ATTR_EOG);
+            t->attr[id] = ATTR_USER | ATTR_TURN | (t->attr[id] & ATTR_EOG);
     }
     for (size_t i = 0; i < n_end; i++)
         if (end[i] >= 0)
@@ -211,15 +211,26 @@ kv_status tok_special_build(tok *t, kv_err *err) {
     return ok ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for special tokens");
 }
 
-/* The longest token of at most `limit` bytes at the start of text; -1: none. *len: its length, 0 where there is none. */
-static int32_t match(const tok *t, const char *text, size_t limit, bool parse_special, uint32_t *len) {
+/* A text in which special tokens are looked for. */
+typedef struct source {
+    const char *text;
+    size_t len;
+    bool parse_special;
+    const uint8_t *input; /* as of tok_special_find */
+} source;
+
+/* The longest token of at most `limit` bytes at a place of a text; -1: none. *len: its length, 0 where there is none. */
+static int32_t match(const tok *t, const source *s, size_t place, size_t limit, uint32_t *len) {
     const tok_node *node = t->special.node;
     int32_t best = -1;
     uint32_t at = 0;
+    bool input = false;
     *len = 0;
-    for (size_t i = 0; i < limit && (at = child_of(&t->special, at, (uint8_t)text[i])); i++) {
+    for (size_t i = 0; i < limit && (at = child_of(&t->special, at, (uint8_t)s->text[place + i])); i++) {
         const int32_t id = node[at].token;
-        if (id >= 0 && (parse_special || !(t->attr[id] & ATTR_SPECIAL))) {
+        input |= s->input && s->input[place + i];
+        const int not_now = (!s->parse_special || input ? ATTR_SPECIAL : 0) | (input ? ATTR_TURN : 0);
+        if (id >= 0 && !(t->attr[id] & not_now)) {
             best = id;
             *len = (uint32_t)i + 1;
         }
@@ -242,33 +253,34 @@ static void drop_spaces(const tok *t, const char *text, size_t len, size_t i, si
 
 /* Claim the free stretches of `want` bytes that are tokens. Where one is not free any more, longest[] falls back to the next
  * shorter token there. Returns the length of the next pass; 0: done. */
-static uint32_t claim(const tok *t, const char *text, size_t len, bool parse_special, uint32_t *longest, uint32_t want,
-                      int32_t *mark) {
+static uint32_t claim(const tok *t, const source *s, uint32_t *longest, uint32_t want, int32_t *mark) {
     uint32_t shorter = 0, l;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < s->len; i++) {
         if (mark[i])
             continue;
         if (longest[i] == want && !mark[i + want - 1]) {
-            mark[i] = match(t, text + i, want, parse_special, &l) + 1;
+            mark[i] = match(t, s, i, want, &l) + 1;
             for (uint32_t k = 1; k < want; k++)
                 mark[i + k] = TOK_INSIDE;
-            drop_spaces(t, text, len, i, want, mark);
+            drop_spaces(t, s->text, s->len, i, want, mark);
             continue;
         }
         if (longest[i] == want)
-            match(t, text + i, want - 1, parse_special, &longest[i]);
+            match(t, s, i, want - 1, &longest[i]);
         shorter = longest[i] > shorter ? longest[i] : shorter;
     }
     return shorter;
 }
 
-kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, int32_t **out, kv_err *err) {
+kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, const uint8_t *input, int32_t **out,
+                           kv_err *err) {
+    const source s = {text, len, parse_special, input};
     uint32_t *longest = NULL, top = 0;
     int32_t *mark = NULL;
     *out = NULL;
     for (size_t i = 0; i < len; i++) {
         uint32_t l;
-        if (match(t, text + i, len - i, parse_special, &l) < 0)
+        if (match(t, &s, i, len - i, &l) < 0)
             continue;
         if (!longest && !(longest = calloc(len, sizeof *longest)))
             goto nomem;
@@ -279,7 +291,7 @@ kv_status tok_special_find(const tok *t, const char *text, size_t len, bool pars
         if (!(mark = calloc(len + 1, sizeof *mark)))
             goto nomem;
         while (top)
-            top = claim(t, text, len, parse_special, longest, top, mark);
+            top = claim(t, &s, longest, top, mark);
     }
     free(longest);
     *out = mark;
