@@ -41,7 +41,7 @@ goes on' }}
 ---
 {{ 1 / 0 }}
 ---
-{{ 'a' + 'b' * 3 }} {{ [1] + [2] }} {{ [0] * 3 }} {{ (1,) + (2,) }} {{ 'x' ~ 1 ~ none ~ 2.5 ~ missing ~ [1] }} {{ 1 + 2 ~ 3 + 4 }}
+{{ 'a' + 'b' * 3 }} {{ [1] + [2] }} {{ [0] * 3 }} {{ (1,) + (2,) }} {{ 'x' ~ 1 ~ none ~ 2.5 ~ missing ~ [1] }} {{ 1 ~ 2 + '3' }}
 ---
 {{ 'a' + 1 }}
 ---
@@ -196,7 +196,7 @@ end
 ---
 {{ 'a\\nb\\n\\nc' | indent }}|{{ 'a\\nb' | indent(2, first=true) }}|{{ 'a\\n\\nb' | indent('> ', blank=true) }}|{{ 'a\\n' | indent(2) }}|
 ---
-{{ l | batch(2) | list }} {{ l | batch(2, 'x') | list }} {{ range(7) | slice(3) | list }} {% for g, items in tools | groupby('on') %}{{ g }}{{ items | length }};{% endfor %}{% for g in words | groupby(0) %}{{ g.grouper }}:{{ g.list | join('+') }} {% endfor %}{{ 'a b c' | wordcount }} {{ 'hello world out there' | truncate(13) }} {{ 'hello world' | truncate(8, true) }} {{ 'abc' | center(7) }}|{{ d | attr('b') }}|
+{{ l | batch(2) | list }} {{ l | batch(2, 'x') | list }} {{ range(7) | slice(3) | list }} {% for g, items in tools | groupby('on', default=false) %}{{ g }}{{ items | length }};{% endfor %}{% for g in words | groupby(0) %}{{ g.grouper }}:{{ g.list | join('+') }} {% endfor %}{{ 'a b c' | wordcount }} {{ 'hello world out there' | truncate(13) }} {{ 'hello world' | truncate(8, true) }} {{ 'abc' | center(7) }}|{{ d | attr('b') }}|
 ---
 {% for x in [missing, nil, yes, no, 1, 1.5, 'a', 'A', [], (), {}, range(2), namespace(), e, d.items(), l | map('string')] %}{{ x is defined }}{{ x is undefined }}{{ x is none }}{{ x is boolean }}{{ x is true }}{{ x is false }}{{ x is integer }}{{ x is float }}{{ x is number }}{{ x is string }}{{ x is mapping }}{{ x is sequence }}{{ x is iterable }}{{ x is callable }}
 {% endfor %}

@@ -34,32 +34,30 @@ static kv_status render(const char *text, const char *values, const tpl_cfg *cfg
 
 /* ---- against jinja2 ---- */
 
-static void check_case(const json_t *c, const json_t *values, const tpl_cfg *cfg) {
+/* Whether the engine does what jinja2 did; says what it does else. */
+static bool same(const json_t *c, const json_t *values, const tpl_cfg *cfg) {
     const json_t *source = json_object_get(c, "template"), *want = json_object_get(c, "text");
     tpl_text out;
     kv_err err = {0};
     const kv_status st = render_with(json_string_value(source), json_string_length(source), values, cfg, &out, &err);
-    if (!want && !st)
-        fail_msg("%s\njinja2: %s\nengine: %s", json_string_value(source), json_string_value(json_object_get(c, "refused")),
-                 out.s);
-    if (want && st)
-        fail_msg("%s\nengine: %s", json_string_value(source), err.msg);
-    if (want && strcmp(json_string_value(want), out.s))
-        fail_msg("%s\njinja2:\n%s\nengine:\n%s", json_string_value(source), json_string_value(want), out.s);
-    if (st)
-        assert_non_null(strstr(err.msg, "chat template, line "));
+    const bool is = want ? !st && !strcmp(json_string_value(want), out.s) : st && strstr(err.msg, "chat template, line ");
+    if (!is)
+        print_error("%s\njinja2: %s\nengine: %s\n", json_string_value(source),
+                    json_string_value(want ? want : json_object_get(c, "refused")), st ? err.msg : out.s);
     tpl_text_free(&out);
+    return is;
 }
 
 static void template_renders_as_jinja(void **state) {
     (void)state;
     json_error_t je;
     json_t *all = json_load_file(KV_TEST_DATA "/template.json", 0, &je), *c;
-    size_t i;
+    size_t i, bad = 0;
     if (!all)
         fail_msg("template.json:%d: %s", je.line, je.text);
     const tpl_cfg cfg = {.now = json_integer_value(json_object_get(all, "now"))};
-    json_array_foreach(json_object_get(all, "cases"), i, c) check_case(c, json_object_get(all, "values"), &cfg);
+    json_array_foreach(json_object_get(all, "cases"), i, c) bad += !same(c, json_object_get(all, "values"), &cfg);
+    assert_int_equal(bad, 0);
     assert_true(i > 100);
     json_decref(all);
 }
@@ -196,7 +194,7 @@ static void template_is_bounded(void **state) {
     check_error("{% set n = namespace() %}{% set n.x = n %}{{ n }}", NULL, KV_ERANGE, "limit of depth");
     check_error("{{ 'x' * 1000 }}", &(tpl_cfg){.max_bytes = 999}, KV_ERANGE, "the limit of output is reached: 999 bytes");
     check_error("{{ 'x' * 999999999999 }}", NULL, KV_ERANGE, "the limit of ");
-    check_error("{{ l * 999999999999 }}", NULL, KV_ERANGE, "the limit of memory is reached");
+    check_error("{{ l * 999999999999 }}", NULL, KV_ERANGE, "the limit of ");
     check_error("{{ 'x'.ljust(999999999999) }}", NULL, KV_ERANGE, "the limit of ");
     check_error("{{ l | tojson(indent=99999999999) }}", NULL, KV_ERANGE, "the limit of ");
     check_error("{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
@@ -231,6 +229,7 @@ static void template_nests_only_so_deep(void **state) {
 }
 
 int main(void) {
+    setenv("TZ", "UTC0", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(template_renders_as_jinja),
         cmocka_unit_test(template_survives_truncation),

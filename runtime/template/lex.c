@@ -275,7 +275,7 @@ static void balance(lexer *x, char c) {
     const char *begins = strchr("([{", c);
     if (c && begins) {
         if (x->n_open == sizeof x->open)
-            fail(x, "the limit of depth is reached: too many brackets inside each other");
+            tpl_fail(x->r, KV_ERANGE, "the limit of depth is reached: too many brackets inside each other");
         else
             x->open[x->n_open++] = ")]}"[begins - "([{"];
     } else if (c && strchr(")]}", c) && (!x->n_open || x->open[--x->n_open] != c))

@@ -189,7 +189,7 @@ static void split_words(pieces *p, const tpl_str *s, int64_t most) {
                 break;
         }
         if (!most)
-            end = s->len - tpl_spaces_end(s->s + at, s->len - at);
+            end = s->len; /* what is left keeps its white space */
         add(p, s, at, end - at);
         if (!most)
             return;
@@ -205,7 +205,7 @@ static void split_words_back(pieces *p, const tpl_str *s, int64_t most) {
         while (most && at && !tpl_spaces_end(s->s, at))
             at--;
         if (!most)
-            at = tpl_spaces(s->s, end);
+            at = 0;
         add(p, s, at, end - at);
         if (!most)
             return;
