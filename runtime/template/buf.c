@@ -55,6 +55,13 @@ void *tpl_get(tpl_run *r, size_t n, size_t size) {
     return p;
 }
 
+bool tpl_fits(tpl_run *r, int64_t n, size_t size) {
+    const size_t most = r->arena.max ? r->arena.max : SIZE_MAX / 4;
+    if (n > 0 && size && (uint64_t)n > most / size)
+        tpl_fail(r, KV_ERANGE, "the limit of memory is reached: %zu bytes of values", most);
+    return !r->st;
+}
+
 /* ---- growing ---- */
 
 static bool make_room(tpl_buf *b, size_t more) {

@@ -158,6 +158,8 @@ void tpl_put_json(tpl_buf *b, tpl_value v, const tpl_value arg[4]) {
     const tpl_value width = arg[1];
     if (w.lines && width.kind != TPL_STR) {
         const int64_t n = tpl_arg_int(b->r, width, 0);
+        if (!tpl_fits(b->r, n, 1))
+            return;
         for (int64_t i = 0; i < n && !b->r->st; i++)
             tpl_puts(&indent, " ");
         w.indent = tpl_string(b->r, tpl_take(&indent));

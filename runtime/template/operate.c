@@ -148,6 +148,8 @@ static tpl_value joined(tpl_run *r, const tpl_list *a, const tpl_list *b) {
 
 static tpl_value repeated(tpl_run *r, tpl_value v, int64_t times) {
     tpl_buf b = {.r = r};
+    if (!tpl_fits(r, times, v.kind == TPL_STR ? v.s->len : v.l->n * sizeof(tpl_value)))
+        return TPL_UNDEFINED;
     if (v.kind == TPL_STR) {
         b.safe = v.s->safe;
         for (int64_t i = 0; v.s->len && i < times && tpl_steps(r, 1); i++)
@@ -155,8 +157,6 @@ static tpl_value repeated(tpl_run *r, tpl_value v, int64_t times) {
         return tpl_take(&b);
     }
     const size_t n = v.l->n;
-    if (times > 0 && n > SIZE_MAX / 64 / (uint64_t)times)
-        return tpl_fail(r, KV_ERANGE, "the limit of memory is reached: %zu bytes of values", r->arena.max);
     const tpl_value out = tpl_list_new(r, (tpl_form)v.l->form, times > 0 ? n * (size_t)times : 0);
     for (size_t i = 0; i < out.l->n; i++)
         out.l->v[i] = v.l->v[i % n];

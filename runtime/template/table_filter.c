@@ -95,7 +95,7 @@ FILTER(indent) {
     UNUSED(call);
     if (!s)
         return tpl_fail(r, KV_EINVAL, "a text is wanted, not %s", tpl_type(v));
-    for (int64_t i = 0; i < width && !r->st; i++)
+    for (int64_t i = 0; tpl_fits(r, width, 1) && i < width; i++)
         tpl_puts(&spaces, " ");
     if (!with)
         with = tpl_string(r, tpl_take(&spaces));

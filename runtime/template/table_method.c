@@ -335,7 +335,7 @@ METHOD(zfill) {
     const size_t sign = self.s->len && (*self.s->s == '-' || *self.s->s == '+');
     UNUSED(call);
     tpl_put_part(&b, self.s, 0, sign);
-    for (int64_t i = 0; i < missing && !r->st; i++)
+    for (int64_t i = 0; tpl_fits(r, missing, 1) && i < missing; i++)
         tpl_puts(&b, "0");
     tpl_put_part(&b, self.s, sign, self.s->len - sign);
     return tpl_take(&b);

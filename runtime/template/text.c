@@ -45,6 +45,8 @@ tpl_value tpl_padded(tpl_run *r, const tpl_str *s, int64_t width, char fill, int
     const int64_t n = (int64_t)tpl_count(s->s, s->len), all = width > n ? width - n : 0;
     /* as Python: the middle is a little to the left, where the width is even */
     const int64_t front = side < 0 ? 0 : side > 0 ? all : all / 2 + (all & width & 1);
+    if (!tpl_fits(r, all, 1))
+        return TPL_UNDEFINED;
     for (int64_t i = 0; i < front && !r->st; i++)
         tpl_put(&b, &fill, 1, false);
     tpl_put_str(&b, s);

@@ -172,7 +172,8 @@ tpl_value tpl_fail(tpl_run *r, kv_status st, const char *fmt, ...) __attribute__
 bool tpl_steps(tpl_run *r, uint64_t n);
 bool tpl_deeper(tpl_run *r); /* one more level; false: too deep, which fails. Then tpl_up. */
 void tpl_up(tpl_run *r);
-void *tpl_get(tpl_run *r, size_t n, size_t size); /* (n) of them, zeroed; NULL: fails */
+void *tpl_get(tpl_run *r, size_t n, size_t size);  /* (n) of them, zeroed; NULL: fails */
+bool tpl_fits(tpl_run *r, int64_t n, size_t size); /* would n > 0 of them fit? Fails else, before any work is done */
 
 /* ---- texts (buf.c) ---- */
 
