@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,10 @@ static void template_nests_only_so_deep(void **state) {
     check_deep("", "{% if 1 %}", "");
     check_deep("", "{% for x in l %}", "");
     check_deep("", "{% macro m() %}", "");
+    static char names[12 * 3000];
+    for (size_t i = 0, at = 0; i < 2500; i++)
+        at += (size_t)sprintf(names + at, "{{ n%zu }}", i);
+    check_error(names, NULL, KV_ERANGE, "the limit of 2000 different names is reached");
 }
 
 int main(void) {

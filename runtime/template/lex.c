@@ -190,8 +190,8 @@ static void number(lexer *x) {
     if (!t)
         return;
     t->value = is_real ? tpl_float(strtod(text, &stop)) : tpl_int(strtoll(text, &stop, base));
-    if (*stop || stop == text || (!is_real && errno))
-        fail(x, "a number is malformed, or does not fit into 64 bits");
+    if (*stop || stop == text || n == sizeof text - 1 || (!is_real && errno))
+        fail(x, "a number is malformed, too long, or does not fit into 64 bits");
     x->at = end;
 }
 

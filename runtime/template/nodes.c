@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TALLEST = 500 }; /* levels of an expression */
+enum { TALLEST = 500, MOST_NAMES = 2000 }; /* levels of an expression; different names of a template */
 
 tpl_node *tpl_syntax(tpl_parser *p, const char *fmt, ...) {
     char said[160];
@@ -58,6 +58,11 @@ uint32_t tpl_name_id(tpl_parser *p, const tpl_str *name) {
     for (size_t i = 0; i < t->n_names; i++)
         if (t->name[i]->len == name->len && !memcmp(t->name[i]->s, name->s, name->len))
             return (uint32_t)i;
+    if (t->n_names == MOST_NAMES) {
+        p->r->line = p->at->line;
+        tpl_fail(p->r, KV_ERANGE, "the limit of %d different names is reached", MOST_NAMES);
+        return 0;
+    }
     if (t->n_names == t->cap_names) {
         const size_t cap = 2 * t->cap_names + 64;
         const tpl_str **grown = tpl_get(p->r, cap, sizeof(tpl_str *));

@@ -269,7 +269,7 @@ FILTER(sum) {
 
 /* What is left of the arguments behind the first n. */
 static tpl_call behind(const tpl_call *call, size_t n) {
-    return (tpl_call){call->v + n, call->n - n, call->named};
+    return (tpl_call){call->n > n ? call->v + n : NULL, call->n - n, call->named};
 }
 
 static const tpl_str *name_arg(tpl_run *r, const tpl_call *call, size_t i) {

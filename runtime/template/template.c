@@ -22,7 +22,7 @@ kv_status tpl_new(const char *text, size_t len, tpl **out, kv_err *err) {
         [TPL_ID_KWARGS] = {.s = "kwargs", .len = 6},
         [TPL_ID_VARARGS] = {.s = "varargs", .len = 7},
     };
-    enum { LONGEST = 16 << 20 };
+    enum { LONGEST = 4 << 20 };
     tpl *t = calloc(1, sizeof *t);
     if (!t)
         return kv_fail(err, KV_ENOMEM, "out of memory for a chat template");
