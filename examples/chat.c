@@ -12,17 +12,15 @@ static bool show(void *user, const kv_token *token) {
 }
 
 static kv_status answer(const kv_model *model, kv_session *session, kv_message *turns, size_t n, char **said, kv_err *err) {
-    const uint32_t how = KV_TEXT_BOS | (kv_text_chat_name(model) ? KV_TEXT_SPECIAL : 0);
-    char *text = NULL;
+    const char *last = turns[n - 1].text;
     int32_t *ids = NULL;
     size_t n_ids;
-    kv_status st = kv_text_chat(model, turns, n, true, &text, err);
-    const char *prompt = st == KV_EUNSUPP ? turns[n - 1].text : text; /* no format is known */
-    if (prompt && !(st = kv_text_tokenize(model, prompt, strlen(prompt), how, &ids, &n_ids, err)) &&
-        !(st = kv_session_prompt(session, ids, n_ids, NULL, NULL, NULL, err)) &&
+    kv_status st = kv_text_chat_tokenize(model, turns, n, true, &ids, &n_ids, err);
+    if (st == KV_EUNSUPP) /* no template: the model goes on with what is said */
+        st = kv_text_tokenize(model, last, strlen(last), KV_TEXT_BOS, &ids, &n_ids, err);
+    if (!st && !(st = kv_session_prompt(session, ids, n_ids, NULL, NULL, NULL, err)) &&
         !(st = kv_session_decode(session, NULL, MOST, show, NULL, NULL, err)))
         st = kv_text_detokenize(model, kv_session_ids(session) + n_ids, kv_session_len(session) - n_ids, 0, said, NULL, err);
-    kv_free(text);
     kv_free(ids);
     return st;
 }

@@ -31,7 +31,7 @@ PARTS = [
         "runtime/cache",
         "runtime/codec",
         "runtime/mat runtime/text",
-        "runtime/kernels",
+        "runtime/kernels runtime/template",
         "runtime/machine",
     ]),
     ("calib", ["libfmt"], ["calib"]),

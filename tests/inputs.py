@@ -334,6 +334,7 @@ def foreign():
     for tool, option, said in [
         ("kvrun", "-ngl 99", "leave it out: everything runs on the processor"), ("kvrun", "-fa on", "leave it out: attention never"),
         ("kvrun", "--ctx-size 99", "here it is called --ctx"), ("kvrun", "--no-mmap", "--no-repack"), ("kvrun", "-no-cnv", "called --raw"),
+        ("kvrun", "--chat-template-file x", "here it is called --chat-template"), ("kvrun", "--jinja", "that is always so"),
         ("kvrun", "-ctk bf16", "the nearest one is f16"), ("kvrun", "-ctv iq4_nl", "the nearest one is q4_0h"),
         ("kveval ppl", "--ctx-size 99", "here it is called --ctx"), ("kveval ppl", "-ngl 9", "everything runs on the processor"),
         ("kveval speed", "-p 512", "here it is called --prefill"), ("kveval speed", "-r 3", "here it is called --reps"),
@@ -378,10 +379,10 @@ def plain_text():
     for name, data in FILES.items():
         write(name, data)
     model = pathlib.Path(MODEL).read_bytes()
-    write("unknown.gguf", with_key(model, "tokenizer.chat_template", 8, "{% for m in messages %}### {{ m.role }}: {{ m.content }}{% endfor %}"))
+    write("unknown.gguf", with_key(model, "tokenizer.chat_template", 8, "{% for m in messages %}### {{ m.role }}: {{ m.content }}"))
     write("base.gguf", model.replace(b"<|im_start|>", b"<|no_start|>"))
     args = "-p", "one", "-n", "4", "--temp", "0", "-t", "1"
-    for name, said in (("unknown.gguf", b"chat template is none that is known here"), ("base.gguf", b"has no chat template")):
+    for name, said in (("unknown.gguf", b"chat template cannot be used (chat template, line 1: a statement of line 1 does not end: 'endfor' is missing)"), ("base.gguf", b"has no chat template")):
         r = good("kvrun", name, *args)
         assert said in r.stderr and b"plain text" in r.stderr, r
         assert r.stdout == good("kvrun", MODEL, "--raw", *args).stdout, r
@@ -389,6 +390,16 @@ def plain_text():
         assert said not in good("kvrun", name, "--raw", *args).stderr
         assert said in good("kveval qa", name, "document", "questions", "-q", "-t", "1").stderr
     assert b"plain text" not in good("kvrun", MODEL, *args).stderr
+    # A template of one's own, a format by name, and what is neither.
+    write("own.jinja", "{{ messages[-1].content }}")
+    own = good("kvrun", MODEL, *args, "--chat-template", "own.jinja").stdout
+    assert own == good("kvrun", MODEL, "--raw", *args).stdout == good("kvrun", "unknown.gguf", *args, "--chat-template", "own.jinja").stdout
+    assert good("kvrun", MODEL, *args, "--chat-template", "chatml").stdout == good("kvrun", MODEL, *args).stdout
+    bad(1, "no chat format and no file that can be read is called 'chatlm'", "kvrun", MODEL, *args, "--chat-template", "chatlm")
+    write("own.jinja", "\n{{ x")
+    bad(1, "--chat-template: own.jinja: chat template, line 2", "kvrun", MODEL, *args, "--chat-template", "own.jinja")
+    write("own.jinja", "{{ raise_exception('no ' + messages[0].content) }}")
+    bad(2, "the template refuses: no one", "kvrun", MODEL, *args, "--chat-template", "own.jinja")
     # What the model says first becomes what ends a turn: an answer that is empty.
     ids = json.loads(good("kveval tokens", MODEL, "--in", "-", stdin=b'["one"]').stdout)[0]
     best = json.loads(good("kveval logprobs", MODEL, "--in", "-", "--top", "1", "--fast", "-t", "1",

@@ -218,19 +218,13 @@ static void generate_lets_no_byte_get_lost(void **state) {
 
 /* ---- conversations ---- */
 
-static chat_format *detect(const gguf *g) {
-    chat_format *f = NULL;
-    kv_err err = {0};
-    if (chat_detect(g, &f, &err))
-        fail_msg("%s", err.msg);
-    return f;
-}
-
 static conversation *new_conversation(const rt_model *m, gen *g, const char *system, chat_format **format) {
     conversation *c = NULL;
     kv_err err = {0};
-    chat_format *f = *format = detect(rt_model_gguf(m));
+    chat_format *f = NULL;
+    assert_int_equal(chat_open(rt_model_gguf(m), rt_model_tok(m), NULL, &f, &err), KV_OK);
     assert_non_null(f);
+    *format = f;
     if (conversation_new(m, g, f, system, &c, &err))
         fail_msg("%s", err.msg);
     return c;
@@ -300,6 +294,34 @@ static void conversation_takes_turns_back(void **state) {
     chat_free(format);
     gen_free(g);
     fclose(to);
+}
+
+/* A template that writes old answers otherwise than they were: they are read again from there on, and nothing else is. */
+static void conversation_follows_templates_that_change_the_past(void **state) {
+    gen *g = new_gen(*state, 512, false, NULL);
+    conversation *c = NULL;
+    chat_format *f = NULL;
+    kv_err err = {0};
+    FILE *to = tmpfile(), *file = fopen("generate-past.jinja", "w");
+    fputs("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.role == 'user' else '...' }}<|im_end|>\n{% "
+          "endfor %}"
+          "<|im_start|>assistant\n",
+          file);
+    fclose(file);
+    assert_int_equal(chat_open(rt_model_gguf(*state), rt_model_tok(*state), "generate-past.jinja", &f, &err), KV_OK);
+    assert_int_equal(conversation_new(*state, g, f, NULL, &c, &err), KV_OK);
+    turn(c, "Hello, how are you? A long question, which is read once.", to);
+    const size_t first = gen_get_stats(g)->prompt_tokens;
+    turn(c, "hm", to);
+    assert_true(gen_get_stats(g)->prompt_tokens - first < first);
+    assert_like_fresh(*state, g);
+    turn(c, "hm", to);
+    assert_like_fresh(*state, g);
+    conversation_free(c);
+    chat_free(f);
+    gen_free(g);
+    fclose(to);
+    remove("generate-past.jinja");
 }
 
 static void conversation_forgets_a_turn_that_failed(void **state) {
@@ -372,6 +394,7 @@ int main(void) {
         cmocka_unit_test(generate_lets_no_byte_get_lost),
         cmocka_unit_test(conversation_feeds_only_what_is_new),
         cmocka_unit_test(conversation_takes_turns_back),
+        cmocka_unit_test(conversation_follows_templates_that_change_the_past),
         cmocka_unit_test(conversation_forgets_a_turn_that_failed),
         cmocka_unit_test(conversation_answers_end_with_a_newline),
         cmocka_unit_test(conversation_without_format_continues_plain_text),

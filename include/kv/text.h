@@ -49,13 +49,19 @@ typedef struct kv_message {
     const char *text;
 } kv_message;
 
-/* The name of the model's chat format, "chatml" say; NULL: a base model, or a format that is not known. Borrowed. */
+/* How the model is talked to: "template", its own, or the name of a format that its vocabulary speaks for, "chatml" say; NULL:
+ * a base model, or a template that cannot be used. Borrowed. */
 KV_API const char *kv_text_chat_name(const kv_model *model);
-/* Messages as the model's chat format writes them; with `answer`, the beginning of the assistant's turn at the end. *text:
- * NUL-terminated, to be tokenised with KV_TEXT_BOS | KV_TEXT_SPECIAL; caller frees with kv_free. KV_EINVAL: a role that is none
- * of the three; KV_EUNSUPP: no chat format is known for the model. */
+/* Messages as the model's chat template writes them; with `answer`, the beginning of the assistant's turn at the end. *text:
+ * NUL-terminated, for people to read; caller frees with kv_free. KV_EINVAL: a role that is none of the three, or messages that
+ * the template refuses; KV_ERANGE: it does not end; KV_EUNSUPP: the model has no template, or one that cannot be used (says
+ * why). */
 KV_API kv_status kv_text_chat(const kv_model *model, const kv_message *messages, size_t n, bool answer, char **text,
                               kv_err *err);
+/* The tokens of that, BOS included where the model asks so. What messages say never becomes a special token: tokens of the text
+ * itself, with KV_TEXT_SPECIAL, would let a message end its turn. *ids: caller frees with kv_free. Errors as above. */
+KV_API kv_status kv_text_chat_tokenize(const kv_model *model, const kv_message *messages, size_t n, bool answer, int32_t **ids,
+                                       size_t *n_ids, kv_err *err);
 
 #ifdef __cplusplus
 }

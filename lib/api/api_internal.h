@@ -9,7 +9,8 @@
 
 struct kv_model {
     rt_model *rt;
-    chat_format *chat; /* NULL: none is known */
+    chat_format *chat; /* NULL: there is none, or */
+    kv_err no_chat;    /* its template cannot be used */
     prof *profile;     /* packed into the file; or NULL */
     char *path;
 };

@@ -32,9 +32,14 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         goto done;
     }
     if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
-        (st = prof_from_gguf(rt_model_gguf(m->rt), NULL, &m->profile, err)) ||
-        (st = chat_detect(rt_model_gguf(m->rt), &m->chat, err)))
+        (st = prof_from_gguf(rt_model_gguf(m->rt), NULL, &m->profile, err)))
         goto done;
+    st = chat_open(rt_model_gguf(m->rt), rt_model_tok(m->rt), NULL, &m->chat, &m->no_chat);
+    if (st == KV_ENOMEM) {
+        st = kv_fail(err, st, "%s", m->no_chat.msg);
+        goto done;
+    }
+    st = KV_OK; /* a template that cannot be used is said by kv_text_chat */
     *out = m;
     m = NULL;
 done:

@@ -128,10 +128,11 @@ const char *kv_text_chat_name(const kv_model *model) {
     return model->chat ? chat_name(model->chat) : NULL;
 }
 
-kv_status kv_text_chat(const kv_model *model, const kv_message *messages, size_t n, bool answer, char **text, kv_err *err) {
-    *text = NULL;
+static kv_status render(const kv_model *model, const kv_message *messages, size_t n, bool answer, tpl_text *out, kv_err *err) {
+    if (!model->chat && model->no_chat.code)
+        return kv_fail(err, KV_EUNSUPP, "%s: %s", model->path, model->no_chat.msg);
     if (!model->chat)
-        return kv_fail(err, KV_EUNSUPP, "%s: no chat format is known for this model", model->path);
+        return kv_fail(err, KV_EUNSUPP, "%s: the model has no chat template", model->path);
     chat_msg *msgs = malloc((n + 1) * sizeof *msgs);
     if (!msgs)
         return kv_fail(err, KV_ENOMEM, "out of memory for %zu messages", n);
@@ -142,7 +143,31 @@ kv_status kv_text_chat(const kv_model *model, const kv_message *messages, size_t
         msgs[i] = (chat_msg){messages[i].role, messages[i].text};
     }
     if (!st)
-        st = chat_render(model->chat, msgs, n, answer, text, err);
+        st = chat_render(model->chat, msgs, n, answer, out, err);
     free(msgs);
+    return st;
+}
+
+kv_status kv_text_chat(const kv_model *model, const kv_message *messages, size_t n, bool answer, char **text, kv_err *err) {
+    tpl_text t = {0};
+    *text = NULL;
+    kv_status st = render(model, messages, n, answer, &t, err);
+    if (st)
+        return st;
+    *text = t.s;
+    t.s = NULL;
+    tpl_text_free(&t);
+    return KV_OK;
+}
+
+kv_status kv_text_chat_tokenize(const kv_model *model, const kv_message *messages, size_t n, bool answer, int32_t **ids,
+                                size_t *n_ids, kv_err *err) {
+    tpl_text t = {0};
+    *ids = NULL;
+    *n_ids = 0;
+    kv_status st = render(model, messages, n, answer, &t, err);
+    if (!st)
+        st = tok_encode_chat(tok_of(model), &t, 0, TOK_BOS, ids, n_ids, err);
+    tpl_text_free(&t);
     return st;
 }

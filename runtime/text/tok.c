@@ -216,14 +216,15 @@ void tok_free(tok *t) {
 
 /* ---- encoding ---- */
 
-kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
+kv_status tok_encode_marked(const tok *t, const char *text, size_t len, unsigned flags, const uint8_t *input, int32_t **ids,
+                            size_t *n, kv_err *err) {
     tok_ids out = {0};
     int32_t *mark = NULL;
     bool ok = true;
     kv_status st;
     if (len > TOK_MAX_TEXT)
         return kv_fail(err, KV_EINVAL, "a text of %zu bytes is too long for one call (at most %d)", len, TOK_MAX_TEXT);
-    if ((st = tok_special_find(t, text, len, flags & TOK_SPECIAL, &mark, err)))
+    if ((st = tok_special_find(t, text, len, flags & TOK_SPECIAL, input, &mark, err)))
         return st;
     if (flags & TOK_BOS && t->add_bos)
         ok = tok_push(&out, t->bos);
@@ -257,6 +258,10 @@ kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags,
     *ids = out.id;
     *n = out.n;
     return KV_OK;
+}
+
+kv_status tok_encode(const tok *t, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
+    return tok_encode_marked(t, text, len, flags, NULL, ids, n, err);
 }
 
 /* ---- answers ---- */

@@ -24,6 +24,7 @@ enum {
     ATTR_EOG = 64,     /* It ends a generation. */
     ATTR_LSTRIP = 128, /* White space before it is dropped, where it is found in a text. */
     ATTR_RSTRIP = 256, /* White space behind it is dropped. */
+    ATTR_TURN = 512,   /* It is user-defined, but marks turns: it is no text of a message. */
     ATTR_SPECIAL = ATTR_UNKNOWN | ATTR_CONTROL,
 };
 
@@ -168,7 +169,11 @@ enum {
 };
 /* Where special tokens stand in the text, longest tokens first. *out: NULL where there are none, else (len + 1) with what each
  * byte is. Caller frees. */
-kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, int32_t **out, kv_err *err);
+kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, const uint8_t *input, int32_t **out,
+                           kv_err *err);
+/* tok_encode; input: (len) not 0 for bytes of which no control token is made, whatever the flags say; NULL: there are none. */
+kv_status tok_encode_marked(const tok *t, const char *text, size_t len, unsigned flags, const uint8_t *input, int32_t **ids,
+                            size_t *n, kv_err *err);
 
 /* ---- tok_bpe.c, tok_spm.c: a fragment of text without special tokens, to ids ---- */
 kv_status tok_bpe_load(tok *t, const gguf *g, kv_err *err);

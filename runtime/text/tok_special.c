@@ -112,7 +112,7 @@ static void mark_exceptions(tok *t) {
     const bool parts = (ends(t, "<|call|>") || ends(t, "<|calls|>")) && (ends(t, "<|return|>") || ends(t, "<|flush|>"));
     const bool tools = ends(t, "<|tool_response>") || ends(t, "<|plamo:eos|>");
     if (parts && ends(t, "<|end|>"))
-        t->attr[by_name(t, "<|end|>")] = ATTR_USER;
+        t->attr[by_name(t, "<|end|>")] = ATTR_USER | ATTR_TURN;
     if (tools && ends(t, "</s>"))
         t->attr[by_name(t, "</s>")] = ATTR_NORMAL;
 }
@@ -160,7 +160,7 @@ void tok_mark_known(tok *t, const gguf *g, const int32_t *end, size_t n_end) {
     for (size_t i = 0; i < N_HARMONY; i++) {
         const int32_t id = by_name(t, harmony[i]);
         if (id >= 0)
-            t->attr[id] = ATTR_USER | (t->attr[id] & ATTR_EOG);
+            t->attr[id] = ATTR_USER | ATTR_TURN | (t->attr[id] & ATTR_EOG);
     }
     for (size_t i = 0; i < n_end; i++)
         if (end[i] >= 0)
@@ -210,15 +210,27 @@ static uint32_t lower(const tok_special *v, uint32_t from, uint32_t end, size_t 
     return from;
 }
 
-/* The longest token of at most `limit` bytes at the start of text; -1: none. *len: its length, 0 where there is none. */
-static int32_t match(const tok *t, const char *text, size_t limit, bool parse_special, uint32_t *len) {
+/* A text in which special tokens are looked for. */
+typedef struct source {
+    const char *text;
+    size_t len;
+    bool parse_special;
+    const uint8_t *input; /* as of tok_special_find */
+} source;
+
+/* The longest token of at most `limit` bytes at a place of a text; -1: none. *len: its length, 0 where there is none. */
+static int32_t match(const tok *t, const source *s, size_t place, size_t limit, uint32_t *len) {
     const tok_special *v = t->special.v;
-    uint32_t from = limit ? t->special.first[(uint8_t)text[0]] : 0, end = limit ? t->special.first[(uint8_t)text[0] + 1] : 0;
+    const uint8_t *text = (const uint8_t *)s->text + place;
+    uint32_t from = limit ? t->special.first[*text] : 0, end = limit ? t->special.first[*text + 1] : 0;
     int32_t best = -1;
+    bool input = false;
     *len = 0;
     for (size_t at = 1; from < end; at++) { /* v[from..end) begin with the first `at` bytes of the text */
+        input |= s->input && s->input[place + at - 1];
         if (v[from].len == at) {
-            if (parse_special || !(t->attr[v[from].id] & ATTR_SPECIAL)) {
+            const int not_now = (!s->parse_special || input ? ATTR_SPECIAL : 0) | (input ? ATTR_TURN : 0);
+            if (!(t->attr[v[from].id] & not_now)) {
                 best = v[from].id;
                 *len = (uint32_t)at;
             }
@@ -226,8 +238,8 @@ static int32_t match(const tok *t, const char *text, size_t limit, bool parse_sp
         }
         if (at == limit)
             break;
-        from = lower(v, from, end, at, (uint8_t)text[at]);
-        end = lower(v, from, end, at, (uint8_t)text[at] + 1u);
+        from = lower(v, from, end, at, text[at]);
+        end = lower(v, from, end, at, text[at] + 1u);
     }
     return best;
 }
@@ -247,33 +259,34 @@ static void drop_spaces(const tok *t, const char *text, size_t len, size_t i, si
 
 /* Claim the free stretches of `want` bytes that are tokens. Where one is not free any more, longest[] falls back to the next
  * shorter token there. Returns the length of the next pass; 0: done. */
-static uint32_t claim(const tok *t, const char *text, size_t len, bool parse_special, uint32_t *longest, uint32_t want,
-                      int32_t *mark) {
+static uint32_t claim(const tok *t, const source *s, uint32_t *longest, uint32_t want, int32_t *mark) {
     uint32_t shorter = 0, l;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < s->len; i++) {
         if (mark[i])
             continue;
         if (longest[i] == want && !mark[i + want - 1]) {
-            mark[i] = match(t, text + i, want, parse_special, &l) + 1;
+            mark[i] = match(t, s, i, want, &l) + 1;
             for (uint32_t k = 1; k < want; k++)
                 mark[i + k] = TOK_INSIDE;
-            drop_spaces(t, text, len, i, want, mark);
+            drop_spaces(t, s->text, s->len, i, want, mark);
             continue;
         }
         if (longest[i] == want)
-            match(t, text + i, want - 1, parse_special, &longest[i]);
+            match(t, s, i, want - 1, &longest[i]);
         shorter = longest[i] > shorter ? longest[i] : shorter;
     }
     return shorter;
 }
 
-kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, int32_t **out, kv_err *err) {
+kv_status tok_special_find(const tok *t, const char *text, size_t len, bool parse_special, const uint8_t *input, int32_t **out,
+                           kv_err *err) {
+    const source s = {text, len, parse_special, input};
     uint32_t *longest = NULL, top = 0;
     int32_t *mark = NULL;
     *out = NULL;
     for (size_t i = 0; i < len; i++) {
         uint32_t l;
-        if (match(t, text + i, len - i, parse_special, &l) < 0)
+        if (match(t, &s, i, len - i, &l) < 0)
             continue;
         if (!longest && !(longest = calloc(len, sizeof *longest)))
             goto nomem;
@@ -284,7 +297,7 @@ kv_status tok_special_find(const tok *t, const char *text, size_t len, bool pars
         if (!(mark = calloc(len + 1, sizeof *mark)))
             goto nomem;
         while (top)
-            top = claim(t, text, len, parse_special, longest, top, mark);
+            top = claim(t, &s, longest, top, mark);
     }
     free(longest);
     *out = mark;

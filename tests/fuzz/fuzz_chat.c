@@ -15,12 +15,11 @@ static char *next_text(const char **at, const char *end) {
 
 static void render(const chat_format *f, const chat_msg *msgs, size_t n) {
     for (int open = 0; open < 2; open++) {
-        char *out;
+        tpl_text out;
         kv_err err;
         if (chat_render(f, msgs, n, open, &out, &err))
             FUZZ_MUST(*err.msg);
-        else
-            free(out);
+        tpl_text_free(&out);
     }
 }
 
@@ -41,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     put_id(&f, "tokenizer.ggml.eos_token_id", 1);
     FUZZ_MUST(!open_image(&f, &g, &err));
     chat_format *format = NULL;
-    FUZZ_MUST(!chat_detect(g, &format, &err));
+    if (chat_open(g, NULL, NULL, &format, &err))
+        FUZZ_MUST(*err.msg);
     gguf_close(g);
     if (format) {
         const chat_msg msgs[] = {{"system", text[1]}, {"user", text[2]}, {"assistant", text[3]}, {"user", text[2]}};

@@ -48,7 +48,8 @@ static void look(const char *path) {
     fuzz_said(prof_from_gguf(g, NULL, &p, &err), &err, path);
     prof_free(p);
     chat_format *chat = NULL;
-    fuzz_said(chat_detect(g, &chat, &err), &err, NULL);
+    if (chat_open(g, NULL, NULL, &chat, &err))
+        FUZZ_MUST(*err.msg);
     chat_free(chat);
     gguf_close(g);
 }

@@ -133,6 +133,15 @@ def chats():
     seed("chat", "none", b"\0be brief\0hello\0hi")
 
 
+def templates():
+    """Those of the suite, several to an input: each statement, filter and test occurs."""
+    cases = json.loads((HERE.parent / "data" / "template.json").read_text())
+    for i in range(0, len(cases["cases"]), 6):
+        parts = [c["template"] for c in cases["cases"][i : i + 6] if "error" not in c and len(c["template"]) < 2000]
+        seed("template", f"{i // 6:02}", "\n".join(parts))
+    seed("template", "values", "{% for m in messages %}{{ m | tojson }}{% endfor %}\0" + json.dumps({"messages": [{"a": [1, None, "x"]}]}))
+
+
 def questions():
     seed("questions", "two", "# who\nWho keeps the gate?\tOdo|Otto\n\nHow many?\t1,000\n")
     seed("questions", "crlf", b"\xef\xbb\xbfWho?\tOdo\r\nWhere?\tat the gate | there\r\n")
@@ -143,5 +152,5 @@ def questions():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, questions):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions):
         make()

@@ -13,7 +13,7 @@
 #define BATCHES   "batches are as large as is fastest, and answers do not depend on them"
 #define SAMPLERS  "the samplers here are --temp, --top-k, --top-p and --min-p"
 #define OF_MODEL  "that is taken from the model file"
-#define OF_CHAT   "the chat format is the model's own; --raw does without"
+#define OF_CHAT   "chats are by the model's own template"
 #define NO_MODEL  "models are files here; download it first"
 #define TEXT_ONLY "only text models run here"
 #define ALWAYS_SO "that is always so"
@@ -89,8 +89,9 @@ static const struct foreign {
     {"--rope-freq-scale", NULL, OF_MODEL},
     {"--override-kv", NULL, OF_MODEL},
     {"--chat-template", NULL, OF_CHAT},
-    {"--chat-template-file", NULL, OF_CHAT},
-    {"--jinja", NULL, OF_CHAT},
+    {"--chat-template-file", "--chat-template", OF_CHAT},
+    {"--jinja", NULL, ALWAYS_SO},
+    {"--no-jinja", NULL, OF_CHAT},
     {"-cnv", NULL, "a chat opens where neither -p nor -f is given"},
     {"--conversation", NULL, "a chat opens where neither -p nor -f is given"},
     {"-i", NULL, "a chat opens where neither -p nor -f is given"},

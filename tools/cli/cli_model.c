@@ -133,10 +133,13 @@ uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
 }
 
 void cli_note_plain(const char *tool, const rt_model *m) {
-    if (chat_has_template(rt_model_gguf(m)))
-        cli_note(tool, "the model's chat template is none that is known here: prompts are fed as plain text, without it");
+    chat_format *f = NULL;
+    kv_err why = {0};
+    if (chat_open(rt_model_gguf(m), rt_model_tok(m), NULL, &f, &why))
+        cli_note(tool, "the model's chat template cannot be used (%s): prompts are fed as plain text, without it", why.msg);
     else
         cli_note(tool, "the model has no chat template: prompts are fed as plain text, which it continues");
+    chat_free(f);
 }
 
 void cli_note_specials(const char *tool, const rt_model *m, const char *path, bool parse_special) {

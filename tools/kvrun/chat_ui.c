@@ -18,7 +18,7 @@ struct conversation {
     const char *system;
     chat_msg *msgs; /* their text is ours, but for the system prompt's */
     size_t n, cap;
-    char *sent; /* the rendering of the last turn, which the context holds together with the answer to it; or NULL */
+    tpl_text sent; /* the rendering of the last turn, which the context holds together with the answer to it; or nothing */
 };
 
 /* Text that grows: what an answer streams into, besides the terminal. */
@@ -44,8 +44,7 @@ void conversation_reset(conversation *c) {
         if (c->msgs[i].text != c->system)
             free((char *)c->msgs[i].text);
     c->n = 0;
-    free(c->sent);
-    c->sent = NULL;
+    tpl_text_free(&c->sent);
     gen_truncate(c->g, 0);
     gen_set_keep(c->g, 0);
 }
@@ -79,74 +78,71 @@ static void pop(conversation *c) {
         free((char *)c->msgs[--c->n].text);
 }
 
+static bool goes_on(const tpl_text *text, size_t at, const char *with, size_t len) {
+    return len <= text->len - at && !memcmp(text->s + at, with, len);
+}
+
 /* Where `text` goes on after what the context holds: the last rendering, then the last answer (templates may trim that).
- * NULL: it does not begin so. */
-static const char *after_last_answer(const conversation *c, const char *text) {
-    if (!c->sent || c->n < 2)
-        return NULL;
-    size_t len = strlen(c->sent);
-    if (strncmp(text, c->sent, len))
-        return NULL;
-    text += len;
+ * 0: it does not begin so; then what both have in common is found by their tokens. */
+static size_t after_last_answer(const conversation *c, const tpl_text *text) {
+    const size_t sent = c->sent.len;
+    if (!sent || c->n < 2 || sent > text->len || memcmp(text->s, c->sent.s, sent))
+        return 0;
     const char *said = c->msgs[c->n - 2].text;
-    len = strlen(said);
-    if (!strncmp(text, said, len))
-        return text + len;
+    size_t len = strlen(said);
+    if (goes_on(text, sent, said, len))
+        return sent + len;
     while (len && isspace((unsigned char)*said)) {
         said++;
         len--;
     }
     while (len && isspace((unsigned char)said[len - 1]))
         len--;
-    return strncmp(text, said, len) ? NULL : text + len;
-}
-
-static kv_status encode(const conversation *c, const char *text, unsigned flags, int32_t **ids, size_t *n, kv_err *err) {
-    return tok_encode_open(c->tok, text, strlen(text), flags, ids, n, err);
+    return goes_on(text, sent, said, len) ? sent + len : 0;
 }
 
 /* How many leading ids do not depend on what the user says: the system prompt, kept when the context shifts. */
 static kv_status count_kept(conversation *c, const int32_t *ids, size_t n, size_t *keep, kv_err *err) {
-    char *text = NULL;
+    tpl_text text = {0};
     int32_t *other = NULL;
     size_t n_other = 0, same = 0;
     chat_msg empty[2] = {c->msgs[0], {"user", ""}};
     if (!c->system)
         empty[0] = empty[1];
     kv_status st = chat_render(c->format, empty, c->system ? 2 : 1, true, &text, err);
-    if (st || (st = encode(c, text, TOK_BOS | TOK_SPECIAL, &other, &n_other, err)))
+    if (st || (st = tok_encode_chat(c->tok, &text, 0, TOK_BOS, &other, &n_other, err)))
         goto done;
     while (same < n && same < n_other && ids[same] == other[same])
         same++;
     *keep = same;
 done:
-    free(text);
+    tpl_text_free(&text);
     free(other);
     return st;
 }
 
 /* Hand the turn that was just pushed to the generator. */
 static kv_status append_turn(conversation *c, kv_err *err) {
-    char *text = NULL;
+    tpl_text text = {0};
     int32_t *ids = NULL;
     size_t n = 0, keep = 0;
     kv_status st = chat_render(c->format, c->msgs, c->n, true, &text, err);
     if (st)
         goto done;
-    const char *rest = after_last_answer(c, text);
-    if ((st = encode(c, rest ? rest : text, rest ? TOK_SPECIAL : TOK_BOS | TOK_SPECIAL, &ids, &n, err)))
+    const size_t from = after_last_answer(c, &text);
+    if ((st = tok_encode_chat(c->tok, &text, from, from ? 0 : TOK_BOS, &ids, &n, err)))
         goto done;
-    if (!rest && (st = count_kept(c, ids, n, &keep, err)))
+    if (!from && (st = count_kept(c, ids, n, &keep, err)))
         goto done;
-    if (!rest)
+    if (!from)
         gen_set_keep(c->g, keep);
-    if ((st = (rest ? gen_append : gen_set)(c->g, ids, n, err)))
+    if ((st = (from ? gen_append : gen_set)(c->g, ids, n, err)))
         goto done;
-    free(c->sent);
+    tpl_text_free(&c->sent);
     c->sent = text;
-    text = NULL;
+    text = (tpl_text){0};
 done:
-    free(text);
+    tpl_text_free(&text);
     free(ids);
     return st;
 }
@@ -190,7 +186,7 @@ static kv_status plain_turn(conversation *c, const char *text, int64_t n_max, FI
     int32_t *ids = NULL;
     size_t n;
     char *said = NULL;
-    kv_status st = encode(c, text, TOK_BOS | TOK_SPECIAL, &ids, &n, err);
+    kv_status st = tok_encode_open(c->tok, text, strlen(text), TOK_BOS | TOK_SPECIAL, &ids, &n, err);
     if (st || (st = gen_set(c->g, ids, n, err)))
         goto done;
     gen_set_keep(c->g, n && tok_add_bos(c->tok) ? 1 : 0);
@@ -220,8 +216,7 @@ kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, FI
         free(said);
         pop(c);
         gen_truncate(c->g, held);
-        free(c->sent);
-        c->sent = NULL;
+        tpl_text_free(&c->sent);
         return st;
     }
     return push(c, "assistant", said, err);
@@ -241,8 +236,7 @@ char *conversation_undo(conversation *c) {
     if (c->n < 2 || strcmp(c->msgs[c->n - 1].role, "assistant"))
         return NULL;
     pop(c);
-    free(c->sent); /* what is left is rendered anew, and compared with what was read */
-    c->sent = NULL;
+    tpl_text_free(&c->sent); /* what is left is rendered anew, and compared with what was read */
     return (char *)c->msgs[--c->n].text;
 }
 

@@ -1,7 +1,8 @@
 /* Conversations: turns in, streamed answers out, one after the other on one context.
  *
- * A turn is rendered as text by the model's chat format. What is fed is the difference between this rendering and what the
- * context holds already (the last rendering and the answer to it), so a long conversation is never read twice.
+ * A turn is rendered as text by the model's chat template. What is fed is the difference between this rendering and what the
+ * context holds already (the last rendering and the answer to it), so a long conversation is never read twice. Where the
+ * template writes old turns otherwise than they were (without what the model thought, say), it is read again from there on.
  */
 #ifndef CHAT_UI_H
 #define CHAT_UI_H

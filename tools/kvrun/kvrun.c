@@ -15,7 +15,7 @@ static const char tool[] = "kvrun";
 enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
-    const char *model, *positional, *prompt, *file, *system;
+    const char *model, *positional, *prompt, *file, *system, *template;
     int64_t n, ctx, seed, top_k;
     double temp, top_p, min_p;
     cli_cache cache;
@@ -31,6 +31,8 @@ static int parse(options *o, int argc, char **argv) {
         {"--file", "-f", CLI_IN, "FILE", &o->file, 0, 0,
          "take the prompt from a file, as it stands there, but for one newline at its end"},
         {"--system", "-sys", CLI_STR, "TEXT", &o->system, 0, 0, "system prompt, in place of the one in the model's template"},
+        {"--chat-template", NULL, CLI_STR, "NAME|FILE", &o->template, 0, 0,
+         "a chat format (chatml, gemma, llama-3, ...) or a file with a Jinja template, in place of the model's own"},
         {"--escape", "-e", CLI_FLAG, NULL, &o->escape, 0, 0,
          "in -p and --system, \\n, \\r, \\t, \\', \\\", \\\\ and \\xHH are what they mean in C: so without this option, too"},
         {"--no-escape", NULL, CLI_FLAG, NULL, &o->no_escape, 0, 0, "take -p and --system as they are, backslashes included"},
@@ -81,6 +83,8 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
     if (o->escape && o->no_escape)
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
+    if (o->raw && o->template)
+        return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a system prompt");
     return KV_OK;
@@ -222,8 +226,12 @@ int main(int argc, char **argv) {
     }
     if (st)
         goto done;
-    if ((st = chat_detect(rt_model_gguf(m.model), &format, &err)))
+    kv_err why = {0}; /* of the model's own template, which cli_note_plain says again */
+    if (!o.raw && chat_open(rt_model_gguf(m.model), rt_model_tok(m.model), o.template, &format, &why) &&
+        (o.template || why.code == KV_ENOMEM)) {
+        st = kv_fail(&err, why.code, "%s%s", o.template ? "--chat-template: " : "", why.msg);
         goto done;
+    }
     say_cache(&o.cache, m.profile, shipped, g);
     if (o.verbose)
         say_model(m.model, format, cfg.sampling.seed);

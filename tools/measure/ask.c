@@ -40,20 +40,24 @@ static kv_status put(const tok *t, const char *text, size_t len, unsigned flags,
 /* ---- the frame ---- */
 
 kv_status ask_frame_new(const rt_model *m, ask_frame *out, kv_err *err) {
-    char *text = NULL;
+    tpl_text text = {0};
     ask_frame f = {.t = rt_model_tok(m)};
     const chat_msg turn = {"user", place};
     *out = (ask_frame){0};
-    kv_status st = chat_detect(rt_model_gguf(m), &f.format, err);
+    kv_status st = chat_open(rt_model_gguf(m), f.t, NULL, &f.format, err);
+    if (st && st != KV_ENOMEM) {
+        f.format = NULL; /* tools say so: cli_note_plain */
+        st = KV_OK;
+    }
     if (st || (f.format && (st = chat_render(f.format, &turn, 1, true, &text, err))))
         goto done;
-    const char *at = text ? strstr(text, place) : NULL;
+    const char *at = text.s ? strstr(text.s, place) : NULL;
     if (f.format && !at) {
         st = kv_fail(err, KV_EUNSUPP, "the chat format %s loses the text of a turn", chat_name(f.format));
         goto done;
     }
     f.name = f.format ? chat_name(f.format) : NULL;
-    f.before = at ? strndup(text, (size_t)(at - text)) : strdup("");
+    f.before = at ? strndup(text.s, (size_t)(at - text.s)) : strdup("");
     f.after = strdup(at ? at + strlen(place) : plain_answer);
     if (!f.before || !f.after) {
         st = kv_fail(err, KV_ENOMEM, "out of memory");
@@ -62,7 +66,7 @@ kv_status ask_frame_new(const rt_model *m, ask_frame *out, kv_err *err) {
     *out = f;
     f = (ask_frame){0};
 done:
-    free(text);
+    tpl_text_free(&text);
     ask_frame_free(&f);
     return st;
 }
