@@ -12,8 +12,9 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-/* A file with a template (NULL: none) and a vocabulary of three tokens, the last of which is `token`. */
-static gguf *open_with(const char *tmpl, const char *token) {
+/* A file with a template (NULL: none) and a vocabulary of three tokens, the last of which is `token`. bos: which is BOS; -1:
+ * none. */
+static gguf *open_with_bos(const char *tmpl, const char *token, int bos) {
     file_image f = {0};
     gguf *g = NULL;
     kv_err err = {0};
@@ -22,11 +23,17 @@ static gguf *open_with(const char *tmpl, const char *token) {
     put_text(&f, "</s>", 4);
     put_text(&f, token, strlen(token));
     put_id(&f, "tokenizer.ggml.eos_token_id", 1);
+    if (bos >= 0)
+        put_id(&f, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
     if (tmpl)
         put_str(&f, "tokenizer.chat_template", tmpl);
     if (open_image(&f, &g, &err))
         fail_msg("%s", err.msg);
     return g;
+}
+
+static gguf *open_with(const char *tmpl, const char *token) {
+    return open_with_bos(tmpl, token, -1);
 }
 
 static void check_rendered(const chat_format *f, const json_t *c, const char *key, const char *name) {
@@ -259,6 +266,33 @@ static void chat_helps_templates(void **state) {
 #undef LOOP
 }
 
+/* BOS is in the text where the tokenizer does not add it, and only there. */
+static void chat_has_bos_once(void **state) {
+    (void)state;
+    static const char *const files[] = {"gemma3", "qwen2"}, *const want[] = {"-hi<unk>", "<unk>-hi<unk>"};
+    const chat_msg user = {"user", "hi"};
+    for (int i = 0; i < 2; i++) {
+        char path[4096];
+        gguf *file, *g = open_with_bos("{{ bos_token + '-' }}{{ messages[0].content }}{{ bos_token }}", "x", 0);
+        tok *t;
+        chat_format *f;
+        tpl_text out;
+        kv_err err = {0};
+        snprintf(path, sizeof path, KV_TEST_DATA "/tiny/%s.gguf", files[i]);
+        if (gguf_open(path, &file, &err) || tok_new(file, &t, &err) || chat_open(g, t, NULL, &f, &err) ||
+            chat_render(f, &user, 1, true, &out, &err))
+            fail_msg("%s", err.msg);
+        assert_int_equal(tok_add_bos(t), !i);
+        assert_string_equal(out.s, want[i]);
+        assert_int_equal(out.len, strlen(want[i]));
+        tpl_text_free(&out);
+        chat_free(f);
+        tok_free(t);
+        gguf_close(file);
+        gguf_close(g);
+    }
+}
+
 /* ---- tokens ---- */
 
 /* What a user writes is never a control token, whatever the template does with it; what the template writes is. */
@@ -342,6 +376,7 @@ int main(void) {
         cmocka_unit_test(chat_says_what_is_wrong_with_templates),
         cmocka_unit_test(chat_takes_choices),
         cmocka_unit_test(chat_helps_templates),
+        cmocka_unit_test(chat_has_bos_once),
         cmocka_unit_test(chat_messages_stay_text),
         cmocka_unit_test(chat_refuses_unknown_roles),
     };

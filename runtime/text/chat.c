@@ -161,7 +161,7 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
     chat_format *f = calloc(1, sizeof *f);
     if (!f)
         return kv_fail(err, KV_ENOMEM, "out of memory for a chat format");
-    f->keeps_bos = t && !tok_add_bos(t);
+    f->keeps_bos = !t || !tok_add_bos(t);
     f->now = (int64_t)time(NULL);
     /* keys of a wrong type are the tokenizer's to complain about; here they are as good as absent */
     if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, true, &tokens, NULL) != KV_OK)
@@ -235,8 +235,10 @@ static json_t *values_of(const chat_format *f, const chat_msg *msgs, size_t n, b
     bad |= json_object_set_new(v, "tools", json_null());
     bad |= json_object_set_new(v, "documents", json_null());
     for (int i = 0; i < N_SPECIALS; i++)
-        if (f->special[i])
-            bad |= json_object_set_new(v, specials[i].name, json_stringn_nocheck(f->special[i], strlen(f->special[i])));
+        if (f->special[i] || i <= EOS_TOKEN) { /* templates add these two to texts without asking whether they are there */
+            const char *text = f->special[i] ? f->special[i] : "";
+            bad |= json_object_set_new(v, specials[i].name, json_stringn_nocheck(text, strlen(text)));
+        }
     if (!bad)
         return v;
     json_decref(v);

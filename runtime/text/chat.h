@@ -17,7 +17,7 @@ typedef struct chat_msg {
     const char *text;
 } chat_msg;
 
-/* How the model wants to be talked to. t: the model's tokenizer, borrowed for the call; NULL: one that adds BOS. choice: the
+/* How the model wants to be talked to. t: the model's tokenizer, borrowed for the call; NULL: one that adds no BOS. choice: the
  * name of a format, or the path of a template, in place of what the model says; NULL: as it says. *out: caller frees with
  * chat_free, g may be closed before that; NULL: a base model without any (callers then feed plain text). KV_EFORMAT,
  * KV_EUNSUPP: a template that cannot be used, with line and construct; KV_EIO and its like: no format and no file is called as
