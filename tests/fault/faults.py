@@ -168,7 +168,7 @@ def judge(place, wanted, r, leaves):
         return None if volatile(r.stdout) == wanted.stdout else f"exit 0, but another output: {r.stdout[-200:]!r}"
     if r.returncode != 1:
         return f"exit {r.returncode}"
-    return None if b"error: " in r.stderr else "exit 1, but not a word"
+    return None if re.search(rb"error: \S", r.stderr) else "exit 1, but not a word"
 
 
 tally = collections.Counter()

@@ -13,7 +13,7 @@ from common import arguments, finish, prose, start
 
 ARGS = arguments(__doc__)
 WORDS = "--text text --ctx 64 --chunks 160 --window 8 --bits 4 -q -t 1".split()
-BUDGET = [*WORDS, "--budget", "50%"]
+BUDGET = [*WORDS, "--budget", "50%", "--no-measure"]
 KEPT = pathlib.Path("p.yaml.resume")
 
 
@@ -72,7 +72,7 @@ def belongs():
     kill_until_kept(WORDS)
     kept = KEPT.read_bytes()
     for more in (["--seed", "2"], ["--window", "16"], ["--sinks", "2"], ["--frame", "128"], ["--chunks", "159"], ["--ctx", "32"],
-                 ["--text", "other"], ["--budget", "50%"], ["--override-kv", "qwen2.rope.freq_base=float:5000"]):
+                 ["--text", "other"], ["--budget", "50%", "--no-measure"], ["--override-kv", "qwen2.rope.freq_base=float:5000"]):
         r = finish(calibrate("--resume", *more))
         assert r.returncode == 1 and b"p.yaml.resume: is of another model, text, option or version" in r.stderr, (more, r)
     for damage in (kept[:-1], kept[:200], kept[:300] + bytes([kept[300] ^ 1]) + kept[301:], kept[:-1] + bytes([kept[-1] ^ 1])):

@@ -11,15 +11,27 @@ bool cli_color(int fd) {
     return isatty(fd) && !(no_color && *no_color);
 }
 
-/* Formatted and escaped. */
+/* Formatted and escaped. Without memory for it, as much as there is always room for: that there is no memory must be said, too.
+ */
 static void put(FILE *to, const char *keep, const char *fmt, va_list ap) {
-    char *said = NULL;
-    const int len = vasprintf(&said, fmt, ap);
-    char *out = len >= 0 ? malloc(PRINTABLE_GROWTH * (size_t)len + 1) : NULL;
-    if (out)
-        fwrite(out, 1, printable(said, (size_t)len, keep, out, PRINTABLE_GROWTH * (size_t)len + 1), to);
-    if (len >= 0)
-        free(said);
+    enum { ALWAYS = 1024 };
+    char said[ALWAYS], shown[PRINTABLE_GROWTH * ALWAYS + 1];
+    va_list again;
+    va_copy(again, ap);
+    const int len = vsnprintf(said, sizeof said, fmt, ap);
+    const size_t cut = len < 0        ? 0
+                       : len < ALWAYS ? (size_t)len
+                                      : ALWAYS - 1,
+                 room = PRINTABLE_GROWTH * (size_t)(len < 0 ? 0 : len) + 1;
+    char *all = len >= ALWAYS ? malloc((size_t)len + 1) : NULL, *out = all ? malloc(room) : NULL;
+    if (out) {
+        vsnprintf(all, (size_t)len + 1, fmt, again);
+        fwrite(out, 1, printable(all, (size_t)len, keep, out, room), to);
+    } else {
+        fwrite(shown, 1, printable(said, cut, keep, shown, sizeof shown), to);
+    }
+    va_end(again);
+    free(all);
     free(out);
 }
 

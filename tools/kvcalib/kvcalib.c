@@ -123,7 +123,9 @@ static kv_status find_kept(options *o, kv_err *err) {
     struct stat st;
     uint32_t done, all;
     if (!stat(o->out, &st) && atomic_file_is_straight(o->out, &st))
-        return KV_OK;
+        return !o->resume
+                   ? KV_OK
+                   : kv_fail(err, KV_EINVAL, "--resume goes on from a file beside --out, and beside %s there is none", o->out);
     if (asprintf(&o->kept, "%s.resume", o->out) < 0) {
         o->kept = NULL;
         return kv_fail(err, KV_ENOMEM, "out of memory");

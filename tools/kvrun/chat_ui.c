@@ -57,13 +57,14 @@ void conversation_free(conversation *c) {
     free(c);
 }
 
-/* text: moves. */
+/* text: moves, but for the system prompt. */
 static kv_status push(conversation *c, const char *role, const char *text, kv_err *err) {
     if (c->n == c->cap) {
         size_t cap = c->cap ? 2 * c->cap : 8;
         chat_msg *grown = realloc(c->msgs, cap * sizeof *grown);
         if (!grown) {
-            free((char *)text);
+            if (text != c->system)
+                free((char *)text);
             return kv_fail(err, KV_ENOMEM, "out of memory for %zu messages", cap);
         }
         c->msgs = grown;
