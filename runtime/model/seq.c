@@ -137,7 +137,9 @@ kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *er
     s->n_ctx = cc.n_ctx;
     s->n_batch = cc.n_batch;
     s->every = cfg->checkpoint_every;
-    if ((st = kv_cache_new(&cc, &w->exec, &s->cache, err)) || (st = kv_work_fit(w->kv, s->cache, err)))
+    if ((st = kv_cache_new(&cc, &w->exec, &s->cache, err)) == KV_ERANGE && err) /* a transform that is of no use */
+        kv_fail(err, st, "%s: the profile: %s", gguf_path(m->file), err->msg);
+    if (st || (st = kv_work_fit(w->kv, s->cache, err)))
         goto done;
     if (!(s->tokens = calloc(s->n_ctx, sizeof *s->tokens))) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for a sequence of %u tokens", s->n_ctx);

@@ -107,6 +107,7 @@ done:
 /* ---- logprobs ---- */
 
 typedef struct job {
+    const char *path; /* of the chunks */
     const rt_model *m;
     rt_ctx *ctx;
     size_t top;
@@ -130,11 +131,12 @@ static void find_best(const float *x, size_t n, size_t top, int32_t *best) {
     }
 }
 
-static kv_status read_ids(const json_t *chunk, size_t index, size_t n_vocab, int32_t **out, size_t *n, kv_err *err) {
+static kv_status read_ids(const char *path, const json_t *chunk, size_t index, size_t n_vocab, int32_t **out, size_t *n,
+                          kv_err *err) {
     const json_t *tokens = json_object_get(chunk, "tokens");
     *n = json_array_size(tokens);
     if (!*n)
-        return kv_fail(err, KV_EFORMAT, "chunk %zu has no \"tokens\", a list of ids", index);
+        return kv_fail(err, KV_EFORMAT, "%s: chunk %zu has no \"tokens\", a list of ids", path, index);
     int32_t *ids = malloc(*n * sizeof *ids);
     if (!ids)
         return kv_fail(err, KV_ENOMEM, "out of memory for %zu tokens", *n);
@@ -143,7 +145,7 @@ static kv_status read_ids(const json_t *chunk, size_t index, size_t n_vocab, int
         json_int_t v = json_integer_value(id);
         if (!json_is_integer(id) || v < 0 || v >= (json_int_t)n_vocab) {
             free(ids);
-            return kv_fail(err, KV_EFORMAT, "chunk %zu, token %zu: not an id in 0..%zu", index, i, n_vocab - 1);
+            return kv_fail(err, KV_EFORMAT, "%s: chunk %zu, token %zu: not an id in 0..%zu", path, index, i, n_vocab - 1);
         }
         ids[i] = (int32_t)v;
     }
@@ -191,7 +193,7 @@ static kv_status run_slice(job *j, const int32_t *ids, uint32_t n, json_t *out, 
 static kv_status run_chunk(job *j, const json_t *chunk, size_t index, json_t *out, kv_err *err) {
     int32_t *ids = NULL;
     size_t n = 0;
-    kv_status st = read_ids(chunk, index, rt_model_hparams(j->m)->n_vocab, &ids, &n, err);
+    kv_status st = read_ids(j->path, chunk, index, rt_model_hparams(j->m)->n_vocab, &ids, &n, err);
     if (st)
         return st;
     const tok *t = rt_model_tok(j->m);
@@ -274,7 +276,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
         return code;
     kv_err err = {0};
     cli_model m = {0};
-    job j = {.top = (size_t)top};
+    job j = {.path = in, .top = (size_t)top};
     json_t *input = NULL, *out = NULL;
     kv_status st = load_json(in, &input, &err);
     const json_t *chunks = json_object_get(input, "chunks");

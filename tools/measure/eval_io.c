@@ -26,6 +26,8 @@ kv_status eval_text_load(const rt_model *m, const char *path, bool parse_special
     if (!path)
         return kv_fail(err, KV_EINVAL, "--text FILE is missing: which text to measure on");
     kv_status st = text_read(path, MAX_TEXT, &text, &len, err);
+    if (!st && !len)
+        st = kv_fail(err, KV_EFORMAT, "%s: there is no text in it", path);
     if (!st)
         st = tok_encode(rt_model_tok(m), text, len, TOK_BOS | (parse_special ? TOK_SPECIAL : 0u), &out->ids, &out->n, err);
     if (!st)
