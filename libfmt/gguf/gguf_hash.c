@@ -51,10 +51,10 @@ kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err) {
     for (size_t i = 0; i < g->n_tensors; i++)
         if (matters(g->tensors[i].name))
             found[n++] = &g->tensors[i];
-    if (!n) {
+    if (!n && !(st = gguf_unchanged(g, err))) /* else it is no wonder */
         st = kv_fail(err, KV_EFORMAT, "%s: has no attention tensors (blk.N.attn_q...): is it a language model?", g->path);
+    if (st)
         goto done;
-    }
     qsort(found, n, sizeof *found, by_name);
     XXH3_128bits_reset(hash);
     for (size_t i = 0; i < n; i++)
