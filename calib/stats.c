@@ -30,8 +30,13 @@ static void lay_out(cal_stats *s, size_t n_heads) {
 }
 
 kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
-    if (!sh->n_layer || sh->n_layer > PROF_MAX_LAYERS || !sh->n_kv_head || sh->n_head > PROF_MAX_HEADS ||
-        sh->n_head % sh->n_kv_head || sh->n_head < sh->n_kv_head || !sh->head_dim || sh->head_dim > PROF_MAX_DIM)
+    bool fits = true;
+    for (uint32_t l = 0; l < sh->n_layer && l < PROF_MAX_LAYERS; l++) {
+        const uint32_t heads = cal_heads(sh, l), kv = cal_kv_heads(sh, l);
+        fits &= heads <= sh->n_head && kv <= sh->n_kv_head && (!kv || (heads && heads % kv == 0));
+    }
+    if (!sh->n_layer || sh->n_layer > PROF_MAX_LAYERS || !sh->n_kv_head || sh->n_head > PROF_MAX_HEADS || !fits ||
+        !sh->head_dim || sh->head_dim > PROF_MAX_DIM)
         return kv_fail(err, KV_EINVAL, "calibration: %u layers, %u heads, %u KV heads of %u dimensions make no sense",
                        sh->n_layer, sh->n_head, sh->n_kv_head, sh->head_dim);
     if (!sh->n_samples || !sh->n_tokens)
@@ -189,15 +194,15 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
     uint32_t skip = b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0; /* sinks are not in the body, so not in its statistics */
     if (skip > b->n)
         skip = b->n;
-    const size_t stride = (size_t)sh->n_kv_head * dim, from = skip * stride;
-    const uint32_t body = b->n - skip;
+    const uint32_t body = b->n - skip, n_head = cal_heads(sh, b->layer), n_kv = b->k ? cal_kv_heads(sh, b->layer) : 0;
+    const size_t stride = (size_t)n_kv * dim, from = skip * stride;
     cal_head *heads = s->heads + (size_t)b->layer * sh->n_kv_head;
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads > 0 ? n_threads : 1)
-    for (uint32_t w = 0; w < sh->n_kv_head * JOB_COUNT; w++) {
-        uint32_t g = w % sh->n_kv_head;
+    for (uint32_t w = 0; w < n_kv * JOB_COUNT; w++) {
+        uint32_t g = w % n_kv;
         cal_head *h = &heads[g];
         const size_t at = from + (size_t)g * dim;
-        switch ((job)(w / sh->n_kv_head)) {
+        switch ((job)(w / n_kv)) {
         case JOB_K:
             if (!h->n && body)
                 set_shift(h, b->k + at, stride, body, dim);
@@ -213,7 +218,7 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
             break;
         case JOB_Q:
             if (b->q && !(sh->windowed && sh->windowed[b->layer]))
-                cal_keep_queries(sh, h->n, b->q + (size_t)skip * sh->n_head * dim, body, g,
+                cal_keep_queries(sh, h->n, b->q + (size_t)skip * n_head * dim, n_head, n_head / n_kv, body, g,
                                  s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
             break;
         default:
@@ -221,13 +226,13 @@ void cal_stats_add(cal_stats *s, const cal_batch *b, int n_threads) {
         }
     }
     s->has_queries = b->q != NULL;
-    for (uint32_t g = 0; g < sh->n_kv_head; g++) {
+    for (uint32_t g = 0; g < n_kv; g++) {
         heads[g].n += body;
         heads[g].n_samp = n_kept(sh, heads[g].n);
     }
     for (uint32_t t = b->pos0 < b->entropy_from ? b->entropy_from - b->pos0 : 0; t < b->n; t++) {
         s->n_entropy[b->layer]++;
-        for (uint32_t i = 0; i < sh->n_head; i++)
-            s->entropy[(size_t)b->layer * sh->n_head + i] += (double)b->entropy[(size_t)t * sh->n_head + i];
+        for (uint32_t i = 0; i < n_head; i++)
+            s->entropy[(size_t)b->layer * sh->n_head + i] += (double)b->entropy[(size_t)t * n_head + i];
     }
 }

@@ -50,7 +50,7 @@ static void free_data(data *d) {
 static const bool windowed[LAYERS] = {false, true, false};
 
 static cal_stats *gather(const data *d, bool asked, uint32_t batch, int n_threads) {
-    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 512, CHUNKS * (TOKENS - SINKS), windowed};
+    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 512, CHUNKS * (TOKENS - SINKS), windowed, NULL, NULL};
     static float entropy[TOKENS * HEADS];
     cal_stats *s = NULL;
     assert_int_equal(cal_stats_new(&shape, &s, NULL), KV_OK);

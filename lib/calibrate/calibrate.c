@@ -22,8 +22,9 @@ struct calibration {
     char hash[33];
     cal_stats *stats;
     bool windowed[PROF_MAX_LAYERS];
-    cal_losses *losses; /* where budgets are made by loss */
-    uint32_t long_ctx;  /* that these were measured at */
+    uint16_t heads[PROF_MAX_LAYERS], stored[PROF_MAX_LAYERS]; /* of layers */
+    cal_losses *losses;                                       /* where budgets are made by loss */
+    uint32_t long_ctx;                                        /* that these were measured at */
 };
 
 static void tap(void *user, const rt_backward_view *v) {
@@ -44,9 +45,9 @@ static void tap(void *user, const rt_backward_view *v) {
 static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
     const rt_hparams *hp = &c->hp;
     const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
-    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
+    double samples = SAMPLE_BYTES / ((double)rt_stored_heads(hp) * hp->head_dim * 2 * sizeof(float));
     cal_shape shape = {hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, n * (ctx - c->cfg->sinks),
-                       c->windowed};
+                       c->windowed, c->heads,   c->stored};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     for (uint32_t i = 0; i < n && !st; i++) {
@@ -69,8 +70,12 @@ static bool has_budget(const calibrate_cfg *cfg) {
 
 /* What heads lose that read less. */
 static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
-    const cal_shape shape = {
-        .n_layer = c->hp.n_layer, .n_head = c->hp.n_head, .n_kv_head = c->hp.n_kv_head, .windowed = c->windowed};
+    const cal_shape shape = {.n_layer = c->hp.n_layer,
+                             .n_head = c->hp.n_head,
+                             .n_kv_head = c->hp.n_kv_head,
+                             .windowed = c->windowed,
+                             .heads = c->heads,
+                             .kv_heads = c->stored};
     calibrate_long texts = {0};
     kv_status st = cal_losses_new(&shape, &c->losses, err);
     if (!st && !(st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err))) {
@@ -95,6 +100,7 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
     c->exec = *rt_model_exec(m);
     for (uint32_t l = 0; l < c->hp.n_layer; l++)
         c->windowed[l] = rt_layer_swa(&c->hp, l);
+    calibrate_heads(&c->hp, c->heads, c->stored);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
     const bool by_loss = has_budget(cfg) && cfg->budget_by == PROF_BY_LOSS;
     kv_progress_part chunks = {progress.call, progress.user, 0, by_loss ? 0.5 : 1},
@@ -152,7 +158,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     cfg.search = c->exec.k->tc_search;
     cfg.n_threads = c->exec.n_threads;
     prof *p;
-    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, err);
+    kv_status st = calibrate_new_profile(hp, &p, err);
     if (st)
         return st;
     describe(c, bits, p);
@@ -171,7 +177,7 @@ kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t 
 }
 
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
-    const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
+    const double elements = (double)rt_stored_heads(&c->hp) * c->hp.head_dim;
     const eval_cfg how = {.ctx = c->cfg->ctx, .chunks = c->text->n_held, .baseline = KV_F32};
     eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
     eval_result got;

@@ -97,7 +97,7 @@ void shipped_names(const char *const *dirs, size_t n, shipped_name *show, void *
 
 typedef struct by_model {
     const char *hash;
-    uint32_t n_layer, n_kv_head, head_dim;
+    const prof_shape *shape;
     char *path;
     shipped_broken *broken;
     void *user;
@@ -128,7 +128,7 @@ static bool visit_model(void *user, const char *path, const char *file) {
         return false;
     }
     if (!st)
-        st = prof_matches(p, s->hash, s->n_layer, s->n_kv_head, s->head_dim, path, &err);
+        st = prof_matches(p, s->hash, s->shape, path, &err);
     if (st) {
         if (s->broken)
             s->broken(s->user, &err);
@@ -140,9 +140,9 @@ static bool visit_model(void *user, const char *path, const char *file) {
     return true;
 }
 
-prof *shipped_by_model(const char *const *dirs, size_t n, const char *hash, uint32_t n_layer, uint32_t n_kv_head,
-                       uint32_t head_dim, char path[SHIPPED_PATH], shipped_broken *broken, void *user) {
-    by_model s = {hash, n_layer, n_kv_head, head_dim, path, broken, user, NULL};
+prof *shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape, char path[SHIPPED_PATH],
+                       shipped_broken *broken, void *user) {
+    by_model s = {hash, shape, path, broken, user, NULL};
     each(dirs, n, "/models", visit_model, &s);
     return s.found;
 }

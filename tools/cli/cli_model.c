@@ -16,8 +16,7 @@
 enum { MAX_TEXT = 1 << 30 };
 
 static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(m);
-    return prof_matches(p, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
+    return rt_profile_fits(rt_model_hparams(m), rt_model_hash(m), p, where, err);
 }
 
 kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err *err) {

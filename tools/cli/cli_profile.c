@@ -81,9 +81,10 @@ static void note_broken(void *tool, const kv_err *why) {
 
 prof *cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, char *path) {
     places where;
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(hp, stored);
     find_places(&where);
-    prof *p =
-        shipped_by_model(where.dir, where.n, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, path, note_broken, (void *)tool);
+    prof *p = shipped_by_model(where.dir, where.n, hash, &shape, path, note_broken, (void *)tool);
     free(where.own);
     return p;
 }
