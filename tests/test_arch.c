@@ -42,6 +42,7 @@ static const char *const names[] = {
     "ernie4_5",
     "hunyuan-dense",
     "hunyuan-moe",
+    "exaone-moe",
     "ernie4_5-moe",
     "glm4moe",
     "dots1",

@@ -238,7 +238,7 @@ static kv_status check_dims(const reader *r, const yaml_node *root) {
     uint32_t l = 0;
     for (const yaml_node *e = layers ? layers->first : NULL; e; e = e->next, l++)
         for (int v = 0; v < 2; v++) {
-            const yaml_node *heads = yaml_find(yaml_find(e, v ? "v" : "k"), "heads");
+            const yaml_node *kv = yaml_find(e, v ? "v" : "k"), *heads = kv ? yaml_find(kv, "heads") : NULL;
             uint32_t h = 0;
             for (const yaml_node *n = heads ? heads->first : NULL; n; n = n->next, h++) {
                 const yaml_node *dims = yaml_find(n, "dims");

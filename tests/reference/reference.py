@@ -36,6 +36,7 @@ TRAITS = {
     "smollm3": dict(none_every=4),
     "olmo2": dict(neox=True, post=True, pre=False, full_every=4, qk="row"),
     "exaone4": dict(neox=True, post=True, pre=False, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True),
+    "exaone-moe": dict(neox=True, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True, router="sigmoid", experts_as_is=True),
     "starcoder2": dict(neox=True, layer_norm=True, gelu=True),
     "stablelm": dict(neox=True, layer_norm=True, qk="each"),
     "command-r": dict(layer_norm=True, qk="each"),
