@@ -289,13 +289,12 @@ static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
         layer_forward(p, l, NULL, true);
-        if (!m->hp.ff[l])
-            continue;
         if (y->experts.router)
             experts_run(m, &p->exec, y, p->act, p->h, p->n, &p->moe, p->gate, p->up, p->f);
-        else
+        else if (y->down)
             project(p, y->down, y->down_bias, p->gate, p->f);
-        add_block(p, p->f, &y->post_ffn_norm);
+        if (m->hp.ff[l])
+            add_block(p, p->f, &y->post_ffn_norm);
         st = advance(p, 1, err);
     }
     return st;

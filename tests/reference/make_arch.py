@@ -59,7 +59,7 @@ MODELS = {
     "exaone4": dict(arch="exaone4", n_layer=4, n_rot=16, pre=False, post=True, qk="heads"),
     "exaone-moe": dict(arch="exaone-moe", n_layer=4, n_rot=16, qk="heads", experts=8, expert_ff=32, shared=32, dense=(0,), chosen_bias=0.2,
                        keys={"attention.sliding_window": 16, "expert_used_count": 3, "expert_feed_forward_length": 32,
-                             "expert_shared_count": 1, "leading_dense_block_count": 1, "expert_weights_scale": 2.5,
+                             "expert_shared_count": 1, "leading_dense_block_count": 1, "expert_weights_scale": 1.2,
                              "expert_weights_norm": True, "expert_gating_func": 2}),
     "starcoder2": dict(arch="starcoder2", plain=True, norm_bias=True,
                        bias=("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down")),
