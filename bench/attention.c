@@ -59,6 +59,7 @@ static void keep_one(kv_cache_cfg *cfg) {
         if (fabs(bits_of(cfg, l) - mean) < fabs(bits_of(cfg, best) - mean))
             best = l;
     cfg->n_layer = 1;
+    cfg->heads = cfg->kv_heads = cfg->kv_layer = NULL;
     cfg->swa = NULL;
     cfg->k += best * cfg->n_kv_head;
     cfg->v += best * cfg->n_kv_head;

@@ -11,9 +11,9 @@ enum { LEAST = 32 }; /* tokens that every layer keeps */
 
 static double width(const prof *p, uint32_t layer) {
     double sum = 0;
-    for (uint32_t h = 0; h < p->n_head; h++)
+    for (uint32_t h = 0; h < prof_heads(p, layer); h++)
         sum += exp2((double)p->layers[layer].entropy[h]);
-    return sum / p->n_head;
+    return sum / prof_heads(p, layer);
 }
 
 void cal_budget_by_entropy(const bool *windowed, double share, prof *p) {
@@ -21,7 +21,7 @@ void cal_budget_by_entropy(const bool *windowed, double share, prof *p) {
     bool done[PROF_MAX_LAYERS] = {false};
     double left = 0;
     for (uint32_t l = 0; l < p->n_layer; l++) {
-        done[l] = windowed && windowed[l];
+        done[l] = (windowed && windowed[l]) || !prof_kv_heads(p, l);
         left += done[l] ? 0 : mean;
         p->layers[l].budget = 0;
     }

@@ -13,18 +13,20 @@
 enum { LEAST = 64 }; /* tokens of a head */
 
 struct cal_losses {
-    uint32_t n_layer, n_head, n_kv_head;
-    const bool *windowed;
+    cal_shape shape;
     double *sum;     /* (n_layer, n_kv_head, KV_CUTS) nats */
     uint64_t *count; /* (n_layer) queries in them */
-    uint64_t tokens; /* that the first layer saw */
+    uint32_t first;  /* layer that is seen */
+    uint64_t tokens; /* that it saw */
 };
 
 kv_status cal_losses_new(const cal_shape *sh, cal_losses **out, kv_err *err) {
     cal_losses *s = calloc(1, sizeof *s);
     if (!s)
         return kv_fail(err, KV_ENOMEM, "calibration: out of memory");
-    *s = (cal_losses){.n_layer = sh->n_layer, .n_head = sh->n_head, .n_kv_head = sh->n_kv_head, .windowed = sh->windowed};
+    s->shape = *sh;
+    while (s->first + 1 < sh->n_layer && !cal_kv_heads(sh, s->first))
+        s->first++;
     s->sum = calloc((size_t)sh->n_layer * sh->n_kv_head * KV_CUTS, sizeof *s->sum);
     s->count = calloc(sh->n_layer, sizeof *s->count);
     if (!s->sum || !s->count) {
@@ -51,65 +53,69 @@ static double nats(double x) {
 }
 
 void cal_losses_add(cal_losses *s, uint32_t layer, uint32_t n, uint32_t from, const float *cut) {
-    const uint32_t group = s->n_head / s->n_kv_head;
+    const uint32_t n_head = cal_heads(&s->shape, layer), kv = cal_kv_heads(&s->shape, layer), group = kv ? n_head / kv : 0;
     for (uint32_t t = from; t < n; t++)
-        for (uint32_t g = 0; g < s->n_kv_head; g++)
+        for (uint32_t g = 0; g < kv; g++)
             for (uint32_t c = 0; c < KV_CUTS; c++) {
                 double x = 0; /* the heads of a group lose the same tokens, so their changes add up */
                 for (uint32_t h = g * group; h < (g + 1) * group; h++)
-                    x += (double)cut[((size_t)t * s->n_head + h) * KV_CUTS + c];
-                s->sum[((size_t)layer * s->n_kv_head + g) * KV_CUTS + c] += nats(x);
+                    x += (double)cut[((size_t)t * n_head + h) * KV_CUTS + c];
+                s->sum[((size_t)layer * s->shape.n_kv_head + g) * KV_CUTS + c] += nats(x);
             }
     s->count[layer] += n > from ? n - from : 0;
-    s->tokens += layer ? 0 : n;
+    if (layer == s->first)
+        s->tokens += n;
 }
 
 bool cal_losses_pass(cal_losses *s, cal_bytes *pass, void *user) {
-    return pass(user, s->sum, (size_t)s->n_layer * s->n_kv_head * KV_CUTS * sizeof *s->sum) &&
-           pass(user, s->count, s->n_layer * sizeof *s->count) && pass(user, &s->tokens, sizeof s->tokens);
+    const size_t n_layer = s->shape.n_layer;
+    return pass(user, s->sum, n_layer * s->shape.n_kv_head * KV_CUTS * sizeof *s->sum) &&
+           pass(user, s->count, n_layer * sizeof *s->count) && pass(user, &s->tokens, sizeof s->tokens) &&
+           pass(user, &s->first, sizeof s->first);
 }
 
 double cal_loss(const cal_losses *s, uint32_t layer, uint32_t head, uint32_t cut) {
-    const double sum = s->sum[((size_t)layer * s->n_kv_head + head) * KV_CUTS + cut];
+    const double sum = s->sum[((size_t)layer * s->shape.n_kv_head + head) * KV_CUTS + cut];
     return s->count[layer] ? sum / (double)s->count[layer] : 0;
 }
 
 /* ---- in a profile ---- */
 
-static bool slides(const cal_losses *s, uint32_t layer) {
-    return s->windowed && s->windowed[layer];
+/* KV heads of a layer that are to have budgets. */
+static uint32_t heads_of(const cal_losses *s, uint32_t layer) {
+    return s->shape.windowed && s->shape.windowed[layer] ? 0 : cal_kv_heads(&s->shape, layer);
 }
 
 /* Curves of the heads of layers with full attention into the profile, and one after the other into loss; how many heads. */
 static kv_status keep_curves(const cal_losses *s, prof *p, float *loss, size_t *n, kv_err *err) {
     *n = 0;
-    for (uint32_t l = 0; l < s->n_layer; l++) {
+    for (uint32_t l = 0; l < s->shape.n_layer; l++) {
         prof_layer *y = &p->layers[l];
         y->budget = 0;
-        if (slides(s, l))
+        if (!heads_of(s, l))
             continue;
         kv_status st = prof_budgets_alloc(p, y, err);
         if (st || (st = prof_losses_alloc(p, y, err)))
             return st;
-        for (uint32_t h = 0; h < s->n_kv_head; h++)
+        for (uint32_t h = 0; h < heads_of(s, l); h++)
             for (uint32_t c = 0; c < KV_CUTS; c++)
                 y->losses[h * KV_CUTS + c] = (float)cal_loss(s, l, h, c);
     }
     prof_round(p); /* budgets follow from what is written */
-    for (uint32_t l = 0; l < s->n_layer; l++)
-        for (uint32_t h = 0; h < s->n_kv_head && !slides(s, l); h++)
+    for (uint32_t l = 0; l < s->shape.n_layer; l++)
+        for (uint32_t h = 0; h < heads_of(s, l); h++)
             memcpy(loss + (*n)++ * KV_CUTS, p->layers[l].losses + h * KV_CUTS, KV_CUTS * sizeof *loss);
     return KV_OK;
 }
 
 static void keep_budgets(const cal_losses *s, const double *tokens, prof *p) {
     for (uint32_t l = 0; l < p->n_layer; l++)
-        for (uint32_t h = 0; h < p->n_kv_head && !slides(s, l); h++)
+        for (uint32_t h = 0; h < heads_of(s, l); h++)
             p->layers[l].budgets[h] = (uint32_t)fmax(1, rint(*tokens++));
 }
 
 kv_status cal_budget_by_loss(const cal_losses *s, double share, uint32_t ctx, prof *p, kv_err *err) {
-    const size_t heads = (size_t)s->n_layer * s->n_kv_head;
+    const size_t heads = (size_t)s->shape.n_layer * s->shape.n_kv_head;
     const double mean = share * ctx;
     float *loss = malloc(heads * KV_CUTS * sizeof *loss);
     double *tokens = malloc(heads * sizeof *tokens);

@@ -22,17 +22,27 @@ typedef struct cal_shape {
     uint32_t n_samples;   /* k and v vectors kept per head for fitting codebooks */
     uint32_t n_tokens;    /* how many tokens will be added in all, sinks left out (spreads the samples evenly) */
     const bool *windowed; /* (n_layer) layers that read a sliding window only: no queries, no budgets; NULL: none. Borrowed */
+    /* (n_layer) What layers have, at most n_head and n_kv_head; a layer of 0 KV heads stores no keys and values. NULL: all have
+     * as many. Borrowed */
+    const uint16_t *heads, *kv_heads;
 } cal_shape;
+
+static inline uint32_t cal_heads(const cal_shape *sh, uint32_t layer) {
+    return sh->heads ? sh->heads[layer] : sh->n_head;
+}
+static inline uint32_t cal_kv_heads(const cal_shape *sh, uint32_t layer) {
+    return sh->kv_heads ? sh->kv_heads[layer] : sh->n_kv_head;
+}
 
 kv_status cal_stats_new(const cal_shape *shape, cal_stats **out, kv_err *err);
 void cal_stats_free(cal_stats *s);
 
-/* n tokens of one layer. All borrowed. */
+/* n tokens of one layer, whose own heads n_head and n_kv_head are. All borrowed. */
 typedef struct cal_batch {
     uint32_t layer, n;
     uint32_t pos0;         /* position of the first */
     uint32_t entropy_from; /* entropy counts from this position on */
-    const float *k, *v;    /* (n, n_kv_head, head_dim) as the cache gets them, after RoPE */
+    const float *k, *v;    /* (n, n_kv_head, head_dim) as the cache gets them, after RoPE; NULL where the layer has none */
     const float *q;        /* (n, n_head, head_dim) before RoPE; or NULL: the profile gets no queries */
     const float *dk, *dv;  /* (n, n_kv_head, head_dim) gradients of the log-probability of what the model itself would say */
     const float *entropy;  /* (n, n_head) of attention, nats */
@@ -73,13 +83,13 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress
 
 /* ---- how many tokens each layer and head keeps: docs/budgets.md ---- */
 
-/* Budgets of layers from their entropy (set by cal_solve, which does this with half the context), and where they come from:
- * share * p->calib_ctx tokens on average, p->calib_ctx at most. windowed: as in cal_shape. */
+/* Budgets of layers with KV heads from their entropy (set by cal_solve, which does this with half the context), and where they
+ * come from: share * p->calib_ctx tokens on average, p->calib_ctx at most. windowed: as in cal_shape. */
 void cal_budget_by_entropy(const bool *windowed, double share, prof *p);
 
 /* What every KV head loses that reads only some of its context: the first tokens, and the newest. */
 typedef struct cal_losses cal_losses;
-/* Of shape: the numbers of layers and heads, and windowed. Caller frees with cal_losses_free. */
+/* Of shape: the numbers of layers and heads, of each layer too, and windowed. Caller frees with cal_losses_free. */
 kv_status cal_losses_new(const cal_shape *shape, cal_losses **out, kv_err *err);
 void cal_losses_free(cal_losses *s); /* NULL is fine */
 /* n queries of a layer, those from `from` on count. cut (n, n_head, KV_CUTS): gradient of the log-probability of what the

@@ -45,7 +45,7 @@ enum { CAL_ASKED = 256 }; /* So many queries of a KV head are there to choose fr
 struct cal_stats {
     cal_shape shape;     /* The shape is as given, but for n_samples, which are n_tokens at most. */
     uint32_t pad;        /* head_dim is rounded up to this. */
-    cal_head *heads;     /* (n_layer, n_kv_head) Each KV head has sums of its own. */
+    cal_head *heads;     /* (n_layer, n_kv_head) Each KV head has sums of its own; layers with fewer heads use the first. */
     double *entropy;     /* (n_layer, n_head) Entropies of attention are summed here, nats. */
     uint64_t *n_entropy; /* (n_layer) So many tokens are in these sums. */
     double *doubles;     /* Matrices and vectors of the heads lie here. */
@@ -100,8 +100,10 @@ void cal_allocate(const cal_gauss *g, const double *weight, size_t n, uint64_t t
 
 /* --- queries.c --- */
 
-/* Those of n queries of one KV head's group that are candidates; q (n, n_head, head_dim), after `seen` tokens. */
-void cal_keep_queries(const cal_shape *sh, uint64_t seen, const float *q, uint32_t n, uint32_t head, float *asked);
+/* Those of n queries of one KV head's group that are candidates; q (n, n_head, head_dim), after `seen` tokens. group: query
+ * heads of a KV head. */
+void cal_keep_queries(const cal_shape *sh, uint64_t seen, const float *q, uint32_t n_head, uint32_t group, uint32_t n,
+                      uint32_t head, float *asked);
 /* PROF_QUERIES of CAL_ASKED queries. */
 void cal_choose_queries(const float *asked, uint32_t dim, float *out);
 

@@ -14,12 +14,13 @@ static uint64_t token_of(const cal_shape *sh, uint32_t c) {
     return (2 * (uint64_t)c + 1) * sh->n_tokens / (2 * CAL_ASKED);
 }
 
-void cal_keep_queries(const cal_shape *sh, uint64_t seen, const float *q, uint32_t n, uint32_t head, float *asked) {
-    const uint32_t group = sh->n_head / sh->n_kv_head, dim = sh->head_dim;
+void cal_keep_queries(const cal_shape *sh, uint64_t seen, const float *q, uint32_t n_head, uint32_t group, uint32_t n,
+                      uint32_t head, float *asked) {
+    const uint32_t dim = sh->head_dim;
     for (uint32_t c = 0; c < CAL_ASKED; c++) {
         const uint64_t t = token_of(sh, c);
         if (t >= seen && t < seen + n)
-            memcpy(asked + (size_t)c * dim, q + ((size_t)(t - seen) * sh->n_head + head * group + c % group) * dim,
+            memcpy(asked + (size_t)c * dim, q + ((size_t)(t - seen) * n_head + head * group + c % group) * dim,
                    dim * sizeof *q);
     }
 }

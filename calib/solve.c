@@ -72,7 +72,15 @@ static prof_tc *codec_of(const solver *r, uint32_t unit) {
     return &(unit % 2 ? l->v : l->k).heads[head % r->p->n_kv_head];
 }
 
+/* Layers with fewer heads than others leave units unused. */
+static bool is_unused(const solver *r, uint32_t unit) {
+    const uint32_t head = unit / 2, n = r->p->n_kv_head;
+    return head % n >= cal_kv_heads(&r->s->shape, head / n);
+}
+
 static kv_status find_transform(solver *r, uint32_t unit, kv_err *err) {
+    if (is_unused(r, unit))
+        return KV_OK;
     const cal_head *h = &r->s->heads[unit / 2];
     cal_transform *t = &r->transform[unit];
     kv_status st = cal_transform_new(r->p->head_dim, t, err);
@@ -88,6 +96,8 @@ static kv_status find_transform(solver *r, uint32_t unit, kv_err *err) {
 }
 
 static kv_status fit_levels(solver *r, uint32_t unit, kv_err *err) {
+    if (is_unused(r, unit))
+        return KV_OK;
     const cal_head *h = &r->s->heads[unit / 2];
     const cal_transform *t = &r->transform[unit];
     prof_tc *tc = codec_of(r, unit);
@@ -152,6 +162,8 @@ static kv_status for_units(solver *s, uint32_t n, kv_status (*work)(solver *, ui
 /* Bits of every head, and their mean. */
 static kv_status count_bits(prof_kv *kv, uint32_t n_kv_head, uint32_t dim, kv_err *err) {
     double sum = 0;
+    if (!n_kv_head)
+        return KV_OK;
     kv->codec = KV_TC;
     kv_status st = prof_kv_alloc(kv, n_kv_head, err);
     if (st)
@@ -165,11 +177,11 @@ static kv_status count_bits(prof_kv *kv, uint32_t n_kv_head, uint32_t dim, kv_er
 }
 
 static kv_status keep_queries(const cal_stats *s, uint32_t layer, prof *p, kv_err *err) {
-    const size_t n = p->n_kv_head, asked = (size_t)CAL_ASKED * p->head_dim;
-    if (!s->has_queries || (s->shape.windowed && s->shape.windowed[layer]))
+    const size_t n = p->n_kv_head, used = cal_kv_heads(&s->shape, layer), asked = (size_t)CAL_ASKED * p->head_dim;
+    if (!s->has_queries || !used || (s->shape.windowed && s->shape.windowed[layer]))
         return KV_OK;
     kv_status st = prof_queries_alloc(p, &p->layers[layer], err);
-    for (size_t h = 0; !st && h < n; h++)
+    for (size_t h = 0; !st && h < used; h++)
         cal_choose_queries(s->asked + (layer * n + h) * asked, p->head_dim,
                            p->layers[layer].queries + h * PROF_QUERIES * p->head_dim);
     return st;
@@ -180,10 +192,11 @@ static kv_status summarise(const cal_stats *s, prof *p, kv_err *err) {
     const cal_shape *sh = &s->shape;
     for (uint32_t l = 0; l < sh->n_layer; l++) {
         prof_layer *pl = &p->layers[l];
-        if ((st = count_bits(&pl->k, sh->n_kv_head, sh->head_dim, err)) ||
-            (st = count_bits(&pl->v, sh->n_kv_head, sh->head_dim, err)) || (st = keep_queries(s, l, p, err)))
+        const uint32_t kv = cal_kv_heads(sh, l);
+        if ((st = count_bits(&pl->k, kv, sh->head_dim, err)) || (st = count_bits(&pl->v, kv, sh->head_dim, err)) ||
+            (st = keep_queries(s, l, p, err)))
             return st;
-        for (uint32_t h = 0; h < sh->n_head; h++) {
+        for (uint32_t h = 0; h < cal_heads(sh, l); h++) {
             double nats = s->n_entropy[l] ? s->entropy[(size_t)l * sh->n_head + h] / (double)s->n_entropy[l] : 0;
             pl->entropy[h] = (float)(nats / log(2));
         }
@@ -194,7 +207,11 @@ static kv_status summarise(const cal_stats *s, prof *p, kv_err *err) {
 
 static kv_status check(const cal_stats *s, const cal_cfg *cfg, const prof *p, kv_err *err) {
     const cal_shape *sh = &s->shape;
-    if (p->n_layer != sh->n_layer || p->n_head != sh->n_head || p->n_kv_head != sh->n_kv_head || p->head_dim != sh->head_dim)
+    bool same =
+        p->n_layer == sh->n_layer && p->n_head == sh->n_head && p->n_kv_head == sh->n_kv_head && p->head_dim == sh->head_dim;
+    for (uint32_t l = 0; same && l < sh->n_layer; l++)
+        same = prof_heads(p, l) == cal_heads(sh, l) && prof_kv_heads(p, l) == cal_kv_heads(sh, l);
+    if (!same)
         return kv_fail(err, KV_EINVAL, "calibration: profile and statistics have different shapes");
     if (!(cfg->bits > (double)TRELLIS_GAIN_BITS / sh->head_dim) || cfg->bits > 16 || !(cfg->damp > 0) ||
         !(cfg->exponent >= 0 && cfg->exponent <= 1))
@@ -209,6 +226,9 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress
         return st;
     const uint32_t units = 2 * s->shape.n_layer * s->shape.n_kv_head;
     const size_t all = (size_t)units * s->shape.head_dim;
+    size_t used = 0;
+    for (uint32_t l = 0; l < s->shape.n_layer; l++)
+        used += 2 * cal_kv_heads(&s->shape, l);
     const double transforms = 0.2; /* of the time */
     solver r = {.s = s, .cfg = cfg, .p = p};
     r.transform = calloc(units, sizeof *r.transform);
@@ -222,7 +242,8 @@ kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress
     if ((st = cal_gauss_init(&r.gauss, cfg->search, err)) ||
         (st = for_units(&r, units, find_transform, &(kv_progress_part){progress, user, 0, transforms}, err)))
         goto done;
-    cal_allocate(&r.gauss, r.weight, all, (uint64_t)(cfg->bits * (double)all) - (uint64_t)units * TRELLIS_GAIN_BITS, r.bits);
+    cal_allocate(&r.gauss, r.weight, all, (uint64_t)(cfg->bits * (double)(used * s->shape.head_dim)) - used * TRELLIS_GAIN_BITS,
+                 r.bits);
     if ((st = for_units(&r, units, fit_levels, &(kv_progress_part){progress, user, transforms, 1}, err)))
         goto done;
     if ((st = summarise(s, p, err)))

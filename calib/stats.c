@@ -30,8 +30,13 @@ static void lay_out(cal_stats *s, size_t n_heads) {
 }
 
 kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
-    if (!sh->n_layer || sh->n_layer > PROF_MAX_LAYERS || !sh->n_kv_head || sh->n_head > PROF_MAX_HEADS ||
-        sh->n_head % sh->n_kv_head || sh->n_head < sh->n_kv_head || !sh->head_dim || sh->head_dim > PROF_MAX_DIM)
+    bool fits = true;
+    for (uint32_t l = 0; l < sh->n_layer && l < PROF_MAX_LAYERS; l++) {
+        const uint32_t heads = cal_heads(sh, l), kv = cal_kv_heads(sh, l);
+        fits &= heads <= sh->n_head && kv <= sh->n_kv_head && (!kv || (heads && heads % kv == 0));
+    }
+    if (!sh->n_layer || sh->n_layer > PROF_MAX_LAYERS || !sh->n_kv_head || sh->n_head > PROF_MAX_HEADS || !fits ||
+        !sh->head_dim || sh->head_dim > PROF_MAX_DIM)
         return kv_fail(err, KV_EINVAL, "calibration: %u layers, %u heads, %u KV heads of %u dimensions make no sense",
                        sh->n_layer, sh->n_head, sh->n_kv_head, sh->head_dim);
     if (!sh->n_samples || !sh->n_tokens)
@@ -185,7 +190,8 @@ static void set_shift(cal_head *h, const float *k, size_t stride, uint32_t n, ui
 typedef struct adding {
     cal_stats *s;
     const cal_batch *b;
-    cal_head *heads; /* of the layer */
+    cal_head *heads; /* (n_kv) of the layer */
+    uint32_t n_kv;
     uint32_t skip;   /* tokens: sinks are not in the body, so not in its statistics */
 } adding;
 
@@ -194,8 +200,8 @@ static void add_one(const adding *a, job what, uint32_t g) {
     cal_stats *s = a->s;
     const cal_shape *sh = &s->shape;
     const cal_batch *b = a->b;
-    const uint32_t dim = sh->head_dim, body = b->n - a->skip;
-    const size_t stride = (size_t)sh->n_kv_head * dim, at = a->skip * stride + (size_t)g * dim;
+    const uint32_t dim = sh->head_dim, body = b->n - a->skip, n_head = cal_heads(sh, b->layer);
+    const size_t stride = (size_t)a->n_kv * dim, at = a->skip * stride + (size_t)g * dim;
     cal_head *h = &a->heads[g];
     switch (what) {
     case JOB_K:
@@ -213,7 +219,7 @@ static void add_one(const adding *a, job what, uint32_t g) {
         break;
     case JOB_Q:
         if (b->q && !(sh->windowed && sh->windowed[b->layer]))
-            cal_keep_queries(sh, h->n, b->q + (size_t)a->skip * sh->n_head * dim, body, g,
+            cal_keep_queries(sh, h->n, b->q + (size_t)a->skip * n_head * dim, n_head, n_head / a->n_kv, body, g,
                              s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);
         break;
     default:
@@ -224,25 +230,25 @@ static void add_one(const adding *a, job what, uint32_t g) {
 static void add_some(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     const adding *a = arg;
-    const uint32_t n = a->s->shape.n_kv_head;
     for (size_t i = first; i < end; i++)
-        add_one(a, (job)(i / n), (uint32_t)(i % n));
+        add_one(a, (job)(i / a->n_kv), (uint32_t)(i % a->n_kv));
 }
 
 void cal_stats_add(cal_stats *s, const cal_batch *b, cal_team team) {
     const cal_shape *sh = &s->shape;
-    adding a = {s, b, s->heads + (size_t)b->layer * sh->n_kv_head, b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0};
+    const uint32_t n_head = cal_heads(sh, b->layer), n_kv = b->k ? cal_kv_heads(sh, b->layer) : 0;
+    adding a = {s, b, s->heads + (size_t)b->layer * sh->n_kv_head, n_kv, b->pos0 < sh->sinks ? sh->sinks - b->pos0 : 0};
     if (a.skip > b->n)
         a.skip = b->n;
-    cal_for(team, (size_t)sh->n_kv_head * JOB_COUNT, add_some, &a);
+    cal_for(team, (size_t)n_kv * JOB_COUNT, add_some, &a);
     s->has_queries = b->q != NULL;
-    for (uint32_t g = 0; g < sh->n_kv_head; g++) {
+    for (uint32_t g = 0; g < a.n_kv; g++) {
         a.heads[g].n += b->n - a.skip;
         a.heads[g].n_samp = cal_n_kept(sh, a.heads[g].n);
     }
     for (uint32_t t = b->pos0 < b->entropy_from ? b->entropy_from - b->pos0 : 0; t < b->n; t++) {
         s->n_entropy[b->layer]++;
-        for (uint32_t i = 0; i < sh->n_head; i++)
-            s->entropy[(size_t)b->layer * sh->n_head + i] += (double)b->entropy[(size_t)t * sh->n_head + i];
+        for (uint32_t i = 0; i < n_head; i++)
+            s->entropy[(size_t)b->layer * sh->n_head + i] += (double)b->entropy[(size_t)t * n_head + i];
     }
 }

@@ -25,6 +25,27 @@ if not (rows["h"] < 0.01 and rows["h"] < rows["p"] < 0.2):
 P
 done
 
+# Layers that differ: shown, in reports, with budgets by loss.
+m=$models/deci.gguf
+"$bin/kvcalib" "$m" --text text --ctx 64 --chunks 8 --window 8 --bits 5 --no-measure -q -t 1 --out p.yaml --report p.html >/dev/null 2>&1
+grep -q "version: 4" p.yaml || die "a profile of layers that differ is not of version 4"
+grep -q "kv_heads: \[2, 0, 0, 0, 1, 4\]" p.yaml || die "kv_heads: $(grep kv_heads p.yaml)"
+"$bin/kvpack" --show p.yaml "$m" >shown
+grep -q "6 layers, up to 4 heads, up to 4 KV heads of 32" shown || die "shape: $(cat shown)"
+[ "$(grep -c "no keys and values of its own" shown)" = 3 ] || die "layers: $(cat shown)"
+"$bin/kvpack" --show p.yaml "$m" --json >shown.json
+python3 - <<'P'
+import json
+shown = json.load(open("shown.json"))
+assert [len(l["k"]["heads"]) if l["k"] else 0 for l in shown["layers"]] == [2, 0, 0, 0, 1, 4]
+assert shown["f16_bytes_per_token"] == 7 * 32 * 2 * 2, shown["f16_bytes_per_token"]
+assert "layer 5, KV head  3" in open("p.html").read()
+P
+"$bin/kvrun" "$m" --profile p.yaml -p "the sea and the" -n 8 --temp 0 -t 1 -c 256 --evict streaming --budget 200 >one 2>/dev/null || die "a budget"
+sed "s/kv_heads: \[2, 0, 0, 0, 1, 4\]/kv_heads: [2, 0, 0, 0, 4, 1]/" p.yaml >wrong.yaml
+fails 1 "wrong.yaml:.*has 1 entries, but model.kv_heads is 4" "$bin/kvpack" --show wrong.yaml "$m"
+fails 1 "made for a model with 6 layers" "$bin/kvrun" "$models/openelm.gguf" --profile p.yaml -p x -n 1
+
 m=$models/llama-linear.gguf
 run() { "$bin/kvrun" "$m" -p "the sea and the" -n 8 --temp 0 -t 1 "$@" 2>/dev/null; }
 run >base
@@ -44,7 +65,9 @@ refuses 2 "KEY=TYPE:VALUE" "llama.rope.freq_base=float:ten"
 refuses 1 "attention.causal is false" llama.attention.causal=bool:false
 refuses 1 "attn_logit_softcapping changes" llama.attn_logit_softcapping=float:30
 refuses 1 "LoRA" general.type=str:adapter
-refuses 1 "'rwkv6' is not supported (supported: llama, .*hunyuan-dense)" general.architecture=str:rwkv6
+refuses 1 "'rwkv6' is not supported; it has layers that carry a state .*(supported: llama, .*bailingmoe2)" general.architecture=str:rwkv6
+refuses 1 "'deepseek2' is not supported; its attention is MLA" general.architecture=str:deepseek2
+refuses 1 "'new' is not supported: take a model of another family (supported: llama," general.architecture=str:new
 refuses 1 "RoPE scaling 'odd'" llama.rope.scaling.type=str:odd
-refuses 1 "expected a multiple of 4" llama.attention.key_length=int:18
+refuses 1 "expected a multiple of 2" llama.attention.key_length=int:17
 echo "all passed"

@@ -340,16 +340,16 @@ static void atomic_file_reports_a_full_disk(void **state) {
 
 static void atomic_file_many_at_once(void **state) {
     (void)state;
-    atomic_file *open_files[40];
+    atomic_file *open_files[200];
     char name[16];
     int n = 0;
     kv_err err;
-    for (; n < 40; n++) {
+    for (; n < 200; n++) {
         snprintf(name, sizeof name, "f%d", n);
         if (atomic_file_open(name, &open_files[n], &err) != KV_OK)
             break;
     }
-    assert_in_range(n, 8, 39); /* the table has an end */
+    assert_in_range(n, 64, 199); /* the table has an end */
     assert_non_null(strstr(err.msg, "at once"));
     for (int i = 0; i < n; i++)
         assert_int_equal(atomic_file_commit(open_files[i], NULL), KV_OK);
@@ -453,6 +453,26 @@ static void file_read_reports_what_it_cannot_read(void **state) {
     assert_null(have);
 }
 
+/* Of files that belong together, one that cannot get its name takes the others with it. */
+static void atomic_files_appear_all_or_none(void **state) {
+    (void)state;
+    atomic_file *f[3];
+    kv_err err = {0};
+    for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(atomic_file_open((const char *[]){"a", "b", "c"}[i], &f[i], NULL), KV_OK);
+            fprintf(atomic_file_stream(f[i]), "%d", i);
+        }
+        if (!again)
+            assert_int_equal(mkdir("b", 0777), 0); /* since it was opened */
+        assert_int_equal(atomic_files_commit(f, 3, &err), again ? KV_OK : KV_EIO);
+        assert_int_equal(count_files(NULL), again ? 3 : 1);
+        assert_true(again || (strstr(err.msg, "b: cannot rename") && !rmdir("b")));
+    }
+    assert_file_is("a", "0");
+    assert_file_is("c", "2");
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -468,6 +488,7 @@ int main(void) {
         TEST(atomic_file_refuses_impossible_targets),
         TEST(atomic_file_reports_a_full_disk),
         TEST(atomic_file_many_at_once),
+        TEST(atomic_files_appear_all_or_none),
         TEST(atomic_file_takes_long_names),
         TEST(atomic_file_check_leaves_nothing),
         TEST(file_read_reads_all_of_it),

@@ -83,7 +83,7 @@ static cal_team team_of(int n_threads) {
 
 /* Of the second half of a chunk, entropy counts. */
 static cal_stats *gather(const data *d, uint32_t batch, int n_threads) {
-    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 2048, TOKENS, NULL};
+    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 2048, TOKENS, NULL, NULL, NULL};
     cal_stats *s = NULL;
     assert_int_equal(cal_stats_new(&shape, &s, NULL), KV_OK);
     for (uint32_t t = 0; t < TOKENS; t += batch)
@@ -613,8 +613,8 @@ static bool stop_at_once(void *user, double done) {
 static void calib_errors(void **state) {
     (void)state;
     data d = make_data(11);
-    const cal_shape bad = {LAYERS, HEADS, 3, DIM, SINKS, 10, TOKENS, NULL},
-                    empty = {LAYERS, HEADS, KV, DIM, SINKS, 10, TOKENS, NULL};
+    const cal_shape bad = {LAYERS, HEADS, 3, DIM, SINKS, 10, TOKENS, NULL, NULL, NULL},
+                    empty = {LAYERS, HEADS, KV, DIM, SINKS, 10, TOKENS, NULL, NULL, NULL};
     cal_stats *s = NULL;
     prof *p = NULL;
     cal_cfg cfg = config(4, 2);

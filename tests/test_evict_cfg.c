@@ -44,7 +44,14 @@ static void evict_names_are_in_order(void **state) {
     assert_int_equal(kv_evict_by_name("all"), -1);
 }
 
-static const rt_hparams hp = {.n_layer = 2, .n_head = 2, .n_kv_head = 2, .head_dim = 4, .n_ctx_train = 4096};
+static const rt_hparams hp = {.n_layer = 2,
+                              .n_head = 2,
+                              .n_kv_head = 2,
+                              .heads = {2, 2},
+                              .kv_heads = {2, 2},
+                              .kv_layer = {0, 1},
+                              .head_dim = 4,
+                              .n_ctx_train = 4096};
 
 /* What a context with these options gets; NULL: words of the error. */
 static kv_cache_cfg get(const rt_ctx_cfg *cfg, const char *words) {

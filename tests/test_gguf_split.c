@@ -2,12 +2,14 @@
 #include "base/atomic_file.h"
 #include "gguf_text.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,6 +98,68 @@ static void split_copy_is_one_file(void **state) {
     assert_memory_equal(have, want, n_want);
     free(have);
     free(want);
+}
+
+static void same_bytes(const char *a, const char *b) {
+    char *one, *two;
+    size_t n_one, n_two;
+    assert_int_equal(file_read(a, 1 << 20, &one, &n_one, NULL), KV_OK);
+    assert_int_equal(file_read(b, 1 << 20, &two, &n_two, NULL), KV_OK);
+    assert_int_equal(n_one, n_two);
+    assert_memory_equal(one, two, n_one);
+    free(one);
+    free(two);
+}
+
+/* Under the name of a part it stays several files: only the first changes, and only its keys. */
+static void split_copy_keeps_parts(void **state) {
+    (void)state;
+    uint32_t version = 0;
+    const gguf_set set = {"kvcalib.version", GGUF_U32, &(uint32_t){7}, 4};
+    gguf *g = must_open(SPLIT "00001-of-00002.gguf");
+    assert_int_equal(gguf_copy(g, "new-00002-of-00002.gguf", NULL, NULL, 0, NULL), KV_OK);
+    same_bytes("new-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
+    same_bytes("new-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
+    assert_int_equal(gguf_copy(g, "set-00001-of-00002.gguf", "kvcalib.", &set, 1, NULL), KV_OK);
+    gguf_close(g);
+    same_bytes("set-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
+    g = must_open("set-00002-of-00002.gguf");
+    assert_int_equal(gguf_get_u32(g, "kvcalib.version", true, &version, NULL), KV_OK);
+    assert_int_equal(version, 7);
+    assert_int_equal(gguf_copy(g, "old-00001-of-00002.gguf", "kvcalib.", NULL, 0, NULL), KV_OK);
+    gguf_close(g);
+    same_bytes("old-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
+}
+
+static int files_here(void) {
+    int n = 0;
+    DIR *d = opendir(".");
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void copy_refuses(const gguf *g, const char *path, const char *problem) {
+    kv_err err = {0};
+    assert_int_not_equal(gguf_copy(g, path, NULL, NULL, 0, &err), KV_OK);
+    if (!strstr(err.msg, problem))
+        fail_msg("%s: wanted '%s', got '%s'", path, problem, err.msg);
+}
+
+/* No half of a set is left, nor a temporary. */
+static void split_copy_is_all_or_nothing(void **state) {
+    (void)state;
+    gguf *g = must_open(SPLIT "00001-of-00002.gguf"), *whole = must_open(WHOLE);
+    assert_int_equal(mkdir("m-00002-of-00002.gguf", 0777), 0);
+    const int before = files_here();
+    copy_refuses(g, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf: is a directory");
+    copy_refuses(g, "m-00001-of-00003.gguf", "is called like a part of 3, but the model is in 2 files");
+    copy_refuses(whole, "m-00001-of-00002.gguf", "is called like a part of 2, but the model is in 1 file:");
+    copy_refuses(g, SPLIT "00002-of-00002.gguf", "is the model itself, or a part of it");
+    assert_int_equal(files_here(), before);
+    gguf_close(whole);
+    gguf_close(g);
 }
 
 /* ---- small ones ---- */
@@ -240,6 +304,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(split_any_part_opens_all, setup, teardown),
         cmocka_unit_test_setup_teardown(split_copy_is_one_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(split_copy_keeps_parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(split_copy_is_all_or_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(split_wrong_parts_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(split_names_must_be_those_of_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(split_parts_may_differ_in_alignment, setup, teardown),

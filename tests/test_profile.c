@@ -200,7 +200,8 @@ static void profile_reads_policy_alone(void **state) {
     assert_int_equal(p->default_k, KV_Q8_0);
     assert_int_equal(p->default_v, KV_Q4_0);
     assert_null(p->layers);
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 30, 3, 64, "t.yaml", NULL), KV_OK);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){30, 3, 64, NULL}, "t.yaml", NULL),
+                     KV_OK);
     prof_free(p);
 }
 
@@ -213,7 +214,8 @@ static void profile_reads_codecs_per_layer(void **state) {
     assert_int_equal(p->n_layer, 2);
     assert_int_equal(p->layers[1].v.codec, KV_F32);
     assert_true(p->layers[0].k.bits == 8.5f && p->layers[0].v.bits == 16 && p->layers[1].k.bits == 4.5f);
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 30, 3, 64, "t.yaml", NULL), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){30, 3, 64, NULL}, "t.yaml", NULL),
+                     KV_EMISMATCH);
     prof_free(p);
 }
 
@@ -295,10 +297,10 @@ static void profile_overrides_layers_and_heads(void **state) {
     assert_string_equal(once, twice);
     kv_err err;
     const char hash[] = "00112233445566778899aabbccddeeff";
-    assert_int_equal(prof_matches(p, hash, 5, 4, 64, "t.yaml", &err), KV_OK);
-    assert_int_equal(prof_matches(p, hash, 4, 4, 64, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, hash, &(prof_shape){5, 4, 64, NULL}, "t.yaml", &err), KV_OK);
+    assert_int_equal(prof_matches(p, hash, &(prof_shape){4, 4, 64, NULL}, "t.yaml", &err), KV_EMISMATCH);
     assert_string_equal(err.msg, "t.yaml: policy.overrides[1].layers: names layer 4, but the model has 4 (0-3)");
-    assert_int_equal(prof_matches(p, hash, 5, 3, 64, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, hash, &(prof_shape){5, 3, 64, NULL}, "t.yaml", &err), KV_EMISMATCH);
     assert_string_equal(err.msg, "t.yaml: policy.overrides[1].heads: names KV head 3, but the model has 3 (0-2)");
     free(once);
     free(twice);
@@ -354,7 +356,7 @@ static const struct {
     {"", "t.yaml: is empty"},
     {"# only a comment\n", "t.yaml: is empty"},
     {"hello", "t.yaml:1: expected a mapping of keys to values"},
-    {"version: 4\nfuture: x\n", "t.yaml:1: version: 4 is outside 1..3"},
+    {"version: 5\nfuture: x\n", "t.yaml:1: version: 5 is outside 1..4"},
     {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
     {"version: 1\n", "t.yaml:1: policy: missing"},
     {P "polices: 1\n",
@@ -593,14 +595,18 @@ static void profile_knows_its_model(void **state) {
     (void)state;
     prof *p = tiny();
     kv_err err;
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 2, 8, "t.yaml", &err), KV_OK);
-    assert_int_equal(prof_matches(p, "10112233445566778899aabbccddeeff", 3, 2, 8, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){3, 2, 8, NULL}, "t.yaml", &err), KV_OK);
+    assert_int_equal(prof_matches(p, "10112233445566778899aabbccddeeff", &(prof_shape){3, 2, 8, NULL}, "t.yaml", &err),
+                     KV_EMISMATCH);
     assert_non_null(strstr(err.msg, "hash 00112233445566778899aabbccddeeff"));
     assert_non_null(strstr(err.msg, "hash 10112233445566778899aabbccddeeff"));
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 4, 2, 8, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){4, 2, 8, NULL}, "t.yaml", &err),
+                     KV_EMISMATCH);
     assert_non_null(strstr(err.msg, "3 layers"));
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 3, 8, "t.yaml", &err), KV_EMISMATCH);
-    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", 3, 2, 9, "t.yaml", &err), KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){3, 3, 8, NULL}, "t.yaml", &err),
+                     KV_EMISMATCH);
+    assert_int_equal(prof_matches(p, "00112233445566778899aabbccddeeff", &(prof_shape){3, 2, 9, NULL}, "t.yaml", &err),
+                     KV_EMISMATCH);
     prof_free(p);
 }
 

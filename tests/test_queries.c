@@ -58,7 +58,7 @@ static cal_stats *gather(const data *d, bool asked, uint32_t batch, int n_thread
     rt_team *team = NULL;
     if (n_threads > 1)
         assert_int_equal(rt_team_new(n_threads, RT_WAIT_AUTO, &team, NULL), KV_OK);
-    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 512, CHUNKS * (TOKENS - SINKS), windowed};
+    const cal_shape shape = {LAYERS, HEADS, KV, DIM, SINKS, 512, CHUNKS * (TOKENS - SINKS), windowed, NULL, NULL};
     static float entropy[TOKENS * HEADS];
     cal_stats *s = NULL;
     assert_int_equal(cal_stats_new(&shape, &s, NULL), KV_OK);

@@ -57,8 +57,8 @@ typedef struct kv_model_facts {
     const char *hash; /* 32 hex digits over the weights that make queries, keys and values: which profiles fit */
     uint32_t n_layer;
     uint32_t n_embd;
-    uint32_t n_head;    /* query heads of a layer */
-    uint32_t n_kv_head; /* heads that keys and values are stored for */
+    uint32_t n_head;    /* query heads of a layer, */
+    uint32_t n_kv_head; /* and heads that it stores keys and values for; where layers differ, the most of any */
     uint32_t head_dim;
     uint32_t n_vocab;
     uint32_t n_ctx_train;    /* tokens of context that it was trained for */

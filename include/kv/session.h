@@ -153,13 +153,13 @@ KV_API kv_status kv_session_get_facts(const kv_session *session, kv_session_fact
 /* What a layer's attention saw of a batch; all borrowed, valid during the call. */
 typedef struct kv_tap_view {
     uint32_t layer;
-    uint32_t position; /* of the first token */
-    uint32_t n;        /* tokens */
-    uint32_t n_head, n_kv_head, head_dim;
-    const float *q;       /* (n, n_head, head_dim), after RoPE */
-    const float *k, *v;   /* (n, n_kv_head, head_dim), after RoPE, before they are compressed */
-    const float *lse;     /* (n, n_head) log-sum-exp of the scaled scores */
-    const float *entropy; /* (n, n_head) of the attention, in nats */
+    uint32_t position;                    /* of the first token */
+    uint32_t n;                           /* tokens */
+    uint32_t n_head, n_kv_head, head_dim; /* of this layer; one without attention is not shown */
+    const float *q;                       /* (n, n_head, head_dim), after RoPE */
+    const float *k, *v;                   /* (n, n_kv_head, head_dim), after RoPE, before they are compressed */
+    const float *lse;                     /* (n, n_head) log-sum-exp of the scaled scores */
+    const float *entropy;                 /* (n, n_head) of the attention, in nats */
 } kv_tap_view;
 /* false: show nothing more; the call that runs ends with KV_ECANCEL after this batch, whose tokens are in the session. */
 typedef bool (*kv_tap)(void *user, const kv_tap_view *view);

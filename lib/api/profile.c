@@ -71,14 +71,15 @@ kv_status kv_profile_find(const char *directory, const char *name, kv_profile **
 }
 
 kv_status kv_profile_for_model(const char *directory, const kv_model *model, kv_profile **out, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(model->rt);
     char own[SHIPPED_PATH], path[SHIPPED_PATH];
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(rt_model_hparams(model->rt), stored);
     *out = NULL;
     if (!directory)
         shipped_directory(own);
     const char *dir = directory ? directory : own;
     prof *p = NULL;
-    kv_status st = shipped_by_model(&dir, 1, rt_model_hash(model->rt), hp->n_layer, hp->n_kv_head, hp->head_dim, &p, path, NULL,
+    kv_status st = shipped_by_model(&dir, 1, rt_model_hash(model->rt), &shape, &p, path, NULL,
                                     NULL, err);
     return st || !p ? st : api_profile(p, out, err);
 }
@@ -86,27 +87,29 @@ kv_status kv_profile_for_model(const char *directory, const kv_model *model, kv_
 /* ---- facts ---- */
 
 kv_status kv_profile_fits(const kv_profile *profile, const kv_model *model, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(model->rt);
-    return prof_matches(profile->p, rt_model_hash(model->rt), hp->n_layer, hp->n_kv_head, hp->head_dim, "the profile", err);
+    return rt_profile_fits(rt_model_hparams(model->rt), rt_model_hash(model->rt), profile->p, "the profile", err);
 }
 
-/* Mean over the heads of a layer. */
+/* Mean over the heads of a layer; 0: it stores nothing. */
 static double layer_bits(const prof *p, uint32_t layer, bool key) {
-    const uint32_t n = p->n_kv_head ? p->n_kv_head : 1;
+    const uint32_t n = p->n_kv_head ? prof_kv_heads(p, layer) : 1;
     double sum = 0;
     for (uint32_t h = 0; h < n; h++) {
         const prof_head head = key ? prof_head_k(p, layer, h) : prof_head_v(p, layer, h);
         sum += (double)(head.bits > 0 ? head.bits : kv_codec_bits(head.codec, key, p->head_dim));
     }
-    return sum / n;
+    return n ? sum / n : 0;
 }
 
 static double mean_bits(const prof *p, bool key) {
     const uint32_t n = p->n_layer ? p->n_layer : 1;
-    double sum = 0;
-    for (uint32_t l = 0; l < n; l++)
-        sum += layer_bits(p, l, key);
-    return sum / n;
+    double sum = 0, all = 0;
+    for (uint32_t l = 0; l < n; l++) {
+        const double share = p->n_kv_head ? (double)prof_kv_heads(p, l) / p->n_kv_head : 1;
+        sum += share * layer_bits(p, l, key);
+        all += share;
+    }
+    return sum / all;
 }
 
 kv_status kv_profile_layer_bits(const kv_profile *profile, uint32_t layer, double *bits_k, double *bits_v, kv_err *err) {
@@ -155,7 +158,7 @@ static kv_status check_match(const prof *p, const gguf *g, kv_err *err) {
     kv_status st = rt_hparams_read(g, &hp, err);
     if (st || (st = gguf_model_hash(g, hash, err)))
         return st;
-    return prof_matches(p, hash, hp.n_layer, hp.n_kv_head, hp.head_dim, "the profile", err);
+    return rt_profile_fits(&hp, hash, p, "the profile", err);
 }
 
 kv_status kv_profile_pack(const kv_profile *profile, const char *model, const char *out, kv_err *err) {

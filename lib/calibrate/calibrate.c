@@ -23,8 +23,9 @@ struct calibration {
     char hash[33];
     cal_stats *stats;
     bool windowed[PROF_MAX_LAYERS];
-    cal_losses *losses; /* where budgets are made by loss */
-    uint32_t long_ctx;  /* that these were measured at */
+    uint16_t heads[PROF_MAX_LAYERS], stored[PROF_MAX_LAYERS]; /* of layers */
+    cal_losses *losses;                                       /* where budgets are made by loss */
+    uint32_t long_ctx;                                        /* that these were measured at */
     calibrate_saved saved;
 };
 
@@ -61,10 +62,10 @@ static bool by_loss(const calibrate_cfg *cfg) {
 /* Room for the statistics of all chunks. */
 static kv_status new_stats(calibration *c, kv_err *err) {
     const rt_hparams *hp = &c->hp;
-    double samples = SAMPLE_BYTES / ((double)hp->n_layer * hp->n_kv_head * hp->head_dim * 2 * sizeof(float));
+    double samples = SAMPLE_BYTES / ((double)rt_stored_heads(hp) * hp->head_dim * 2 * sizeof(float));
     cal_shape shape = {
         hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, c->text->n_fit * (c->cfg->ctx - c->cfg->sinks),
-        c->windowed};
+        c->windowed, c->heads, c->stored};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     return st || !by_loss(c->cfg) ? st : cal_losses_new(&shape, &c->losses, err);
@@ -127,6 +128,7 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
     c->hp = *rt_model_hparams(m);
     for (uint32_t l = 0; l < c->hp.n_layer; l++)
         c->windowed[l] = rt_layer_swa(&c->hp, l);
+    calibrate_heads(&c->hp, c->heads, c->stored);
     snprintf(c->hash, sizeof c->hash, "%s", rt_model_hash(m));
     if ((st = rt_exec_start(rt_model_exec(m), &c->exec, err)) || (st = new_stats(c, err)) ||
         (st = gather_all(c, m, progress, err)))
@@ -180,7 +182,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     cfg.search = c->exec.k->tc_search;
     cfg.team = team_of(c);
     prof *p;
-    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, err);
+    kv_status st = calibrate_new_profile(hp, &p, err);
     if (st)
         return st;
     describe(c, bits, p);
@@ -200,7 +202,7 @@ kv_status calibration_cache_bytes(const calibration *c, const prof *p, uint32_t 
 
 kv_status calibration_measure_also(const calibration *c, const rt_model *m, const calibrate_text *text,
                                    calibrate_progress progress, prof *p, kv_err *err) {
-    const double elements = (double)c->hp.n_layer * c->hp.n_kv_head * c->hp.head_dim;
+    const double elements = (double)rt_stored_heads(&c->hp) * c->hp.head_dim;
     const eval_cfg how = {.ctx = text->ctx, .chunks = text->n_held, .baseline = KV_F32};
     eval_setting setting = {NULL, RT_CTX_CFG_DEFAULT};
     eval_result got;

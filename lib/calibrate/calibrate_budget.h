@@ -22,6 +22,11 @@ void calibrate_long_free(calibrate_long *t);
 kv_status calibrate_losses(const rt_model *m, const calibrate_cfg *cfg, const calibrate_long *texts, uint32_t i,
                            cal_losses *losses, calibrate_progress progress, kv_err *err);
 
+/* Query heads that attend, and KV heads that are stored, of every layer. */
+void calibrate_heads(const rt_hparams *hp, uint16_t heads[PROF_MAX_LAYERS], uint16_t stored[PROF_MAX_LAYERS]);
+/* An empty profile of the model's shape. Caller frees with prof_free. */
+kv_status calibrate_new_profile(const rt_hparams *hp, prof **out, kv_err *err);
+
 /* A budget as a share of ctx tokens. Tokens that are more than that say nothing about so short a text: half of it. */
 double calibrate_share(kv_budget b, uint32_t ctx);
 

@@ -36,16 +36,33 @@ static kv_status stand_in_head(prof_tc *t, uint32_t dim, kv_err *err) {
     return st;
 }
 
+void calibrate_heads(const rt_hparams *hp, uint16_t heads[PROF_MAX_LAYERS], uint16_t stored[PROF_MAX_LAYERS]) {
+    rt_prof_shape(hp, stored);
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        heads[l] = hp->kv_heads[l] ? hp->heads[l] : 0;
+}
+
+kv_status calibrate_new_profile(const rt_hparams *hp, prof **out, kv_err *err) {
+    uint16_t heads[PROF_MAX_LAYERS], stored[PROF_MAX_LAYERS];
+    calibrate_heads(hp, heads, stored);
+    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, out, err);
+    if (!st && (st = prof_set_heads(*out, heads, stored, err))) {
+        prof_free(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
 /* Of the model's shape, with the policy that is asked for. Caller frees with prof_free, in any case. */
 static kv_status stand_in(const calibrate_cfg *cfg, const rt_hparams *hp, prof **out, kv_err *err) {
     *out = NULL;
-    kv_status st = prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, out, err);
+    kv_status st = calibrate_new_profile(hp, out, err);
     for (uint32_t l = 0; l < hp->n_layer && !st; l++) {
         prof_layer *y = &(*out)->layers[l];
-        for (uint32_t h = 0; h < hp->n_kv_head && !st; h++)
+        for (uint32_t h = 0; h < rt_layer_stored(hp, l) && !st; h++)
             if (!(st = stand_in_head(&y->k.heads[h], hp->head_dim, err)))
                 st = stand_in_head(&y->v.heads[h], hp->head_dim, err);
-        if (!st)
+        if (!st && rt_layer_caches(hp, l))
             st = prof_queries_alloc(*out, y, err);
     }
     if (st)

@@ -113,7 +113,7 @@ kv_status shipped_names(const char *const *dirs, size_t n, shipped_name *show, v
 
 typedef struct by_model {
     const char *hash;
-    uint32_t n_layer, n_kv_head, head_dim;
+    const prof_shape *shape;
     char *path;
     shipped_broken *broken;
     void *user;
@@ -154,7 +154,7 @@ static kv_status visit_model(void *user, const char *path, const char *file, boo
         return KV_OK;
     }
     if (!st)
-        st = prof_matches(p, s->hash, s->n_layer, s->n_kv_head, s->head_dim, path, &why);
+        st = prof_matches(p, s->hash, s->shape, path, &why);
     if (st) {
         if (s->broken)
             s->broken(s->user, &why);
@@ -167,10 +167,10 @@ static kv_status visit_model(void *user, const char *path, const char *file, boo
     return KV_OK;
 }
 
-kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, uint32_t n_layer, uint32_t n_kv_head,
-                           uint32_t head_dim, prof **out, char path[SHIPPED_PATH], shipped_broken *broken, void *user,
+kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape,
+                           prof **out, char path[SHIPPED_PATH], shipped_broken *broken, void *user,
                            kv_err *err) {
-    by_model s = {hash, n_layer, n_kv_head, head_dim, path, broken, user, NULL};
+    by_model s = {hash, shape, path, broken, user, NULL};
     bool done;
     kv_status st = each(dirs, n, "/models", visit_model, &s, &done, err);
     *out = s.found;

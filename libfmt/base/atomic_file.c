@@ -151,23 +151,41 @@ static void sync_folder(const char *target) {
     close(fd);
 }
 
-kv_status atomic_file_commit(atomic_file *f, kv_err *err) {
-    kv_status st = KV_OK;
-    bool failed_before = ferror(f->stream), beside = f->target;
-    if (fflush(f->stream) != 0 || (beside && fsync(fileno(f->stream)) != 0))
-        st = fail_errno(err, f->path, "cannot write");
-    else if (failed_before) /* errno of that write is long gone */
-        st = kv_fail(err, KV_EIO, "%s: could not be written in full (is the disk full?)", f->path);
-    else if (beside && !atomic_temp_publish(&f->temp, f->target))
-        st = fail_errno(err, f->path, "cannot give the finished file its name");
-    if (st != KV_OK) {
-        atomic_file_abort(f);
-        return st;
-    }
-    if (beside)
-        sync_folder(f->target);
-    release(f);
+/* All of it is on the disk. */
+static kv_status finish(const atomic_file *f, kv_err *err) {
+    const bool failed_before = ferror(f->stream);
+    if (fflush(f->stream) != 0 || (f->target && fsync(fileno(f->stream)) != 0))
+        return fail_errno(err, f->path, "cannot write");
+    if (failed_before) /* errno of that write is long gone */
+        return kv_fail(err, KV_EIO, "%s: could not be written in full (is the disk full?)", f->path);
     return KV_OK;
+}
+
+kv_status atomic_files_commit(atomic_file *const *files, size_t n, kv_err *err) {
+    kv_status st = KV_OK;
+    size_t named = 0;
+    for (size_t i = 0; !st && i < n; i++)
+        st = finish(files[i], err);
+    for (; !st && named < n; named++)
+        if (files[named]->target && !atomic_temp_publish(&files[named]->temp, files[named]->target)) {
+            st = fail_errno(err, files[named]->path, "cannot give the finished file its name");
+            break;
+        }
+    for (size_t i = 0; i < n; i++) {
+        if (st && i < named && files[i]->target)
+            unlink(files[i]->target);
+        if (st)
+            atomic_file_abort(files[i]);
+        else if (files[i]->target)
+            sync_folder(files[i]->target);
+        if (!st)
+            release(files[i]);
+    }
+    return st;
+}
+
+kv_status atomic_file_commit(atomic_file *f, kv_err *err) {
+    return atomic_files_commit(&f, 1, err);
 }
 
 void atomic_file_abort(atomic_file *f) {

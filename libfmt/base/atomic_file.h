@@ -25,6 +25,9 @@ kv_status atomic_file_check(const char *path, kv_err *err);
 FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
 /* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */
 kv_status atomic_file_commit(atomic_file *f, kv_err *err);
+/* The same for n files that belong together: all appear, or none does. Where a name cannot be given, those that were given
+ * already are taken away again. Frees all in every case. */
+kv_status atomic_files_commit(atomic_file *const *files, size_t n, kv_err *err);
 void atomic_file_abort(atomic_file *f); /* removes the temporary; NULL is fine */
 void atomic_file_cleanup(void);         /* from a signal handler: unlink the temporaries still open */
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { ATOMIC_TEMPS = 16 }; /* at once */
+enum { ATOMIC_TEMPS = 128 }; /* at once: parts of a model, for example */
 
 typedef struct atomic_slot atomic_slot;
 

@@ -35,7 +35,7 @@ static layout lay_out(size_t heads, size_t dim) {
 static size_t n_queries(const prof *p) {
     size_t n = 0;
     for (uint32_t i = 0; i < p->n_layer; i++)
-        n += p->layers[i].queries ? (size_t)p->n_kv_head * PROF_QUERIES : 0;
+        n += p->layers[i].queries ? (size_t)prof_kv_heads(p, i) * PROF_QUERIES : 0;
     return n;
 }
 
@@ -110,7 +110,7 @@ static bool put_queries(uint8_t *raw, const prof *p) {
     size_t at = 0;
     for (uint32_t l = 0; l < p->n_layer; l++) {
         raw[l] = p->layers[l].queries != NULL;
-        for (size_t i = 0; raw[l] && i < (size_t)p->n_kv_head * PROF_QUERIES; i++, at++) {
+        for (size_t i = 0; raw[l] && i < (size_t)prof_kv_heads(p, l) * PROF_QUERIES; i++, at++) {
             float scale;
             exact &= prof_query_code(p->layers[l].queries + i * p->head_dim, p->head_dim, (int8_t *)codes + at * p->head_dim,
                                      &scale);
@@ -183,9 +183,9 @@ static kv_status bad(const char *where, const char *what, kv_err *err) {
 
 /* Whether so many bytes are what the heads take, or that and the queries of some layers. */
 static bool is_size(const prof *p, const layout *l, unsigned long long size) {
-    const size_t layer = query_bytes(p, (size_t)p->n_kv_head * PROF_QUERIES), fixed = l->total + p->n_layer;
+    const size_t head = query_bytes(p, PROF_QUERIES), fixed = l->total + p->n_layer;
     return (size == l->total && l->heads) ||
-           (size > fixed && (size - fixed) % layer == 0 && (size - fixed) / layer <= p->n_layer);
+           (size > fixed && (size - fixed) % head == 0 && (size - fixed) / head <= prof_all_kv_heads(p));
 }
 
 /* Unpack one frame of a size that makes sense; it becomes l->total. */
@@ -244,7 +244,8 @@ static kv_status get_heads(prof *p, const uint8_t *raw, const layout *l, const c
     for (uint32_t i = 0; i < p->n_layer; i++) {
         prof_kv *both[] = {&p->layers[i].k, &p->layers[i].v};
         for (int j = 0; j < 2; j++)
-            if (prof_kv_has_tc(both[j], p->n_kv_head) && !(both[j]->heads = calloc(p->n_kv_head, sizeof *both[j]->heads)))
+            if (prof_kv_has_tc(both[j], prof_kv_heads(p, i)) &&
+                !(both[j]->heads = calloc(prof_kv_heads(p, i), sizeof *both[j]->heads)))
                 return kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
     }
     kv_status st = KV_OK;
@@ -268,7 +269,7 @@ static kv_status get_queries(prof *p, const uint8_t *raw, size_t len, const char
     const int8_t *codes = (const int8_t *)scales + 2 * n;
     size_t at = 0;
     for (uint32_t l = 0; l < p->n_layer && st == KV_OK; l++)
-        for (size_t i = 0; p->layers[l].queries && i < (size_t)p->n_kv_head * PROF_QUERIES && st == KV_OK; i++, at++) {
+        for (size_t i = 0; p->layers[l].queries && i < (size_t)prof_kv_heads(p, l) * PROF_QUERIES && st == KV_OK; i++, at++) {
             const float scale = bf16_to_fp32((uint16_t)get_planes(scales, n, at, 2));
             float *q = p->layers[l].queries + i * p->head_dim, again;
             int8_t same[PROF_MAX_DIM];

@@ -46,12 +46,72 @@ nomem:
     return kv_fail(err, KV_ENOMEM, "profile: out of memory");
 }
 
-static void prof_kv_free(prof_kv *kv, uint32_t n_kv_head) {
-    for (uint32_t h = 0; kv->heads && h < n_kv_head; h++)
+static bool all_same(const uint16_t *v, uint32_t n, uint32_t as) {
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i] != as)
+            return false;
+    return true;
+}
+
+static kv_status keep_heads(uint16_t **to, const uint16_t *from, uint32_t n, uint32_t most, kv_err *err) {
+    if (all_same(from, n, most))
+        return KV_OK;
+    if (!(*to = malloc(n * sizeof **to)))
+        return kv_fail(err, KV_ENOMEM, "profile: out of memory");
+    memcpy(*to, from, n * sizeof **to);
+    return KV_OK;
+}
+
+static void free_heads(prof_kv *kv, uint32_t from, uint32_t end) {
+    for (uint32_t h = from; kv->heads && h < end; h++)
         prof_tc_free(&kv->heads[h]);
+}
+
+static void prof_kv_free(prof_kv *kv, uint32_t n_kv_head) {
+    free_heads(kv, 0, n_kv_head);
     free(kv->heads);
     free(kv->codecs);
     free(kv->head_bits);
+}
+
+/* Nothing is stored: nothing is said. */
+static void empty_layer(prof_layer *l) {
+    prof_kv_free(&l->k, 0);
+    prof_kv_free(&l->v, 0);
+    l->k = l->v = (prof_kv){.codec = KV_F16};
+    free(l->importance);
+    free(l->budgets);
+    free(l->losses);
+    free(l->queries);
+    l->importance = l->losses = l->queries = NULL;
+    l->budgets = NULL;
+    l->budget = 0;
+}
+
+kv_status prof_set_heads(prof *p, const uint16_t *heads, const uint16_t *kv_heads, kv_err *err) {
+    kv_status st = keep_heads(&p->heads, heads, p->n_layer, p->n_head, err);
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        free_heads(&p->layers[l].k, kv_heads[l], p->n_kv_head);
+        free_heads(&p->layers[l].v, kv_heads[l], p->n_kv_head);
+        if (!kv_heads[l])
+            empty_layer(&p->layers[l]);
+        if (!heads[l]) {
+            free(p->layers[l].entropy);
+            p->layers[l].entropy = NULL;
+        }
+    }
+    return st ? st : keep_heads(&p->kv_heads, kv_heads, p->n_layer, p->n_kv_head, err);
+}
+
+uint32_t prof_all_kv_heads(const prof *p) {
+    uint32_t n = 0;
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        n += prof_kv_heads(p, l);
+    return n;
+}
+
+uint32_t prof_version(const prof *p) {
+    return p->heads || p->kv_heads ? PROF_VERSION : PROF_VERSION - 1;
 }
 
 void prof_free(prof *p) {
@@ -64,9 +124,11 @@ void prof_free(prof *p) {
         free(l->budgets);
         free(l->losses);
         free(l->queries);
-        prof_kv_free(&l->k, p->n_kv_head);
-        prof_kv_free(&l->v, p->n_kv_head);
+        prof_kv_free(&l->k, prof_kv_heads(p, i));
+        prof_kv_free(&l->v, prof_kv_heads(p, i));
     }
+    free(p->heads);
+    free(p->kv_heads);
     free(p->layers);
     free(p->overrides);
     free(p);
@@ -145,8 +207,8 @@ void prof_round(prof *p) {
     prof_round_evict(p);
     prof_walk(p, round_value, NULL, NULL);
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
-        round_kv(&p->layers[i].k, p->n_kv_head);
-        round_kv(&p->layers[i].v, p->n_kv_head);
+        round_kv(&p->layers[i].k, prof_kv_heads(p, i));
+        round_kv(&p->layers[i].v, prof_kv_heads(p, i));
     }
 }
 
@@ -167,6 +229,7 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
     if (at->step == PROF_VALUE)
         switch (f->kind) {
         case PK_U32:
+        case PK_PER_LAYER:
         case PK_NAME:
             v = *(const uint32_t *)at->value;
             break;
@@ -210,21 +273,22 @@ static kv_status check_value(void *user, const prof_place *at, kv_err *err) {
 /* The mean that people read must be that of the heads; for codecs whose bits depend on head_dim there is none. */
 static kv_status check_head_bits(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where,
                                  kv_err *err) {
+    const uint32_t n = prof_kv_heads(p, layer);
     double sum = 0;
-    bool all = kv->head_bits && p->n_kv_head;
-    for (uint32_t h = 0; all && h < p->n_kv_head; h++) {
+    bool all = kv->head_bits && n;
+    for (uint32_t h = 0; all && h < n; h++) {
         sum += (double)kv->head_bits[h];
         all = kv->head_bits[h] > 0;
     }
-    if (all && !(fabs(sum / p->n_kv_head - (double)kv->bits) < 1e-3))
+    if (all && !(fabs(sum / n - (double)kv->bits) < 1e-3))
         return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.bits: is %.6g, but the mean of its heads is %.6g", where, layer, name,
-                       (double)kv->bits, sum / p->n_kv_head);
+                       (double)kv->bits, sum / n);
     return KV_OK;
 }
 
 static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, const char *name, const char *where, kv_err *err) {
     kv_status st = check_head_bits(p, kv, layer, name, where, err);
-    if (st != KV_OK || !prof_kv_has_tc(kv, p->n_kv_head))
+    if (st != KV_OK || !prof_kv_has_tc(kv, prof_kv_heads(p, layer)))
         return st;
     if (!(kv->bits > 0))
         return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.bits: missing; codec tc must say its true bits", where, layer, name);
@@ -233,7 +297,7 @@ static kv_status check_kv(const prof *p, const prof_kv *kv, uint32_t layer, cons
                        where, layer, name);
     if (!kv->heads)
         return kv_fail(err, KV_ERANGE, "%s: layers[%u].%s.codec: tc needs calibrated data", where, layer, name);
-    for (uint32_t h = 0; h < p->n_kv_head; h++) {
+    for (uint32_t h = 0; h < prof_kv_heads(p, layer); h++) {
         char path[64];
         const prof_head head = prof_kv_head(kv, h);
         if (!head.tc)
@@ -277,20 +341,32 @@ kv_status prof_check(const prof *p, const char *where, kv_err *err) {
 
 /* ---- identity ---- */
 
-kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, uint32_t n_kv_head, uint32_t head_dim,
-                       const char *where, kv_err *err) {
+/* Profiles that say how many KV heads there are must say it right of every layer. */
+static kv_status match_layers(const prof *p, const prof_shape *model, const char *where, kv_err *err) {
+    for (uint32_t l = 0; p->n_kv_head && model->kv_heads && l < model->n_layer; l++)
+        if (prof_kv_heads(p, l) != model->kv_heads[l])
+            return kv_fail(err, KV_EMISMATCH, "%s: made for a model whose layer %u has %u KV heads (%s), this one's has %u",
+                           where, l, prof_kv_heads(p, l), p->model_name[0] ? p->model_name : "unnamed", model->kv_heads[l]);
+    return KV_OK;
+}
+
+kv_status prof_matches(const prof *p, const char *model_hash, const prof_shape *model, const char *where, kv_err *err) {
     const struct {
         const char *what;
         uint32_t ours, theirs;
-    } shape[] = {
-        {"layers", p->n_layer, n_layer}, {"KV heads", p->n_kv_head, n_kv_head}, {"numbers per head", p->head_dim, head_dim}};
+    } shape[] = {{"layers", p->n_layer, model->n_layer},
+                 {"KV heads", p->n_kv_head, model->n_kv_head},
+                 {"numbers per head", p->head_dim, model->head_dim}};
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
         if (shape[i].ours && shape[i].ours != shape[i].theirs)
             return kv_fail(err, KV_EMISMATCH, "%s: made for a model with %u %s (%s), this one has %u", where, shape[i].ours,
                            shape[i].what, p->model_name[0] ? p->model_name : "unnamed", shape[i].theirs);
+    kv_status st = match_layers(p, model, where, err);
+    if (st)
+        return st;
     if (p->model_hash[0] && strcmp(p->model_hash, model_hash))
         return kv_fail(err, KV_EMISMATCH,
                        "%s: made for another model (%s, hash %s); this one has hash %s; calibrate it with kvcalib", where,
                        p->model_name[0] ? p->model_name : "unnamed", p->model_hash, model_hash);
-    return p->layers ? KV_OK : prof_check_overrides(p, n_layer, n_kv_head, where, err);
+    return p->layers ? KV_OK : prof_check_overrides(p, model->n_layer, model->n_kv_head, where, err);
 }

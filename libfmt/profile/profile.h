@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    PROF_VERSION = 3,                 /* written; 1 and 2 are read, too */
+    PROF_VERSION = 4,                 /* the newest that is read, as all before it are. Which one is written: prof_version */
     PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
@@ -56,6 +56,7 @@ typedef struct prof_kv {
     prof_tc *heads;      /* (n_kv_head) where any codec is KV_TC, else NULL; filled in for heads whose codec is KV_TC */
 } prof_kv;
 
+/* Heads are those of the layer; a layer without KV heads has no k, no v, and nothing else of these. */
 typedef struct prof_layer {
     float *entropy;    /* (n_head) attention entropy in bits, mean over tokens of the second half of each chunk; or NULL */
     float *importance; /* (n_kv_head) share of the score variance held by the leading quarter of K coefficients; or NULL */
@@ -137,7 +138,8 @@ typedef struct prof_override {
 typedef struct prof {
     /* model identity; empty hash: hand-written, fits any model */
     char model_hash[33], model_name[128], arch[32];
-    uint32_t n_layer, n_head, n_kv_head, head_dim; /* 0 when hand-written */
+    uint32_t n_layer, n_head, n_kv_head, head_dim; /* 0 when hand-written; heads: the most of any layer */
+    uint16_t *heads, *kv_heads;                    /* (n_layer) of each; or NULL: all have n_head, n_kv_head */
     /* how it was made */
     char tool_version[32], text_hash[33];
     uint32_t calib_tokens, calib_ctx, entropy_sinks;
@@ -166,6 +168,19 @@ typedef struct prof {
 /* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0
  * until prof_tc_alloc); evict is PROF_EVICT_DEFAULT. KV_ENOMEM, KV_ERANGE (sizes above the PROF_MAX_*). prof_free frees. */
 kv_status prof_new(uint32_t n_layer, uint32_t n_head, uint32_t n_kv_head, uint32_t head_dim, prof **out, kv_err *err);
+/* Say how many heads each layer of a profile from prof_new has, at most n_head and n_kv_head; those without KV heads become f16
+ * with nothing to say. Copied; kept only where layers differ. KV_ENOMEM. */
+kv_status prof_set_heads(prof *p, const uint16_t *heads, const uint16_t *kv_heads, kv_err *err);
+static inline uint32_t prof_heads(const prof *p, uint32_t layer) {
+    return p->heads ? p->heads[layer] : p->n_head;
+}
+static inline uint32_t prof_kv_heads(const prof *p, uint32_t layer) {
+    return p->kv_heads ? p->kv_heads[layer] : p->n_kv_head;
+}
+uint32_t prof_all_kv_heads(const prof *p); /* of all layers */
+/* 4 where layers differ in their heads, else 3: older programs read what they understand. */
+uint32_t prof_version(const prof *p);
+
 /* Allocate one head's arrays, zeroed. */
 kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
 /* Allocate what a layer need not have, zeroed, unless it has it. p's shape is known. */
@@ -178,7 +193,7 @@ void prof_free(prof *p); /* NULL is fine */
 kv_status prof_kv_alloc(prof_kv *kv, uint32_t n_kv_head, kv_err *err);
 
 /* How K (or V) of one KV head is stored: as the layer's entry says, or the policy. layer < n_layer and head < n_kv_head where
- * the profile has layers, else anything. */
+ * the profile has layers, else anything. Of a layer that is not calibrated because it stores nothing: f16. */
 typedef struct prof_head {
     kv_codec_id codec;
     float bits;        /* 0: depends on head_dim */
@@ -217,10 +232,16 @@ kv_status prof_load(const char *path, prof **out, kv_err *err);
 kv_status prof_format(const prof *p, char **text, size_t *len, kv_err *err);
 kv_status prof_save(const prof *p, const char *path, kv_err *err); /* atomic */
 
+/* What of a model a profile must agree with. */
+typedef struct prof_shape {
+    uint32_t n_layer, n_kv_head, head_dim;
+    const uint16_t *kv_heads; /* (n_layer) that layers store, at most n_kv_head; NULL: all as many */
+} prof_shape;
+
 /* What a profile must be for (prof_matches). */
 typedef struct prof_model {
     const char *hash;
-    uint32_t n_layer, n_kv_head, head_dim;
+    const prof_shape *shape;
 } prof_model;
 
 /* The profile inside a packed GGUF (keys kvcalib.version u32, kvcalib.profile string = YAML without the binary part,
@@ -235,7 +256,6 @@ kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err);
 
 /* KV_EMISMATCH with both hashes or shapes named when the profile is for another model, or names layers or heads that this one
  * does not have. */
-kv_status prof_matches(const prof *p, const char *model_hash, uint32_t n_layer, uint32_t n_kv_head, uint32_t head_dim,
-                       const char *where, kv_err *err);
+kv_status prof_matches(const prof *p, const char *model_hash, const prof_shape *model, const char *where, kv_err *err);
 
 #endif

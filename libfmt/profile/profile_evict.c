@@ -58,10 +58,10 @@ uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head) {
 void prof_mean_budgets(prof *p) {
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++) {
         double sum = 0;
-        for (uint32_t h = 0; p->layers[l].budgets && h < p->n_kv_head; h++)
+        for (uint32_t h = 0; p->layers[l].budgets && h < prof_kv_heads(p, l); h++)
             sum += p->layers[l].budgets[h];
         if (sum > 0)
-            p->layers[l].budget = (uint32_t)fmax(1, rint(sum / p->n_kv_head));
+            p->layers[l].budget = (uint32_t)fmax(1, rint(sum / prof_kv_heads(p, l)));
     }
 }
 
@@ -111,7 +111,7 @@ void prof_round_evict(prof *p) {
     kv_budget_parse(text, &p->evict.budget); /* refuses "0%", which stays what it is */
     prof_mean_budgets(p);
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
-        for (size_t i = 0; p->layers[l].queries && i < (size_t)p->n_kv_head * PROF_QUERIES; i++)
+        for (size_t i = 0; p->layers[l].queries && i < (size_t)prof_kv_heads(p, l) * PROF_QUERIES; i++)
             round_query(p->layers[l].queries + i * p->head_dim, p->head_dim);
 }
 
@@ -119,13 +119,13 @@ void prof_round_evict(prof *p) {
 
 static kv_status check_layer(const prof *p, uint32_t l, const char *where, kv_err *err) {
     const prof_layer *y = &p->layers[l];
-    for (uint32_t h = 0; y->budgets && h < p->n_kv_head; h++)
+    for (uint32_t h = 0; y->budgets && h < prof_kv_heads(p, l); h++)
         if (!y->budgets[h])
             return kv_fail(err, KV_ERANGE, "%s: layers[%u].budget[%u]: 0 is outside 1..%u", where, l, h, UINT32_MAX);
     if (y->queries && (!p->n_kv_head || !p->head_dim))
         return kv_fail(err, KV_ERANGE, "%s: layers[%u]: queries need the model's shape (model.kv_heads, model.head_dim)", where,
                        l);
-    for (size_t i = 0; y->queries && i < (size_t)p->n_kv_head * PROF_QUERIES * p->head_dim; i++)
+    for (size_t i = 0; y->queries && i < (size_t)prof_kv_heads(p, l) * PROF_QUERIES * p->head_dim; i++)
         if (!isfinite(y->queries[i]))
             return kv_fail(err, KV_ERANGE, "%s: layers[%u], head %zu: query %zu is not finite", where, l,
                            i / p->head_dim / PROF_QUERIES, i / p->head_dim % PROF_QUERIES);

@@ -16,7 +16,7 @@ typedef struct writer {
     yaml_emitter_t emitter;
     char *text;
     size_t len, cap;
-    uint32_t n_kv_head;
+    const prof *p;
     const char *data; /* base64, or NULL */
     size_t data_len;
 } writer;
@@ -98,11 +98,12 @@ static kv_status quoted(writer *w, const char *text, kv_err *err) {
 }
 
 /* One name, or one per KV head where they differ. */
-static kv_status codecs(writer *w, const prof_kv *kv, kv_err *err) {
-    if (!prof_kv_mixed(kv, w->n_kv_head))
+static kv_status codecs(writer *w, const prof_kv *kv, uint32_t layer, kv_err *err) {
+    const uint32_t n = prof_kv_heads(w->p, layer);
+    if (!prof_kv_mixed(kv, n))
         return plain(w, kv_codec_names[prof_kv_head(kv, 0).codec].name, err);
     kv_status st = list_begin(w, true, err);
-    for (uint32_t h = 0; h < w->n_kv_head && st == KV_OK; h++)
+    for (uint32_t h = 0; h < n && st == KV_OK; h++)
         st = plain(w, kv_codec_names[kv->codecs[h]].name, err);
     return st == KV_OK ? list_end(w, err) : st;
 }
@@ -117,14 +118,26 @@ static kv_status tc_words(writer *w, const prof_field *f, const prof_tc *t, kv_e
 }
 
 /* A number that all KV heads of a layer have, or one for each. */
-static kv_status budgets(writer *w, const prof_layer *l, kv_err *err) {
+static kv_status budgets(writer *w, const prof_layer *l, uint32_t layer, kv_err *err) {
     char text[16];
     kv_status st = l->budgets ? list_begin(w, true, err) : KV_OK;
-    for (uint32_t h = 0; st == KV_OK && h < (l->budgets ? w->n_kv_head : 1); h++) {
+    for (uint32_t h = 0; st == KV_OK && h < (l->budgets ? prof_kv_heads(w->p, layer) : 1); h++) {
         snprintf(text, sizeof text, "%" PRIu32, l->budgets ? l->budgets[h] : l->budget);
         st = plain(w, text, err);
     }
     return st == KV_OK && l->budgets ? list_end(w, err) : st;
+}
+
+/* What all layers have, or what each has. */
+static kv_status per_layer(writer *w, const prof_field *f, uint32_t most, kv_err *err) {
+    const uint16_t *each = *(uint16_t *const *)((const char *)w->p + f->count);
+    char text[16];
+    kv_status st = each ? list_begin(w, true, err) : KV_OK;
+    for (uint32_t l = 0; st == KV_OK && l < (each ? w->p->n_layer : 1); l++) {
+        snprintf(text, sizeof text, "%" PRIu32, each ? each[l] : most);
+        st = plain(w, text, err);
+    }
+    return st == KV_OK && each ? list_end(w, err) : st;
 }
 
 static kv_status budget(writer *w, kv_budget b, kv_err *err) {
@@ -144,12 +157,14 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
     char text[32];
     switch (f->kind) {
     case PK_CONST:
-        return number(w, f->max, 9, err);
+        return number(w, prof_version(w->p), 9, err);
     case PK_INDEX:
         return number(w, at->n, 9, err);
     case PK_U32:
         snprintf(text, sizeof text, "%" PRIu32, *(const uint32_t *)at->value);
         return plain(w, text, err);
+    case PK_PER_LAYER:
+        return per_layer(w, f, *(const uint32_t *)at->value, err);
     case PK_U64:
         snprintf(text, sizeof text, "%" PRIu64, *(const uint64_t *)at->value);
         return plain(w, text, err);
@@ -165,7 +180,7 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
     case PK_F32S:
         return floats(w, at->value, at->n, f->digits, err);
     case PK_CODECS:
-        return codecs(w, at->value, err);
+        return codecs(w, at->value, at->n, err);
     case PK_CHOICE:
         return plain(w, kv_codec_names[((const prof_choice *)at->value)->codec].name, err);
     case PK_RANGES:
@@ -177,7 +192,7 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
     case PK_BUDGET:
         return budget(w, *(const kv_budget *)at->value, err);
     case PK_BUDGETS:
-        return budgets(w, at->value, err);
+        return budgets(w, at->value, at->n, err);
     case PK_DIMS:
     case PK_SPECTRUM:
         return tc_words(w, f, *(const prof_tc *const *)at->value, err);
@@ -242,7 +257,7 @@ static kv_status encode_data(const prof *p, char **text, size_t *len, kv_err *er
 }
 
 kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *len, kv_err *err) {
-    writer w = {.n_kv_head = p->n_kv_head};
+    writer w = {.p = p};
     char *data = NULL;
     *text = NULL;
     *len = 0;

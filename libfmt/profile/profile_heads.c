@@ -57,7 +57,7 @@ bool prof_kv_has_tc(const prof_kv *kv, uint32_t n_kv_head) {
 
 bool prof_has_tc(const prof *p) {
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
-        if (prof_kv_has_tc(&p->layers[l].k, p->n_kv_head) || prof_kv_has_tc(&p->layers[l].v, p->n_kv_head))
+        if (prof_kv_has_tc(&p->layers[l].k, prof_kv_heads(p, l)) || prof_kv_has_tc(&p->layers[l].v, prof_kv_heads(p, l)))
             return true;
     return false;
 }
@@ -70,7 +70,7 @@ bool prof_has_data(const prof *p) {
 static const prof_kv *next(const prof *p, prof_tc_iter *it, uint32_t *head) {
     while (p->layers && it->layer < p->n_layer) {
         const prof_kv *kv = it->v ? &p->layers[it->layer].v : &p->layers[it->layer].k;
-        while (it->head < p->n_kv_head) {
+        while (it->head < prof_kv_heads(p, it->layer)) {
             *head = it->head++;
             if ((kv->codecs ? kv->codecs[*head] : kv->codec) == KV_TC)
                 return kv;

@@ -29,9 +29,10 @@ typedef enum prof_kind {
     PK_RANGES,   /* prof_ranges */
     PK_NAME,     /* an enum, by the names that `name` gives */
     PK_BOOL,
-    PK_BUDGET,  /* kv_budget */
-    PK_BUDGETS, /* prof_layer: one integer, or a list of one per KV head */
-    PK_DATA,    /* the binary part (blob.h) */
+    PK_BUDGET,    /* kv_budget */
+    PK_BUDGETS,   /* prof_layer: one integer, or a list of one per KV head */
+    PK_PER_LAYER, /* one integer, or a list of one per layer: uint16_t * at `count`, whose greatest is at offset */
+    PK_DATA,      /* the binary part (blob.h) */
     PK_COUNT
 } prof_kind;
 
@@ -43,6 +44,7 @@ enum {
     PF_PLAIN = 16,    /* codec: no calibrated one */
     PF_ALWAYS = 32,   /* always written where its mapping is, though it need not be given */
     PF_BUDGETS = 64,  /* written where layers have budgets */
+    PF_STORED = 128,  /* of a layer: only where it has KV heads */
 };
 
 typedef struct prof_field {
@@ -58,8 +60,8 @@ typedef struct prof_field {
 } prof_field;
 
 extern const prof_field prof_schema[];
-/* How many numbers a PK_F32S has: the uint32_t at `count` of p, times `per`. */
-uint32_t prof_floats(const prof *p, const prof_field *f);
+/* How many numbers a PK_F32S of a layer has: the heads that `count` names, times `per`. */
+uint32_t prof_floats(const prof *p, const prof_field *f, uint32_t layer);
 extern const char *const prof_kind_names[PK_COUNT]; /* "integer", ...: for messages and docs */
 
 enum { PROF_PATH = 128 }; /* longest "layers[3].k.bits", with room to spare */

@@ -51,7 +51,7 @@ static void packed_free(packed *k) {
 }
 
 static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
-    *k = (packed){.version = PROF_VERSION};
+    *k = (packed){.version = prof_version(p)};
     kv_status st = prof_format_parts(p, false, &k->text, &k->text_len, err);
     if (st == KV_OK && prof_has_data(p))
         st = prof_blob_encode(p, &k->frame, &k->frame_len, err);

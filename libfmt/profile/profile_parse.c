@@ -98,7 +98,7 @@ static kv_status read_codec(const reader *r, const prof_field *f, const yaml_nod
 }
 
 static kv_status read_floats(const reader *r, const prof_field *f, const yaml_node *n, const char *path, float **out) {
-    const uint32_t want = prof_floats(r->p, f);
+    const uint32_t want = prof_floats(r->p, f, r->index);
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
     if (n->count != want && f->per)
@@ -130,15 +130,44 @@ static kv_status read_map(reader *r, const prof_field *fields, void *base, const
 static kv_status check_head_list(const reader *r, const prof_field *f, const yaml_node *n, const char *path) {
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
+    const uint32_t heads = prof_kv_heads(r->p, r->index);
     if (!r->p->n_kv_head)
         return bad(r, n, path, "a list needs to know how many KV heads there are (model.kv_heads)");
-    if (n->count != r->p->n_kv_head)
-        return bad(r, n, path, "has %u entries, but model.kv_heads is %u", n->count, r->p->n_kv_head);
+    if (n->count != heads)
+        return bad(r, n, path, "has %u entries, but model.kv_heads is %u", n->count, heads);
     return KV_OK;
 }
 
+/* A number of heads, or one for each layer. */
+static kv_status read_per_layer(const reader *r, const prof_field *f, const yaml_node *n, const char *path, uint32_t *most) {
+    uint16_t **to = (uint16_t **)((char *)r->p + f->count);
+    const prof_field number = {.kind = PK_U32, .min = n->kind == YAML_LIST ? 0 : f->min, .max = f->max};
+    uint64_t v = 0;
+    uint32_t l = 0;
+    if (n->kind != YAML_LIST) {
+        kv_status st = n->kind == YAML_TEXT ? read_integer(r, &number, n, path, &v) : wrong_kind(r, f, n, path);
+        *most = (uint32_t)v;
+        return st;
+    }
+    if (!r->p->n_layer || n->count != r->p->n_layer)
+        return bad(r, n, path, "has %u entries, but model.layers is %u", n->count, r->p->n_layer);
+    if (!(*to = calloc(n->count, sizeof **to)))
+        return kv_fail(r->err, KV_ENOMEM, "%s: out of memory", r->where);
+    *most = 0;
+    for (const yaml_node *e = n->first; e; e = e->next, l++) {
+        char sub[PROF_PATH];
+        prof_path_index(sub, path, l);
+        kv_status st = read_integer(r, &number, e, sub, &v);
+        if (st != KV_OK)
+            return st;
+        (*to)[l] = (uint16_t)v;
+        *most = v > *most ? (uint32_t)v : *most;
+    }
+    return *most ? KV_OK : bad(r, n, path, "no layer has any");
+}
+
 static kv_status need_heads(const reader *r, prof_kv *kv) {
-    return kv->codecs ? KV_OK : prof_kv_alloc(kv, r->p->n_kv_head, r->err);
+    return kv->codecs ? KV_OK : prof_kv_alloc(kv, prof_kv_heads(r->p, r->index), r->err);
 }
 
 static kv_status read_codecs(const reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_kv *kv) {
@@ -209,7 +238,7 @@ static kv_status check_dims(const reader *r, const yaml_node *root) {
     uint32_t l = 0;
     for (const yaml_node *e = layers ? layers->first : NULL; e; e = e->next, l++)
         for (int v = 0; v < 2; v++) {
-            const yaml_node *heads = yaml_find(yaml_find(e, v ? "v" : "k"), "heads");
+            const yaml_node *kv = yaml_find(e, v ? "v" : "k"), *heads = kv ? yaml_find(kv, "heads") : NULL;
             uint32_t h = 0;
             for (const yaml_node *n = heads ? heads->first : NULL; n; n = n->next, h++) {
                 const yaml_node *dims = yaml_find(n, "dims");
@@ -329,6 +358,8 @@ static kv_status read_field(reader *r, const prof_field *f, void *base, const ya
         if ((st = read_integer(r, f, n, path, &u)) == KV_OK)
             *(uint32_t *)value = (uint32_t)u;
         return st;
+    case PK_PER_LAYER:
+        return read_per_layer(r, f, n, path, value);
     case PK_U64:
         if ((st = read_integer(r, f, n, path, &u)) == KV_OK)
             *(uint64_t *)value = u;
@@ -404,7 +435,12 @@ static kv_status read_map(reader *r, const prof_field *fields, void *base, const
         prof_path_join(sub, path, f->key);
         const yaml_node *c = yaml_find(n, f->key);
         bool barred = f->flags & PF_NO_LAYERS && r->has_layers;
-        if (c)
+        const bool nowhere = f->flags & PF_STORED && r->p->kv_heads && !r->p->kv_heads[r->index];
+        if (nowhere && c)
+            st = bad(r, c, sub, "this layer stores no keys and values (model.kv_heads)");
+        else if (nowhere)
+            continue;
+        else if (c)
             st = barred ? bad(r, c, sub, "not together with 'layers', where each layer names its own")
                         : read_field(r, f, base, c, sub);
         else if (f->flags & PF_REQUIRED && !barred)
@@ -414,8 +450,8 @@ static kv_status read_map(reader *r, const prof_field *fields, void *base, const
 }
 
 /* Bits of codecs that always cost the same need not be written, nor those of heads that are as the layer says. */
-static void fill_kv_bits(const prof *p, prof_kv *kv, bool key) {
-    const uint32_t n = p->n_kv_head;
+static void fill_kv_bits(const prof *p, prof_kv *kv, uint32_t layer, bool key) {
+    const uint32_t n = prof_kv_heads(p, layer);
     double sum = 0;
     bool all = true;
     if (!kv->head_bits) {
@@ -434,8 +470,12 @@ static void fill_kv_bits(const prof *p, prof_kv *kv, bool key) {
 
 static void fill_bits(prof *p) {
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
-        fill_kv_bits(p, &p->layers[i].k, true);
-        fill_kv_bits(p, &p->layers[i].v, false);
+        if (p->kv_heads && !p->kv_heads[i]) {
+            p->layers[i].k.codec = p->layers[i].v.codec = KV_F16;
+            continue;
+        }
+        fill_kv_bits(p, &p->layers[i].k, i, true);
+        fill_kv_bits(p, &p->layers[i].v, i, false);
     }
 }
 
@@ -505,7 +545,7 @@ kv_status prof_parse_parts(const prof_source *from, prof **out, kv_err *err) {
         goto done;
     fill_bits(r.p);
     prof_mean_budgets(r.p);
-    if (m && (st = prof_matches(r.p, m->hash, m->n_layer, m->n_kv_head, m->head_dim, where, err)) != KV_OK)
+    if (m && (st = prof_matches(r.p, m->hash, m->shape, where, err)) != KV_OK)
         goto done; /* before the data: a profile that is for nothing here shall take no memory */
     if ((st = read_data(&r, from->frame, from->frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
         st = check_dims(&r, root);

@@ -15,8 +15,8 @@ static const prof_field model_fields[] = {
     {"name", PK_STR, 0, AT(prof, model_name)},
     {"arch", PK_STR, 0, AT(prof, arch)},
     {"layers", PK_U32, 0, AT(prof, n_layer), RANGE(1, PROF_MAX_LAYERS)},
-    {"heads", PK_U32, 0, AT(prof, n_head), RANGE(1, PROF_MAX_HEADS)},
-    {"kv_heads", PK_U32, 0, AT(prof, n_kv_head), RANGE(1, PROF_MAX_HEADS)},
+    {"heads", PK_PER_LAYER, PF_FLOW, AT(prof, n_head), .count = offsetof(prof, heads), RANGE(1, PROF_MAX_HEADS)},
+    {"kv_heads", PK_PER_LAYER, PF_FLOW, AT(prof, n_kv_head), .count = offsetof(prof, kv_heads), RANGE(1, PROF_MAX_HEADS)},
     {"head_dim", PK_U32, 0, AT(prof, head_dim), RANGE(1, PROF_MAX_DIM)},
     {0},
 };
@@ -125,13 +125,14 @@ static const prof_field kv_fields[] = {
 
 static const prof_field layer_fields[] = {
     {"layer", PK_INDEX, PF_REQUIRED, RANGE(0, PROF_MAX_LAYERS - 1)},
-    {"k", PK_MAP, PF_REQUIRED | PF_FLOW, AT(prof_layer, k), .sub = kv_fields},
-    {"v", PK_MAP, PF_REQUIRED | PF_FLOW, AT(prof_layer, v), .sub = kv_fields},
+    {"k", PK_MAP, PF_REQUIRED | PF_FLOW | PF_STORED, AT(prof_layer, k), .sub = kv_fields},
+    {"v", PK_MAP, PF_REQUIRED | PF_FLOW | PF_STORED, AT(prof_layer, v), .sub = kv_fields},
     {"entropy", PK_F32S, PF_FLOW, AT(prof_layer, entropy), .count = offsetof(prof, n_head), RANGE(0, 32), .digits = 4},
-    {"importance", PK_F32S, PF_FLOW, AT(prof_layer, importance), .count = offsetof(prof, n_kv_head), RANGE(0, 1), .digits = 4},
-    {"budget", PK_BUDGETS, PF_FLOW, .offset = 0, .size = sizeof(prof_layer), RANGE(0, UINT32_MAX)},
-    {"losses", PK_F32S, PF_FLOW, AT(prof_layer, losses), .count = offsetof(prof, n_kv_head), .per = KV_CUTS, RANGE(0, 1e6),
+    {"importance", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, importance), .count = offsetof(prof, n_kv_head), RANGE(0, 1),
      .digits = 4},
+    {"budget", PK_BUDGETS, PF_FLOW | PF_STORED, .offset = 0, .size = sizeof(prof_layer), RANGE(0, UINT32_MAX)},
+    {"losses", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, losses), .count = offsetof(prof, n_kv_head), .per = KV_CUTS,
+     RANGE(0, 1e6), .digits = 4},
     {0},
 };
 
@@ -176,6 +177,7 @@ const char *const prof_kind_names[PK_COUNT] = {
     [PK_BOOL] = "true or false",
     [PK_BUDGET] = "integer or percentage",
     [PK_BUDGETS] = "integer or list of integers",
+    [PK_PER_LAYER] = "integer or list of integers",
 };
 
 void prof_path_join(char *out, const char *path, const char *key) {
@@ -202,16 +204,17 @@ double prof_number_value(const char *text) {
 }
 
 /* Heads need words where they differ or have dimensions to tell of. */
-static bool has_heads(const prof *p, const prof_kv *kv) {
-    return p->n_kv_head &&
-           (kv->head_bits || prof_kv_mixed(kv, p->n_kv_head) || (kv->heads && prof_kv_has_tc(kv, p->n_kv_head)));
+static bool has_heads(const prof *p, const prof_kv *kv, uint32_t layer) {
+    const uint32_t n = prof_kv_heads(p, layer);
+    return n && (kv->head_bits || prof_kv_mixed(kv, n) || (kv->heads && prof_kv_has_tc(kv, n)));
 }
 
 /* What an optional value looks like when there is nothing to write. */
-static bool is_empty(const prof *p, const prof_field *f, const void *base) {
+static bool is_empty(const prof *p, const prof_field *f, const void *base, uint32_t layer) {
     const void *v = (const char *)base + f->offset;
     switch (f->kind) {
     case PK_U32:
+    case PK_PER_LAYER:
         return *(const uint32_t *)v == 0;
     case PK_U64:
         return *(const uint64_t *)v == 0;
@@ -223,16 +226,16 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
     case PK_HASH:
         return *(const char *)v == '\0';
     case PK_F32S:
-        return *(float *const *)v == NULL;
+        return *(float *const *)v == NULL || !prof_floats(p, f, layer);
     case PK_LIST:
         return f->flags & PF_POINTER ? *(void *const *)v == NULL : *(const uint32_t *)((const char *)p + f->count) == 0;
     case PK_MAP:
         for (const prof_field *s = f->sub; s->key; s++)
-            if (!(s->flags & PF_ALWAYS) && !is_empty(p, s, v))
+            if (!(s->flags & PF_ALWAYS) && !is_empty(p, s, v, layer))
                 return false;
         return true;
     case PK_HEADS:
-        return !has_heads(p, v);
+        return !has_heads(p, v, layer);
     case PK_DIMS:
     case PK_SPECTRUM:
         return *(const prof_tc *const *)v == NULL;
@@ -253,8 +256,9 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base) {
     }
 }
 
-uint32_t prof_floats(const prof *p, const prof_field *f) {
-    return *(const uint32_t *)((const char *)p + f->count) * (f->per ? f->per : 1);
+uint32_t prof_floats(const prof *p, const prof_field *f, uint32_t layer) {
+    const uint32_t n = f->count == offsetof(prof, n_head) ? prof_heads(p, layer) : prof_kv_heads(p, layer);
+    return n * (f->per ? f->per : 1);
 }
 
 typedef struct walk {
@@ -284,22 +288,23 @@ static kv_status walk_list(const walk *w, const prof_field *f, const void *value
     return st == KV_OK ? step(w, PROF_END, f, elems, n, path) : st;
 }
 
-static kv_status walk_heads(const walk *w, const prof_field *f, const prof_kv *kv, const char *path) {
-    kv_status st = step(w, PROF_BEGIN, f, kv, w->p->n_kv_head, path);
-    for (uint32_t h = 0; h < w->p->n_kv_head && st == KV_OK; h++) {
+static kv_status walk_heads(const walk *w, const prof_field *f, const prof_kv *kv, uint32_t layer, const char *path) {
+    const uint32_t n = prof_kv_heads(w->p, layer);
+    kv_status st = step(w, PROF_BEGIN, f, kv, n, path);
+    for (uint32_t h = 0; h < n && st == KV_OK; h++) {
         const prof_head head = prof_kv_head(kv, h);
         char sub[PROF_PATH];
         prof_path_index(sub, path, h);
         if ((st = step(w, PROF_ELEM_BEGIN, f, &head, h, sub)) == KV_OK && (st = walk_map(w, f->sub, &head, h, sub)) == KV_OK)
             st = step(w, PROF_ELEM_END, f, &head, h, sub);
     }
-    return st == KV_OK ? step(w, PROF_END, f, kv, w->p->n_kv_head, path) : st;
+    return st == KV_OK ? step(w, PROF_END, f, kv, n, path) : st;
 }
 
 /* Whether a map is worth several lines. */
-static bool is_long(const prof *p, const prof_field *fields, const void *base) {
+static bool is_long(const prof *p, const prof_field *fields, const void *base, uint32_t layer) {
     for (const prof_field *f = fields; f->key; f++)
-        if (f->kind == PK_HEADS && !is_empty(p, f, base))
+        if (f->kind == PK_HEADS && !is_empty(p, f, base, layer))
             return true;
     return false;
 }
@@ -310,18 +315,19 @@ static kv_status walk_map(const walk *w, const prof_field *fields, const void *b
         char sub[PROF_PATH];
         prof_path_join(sub, path, f->key);
         const void *value = (const char *)base + f->offset;
-        if ((f->flags & PF_NO_LAYERS && w->p->layers) || (!(f->flags & (PF_REQUIRED | PF_ALWAYS)) && is_empty(w->p, f, base)))
+        if ((f->flags & PF_NO_LAYERS && w->p->layers) || (f->flags & PF_STORED && w->p->kv_heads && !w->p->kv_heads[index]) ||
+            (!(f->flags & (PF_REQUIRED | PF_ALWAYS)) && is_empty(w->p, f, base, index)))
             continue;
         if (f->kind == PK_LIST) {
             st = walk_list(w, f, value, sub);
         } else if (f->kind == PK_HEADS) {
-            st = walk_heads(w, f, value, sub);
+            st = walk_heads(w, f, value, index, sub);
         } else if (f->kind == PK_MAP) {
-            const uint32_t n = is_long(w->p, f->sub, value);
+            const uint32_t n = is_long(w->p, f->sub, value, index);
             if ((st = step(w, PROF_BEGIN, f, value, n, sub)) == KV_OK && (st = walk_map(w, f->sub, value, index, sub)) == KV_OK)
                 st = step(w, PROF_END, f, value, 0, sub);
         } else if (f->kind == PK_F32S) {
-            st = step(w, PROF_VALUE, f, *(float *const *)value, prof_floats(w->p, f), sub);
+            st = step(w, PROF_VALUE, f, *(float *const *)value, prof_floats(w->p, f, index), sub);
         } else {
             st = step(w, PROF_VALUE, f, value, index, sub);
         }

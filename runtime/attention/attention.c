@@ -210,7 +210,7 @@ static void tile_finish(const tile *t, const acc *a) {
     if (v->ops->output && any_coded(t, a))
         v->ops->output(v, j->k, a->oc, a->body, t->rows, a->o);
     for (uint32_t r = 0; r < t->rows; r++) {
-        size_t row = (size_t)(t->first + r / t->group) * c->n_head + (size_t)t->head * t->group + r % t->group;
+        size_t row = (size_t)(t->first + r / t->group) * j->layer->n_head + (size_t)t->head * t->group + r % t->group;
         float inv = 1.0f / a->sum[r];
         for (uint32_t d = 0; d < c->dim; d++)
             j->out[row * c->dim + d] = a->o[(size_t)r * c->dim + d] * inv;
@@ -226,10 +226,10 @@ static void tile_finish(const tile *t, const acc *a) {
  * more to read, so they go first. */
 static void attend_tile(const kv_job *j, int thread, size_t i) {
     const kv_cache *c = j->c;
-    const uint32_t n_tile = (j->n + j->tile_tok - 1) / j->tile_tok;
-    const uint32_t first = (n_tile - 1 - (uint32_t)(i / c->n_kv_head)) * j->tile_tok;
+    const uint32_t n_kv = j->layer->n_kv_head, n_tile = (j->n + j->tile_tok - 1) / j->tile_tok;
+    const uint32_t first = (n_tile - 1 - (uint32_t)(i / n_kv)) * j->tile_tok;
     tile t;
-    kv_tile_init(&t, j, thread, (uint32_t)(i % c->n_kv_head), first, min_u32(j->tile_tok, j->n - first));
+    kv_tile_init(&t, j, thread, (uint32_t)(i % n_kv), first, min_u32(j->tile_tok, j->n - first));
     kv_tile_queries(&t);
     acc total = acc_at(c, t.s->total, t.rows), part = acc_at(c, t.s->part, t.rows);
     acc_reset(&t, &total, true, true);
@@ -248,7 +248,7 @@ static uint32_t ranges_of(const kv_job *j, uint32_t head, uint32_t *first) {
 }
 
 static float *part_at(const kv_job *j, uint32_t head, uint32_t range) {
-    return j->parts + ((size_t)head * j->n_range + range) * kv_acc_floats(j->c, j->c->n_head / j->c->n_kv_head);
+    return j->parts + ((size_t)head * j->n_range + range) * kv_acc_floats(j->c, kv_group(j->layer));
 }
 
 /* Decode: piece (KV head, some ranges). */
@@ -268,7 +268,7 @@ static void attend_ranges(const kv_job *j, int thread, size_t i) {
 }
 
 static size_t count_attended(const kv_job *j) {
-    const size_t heads = j->c->n_kv_head;
+    const size_t heads = j->layer->n_kv_head;
     return j->n_range ? heads * ((j->n_range + j->range_step - 1) / j->range_step)
                       : heads * ((j->n + j->tile_tok - 1) / j->tile_tok);
 }
@@ -278,7 +278,7 @@ static void attend_piece(const kv_job *j, int thread, size_t i) {
 }
 
 static size_t count_merged(const kv_job *j) {
-    return j->n_range ? j->c->n_kv_head : 0;
+    return j->n_range ? j->layer->n_kv_head : 0;
 }
 
 /* Then each head's parts are merged. */
@@ -302,12 +302,12 @@ void kv_cut_up(kv_work *w) {
     uint64_t heads = 0, tokens = 0;
     float *parts = w->parts;
     for (uint32_t i = 0; i < w->n_jobs; i++) {
-        heads += w->jobs[i].n == 1 ? w->jobs[i].c->n_kv_head : 0;
-        tokens += (uint64_t)w->jobs[i].n * w->jobs[i].c->n_kv_head;
+        heads += w->jobs[i].n == 1 ? w->jobs[i].layer->n_kv_head : 0;
+        tokens += (uint64_t)w->jobs[i].n * w->jobs[i].layer->n_kv_head;
     }
     for (uint32_t i = 0; i < w->n_jobs; i++) {
         kv_job *j = &w->jobs[i];
-        const uint32_t n_head = j->c->n_kv_head, group = j->c->n_head / n_head, fit = group < KV_ROWS ? KV_ROWS / group : 1;
+        const uint32_t n_head = j->layer->n_kv_head, group = kv_group(j->layer), fit = group < KV_ROWS ? KV_ROWS / group : 1;
         const uint64_t share = tokens / (4 * n_threads);
         j->tile_tok = share < fit ? max_u32(1, (uint32_t)share) : fit;
         j->n_range = 0;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t first, uint32_t n) {
-    const kv_cache *c = j->c;
     t->j = j;
     t->s = &j->w->scratch[thread];
     t->head = head;
@@ -16,7 +15,7 @@ void kv_tile_init(tile *t, const kv_job *j, int thread, uint32_t head, uint32_t 
     t->first = first;
     t->pos = j->pos + first - t->h->shift;
     t->n = n;
-    t->group = c->n_head / c->n_kv_head;
+    t->group = kv_group(j->layer);
     t->rows = n * t->group;
     t->frame = UINT32_MAX;
     memset(t->coded, 0xff, sizeof t->coded);
@@ -26,7 +25,7 @@ void kv_tile_queries(const tile *t) {
     const kv_cache *c = t->j->c;
     size_t len = (size_t)t->group * c->dim;
     for (uint32_t i = 0; i < t->n; i++) {
-        const float *src = t->j->q + ((size_t)(t->first + i) * c->n_head + (size_t)t->head * t->group) * c->dim;
+        const float *src = t->j->q + ((size_t)(t->first + i) * t->j->layer->n_head + (size_t)t->head * t->group) * c->dim;
         for (size_t d = 0; d < len; d++)
             t->s->q[i * len + d] = src[d] * t->j->scale;
     }

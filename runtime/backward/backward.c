@@ -20,8 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS = 1 << 25 /* floats of logits at a time */, MIN_ROWS = 16 };
-
 /* ---- memory ---- */
 
 static size_t max_size(size_t a, size_t b) {
@@ -33,6 +31,23 @@ static size_t transpose_floats(const rt_model *m, size_t n) {
     for (size_t i = 0; i < m->n_mats; i++)
         most = max_size(most, mat_t_floats(m->mats[i], n));
     return most;
+}
+
+/* For layers that others read; the gradients begin as zeros. */
+static size_t lay_out_shared(pass *p, float *base) {
+    const rt_hparams *hp = &p->m->hp;
+    size_t at = 0;
+    for (uint32_t l = 0, from = 0; l < hp->n_layer; l++) {
+        if ((from = hp->kv_layer[l]) == l || (base && p->shared[from].part[0]))
+            continue;
+        const size_t len = (size_t)p->n * hp->kv_heads[from] * hp->head_dim, room = (len + 15) / 16 * 16;
+        for (int i = 0; base && i < SHARED_PARTS; i++) {
+            p->shared[from].part[i] = memset(base + at, 0, len * sizeof *base);
+            at += room;
+        }
+        at += base ? 0 : SHARED_PARTS * room; /* counted once for each reader, which is enough */
+    }
+    return at;
 }
 
 /* Hand out pieces of one allocation; with base == NULL only count. */
@@ -101,6 +116,7 @@ static size_t lay_out(pass *p, float *base) {
             *parts[i].p = base + at;
         at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
     }
+    at += lay_out_shared(p, base ? base + at : NULL);
     return at + experts_lay_out(hp, n, base ? base + at : NULL, &p->moe);
 }
 
@@ -152,7 +168,7 @@ static kv_status check_ids(const pass *p, const int32_t *tokens, kv_err *err) {
     return KV_OK;
 }
 
-static kv_status advance(pass *p, size_t steps, kv_err *err) {
+kv_status back_advance(pass *p, size_t steps, kv_err *err) {
     p->step += steps;
     if (p->cfg->progress && !p->cfg->progress(p->cfg->progress_user, (double)p->step / (double)p->steps))
         return kv_fail(err, KV_ECANCEL, "cancelled");
@@ -167,16 +183,70 @@ static void project(pass *p, const rt_mat *w, const float *bias, const float *x,
     rows_project(p->m, &p->exec, &(rows_out){w, bias, y}, 1, p->act, p->n);
 }
 
-/* q or k: what is projected, and that normed and rotated. */
+static uint32_t window_of(const pass *p, uint32_t layer) {
+    return rt_layer_swa(&p->m->hp, layer) ? p->m->hp.swa : 0;
+}
+
+/* q or k: what is projected, and that normed and rotated, as it is stored. */
 static void project_rotated(pass *p, uint32_t layer, const rt_mat *w, const float *bias, rows_head h, float *raw, float *y) {
+    const rt_hparams *hp = &p->m->hp;
     const size_t rows = mat_rows(w);
     rows_project(p->m, &p->exec, &(rows_out){w, bias, raw}, 1, p->act, p->n);
     memcpy(y, raw, p->n * rows * sizeof *y);
     rows_rotate(p->m, &p->exec, layer, &p->rope, h, p->n, y);
+    rows_spread(hp->key_dim, hp->head_dim, (size_t)p->n * h.n_head, y);
 }
 
-static uint32_t window_of(const pass *p, uint32_t layer) {
-    return rt_layer_swa(&p->m->hp, layer) ? p->m->hp.swa : 0;
+static size_t kv_floats(const pass *p, uint32_t layer) {
+    return (size_t)p->n * p->m->hp.kv_heads[layer] * p->m->hp.head_dim;
+}
+
+/* k and v: the layer's own, or those that it reads. */
+static void project_kv(pass *p, uint32_t layer) {
+    const rt_hparams *hp = &p->m->hp;
+    const rt_layer *y = &p->m->layers[layer];
+    const uint32_t kv = hp->kv_heads[layer];
+    const size_t bytes = kv_floats(p, layer) * sizeof(float);
+    float *const *shared = p->shared[hp->kv_layer[layer]].part;
+    if (!rt_layer_caches(hp, layer)) {
+        memcpy(p->k, shared[SHARED_K], bytes);
+        memcpy(p->v, shared[SHARED_V], bytes);
+        return;
+    }
+    project_rotated(p, layer, y->k, y->k_bias, (rows_head){&y->k_norm, kv, false}, p->k_raw, p->k);
+    rows_project(p->m, &p->exec, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
+    rows_spread(hp->value_dim, hp->head_dim, (size_t)p->n * kv, p->v);
+    if (shared[0]) {
+        memcpy(shared[SHARED_K], p->k, bytes);
+        memcpy(shared[SHARED_V], p->v, bytes);
+    }
+}
+
+/* What `o` reads of attention, as its columns are. The whole is read once more, so it is packed in a copy. */
+static const float *packed_output(pass *p, uint32_t layer) {
+    const rt_hparams *hp = &p->m->hp;
+    const size_t heads = (size_t)p->n * hp->heads[layer];
+    if (hp->value_dim == hp->head_dim)
+        return p->o;
+    memcpy(p->d_o, p->o, heads * hp->head_dim * sizeof *p->o);
+    rows_pack(hp->value_dim, hp->head_dim, heads, p->d_o);
+    return p->d_o;
+}
+
+/* What attention adds, into p->a; p->act: its input. entropy: as in attn_forward. */
+static void attention_forward(pass *p, uint32_t layer, float *entropy) {
+    const rt_hparams *hp = &p->m->hp;
+    const rt_layer *y = &p->m->layers[layer];
+    if (!hp->kv_heads[layer]) { /* the output matrix alone */
+        rows_project(p->m, &p->exec, &(rows_out){y->o, y->o_bias, p->a}, 1, p->act, p->n);
+        return;
+    }
+    project_rotated(p, layer, y->q, y->q_bias, (rows_head){&y->q_norm, hp->heads[layer], true}, p->q_raw, p->q);
+    project_kv(p, layer);
+    p->attn.n_head = hp->heads[layer];
+    p->attn.n_kv_head = hp->kv_heads[layer];
+    attn_forward(&p->attn, p->q, p->k, p->v, hp->attn_scale, window_of(p, layer), p->o, entropy);
+    project(p, y->o, y->o_bias, packed_output(p, layer), p->a);
 }
 
 /* x += y, normed first where the architecture does so; y stays as it is. */
@@ -194,28 +264,19 @@ static void layer_forward(pass *p, uint32_t layer, float *entropy, bool act) {
     const rt_hparams *hp = &m->hp;
     const rt_layer *y = &m->layers[layer];
     const bool parallel = rt_layer_parallel(m->arch, y);
-    rows_norm(m, &p->exec, p->x, &y->attn_norm, p->n, hp->n_embd, p->h);
-    act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
-    project_rotated(p, layer, y->q, y->q_bias, (rows_head){&y->q_norm, hp->n_head, true}, p->q_raw, p->q);
-    project_rotated(p, layer, y->k, y->k_bias, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->k);
-    rows_project(m, &p->exec, &(rows_out){y->v, y->v_bias, p->v}, 1, p->act, p->n);
-    rows_spread(hp, (size_t)p->n * hp->n_kv_head, p->v);
-    if (parallel)
-        rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
-    attn_forward(&p->attn, p->q, p->k, p->v, hp->attn_scale, window_of(p, layer), p->o, entropy);
-    const float *o = p->o;
-    if (hp->value_dim < hp->head_dim) { /* packed in a copy: the whole is read once more */
-        memcpy(p->d_o, p->o, (size_t)p->n * hp->n_head * hp->head_dim * sizeof *p->o);
-        rows_pack(hp, (size_t)p->n * hp->n_head, p->d_o);
-        o = p->d_o;
+    if (hp->heads[layer]) {
+        rows_norm(m, &p->exec, p->x, &y->attn_norm, p->n, hp->n_embd, p->h);
+        act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
+        if (parallel)
+            rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
+        attention_forward(p, layer, entropy);
+        add_block(p, p->a, &y->post_attn_norm);
     }
-    project(p, y->o, y->o_bias, o, p->a);
-    add_block(p, p->a, &y->post_attn_norm);
-    if (parallel)
+    if (parallel || !hp->ff[layer])
         return;
     rows_norm(m, &p->exec, p->x, &y->ffn_norm, p->n, hp->n_embd, p->h);
     act_set(p->act, &p->exec, p->h, p->n, hp->n_embd);
-    if (!hp->n_expert)
+    if (!y->experts.router)
         rows_ffn(m, &p->exec, y, p->act, p->n, act, p->gate, p->up);
 }
 
@@ -228,99 +289,14 @@ static kv_status forward(pass *p, const int32_t *tokens, kv_err *err) {
         const rt_layer *y = &m->layers[l];
         memcpy(p->in + l * e, p->x, e * sizeof *p->x);
         layer_forward(p, l, NULL, true);
-        if (m->hp.n_expert)
+        if (y->experts.router)
             experts_run(m, &p->exec, y, p->act, p->h, p->n, &p->moe, p->gate, p->up, p->f);
-        else
+        else if (y->down)
             project(p, y->down, y->down_bias, p->gate, p->f);
-        add_block(p, p->f, &y->post_ffn_norm);
-        st = advance(p, 1, err);
+        if (m->hp.ff[l])
+            add_block(p, p->f, &y->post_ffn_norm);
+        st = back_advance(p, 1, err);
     }
-    return st;
-}
-
-/* ---- the output layer: predictions, draws, and the gradient that starts it all ---- */
-
-/* Uniform in [0, 1) for position i. SplitMix64 (Steele, Lea, Flood 2014) over a start that seed and i mix. */
-static double uniform(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
-
-/* The id at share u of weights w (n) that sum to about `sum`. */
-static int32_t draw(const float *w, size_t n, double sum, double u) {
-    double left = u * sum;
-    size_t last = 0; /* where rounding leaves nothing: the last that is possible */
-    for (size_t i = 0; i < n; i++) {
-        left -= w[i];
-        if (left < 0)
-            return (int32_t)i;
-        last = w[i] > 0 ? i : last;
-    }
-    return (int32_t)last;
-}
-
-/* Logits of position i, as the output matrix gives them, become the gradient of log p(y) with respect to them: (id == y) - p,
- * for logits that are neither scaled nor capped. slope (n_vocab): scratch, where they are capped. */
-static void logit_gradient(const pass *p, size_t i, float *x, float *slope) {
-    const size_t n = p->m->hp.n_vocab;
-    const rt_kernels *k = p->m->exec.k;
-    const rt_hparams *hp = &p->m->hp;
-    for (size_t j = 0; hp->logit_scale != 1 && j < n; j++)
-        x[j] *= hp->logit_scale;
-    if (hp->logit_cap > 0)
-        rt_cap(k, x, n, hp->logit_cap, slope);
-    const float sum = k->exp_sum(x, n, k->max(x, n));
-    const int32_t y = p->cfg->targets ? p->cfg->targets[i] : draw(x, n, sum, uniform(p->cfg->seed, i));
-    const float by = y < 0 ? 0 : -1 / sum;
-    for (size_t j = 0; j < n; j++)
-        x[j] *= by;
-    if (y >= 0)
-        x[y] += 1;
-    for (size_t j = 0; hp->logit_cap > 0 && j < n; j++)
-        x[j] *= slope[j];
-    for (size_t j = 0; hp->logit_scale != 1 && j < n; j++)
-        x[j] *= hp->logit_scale;
-    if (p->cfg->drawn)
-        p->cfg->drawn[i] = y;
-}
-
-typedef struct logit_job {
-    const pass *p;
-    size_t at; /* position of the first row */
-    float *logits, *slopes;
-} logit_job;
-
-static void logit_rows(void *arg, int thread, size_t first, size_t end) {
-    const logit_job *j = arg;
-    const size_t n_vocab = j->p->m->hp.n_vocab;
-    for (size_t t = first; t < end; t++)
-        logit_gradient(j->p, j->at + t, j->logits + t * n_vocab, j->slopes + (size_t)thread * n_vocab);
-}
-
-static kv_status output_layer(pass *p, kv_err *err) {
-    const rt_model *m = p->m;
-    const uint32_t dim = m->hp.n_embd;
-    const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
-    float *logits = malloc((slice + (size_t)p->exec.n_threads) * n_vocab * sizeof *logits), *slopes = logits + slice * n_vocab;
-    kv_status st;
-    if (!logits)
-        return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
-    rows_norm(m, &p->exec, p->x, &m->output_norm, p->n, dim, p->h);
-    for (size_t at = 0; at < p->n; at += slice) {
-        const size_t n = p->n - at < slice ? p->n - at : slice;
-        act_set(p->act, &p->exec, p->h + at * dim, n, dim);
-        mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
-        rt_for(&p->exec, n, BACK_GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
-        mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
-        if ((st = advance(p, 0, err)))
-            goto done;
-    }
-    back_norm(p, p->x, m->output_norm.w, 1, p->g, p->n, dim, false, p->g);
-    st = advance(p, 4, err);
-done:
-    free(logits);
     return st;
 }
 
@@ -331,10 +307,12 @@ done:
 static void ffn_backward(pass *p, uint32_t layer) {
     const rt_model *m = p->m;
     const rt_layer *y = &m->layers[layer];
-    const size_t n_ff = m->hp.n_ff;
+    const size_t n_ff = m->hp.ff[layer];
     const bool parallel = rt_layer_parallel(m->arch, y);
     float *back = parallel ? p->both : p->h;
-    if (m->hp.n_expert) {
+    if (!n_ff)
+        return;
+    if (y->experts.router) {
         back_experts(p, y);
         return;
     }
@@ -343,7 +321,7 @@ static void ffn_backward(pass *p, uint32_t layer) {
             p->up[i] = 1;
     if (y->post_ffn_norm.w) {
         memcpy(p->d_act, p->gate, p->n * n_ff * sizeof *p->d_act);
-        rows_gate(m, &p->exec, p->d_act, p->up, p->n);
+        rows_gate(m, &p->exec, p->d_act, p->up, p->n, (uint32_t)n_ff);
         project(p, y->down, y->down_bias, p->d_act, p->f);
     }
     back_through(p, y->down, back_block(p, p->f, &y->post_ffn_norm), p->d_act, false);
@@ -366,7 +344,7 @@ static kv_status check_finite(const pass *p, uint32_t layer, kv_err *err) {
 
 /* Through the norm of heads; raw: what went into it. */
 static void unnorm(const pass *p, rows_head h, const float *raw, float *d) {
-    const uint32_t dim = p->m->hp.head_dim;
+    const uint32_t dim = p->m->hp.key_dim;
     const rt_qk_norm kind = p->m->arch->qk_norm;
     const bool row = kind == RT_QK_ROW;
     if (h.norm->w)
@@ -374,9 +352,10 @@ static void unnorm(const pass *p, rows_head h, const float *raw, float *d) {
                   row ? (size_t)h.n_head * dim : dim, false, d);
 }
 
-/* Gradient with respect to q or k before norm and RoPE, in place. */
+/* Gradient with respect to q or k before norm and RoPE, in place; it comes as it is stored. */
 static void unrotate(const pass *p, uint32_t layer, rows_head h, float *raw, float *d) {
     const rt_rope back = {p->rope_back.cos, p->rope_back.sin, p->rope.gain, p->rope.cap};
+    rows_pack(p->m->hp.key_dim, p->m->hp.head_dim, (size_t)p->n * h.n_head, d);
     const bool late = p->m->arch->qk_norm_after_rope;
     if (late) {
         rows_rotate(p->m, &p->exec, layer, &p->rope, (rows_head){NULL, h.n_head, h.query}, p->n, raw);
@@ -387,37 +366,82 @@ static void unrotate(const pass *p, uint32_t layer, rows_head h, float *raw, flo
         unnorm(p, h, raw, d);
 }
 
+static void add_floats(float *to, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        to[i] += x[i];
+}
+
+/* Gradients of keys and values that layers share: a reader's are kept for the layer that has them, which adds them to its own.
+ */
+static void share_gradients(pass *p, uint32_t layer) {
+    const size_t n = kv_floats(p, layer);
+    float *const *shared = p->shared[p->m->hp.kv_layer[layer]].part;
+    float *const own[] = {p->d_k, p->d_v, p->far_k, p->far_v};
+    const bool has = rt_layer_caches(&p->m->hp, layer);
+    for (int i = 0; shared[0] && i < 4; i++)
+        add_floats(has ? own[i] : shared[SHARED_DK + i], has ? shared[SHARED_DK + i] : own[i], n);
+}
+
+static void show(pass *p, uint32_t layer, bool is_cut) {
+    const rt_model *m = p->m;
+    const uint32_t kv = m->hp.kv_heads[layer];
+    rt_backward_view v = {.layer = layer, .n = p->n, .q = p->q, .entropy = p->entropy, .cut = is_cut ? p->cut : NULL};
+    rows_turn(m, &p->exec, layer, &p->rope_back, m->hp.heads[layer], p->n, p->q); /* attention has read it */
+    if (rt_layer_caches(&m->hp, layer)) {
+        rows_turn(m, &p->exec, layer, &p->frame_back, kv, p->n, p->k);
+        rows_turn(m, &p->exec, layer, &p->frame_back, kv, p->n, p->far_k);
+        v.k = p->k;
+        v.v = p->v;
+        v.dk = p->far_k;
+        v.dv = p->far_v;
+    }
+    p->cfg->tap(p->cfg->tap_user, &v);
+}
+
+/* From gradients of q, k and v to that of the normed stream that they read, in `back`; with `add` onto what is there. */
+static void project_back(pass *p, uint32_t layer, float *back, bool add) {
+    const rt_hparams *hp = &p->m->hp;
+    const rt_layer *y = &p->m->layers[layer];
+    const uint32_t kv = hp->kv_heads[layer];
+    unrotate(p, layer, (rows_head){&y->q_norm, hp->heads[layer], true}, p->q_raw, p->d_q);
+    back_through(p, y->q, p->d_q, back, add);
+    if (!rt_layer_caches(hp, layer))
+        return;
+    unrotate(p, layer, (rows_head){&y->k_norm, kv, false}, p->k_raw, p->d_k);
+    back_through(p, y->k, p->d_k, back, true);
+    rows_pack(hp->value_dim, hp->head_dim, (size_t)p->n * kv, p->d_v);
+    back_through(p, y->v, p->d_v, back, true);
+}
+
 /* From g behind attention to g before it. */
 static kv_status attention_backward(pass *p, uint32_t layer, kv_err *err) {
     const rt_model *m = p->m;
     const rt_hparams *hp = &m->hp;
     const rt_layer *y = &m->layers[layer];
-    const float *in = p->in + (size_t)layer * p->n * hp->n_embd;
-    back_through(p, y->o, back_block(p, p->a, &y->post_attn_norm), p->d_o, false);
-    rows_spread(hp, (size_t)p->n * hp->n_head, p->d_o);
-    const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
-    const bool is_cut = cuts.n && !window_of(p, layer);
-    attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
-                  &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v}, is_cut ? &cuts : NULL);
-    kv_status st = check_finite(p, layer, err);
-    if (st)
-        return st;
-    rows_turn(m, &p->exec, layer, &p->frame_back, hp->n_kv_head, p->n, p->k);
-    rows_turn(m, &p->exec, layer, &p->frame_back, hp->n_kv_head, p->n, p->far_k);
-    rows_turn(m, &p->exec, layer, &p->rope_back, hp->n_head, p->n, p->q); /* attention has read it */
-    p->cfg->tap(p->cfg->tap_user,
-                &(rt_backward_view){layer, p->n, p->q, p->k, p->v, p->far_k, p->far_v, p->entropy, is_cut ? p->cut : NULL});
-    if (layer == 0) /* nobody asks for gradients of the embeddings */
-        return KV_OK;
-    unrotate(p, layer, (rows_head){&y->q_norm, hp->n_head, true}, p->q_raw, p->d_q);
-    unrotate(p, layer, (rows_head){&y->k_norm, hp->n_kv_head, false}, p->k_raw, p->d_k);
     const bool parallel = rt_layer_parallel(m->arch, y);
     float *back = parallel ? p->both : p->h;
-    back_through(p, y->q, p->d_q, back, parallel);
-    back_through(p, y->k, p->d_k, back, true);
-    rows_pack(hp, (size_t)p->n * hp->n_kv_head, p->d_v);
-    back_through(p, y->v, p->d_v, back, true);
-    back_stream(p, in, &y->attn_norm, back, p->g);
+    if (!hp->heads[layer])
+        return KV_OK;
+    const float *d = back_block(p, p->a, &y->post_attn_norm);
+    if (hp->kv_heads[layer]) {
+        back_through(p, y->o, d, p->d_o, false);
+        rows_spread(hp->value_dim, hp->head_dim, (size_t)p->n * hp->heads[layer], p->d_o);
+        const attn_cut cuts = {p->cfg->cuts, p->cfg->n_cut, p->cfg->cut_sinks, p->cut};
+        const bool is_cut = cuts.n && !window_of(p, layer);
+        attn_backward(&p->attn, p->o, p->d_o, hp->attn_scale, window_of(p, layer), p->cfg->window,
+                      &(attn_grad){p->d_q, p->d_k, p->d_v, p->far_k, p->far_v}, is_cut ? &cuts : NULL);
+        share_gradients(p, layer);
+        kv_status st = check_finite(p, layer, err);
+        if (st)
+            return st;
+        show(p, layer, is_cut);
+        if (layer == 0) /* nobody asks for gradients of the embeddings */
+            return KV_OK;
+        project_back(p, layer, back, parallel);
+    } else {
+        back_through(p, y->o, d, back, parallel);
+    }
+    back_stream(p, p->in + (size_t)layer * p->n * hp->n_embd, &y->attn_norm, back, p->g);
     return KV_OK;
 }
 
@@ -426,16 +450,16 @@ kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, cons
     const size_t e = (size_t)n * m->hp.n_embd;
     kv_status st;
     if ((st = check_ids(&p, tokens, err)) || (st = rt_exec_start(&m->exec, &p.exec, err)) || (st = prepare(&p, err)) ||
-        (st = forward(&p, tokens, err)) || (st = output_layer(&p, err)))
+        (st = forward(&p, tokens, err)) || (st = back_output(&p, err)) || (st = back_advance(&p, 4, err)))
         goto done;
     for (uint32_t l = m->hp.n_layer; !st && l-- > 0;) {
         memcpy(p.x, p.in + l * e, e * sizeof *p.x);
         layer_forward(&p, l, p.entropy, false);
-        if ((st = advance(&p, 0, err)))
+        if ((st = back_advance(&p, 0, err)))
             break;
         ffn_backward(&p, l);
-        if (!(st = advance(&p, 0, err)) && !(st = attention_backward(&p, l, err)))
-            st = advance(&p, 1, err);
+        if (!(st = back_advance(&p, 0, err)) && !(st = attention_backward(&p, l, err)))
+            st = back_advance(&p, 1, err);
     }
 done:
     rt_exec_stop(&p.exec);

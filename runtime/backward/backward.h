@@ -15,9 +15,10 @@
 
 /* What the tap sees of one layer: all borrowed, valid during the call. */
 typedef struct rt_backward_view {
-    uint32_t layer, n;
+    uint32_t layer, n;    /* heads below are the layer's own; layers without attention are not shown */
     const float *q;       /* (n, n_head, head_dim) before RoPE, after the norm where there is one; not scaled */
-    const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as a cache would hold them */
+    const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as a cache would hold them; they and their gradients NULL in
+                             a layer that reads those of another: what that one shows is for both */
     const float *dk, *dv; /* (n, n_kv_head, head_dim) gradients of the sum of log p with respect to them, as read by queries
                              that are at least `window` tokens behind them */
     const float *entropy; /* (n, n_head) nats, of the attention */
@@ -48,11 +49,11 @@ typedef struct rt_backward_cfg {
 /* One sequence of n >= 1 tokens from an empty cache: draw y_i from the prediction after tokens[0..i], back-propagate
  * sum_i log p(y_i).
  * Memory, allocated here and freed before returning, in floats: n (n_embd (n_layer + 5) + 3 n_ff + 9 n_q + 9 n_kv + n_head
- * n_cut), n_q = n_head head_dim and n_kv alike, and 65 n per thread; in the output layer at most 2^25 for logits (16 n_vocab if
- * that is more), freed before the backward part. SmolLM2-135M, n = 1024: 130 + 134 MB; Qwen2.5-0.5B: 204 + 134 MB. Only the
- * layers' inputs are kept: the rest of a layer is computed again. Time grows with n^2 in attention. The result depends neither
- * on the number of threads nor on the instruction set. KV_ERANGE: token or target outside the vocabulary; NaN or Inf in a
- * gradient. KV_EINVAL: n == 0, too many cuts. KV_ENOMEM. */
+ * n_cut), n_q = n_head head_dim and n_kv alike, 6 n_kv more for each layer that others read, and 65 n per thread; in the output
+ * layer at most 2^25 for logits (16 n_vocab if that is more), freed before the backward part. SmolLM2-135M, n = 1024: 130 + 134
+ * MB; Qwen2.5-0.5B: 204 + 134 MB. Only the layers' inputs are kept: the rest of a layer is computed again. Time grows with n^2
+ * in attention. The result depends neither on the number of threads nor on the instruction set. KV_ERANGE: token or target
+ * outside the vocabulary; NaN or Inf in a gradient. KV_EINVAL: n == 0, too many cuts. KV_ENOMEM. */
 kv_status rt_backward(const rt_model *m, const int32_t *tokens, uint32_t n, const rt_backward_cfg *cfg, kv_err *err);
 
 #endif

@@ -18,7 +18,7 @@ static void expert_backward(pass *p, const rt_mat *const mats[3], const float *x
     rows_project(m, &p->exec, (rows_out[]){{mats[0], NULL, p->gate}, {mats[1], NULL, p->up}}, 2, p->act, n);
     if (dot) {
         memcpy(p->d_act, p->gate, n * width * sizeof *p->d_act);
-        rows_gate_wide(m, &p->exec, p->d_act, p->up, n, (uint32_t)width);
+        rows_gate(m, &p->exec, p->d_act, p->up, n, (uint32_t)width);
         act_set(p->act, &p->exec, p->d_act, n, width);
         rows_project(m, &p->exec, &(rows_out){mats[2], NULL, d_x}, 1, p->act, n);
         for (uint32_t i = 0; i < n; i++)
@@ -30,22 +30,29 @@ static void expert_backward(pass *p, const rt_mat *const mats[3], const float *x
     mat_mul_t(mats[1], &p->exec, p->up, n, d_x, true, p->mat_t);
 }
 
-/* From the gradients of the weights of those chosen, w (n_used), to those of all logits of a row, d (n_expert). */
-static void route_gradient(const rt_model *m, const rt_routes *r, size_t t, const float *w, float *d) {
-    const rt_hparams *hp = &m->hp;
+/* From the gradients of the weights of those chosen, w (n_used), to those of all logits of a row, d (n_expert). A softmax: all
+ * logits have a part in it, unless the weights sum to 1 (then what was chosen is a softmax by itself). A sigmoid s has the
+ * derivative s (1 - s), so that of a weight is the weight times 1 - s. */
+static void route_gradient(const rt_hparams *hp, const rt_routes *r, size_t t, const float *w, float *d) {
     const uint32_t used = hp->n_expert_used, *expert = r->expert + t * used;
     const float *weight = r->weight + t * used, *logits = r->logits + t * hp->n_expert;
-    double along = 0, all = 0;
+    const bool as_is = !hp->expert_norm && !hp->expert_sigmoid;
+    double along = 0, all = 0, top = (double)logits[0];
     for (uint32_t k = 0; k < used; k++)
         along += (double)weight[k] * (double)w[k];
+    for (uint32_t i = 0; i < hp->n_expert; i++)
+        top = fmax(top, (double)logits[i]);
     for (uint32_t i = 0; i < hp->n_expert; i++) {
         d[i] = 0;
-        all += exp((double)logits[i] - (double)logits[expert[0]]);
+        all += exp((double)logits[i] - top);
     }
-    for (uint32_t i = 0; m->arch->experts_as_is && i < hp->n_expert; i++) /* all have a part in the sum */
-        d[i] = (float)(-exp((double)logits[i] - (double)logits[expert[0]]) / all * along);
-    for (uint32_t k = 0; k < used; k++)
-        d[expert[k]] += m->arch->experts_as_is ? weight[k] * w[k] : weight[k] * (w[k] - (float)along);
+    for (uint32_t i = 0; as_is && i < hp->n_expert; i++)
+        d[i] = (float)(-exp((double)logits[i] - top) / all * along);
+    const float less = hp->expert_norm ? (float)(along / (double)hp->expert_scale) : 0;
+    for (uint32_t k = 0; k < used; k++) {
+        const float slope = hp->expert_sigmoid ? 1 / (1 + expf(logits[expert[k]])) : 1;
+        d[expert[k]] += weight[k] * (w[k] - less) * slope;
+    }
 }
 
 /* The shared expert and what weighs it, for all rows; d_in gets its part. */
@@ -100,7 +107,7 @@ void back_experts(pass *p, const rt_layer *y) {
         }
     }
     for (size_t t = 0; t < p->n; t++)
-        route_gradient(m, r, t, p->d_weights + t * used, p->d_routes + t * hp->n_expert);
+        route_gradient(hp, r, t, p->d_weights + t * used, p->d_routes + t * hp->n_expert);
     back_through(p, ex->router, p->d_routes, back, true);
     if (ex->shared_gate)
         shared_backward(p, y, in, d_out, back);

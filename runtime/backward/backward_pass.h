@@ -1,4 +1,4 @@
-/* A pass forward and backward: what backward.c, backward_steps.c and backward_experts.c share. */
+/* A pass forward and backward: what backward.c, backward_steps.c, backward_output.c and backward_experts.c share. */
 #ifndef RT_BACKWARD_PASS_H
 #define RT_BACKWARD_PASS_H
 
@@ -7,6 +7,13 @@
 #include "model/experts.h"
 
 enum { BACK_GRAIN = 8 /* rows of a thread at a time */ };
+
+/* Of a layer whose keys and values later ones read, too: those, and the gradients that come from these, (n, n_kv_head,
+ * head_dim) each. */
+enum { SHARED_K, SHARED_V, SHARED_DK, SHARED_DV, SHARED_FAR_K, SHARED_FAR_V, SHARED_PARTS };
+typedef struct shared_kv {
+    float *part[SHARED_PARTS]; /* NULL: nobody else reads them */
+} shared_kv;
 
 typedef struct pass {
     const rt_model *m;
@@ -21,16 +28,17 @@ typedef struct pass {
     float *x, *h, *a, *f, *g;            /* (n, n_embd): stream, normed stream, what blocks add, gradient of the stream */
     float *q, *q_raw, *o, *d_q, *d_o;    /* (n, n_head, head_dim); raw: before norm and RoPE */
     float *k, *k_raw, *v, *d_k, *d_v, *far_k, *far_v; /* (n, n_kv_head, head_dim) */
-    float *gate, *up, *d_act;                         /* (n, n_ff) */
+    float *gate, *up, *d_act;                         /* (n, width of the FFN) */
     rt_moe moe;
     float *d_routes;         /* (n, n_expert) gradient of the logits of the router */
     float *d_weights, *dots; /* (n, n_expert_used) of their weights; (n) */
     float *d_expert[3];      /* (n, n_embd) gradients of what experts read; of one's answer; of what it reads */
     float *entropy;          /* (n, n_head) */
     float *cut;              /* (n, n_head, n_cut) */
-    float *both;             /* (n, n_embd) gradient of what attention and FFN both read */
-    float *mat_t;            /* of mat_mul_t */
-    size_t steps, step;      /* of progress */
+    shared_kv shared[PROF_MAX_LAYERS];
+    float *both;        /* (n, n_embd) gradient of what attention and FFN both read */
+    float *mat_t;       /* of mat_mul_t */
+    size_t steps, step; /* of progress */
 } pass;
 
 /* ---- backward_steps.c ---- */
@@ -49,6 +57,15 @@ void back_gate(pass *p, uint32_t n, size_t width);
 const float *back_block(const pass *p, float *x, const rt_norm *norm);
 /* g += norm^T(d) of a norm of the stream x; without weights it is no norm. */
 void back_stream(const pass *p, const float *x, const rt_norm *norm, const float *d, float *g);
+
+/* So many more steps are done: tell, and look whether to go on. KV_ECANCEL; KV_EIO: the file has changed. */
+kv_status back_advance(pass *p, size_t steps, kv_err *err);
+
+/* ---- backward_output.c ---- */
+
+/* From the stream behind all layers, in x, to the gradient of it, in g: of the sum of log p of what is drawn, or given.
+ * KV_ENOMEM */
+kv_status back_output(pass *p, kv_err *err);
 
 /* ---- backward_experts.c ---- */
 

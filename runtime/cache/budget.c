@@ -5,16 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Heads whose tokens are counted: of layers of full attention that store any. */
+static uint32_t heads_of(const kv_cache_cfg *cfg, uint32_t layer) {
+    if ((cfg->swa && cfg->swa[layer]) || (cfg->kv_layer && cfg->kv_layer[layer] != layer))
+        return 0;
+    return cfg->kv_heads ? cfg->kv_heads[layer] : cfg->n_kv_head;
+}
+
 /* Tokens that stay whatever happens, and room for the next eviction to find some that do not. */
 static uint32_t least_budget(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t layer) {
     bool lossy = false;
-    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+    for (uint32_t i = 0; i < 2 * heads_of(cfg, layer); i++)
         lossy |= kv_lossy(&c->streams[(size_t)layer * c->n_kv_head * 2 + i]);
     return cfg->sinks + max_u32(lossy ? cfg->window : 0, cfg->evict.recent) + KV_STEP_LEAST;
-}
-
-static bool slides(const kv_cache_cfg *cfg, uint32_t layer) {
-    return cfg->swa && cfg->swa[layer];
 }
 
 /* Budget of a head at a common price: its weight times the price, within what it needs and can use. */
@@ -27,7 +30,7 @@ static double at_price(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t laye
 static double sum_at_price(const kv_cache *c, const kv_cache_cfg *cfg, double price) {
     double sum = 0;
     for (uint32_t l = 0; l < c->n_layer; l++)
-        for (uint32_t h = 0; h < c->n_kv_head && !slides(cfg, l); h++)
+        for (uint32_t h = 0; h < heads_of(cfg, l); h++)
             sum += at_price(c, cfg, l, h, price);
     return sum;
 }
@@ -45,19 +48,19 @@ static double find_price(const kv_cache *c, const kv_cache_cfg *cfg, double sum)
 }
 
 /* AdaKV shares a layer's tokens out anew at every eviction: all heads begin with as many. */
-static void share_equally(const kv_cache *c, uint32_t *budget) {
+static void share_equally(const kv_cache *c, uint32_t heads, uint32_t *budget) {
     uint64_t sum = 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
+    for (uint32_t h = 0; h < heads; h++)
         sum += budget[h] ? budget[h] : c->n_ctx;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
-        budget[h] = sum / c->n_kv_head < c->n_ctx ? (uint32_t)(sum / c->n_kv_head) : 0;
+    for (uint32_t h = 0; h < heads; h++)
+        budget[h] = sum / heads < c->n_ctx ? (uint32_t)(sum / heads) : 0;
 }
 
 /* tokens: of the heads of layers with full attention, one after the other. */
 static void by_weight(const kv_cache *c, const kv_cache_cfg *cfg, double total, double *tokens) {
     const double price = find_price(c, cfg, total);
     for (uint32_t l = 0; l < c->n_layer; l++)
-        for (uint32_t h = 0; h < c->n_kv_head && !slides(cfg, l); h++)
+        for (uint32_t h = 0; h < heads_of(cfg, l); h++)
             *tokens++ = at_price(c, cfg, l, h, price);
 }
 
@@ -68,10 +71,9 @@ static kv_status by_loss(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t le
     uint32_t n = 0;
     if (!loss)
         return kv_fail(err, KV_ENOMEM, "cache: out of memory for budgets");
-    for (uint32_t l = 0; l < c->n_layer; l++)
-        if (!slides(cfg, l))
-            memcpy(loss + n++ * row, cfg->evict.loss + l * row, row * sizeof *loss);
-    kv_status st = kv_share_out(loss, (size_t)n * c->n_kv_head, c->n_ctx, least, total, tokens, err);
+    for (uint32_t l = 0; l < c->n_layer; n += heads_of(cfg, l++))
+        memcpy(loss + (size_t)n * KV_CUTS, cfg->evict.loss + l * row, (size_t)heads_of(cfg, l) * KV_CUTS * sizeof *loss);
+    kv_status st = kv_share_out(loss, n, c->n_ctx, least, total, tokens, err);
     free(loss);
     return st;
 }
@@ -79,12 +81,10 @@ static kv_status by_loss(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t le
 static void set_budgets(const kv_cache *c, const kv_cache_cfg *cfg, const double *tokens, uint32_t *budget) {
     for (uint32_t l = 0; l < c->n_layer; l++) {
         uint32_t *b = budget + (size_t)l * c->n_kv_head;
-        if (slides(cfg, l))
-            continue;
-        for (uint32_t h = 0; h < c->n_kv_head; h++, tokens++)
+        for (uint32_t h = 0; h < heads_of(cfg, l); h++, tokens++)
             b[h] = *tokens < c->n_ctx ? (uint32_t)*tokens : 0;
         if (cfg->evict.ada)
-            share_equally(c, b);
+            share_equally(c, heads_of(cfg, l), b);
     }
 }
 
@@ -94,8 +94,8 @@ kv_status kv_budgets(const kv_cache *c, const kv_cache_cfg *cfg, uint32_t *budge
     uint32_t n = 0;
     double least = 0;
     for (uint32_t l = 0; l < c->n_layer; l++) {
-        n += slides(cfg, l) ? 0 : c->n_kv_head;
-        least = slides(cfg, l) ? least : fmax(least, least_budget(c, cfg, l));
+        n += heads_of(cfg, l);
+        least = heads_of(cfg, l) ? fmax(least, least_budget(c, cfg, l)) : least;
     }
     memset(budget, 0, (size_t)c->n_layer * c->n_kv_head * sizeof *budget);
     if (e->policy == KV_EVICT_NONE || mean >= c->n_ctx || !n)
@@ -150,7 +150,7 @@ void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, 
 
 void kv_lay_out_heads(const kv_cache *c, kv_layer *l) {
     l->body_bytes = 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++) {
+    for (uint32_t h = 0; h < l->n_kv_head; h++) {
         const uint32_t cap = most_blocks(c, l, h);
         kv_place_head(c, l, h, cap, l->body_bytes);
         l->body_bytes += cap * kv_head_block_bytes(c, l, h);

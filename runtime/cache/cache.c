@@ -14,8 +14,32 @@ static size_t n_streams(const kv_cache *c) {
     return (size_t)c->n_layer * c->n_kv_head * 2;
 }
 
+static uint32_t heads_of(const kv_cache_cfg *cfg, uint32_t layer) {
+    return cfg->heads ? cfg->heads[layer] : cfg->n_head;
+}
+
+static uint32_t kv_heads_of(const kv_cache_cfg *cfg, uint32_t layer) {
+    return cfg->kv_heads ? cfg->kv_heads[layer] : cfg->n_kv_head;
+}
+
+/* The layer that it reads. */
+static uint32_t source_of(const kv_cache_cfg *cfg, uint32_t layer) {
+    return cfg->kv_layer ? cfg->kv_layer[layer] : layer;
+}
+
+static kv_status check_layer(const kv_cache_cfg *cfg, uint32_t l, kv_err *err) {
+    const uint32_t heads = heads_of(cfg, l), kv = kv_heads_of(cfg, l), from = source_of(cfg, l);
+    if (kv && (kv > cfg->n_kv_head || !heads || heads > cfg->n_head || heads % kv))
+        return kv_fail(err, KV_EINVAL, "cache: %u layers, %u heads and %u KV heads do not fit (layer %u)", cfg->n_layer, heads,
+                       kv, l);
+    if (from > l || source_of(cfg, from) != from || kv_heads_of(cfg, from) != kv ||
+        (cfg->swa && cfg->swa[from] != cfg->swa[l]) || (cfg->rope.kind && cfg->rope.kind[from] != cfg->rope.kind[l]))
+        return kv_fail(err, KV_EINVAL, "cache: layer %u cannot read the keys and values of layer %u", l, from);
+    return KV_OK;
+}
+
 static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
-    if (!cfg->n_layer || !cfg->n_kv_head || !cfg->n_head || cfg->n_head % cfg->n_kv_head)
+    if (!cfg->n_layer || !cfg->n_kv_head || !cfg->n_head || (!cfg->kv_heads && cfg->n_head % cfg->n_kv_head))
         return kv_fail(err, KV_EINVAL, "cache: %u layers, %u heads and %u KV heads do not fit", cfg->n_layer, cfg->n_head,
                        cfg->n_kv_head);
     if (!cfg->head_dim || cfg->head_dim > PROF_MAX_DIM)
@@ -27,7 +51,10 @@ static kv_status check_cfg(const kv_cache_cfg *cfg, kv_err *err) {
     if (!cfg->n_ctx || !cfg->n_batch || cfg->n_ctx > INT32_MAX)
         return kv_fail(err, KV_EINVAL, "cache: a context of %u tokens in batches of %u makes no sense", cfg->n_ctx,
                        cfg->n_batch);
-    return KV_OK;
+    kv_status st = KV_OK;
+    for (uint32_t l = 0; !st && l < cfg->n_layer; l++)
+        st = check_layer(cfg, l, err);
+    return st;
 }
 
 /* A window or sinks that cover all that can ever be read make a lossy codec pointless. */
@@ -52,8 +79,11 @@ static void init_some(void *arg, int thread, size_t first, size_t end) {
     const coders_job *j = arg;
     kv_cache *c = j->c;
     for (size_t i = first; i < end; i++) {
+        const uint32_t layer = (uint32_t)(i / 2 / c->n_kv_head), head = (uint32_t)(i / 2 % c->n_kv_head);
         const kv_codec_sel *sel = (i % 2 ? j->cfg->v : j->cfg->k) + i / 2;
-        const kv_codec *codec = pick_codec(c, j->cfg, (uint32_t)(i / 2 / c->n_kv_head), sel);
+        const kv_codec *codec = pick_codec(c, j->cfg, layer, sel);
+        if (head >= kv_heads_of(j->cfg, layer) || source_of(j->cfg, layer) != layer)
+            continue;
         if (codec)
             kv_coder_init(&c->streams[i].coder, codec, i % 2 ? KV_SIDE_V : KV_SIDE_K, c->dim, sel->tc, &j->errs[i]);
         else
@@ -87,17 +117,34 @@ static void *grab(size_t n, size_t size, bool *bad) {
     return p;
 }
 
+/* A layer that reads another, which is laid out already. */
+static void lay_out_borrower(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
+    kv_layer *l = &c->layers[index];
+    *l = c->layers[source_of(cfg, index)];
+    l->n_head = heads_of(cfg, index);
+    l->rope = cfg->rope.kind ? cfg->rope.kind[index] : l->swa > 0;
+    l->borrows = true;
+    l->body_bytes = 0;
+    l->sink_elems = 0;
+}
+
 static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) {
     kv_layer *l = &c->layers[index];
-    *l = (kv_layer){.streams = c->streams + (size_t)index * c->n_kv_head * 2,
+    if (source_of(cfg, index) != index) {
+        lay_out_borrower(c, cfg, index);
+        return;
+    }
+    *l = (kv_layer){.n_head = heads_of(cfg, index),
+                    .n_kv_head = kv_heads_of(cfg, index),
+                    .streams = c->streams + (size_t)index * c->n_kv_head * 2,
                     .heads = c->heads + (size_t)index * c->n_kv_head,
                     .swa = cfg->swa ? cfg->swa[index] : 0,
                     .group = 1};
     l->rope = cfg->rope.kind ? cfg->rope.kind[index] : l->swa > 0;
     c->n_ropes = max_u32(c->n_ropes, l->rope + 1);
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
+    for (uint32_t h = 0; h < l->n_kv_head; h++)
         l->evicts |= l->heads[h].budget > 0;
-    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < 2 * l->n_kv_head; i++) {
         kv_stream *stream = &l->streams[i];
         c->cdim = max_u32(c->cdim, stream->coder.cdim);
         stream->framed = c->frame && i % 2 == 0 && stream->coder.ops->framed;
@@ -127,7 +174,12 @@ static void lay_out_layer(kv_cache *c, const kv_cache_cfg *cfg, uint32_t index) 
 
 static kv_status check_eviction(const kv_cache *c, uint32_t layer, kv_err *err) {
     const kv_layer *l = &c->layers[layer];
-    for (uint32_t i = 0; l->evicts && i < 2 * c->n_kv_head; i++)
+    if (l->evicts && l->borrows)
+        return kv_fail(err, KV_EUNSUPP,
+                       "cache: layer %u reads the keys and values of an earlier one: a budget is not supported where layers "
+                       "share them",
+                       layer);
+    for (uint32_t i = 0; l->evicts && i < 2 * l->n_kv_head; i++)
         if (!kv_coder_gathers(&l->streams[i].coder))
             return kv_fail(
                 err, KV_EUNSUPP,
@@ -157,10 +209,11 @@ static kv_status lay_out(kv_cache *c, const kv_cache_cfg *cfg, kv_err *err) {
     return st;
 }
 
-static void grab_layer(kv_layer *l, bool *bad) {
-    l->body = grab(1, l->body_bytes, bad);
+static void grab_layer(const kv_cache_cfg *cfg, kv_cache *c, uint32_t index, bool *bad) {
+    kv_layer *l = &c->layers[index], *from = &c->layers[source_of(cfg, index)];
     l->ring = grab(l->ring_cap, l->f16_elems * sizeof *l->ring, bad);
-    l->sink = grab(l->sink_elems, sizeof *l->sink, bad);
+    l->body = l->borrows ? from->body : grab(1, l->body_bytes, bad);
+    l->sink = l->borrows ? from->sink : grab(l->sink_elems, sizeof *l->sink, bad);
 }
 
 /* A cache with its coders and no memory. *out is the caller's to free, also after a failure. */
@@ -198,7 +251,7 @@ static void grab_eviction(kv_cache *c, bool *bad) {
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const kv_layer *l = &c->layers[i];
         size_t least = SIZE_MAX;
-        for (uint32_t h = 0; h < c->n_kv_head; h++)
+        for (uint32_t h = 0; l->evicts && h < l->n_kv_head; h++)
             least = kv_head_block_bytes(c, l, h) < least ? kv_head_block_bytes(c, l, h) : least;
         if (l->evicts) /* blocks, however heads share them */
             c->stage_blocks = max_u32(c->stage_blocks, (uint32_t)(l->body_bytes / least));
@@ -251,16 +304,19 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
     }
     c->limit = FLT_MAX;
     for (size_t i = 0; i < n_streams(c); i++)
-        if (c->streams[i].coder.ops != &kv_codec_f32)
+        if (c->streams[i].coder.ops && c->streams[i].coder.ops != &kv_codec_f32)
             c->limit = 65504;
-    c->rows = max_u32(KV_ROWS, c->n_head / c->n_kv_head); /* as many tokens as fit into KV_ROWS, but one at least */
+    c->rows = KV_ROWS;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        if (c->layers[i].n_kv_head)
+            c->rows = max_u32(c->rows, kv_group(&c->layers[i])); /* as many tokens as fit into KV_ROWS, but one at least */
     for (size_t i = 0; i < n_streams(c); i++)
-        if (c->streams[i].coder.ops->levels)
+        if (c->streams[i].coder.ops && c->streams[i].coder.ops->levels)
             c->code_slots = !c->frame        ? 1
                             : c->stage_bytes ? KV_RANGE / KV_BLOCK /* eviction lets more frames meet */
                                              : min_u32(KV_RANGE / KV_BLOCK, KV_RANGE / c->frame + 2);
     for (uint32_t i = 0; i < c->n_layer; i++)
-        grab_layer(&c->layers[i], &bad);
+        grab_layer(cfg, c, i, &bad);
     grab_eviction(c, &bad);
     if (bad)
         st = kv_fail(err, KV_ENOMEM, "no memory for a cache of %u tokens: ask for a smaller context", c->n_ctx);
@@ -278,10 +334,13 @@ void kv_cache_free(kv_cache *c) {
     if (!c)
         return;
     for (size_t i = 0; c->streams && i < n_streams(c); i++)
-        kv_coder_free(&c->streams[i].coder);
+        if (c->streams[i].coder.ops)
+            kv_coder_free(&c->streams[i].coder);
     for (uint32_t i = 0; c->layers && i < c->n_layer; i++) {
-        free(c->layers[i].body);
         free(c->layers[i].ring);
+        if (c->layers[i].borrows)
+            continue;
+        free(c->layers[i].body);
         free(c->layers[i].sink);
     }
     free(c->streams);
@@ -309,7 +368,8 @@ void kv_cache_clear(kv_cache *c) {
     c->reads = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
-        kv_evict_clear(c, &c->layers[i]);
+        if (!c->layers[i].borrows)
+            kv_evict_clear(c, &c->layers[i]);
     }
 }
 
@@ -319,8 +379,8 @@ static void forget(const kv_layer *l, const kv_stream *stream, const kv_head *h,
         kv_coder_clear(&stream->coder, kv_body_block(l, stream, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
 }
 
-void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n) {
-    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+void kv_layer_forget(kv_layer *l, uint32_t n) {
+    for (uint32_t i = 0; !l->borrows && i < 2 * l->n_kv_head; i++)
         forget(l, &l->streams[i], &l->heads[i / 2], kv_lossy(&l->streams[i]) ? kv_encoded(l, n) : n);
 }
 
@@ -329,14 +389,14 @@ void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n) {
 static bool had_a_part(const kv_cache *c, const kv_layer *l, uint32_t n) {
     if (!l->evicts || n < l->evicted)
         return l->evicts;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
+    for (uint32_t h = 0; h < l->n_kv_head; h++)
         if (kv_votes_from(c, &l->heads[h]) < l->end && kv_encoded(l, l->end) > l->sinks)
             return true;
     return false;
 }
 
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err) {
-    if (n == l->end)
+    if (n == l->end || !l->n_kv_head)
         return KV_OK;
     if (n > l->end)
         return kv_fail(err, KV_EINVAL, "cache: a layer holds %u tokens, not %u: it was left out of a batch", l->end, n);
@@ -354,7 +414,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
             l->end, n);
     if (dry)
         return KV_OK;
-    kv_layer_forget(c, l, n);
+    kv_layer_forget(l, n);
     l->end = n;
     return KV_OK;
 }
@@ -382,14 +442,17 @@ kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
 /* What an eviction leaves, by why it stays. */
 static void tell_spending(const kv_cache *c, kv_cache_info *info) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->n_layer * c->n_kv_head; i++) {
-        const kv_head *h = &c->heads[i];
-        if (!h->budget)
-            continue;
-        const uint32_t newest = max_u32(h->recent, c->layers[i / c->n_kv_head].window);
-        info->newest += newest;
-        info->chosen += h->budget - kv_slack(h->budget) - c->sinks - newest;
-        n++;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        for (uint32_t j = 0; kv_stores(l) && j < l->n_kv_head; j++) {
+            const kv_head *h = &l->heads[j];
+            const uint32_t newest = max_u32(h->recent, l->window);
+            if (!h->budget)
+                continue;
+            info->newest += newest;
+            info->chosen += h->budget - kv_slack(h->budget) - c->sinks - newest;
+            n++;
+        }
     }
     info->sinks = n ? c->sinks : 0;
     info->newest /= n ? n : 1;
@@ -398,22 +461,25 @@ static void tell_spending(const kv_cache *c, kv_cache_info *info) {
 
 kv_cache_info kv_cache_get_info(const kv_cache *c) {
     kv_cache_info info = {.fp_bytes = c->passing_bytes + c->stage_bytes};
-    uint32_t n_full = 0;
+    uint32_t n_full = 0, n_all = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const kv_layer *l = &c->layers[i];
-        n_full += l->swa ? 0 : c->n_kv_head;
-        info.body_bytes += l->body_bytes;
         info.fp_bytes += ((size_t)l->ring_cap * l->f16_elems + l->sink_elems) * sizeof *l->ring;
-        info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * c->n_kv_head;
-        for (uint32_t h = 0; h < c->n_kv_head; h++) {
+        if (!kv_stores(l))
+            continue;
+        n_all += l->n_kv_head;
+        n_full += l->swa ? 0 : l->n_kv_head;
+        info.body_bytes += l->body_bytes;
+        info.bytes_f16 += min_u32(l->body_cap, kv_blocks(c->n_ctx)) * c->f16[0].block_bytes * 2 * l->n_kv_head;
+        for (uint32_t h = 0; h < l->n_kv_head; h++) {
             info.held += l->swa ? 0 : kv_held(l, &l->heads[h], c->len);
             info.most += l->swa ? 0 : l->heads[h].budget ? l->heads[h].budget : c->n_ctx;
             info.bits_k += l->streams[2 * h].coder.bits;
             info.bits_v += l->streams[2 * h + 1].coder.bits;
         }
     }
-    info.bits_k /= (double)c->n_layer * c->n_kv_head;
-    info.bits_v /= (double)c->n_layer * c->n_kv_head;
+    info.bits_k /= n_all ? n_all : 1;
+    info.bits_v /= n_all ? n_all : 1;
     tell_spending(c, &info);
     info.held /= n_full ? n_full : 1;
     info.most /= n_full ? n_full : 1;
@@ -443,7 +509,7 @@ kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t
         if ((st = check_cfg(&each, err)))
             break;
         for (size_t i = 0; i < n_streams(c); i++) {
-            bool keeps = own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
+            bool keeps = !own[i].ops || own[i].ops->exact || !covered(c, &each, (uint32_t)(i / 2 / c->n_kv_head));
             c->streams[i].coder = keeps ? own[i] : c->f16[i % 2];
         }
         if ((st = lay_out(c, &each, err)))
@@ -486,7 +552,7 @@ uint64_t kv_cache_digest(const kv_cache *c) {
     XXH3_64bits_reset(&state);
     XXH3_64bits_update(&state, &c->len, sizeof c->len);
     for (uint32_t i = 0; i < c->n_layer; i++)
-        for (uint32_t stream = 0; stream < 2 * c->n_kv_head; stream++)
+        for (uint32_t stream = 0; kv_stores(&c->layers[i]) && stream < 2 * c->layers[i].n_kv_head; stream++)
             digest_stream(c, &c->layers[i], stream, &state);
     return XXH3_64bits_digest(&state);
 }

@@ -40,9 +40,10 @@ typedef struct kv_rope {
 
 /* What to let go of where a context is longer than the budget: docs/budgets.md. */
 typedef struct kv_evict_cfg {
-    kv_evict_id policy;  /* KV_EVICT_NONE: keep everything; the rest means nothing then */
-    kv_budget budget;    /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
-    const float *loss;   /* (n_layer, n_kv_head, KV_CUTS): budgets are those with the least sum (loss_curve.h); or NULL: by */
+    kv_evict_id policy; /* KV_EVICT_NONE: keep everything; the rest means nothing then */
+    kv_budget budget;   /* tokens of a KV head, sinks and window included: mean over the heads of layers of full attention */
+    const float
+        *loss; /* (n_layer, n_kv_head, KV_CUTS), likewise: budgets are those with the least sum (loss_curve.h); or NULL: by */
     const float *weight; /* (n_layer, n_kv_head) ratios of the budgets of heads, > 0; or NULL: all alike. Both are read by
                             kv_cache_new and kv_cache_size only */
     bool ada;            /* heads of a layer share its budget: tokens of all of them compete (AdaKV) */
@@ -55,7 +56,12 @@ typedef struct kv_evict_cfg {
 } kv_evict_cfg;
 
 typedef struct kv_cache_cfg {
-    uint32_t n_layer, n_head, n_kv_head, head_dim;
+    uint32_t n_layer, n_head, n_kv_head, head_dim; /* heads: the most of any layer */
+    /* What layers have, (n_layer) each, read by kv_cache_new and kv_cache_size only; or NULL: n_head, n_kv_head, and a cache of
+     * its own. A layer of 0 KV heads has no attention, and is never shown to kv_attend. One whose kv_layer is another, earlier
+     * one reads what that stores, as many KV heads; it stores nothing but f16 copies for the window, as its queries come later.
+     */
+    const uint16_t *heads, *kv_heads, *kv_layer;
     uint32_t n_ctx;   /* most tokens */
     uint32_t n_batch; /* most tokens per kv_put */
     uint32_t sinks, window;
@@ -67,7 +73,8 @@ typedef struct kv_cache_cfg {
     float cap;                 /* scores become cap tanh(score / cap); 0: they do not */
     const uint32_t *swa;       /* (n_layer) sliding window of the model's attention, 0 = full; or NULL: all full. Query i sees
                                   key j when i - j < swa. Blocks behind it are reused: such a layer holds no more than it reads. */
-    const kv_codec_sel *k, *v; /* (n_layer, n_kv_head); read by kv_cache_new only (the prof_tc stay borrowed) */
+    const kv_codec_sel *k, *v; /* (n_layer, n_kv_head), of layers with fewer heads the first; read by kv_cache_new only (the
+                                  prof_tc stay borrowed) */
 } kv_cache_cfg;
 
 /* Allocates everything. KV_EINVAL: shapes that do not fit, or a budget too small for what always stays (says how small it may

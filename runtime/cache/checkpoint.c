@@ -33,15 +33,15 @@ static void move(transfer *t, void *p, size_t bytes) {
     t->bytes += bytes;
 }
 
-static void move_blocks(transfer *t, kv_cache *c, kv_layer *l, uint32_t len) {
+static void move_blocks(transfer *t, kv_layer *l, uint32_t len) {
     const uint32_t first = len >= l->swa ? (len + 1 - l->swa) / KV_BLOCK : 0, end = kv_blocks(len);
-    for (uint32_t i = 0; i < 2 * c->n_kv_head; i++)
+    for (uint32_t i = 0; i < 2 * l->n_kv_head; i++)
         for (uint32_t b = first; b < end; b++)
             move(t, kv_body_block(l, &l->streams[i], b), l->streams[i].coder.block_bytes);
 }
 
 static void move_heads(transfer *t, kv_cache *c, kv_layer *l, uint32_t len) {
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < l->n_kv_head; i++) {
         kv_head *h = &l->heads[i];
         uint32_t *frames = h->frames;
         move(t, h, sizeof *h);
@@ -61,8 +61,8 @@ static void move_layer(transfer *t, kv_cache *c, kv_layer *l, uint32_t len) {
     move(t, &l->ring_lo, sizeof l->ring_lo);
     move(t, &l->evicted, sizeof l->evicted);
     move(t, l->ring, (size_t)l->ring_cap * l->f16_elems * sizeof *l->ring);
-    if (l->swa)
-        move_blocks(t, c, l, len);
+    if (l->swa && !l->borrows)
+        move_blocks(t, l, len);
     if (l->evicts)
         move_heads(t, c, l, len);
 }
@@ -119,7 +119,7 @@ kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err) {
     for (uint32_t i = 0; i < c->n_layer; i++) {
         kv_layer *l = &c->layers[i];
         if (!l->swa)
-            kv_layer_forget(c, l, p->len);
+            kv_layer_forget(l, p->len);
         l->end = p->len;
     }
     c->reads = p->reads;

@@ -7,9 +7,10 @@ static bool same_shape(const kv_cache *a, const kv_cache *b) {
     bool same = a->n_layer == b->n_layer && a->n_kv_head == b->n_kv_head && a->dim == b->dim;
     for (uint32_t i = 0; same && i < a->n_layer; i++) {
         const kv_layer *x = &a->layers[i], *y = &b->layers[i];
-        same = x->body_cap == y->body_cap && x->body_bytes == y->body_bytes && x->ring_cap == y->ring_cap &&
-               x->f16_elems == y->f16_elems && x->sink_elems == y->sink_elems && x->window == y->window && x->sinks == y->sinks;
-        for (uint32_t j = 0; same && j < 2 * a->n_kv_head; j++)
+        same = x->n_kv_head == y->n_kv_head && x->borrows == y->borrows && x->body_cap == y->body_cap &&
+               x->body_bytes == y->body_bytes && x->ring_cap == y->ring_cap && x->f16_elems == y->f16_elems &&
+               x->sink_elems == y->sink_elems && x->window == y->window && x->sinks == y->sinks;
+        for (uint32_t j = 0; same && j < 2 * x->n_kv_head; j++)
             same = x->streams[j].coder.ops == y->streams[j].coder.ops;
     }
     return same;
@@ -42,13 +43,13 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
     for (uint32_t i = 0; i < from->n_layer; i++) {
         const kv_layer *src = &from->layers[i];
         kv_layer *dst = &to->layers[i];
-        if (src->end != from->len)
+        if (src->n_kv_head && src->end != from->len)
             return kv_fail(err, KV_EINVAL, "cache: layer %u is in the middle of a batch", i);
-        for (uint32_t h = 0; h < from->n_kv_head; h++)
+        for (uint32_t h = 0; !src->borrows && h < src->n_kv_head; h++)
             copy_head(from, dst, src, h, from->len);
         if (src->ring)
             memcpy(dst->ring, src->ring, (size_t)src->ring_cap * src->f16_elems * sizeof *dst->ring);
-        if (src->sink)
+        if (src->sink && !src->borrows)
             memcpy(dst->sink, src->sink, src->sink_elems * sizeof *src->sink);
         dst->end = src->end;
         dst->evicted = src->evicted;

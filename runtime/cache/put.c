@@ -47,10 +47,17 @@ static void store(const kv_job *j, uint32_t stream_index, uint32_t b, const kv_s
     const kv_layer *l = j->layer;
     const kv_stream *stream = &l->streams[stream_index];
     uint32_t start = b * KV_BLOCK, from = max_u32(start, j->pos), end = min_u32(start + KV_BLOCK, j->pos + j->n);
-    size_t stride = (size_t)c->n_kv_head * c->dim;
+    size_t stride = (size_t)l->n_kv_head * c->dim;
     const float *src = (stream_index % 2 ? j->val : j->key) + (from - j->pos) * stride + (size_t)(stream_index / 2) * c->dim;
+    if (l->borrows && !l->ring_cap)
+        return;
     for (uint32_t t = 0; t < end - from; t++)
         memcpy(s->x + (size_t)t * c->dim, src + t * stride, c->dim * sizeof(float));
+    if (l->borrows) { /* all else is stored */
+        if (kv_lossy(stream))
+            kv_f16_put(j, stream, from, end - from, s->x);
+        return;
+    }
     if (!kv_lossy(stream)) {
         encode(j, stream_index, b, from, end, s->x, s->work);
         return;
@@ -66,12 +73,12 @@ static void store(const kv_job *j, uint32_t stream_index, uint32_t b, const kv_s
 }
 
 static size_t count_stored(const kv_job *j) {
-    return 2 * (size_t)j->c->n_kv_head * ((j->pos + j->n - 1) / KV_BLOCK + 1 - j->pos / KV_BLOCK);
+    return 2 * (size_t)j->layer->n_kv_head * ((j->pos + j->n - 1) / KV_BLOCK + 1 - j->pos / KV_BLOCK);
 }
 
 /* Piece (block, stream) of what comes in. */
 static void store_piece(const kv_job *j, int thread, size_t i) {
-    const uint32_t n_stream = 2 * j->c->n_kv_head;
+    const uint32_t n_stream = 2 * j->layer->n_kv_head;
     store(j, (uint32_t)(i % n_stream), j->pos / KV_BLOCK + (uint32_t)(i / n_stream), &j->w->scratch[thread]);
 }
 
@@ -87,14 +94,16 @@ static bool leaving(const kv_job *j, uint32_t *from, uint32_t *end) {
 
 static size_t count_leaving(const kv_job *j) {
     uint32_t from, end;
-    return leaving(j, &from, &end) ? 2 * (size_t)j->c->n_kv_head * ((end - 1) / KV_BLOCK + 1 - from / KV_BLOCK) : 0;
+    return leaving(j, &from, &end) && !j->layer->borrows
+               ? 2 * (size_t)j->layer->n_kv_head * ((end - 1) / KV_BLOCK + 1 - from / KV_BLOCK)
+               : 0;
 }
 
 /* Piece (block, stream) of what leaves the window. */
 static void encode_piece(const kv_job *j, int thread, size_t i) {
     const kv_layer *l = j->layer;
     const kv_scratch *s = &j->w->scratch[thread];
-    const uint32_t n_stream = 2 * j->c->n_kv_head, index = (uint32_t)(i % n_stream);
+    const uint32_t n_stream = 2 * j->layer->n_kv_head, index = (uint32_t)(i % n_stream);
     uint32_t from, end;
     leaving(j, &from, &end);
     const uint32_t b = from / KV_BLOCK + (uint32_t)(i / n_stream), lo = max_u32(from, b * KV_BLOCK);

@@ -13,7 +13,7 @@ static uint32_t next_eviction(uint32_t budget, uint32_t held, uint32_t now) {
 void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now) {
     uint64_t budget = 0, held = 0;
     l->evicted = now;
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < l->n_kv_head; i++) {
         kv_head *h = &l->heads[i];
         budget += h->budget;
         held += kv_held(l, h, now);
@@ -22,7 +22,7 @@ void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now) {
     if (!c->evict.ada || !l->evicts)
         return;
     /* All at once. Places were made for `slack` more tokens. */
-    const uint32_t n = c->n_kv_head, mean = (uint32_t)(budget / n);
+    const uint32_t n = l->n_kv_head, mean = (uint32_t)(budget / n);
     uint32_t next = next_eviction(mean, (uint32_t)((held + n - 1) / n), now);
     if (now)
         next = min_u32(next, now + kv_slack(mean));
@@ -31,7 +31,7 @@ void kv_plan_evictions(const kv_cache *c, kv_layer *l, uint32_t now) {
 }
 
 void kv_evict_clear(const kv_cache *c, kv_layer *l) {
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < l->n_kv_head; i++) {
         l->heads[i].first = l->sinks;
         l->heads[i].shift = l->heads[i].cut = 0;
     }

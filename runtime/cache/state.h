@@ -70,8 +70,12 @@ typedef struct kv_head {
 } kv_head;
 
 typedef struct kv_layer {
-    kv_stream *streams; /* (2 * n_kv_head) */
-    kv_head *heads;     /* (n_kv_head) */
+    uint32_t n_head, n_kv_head; /* 0: it has no attention */
+    kv_stream *streams;         /* (2 * n_kv_head) */
+    kv_head *heads;             /* (n_kv_head) */
+    /* A layer that reads another one's keys and values: streams, heads, body and sinks are that one's. The ring is its own, as
+     * its queries come after that one's tokens have moved on. */
+    bool borrows;
     bool evicts;
     uint32_t swa;           /* 0: full attention */
     uint32_t rope;          /* row of the cache's rope.inv_freq */
@@ -110,16 +114,16 @@ typedef struct kv_scratch {
 } kv_scratch;
 
 struct kv_cache {
-    uint32_t n_layer, n_head, n_kv_head, dim, n_ctx, n_batch, len;
-    uint32_t cdim; /* most coordinates of any coder's tile */
-    float limit;   /* greatest magnitude that can be stored */
+    uint32_t n_layer, n_head, n_kv_head, dim, n_ctx, n_batch, len; /* heads: the most of any layer */
+    uint32_t cdim;                                                 /* most coordinates of any coder's tile */
+    float limit;                                                   /* greatest magnitude that can be stored */
     uint32_t frame;
     kv_rope rope;
     uint32_t n_ropes; /* rows of rope.inv_freq */
     float *rotations; /* (n_ropes, frames, 2, n_rot/2) */
     float cap;        /* of scores; 0: none */
     kv_layer *layers;
-    kv_stream *streams; /* of all layers */
+    kv_stream *streams; /* of all layers, (n_layer, 2 n_kv_head): those of layers with fewer heads come first, the rest is 0 */
     kv_head *heads;     /* likewise */
     kv_evict_cfg evict;
     double reads;           /* of all heads of layers of full attention */
@@ -134,6 +138,16 @@ struct kv_cache {
     uint32_t rows;          /* most of a query tile */
     uint32_t code_slots;    /* frames that can meet in a range */
 };
+
+/* Query heads that read one KV head. */
+static inline uint32_t kv_group(const kv_layer *l) {
+    return l->n_head / l->n_kv_head;
+}
+
+/* Does a layer have keys and values of its own? */
+static inline bool kv_stores(const kv_layer *l) {
+    return l->n_kv_head && !l->borrows;
+}
 
 static inline bool kv_lossy(const kv_stream *l) {
     return !l->coder.ops->exact;
@@ -266,7 +280,7 @@ static inline size_t kv_acc_floats(const kv_cache *c, size_t rows) {
 kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, kv_err *err);
 
 /* Wipe what its blocks hold of tokens from position n on. */
-void kv_layer_forget(const kv_cache *c, kv_layer *l, uint32_t n);
+void kv_layer_forget(kv_layer *l, uint32_t n);
 
 /* ---- cache/budget.c ---- */
 
@@ -309,9 +323,9 @@ size_t kv_head_block_bytes(const kv_cache *c, const kv_layer *l, uint32_t head);
 void kv_place_head(const kv_cache *c, kv_layer *l, uint32_t head, uint32_t cap, size_t at);
 /* All heads of a layer, as large as they may become; sets body_bytes. */
 void kv_lay_out_heads(const kv_cache *c, kv_layer *l);
-static inline uint32_t kv_next_eviction(const kv_cache *c, const kv_layer *l) {
+static inline uint32_t kv_next_eviction(const kv_layer *l) {
     uint32_t next = UINT32_MAX;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
+    for (uint32_t h = 0; h < l->n_kv_head; h++)
         next = min_u32(next, l->heads[h].next);
     return next;
 }

@@ -103,7 +103,7 @@ static void settle(const kv_job *j, const kv_stream *stream) {
 }
 
 static size_t count_settled(const kv_job *j) {
-    return j->passing == UINT32_MAX ? 0 : 2 * (size_t)j->c->n_kv_head;
+    return j->passing == UINT32_MAX ? 0 : 2 * (size_t)j->layer->n_kv_head;
 }
 
 static void settle_piece(const kv_job *j, int thread, size_t i) {

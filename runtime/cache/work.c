@@ -138,12 +138,17 @@ static void fit_scratch(kv_work *w, const kv_cache *c, bool *bad) {
 }
 
 kv_status kv_work_fit(kv_work *w, const kv_cache *c, kv_err *err) {
-    const uint32_t group = c->n_head / c->n_kv_head, ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
-    const uint32_t split = KV_SPLIT_HEADS * (uint32_t)w->exec.n_threads / c->n_kv_head; /* most jobs that are cut into ranges */
+    const uint32_t ranges = (c->n_ctx + KV_RANGE - 1) / KV_RANGE;
     bool bad = false;
+    size_t rows = 0; /* most of all jobs that are cut into ranges */
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        if (c->layers[i].n_kv_head) {
+            const uint32_t jobs = KV_SPLIT_HEADS * (uint32_t)w->exec.n_threads / c->layers[i].n_kv_head;
+            const size_t most = (size_t)max_u32(1, jobs) * c->layers[i].n_head;
+            rows = most > rows ? most : rows;
+        }
     fit_scratch(w, c, &bad);
-    grow(&w->parts, &w->parts_floats, (size_t)max_u32(1, split) * c->n_kv_head * ranges * kv_acc_floats(c, group),
-         sizeof(float), &bad);
+    grow(&w->parts, &w->parts_floats, ranges * kv_acc_floats(c, rows), sizeof(float), &bad);
     /* Keys are read in whole blocks, the last row of the last part too. */
     grow(&w->passing, &w->passing_elems, kv_passing_tokens(w->n_batch) * c->passing_elems + KV_BLOCK, sizeof *w->passing, &bad);
     grow(&w->stage, &w->stage_bytes, c->stage_bytes, 1, &bad);

@@ -99,7 +99,7 @@ static void choose(plan *p, const uint64_t *cost, uint32_t n, uint64_t most) {
 static void choose_together(const kv_cache *c, const kv_layer *l, plan *p) {
     const uint64_t one = 1;
     uint64_t cost[PROF_MAX_HEADS], most = 0;
-    for (uint32_t i = 0; i < c->n_kv_head; i++) {
+    for (uint32_t i = 0; i < l->n_kv_head; i++) {
         cost[i] = kv_head_block_bytes(c, l, i) / KV_BLOCK;
         most += cost[i] * p[i].most;
         choose(&p[i], &one, 1, p[i].most / 5);
@@ -108,7 +108,7 @@ static void choose_together(const kv_cache *c, const kv_layer *l, plan *p) {
                 p[i].key[s] = UINT32_MAX;
         p[i].kept = 0;
     }
-    choose(p, cost, c->n_kv_head, most);
+    choose(p, cost, l->n_kv_head, most);
 }
 
 /* ---- packing ---- */
@@ -238,10 +238,9 @@ static void finish(const kv_job *j, const plan *p) {
 
 /* The heads that are due, in order; returns how many. */
 static uint32_t due(const kv_job *j, plan *p) {
-    const kv_cache *c = j->c;
     uint32_t n = 0;
     size_t block = 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++) {
+    for (uint32_t h = 0; h < j->layer->n_kv_head; h++) {
         if (j->layer->heads[h].next != j->pos + j->n)
             continue;
         p[n] = (plan){.key = j->w->keys + block * KV_BLOCK, .keep = j->w->keep + block};

@@ -88,7 +88,6 @@ static uint32_t observed_from(const kv_job *j, const kv_head *h) {
 
 /* Tokens first .. first+n-1 of the call look at a range. */
 static void observe_tile(const kv_job *j, int thread, uint32_t head, uint32_t range, uint32_t first, uint32_t n) {
-    const kv_cache *c = j->c;
     const kv_layer *l = j->layer;
     uint32_t to[KV_ROWS];
     float lse[KV_ROWS];
@@ -97,27 +96,25 @@ static void observe_tile(const kv_job *j, int thread, uint32_t head, uint32_t ra
     for (uint32_t r = 0; r < t.rows; r++) {
         const uint32_t pos = t.pos + r / t.group, far = pos + 1 > t.h->recent ? pos + 1 - t.h->recent : 0;
         to[r] = min_u32(kv_encoded(l, pos + 1), far);
-        lse[r] = j->lse[(size_t)(first + r / t.group) * c->n_head + (size_t)head * t.group + r % t.group];
+        lse[r] = j->lse[(size_t)(first + r / t.group) * l->n_head + (size_t)head * t.group + r % t.group];
     }
     kv_tile_queries(&t);
     look(&(view){&t, to, lse}, range, add_weights, kv_scores(l, t.h));
 }
 
 static size_t count_observed(const kv_job *j) {
-    const kv_cache *c = j->c;
     uint32_t n_range = 0;
-    if (!j->layer->evicts || !kv_observes(c))
+    if (!j->layer->evicts || !kv_observes(j->c))
         return 0;
-    for (uint32_t h = 0; h < c->n_kv_head; h++)
+    for (uint32_t h = 0; h < j->layer->n_kv_head; h++)
         n_range = max_u32(n_range, (j->pos + j->n - j->layer->heads[h].shift + KV_RANGE - 1) / KV_RANGE);
-    return (size_t)n_range * c->n_kv_head;
+    return (size_t)n_range * j->layer->n_kv_head;
 }
 
 /* Piece (range, KV head). */
 static void observe_piece(const kv_job *j, int thread, size_t i) {
-    const kv_cache *c = j->c;
-    const uint32_t step = KV_ROWS / (c->n_head / c->n_kv_head);
-    const uint32_t head = (uint32_t)(i % c->n_kv_head), range = (uint32_t)(i / c->n_kv_head);
+    const uint32_t step = KV_ROWS / kv_group(j->layer), n_kv = j->layer->n_kv_head;
+    const uint32_t head = (uint32_t)(i % n_kv), range = (uint32_t)(i / n_kv);
     const kv_head *h = &j->layer->heads[head];
     for (uint32_t at = observed_from(j, h), n; h->budget && at < j->n; at += n) {
         n = min_u32(step, j->n - at);

@@ -10,7 +10,7 @@ static kv_status select_codecs(const rt_hparams *hp, const rt_ctx_cfg *cfg, bool
     const prof *p = cfg->profile;
     const int override = is_k ? cfg->ctk : cfg->ctv;
     for (uint32_t l = 0; l < hp->n_layer; l++)
-        for (uint32_t g = 0; g < hp->n_kv_head; g++) {
+        for (uint32_t g = 0; g < rt_layer_stored(hp, l); g++) {
             kv_codec_sel *s = &sel[l * hp->n_kv_head + g];
             const prof_head h = !p ? (prof_head){.codec = KV_F16} : is_k ? prof_head_k(p, l, g) : prof_head_v(p, l, g);
             s->id = override >= 0 ? (kv_codec_id) override : h.codec;
@@ -40,7 +40,7 @@ static kv_status head_weights(const rt_hparams *hp, const prof *p, const float *
     if (!w)
         return kv_fail(err, KV_ENOMEM, "out of memory for the budgets of %u layers", hp->n_layer);
     for (uint32_t l = 0; l < hp->n_layer; l++)
-        for (uint32_t h = 0; h < hp->n_kv_head; h++)
+        for (uint32_t h = 0; h < rt_layer_stored(hp, l); h++)
             w[l * hp->n_kv_head + h] = (float)(p->layers[l].budgets ? p->layers[l].budgets[h] : p->layers[l].budget);
     *out = w;
     return KV_OK;
@@ -50,14 +50,14 @@ static kv_status head_weights(const rt_hparams *hp, const prof *p, const float *
 static kv_status head_losses(const rt_hparams *hp, const prof *p, const float **out, kv_err *err) {
     const size_t row = (size_t)hp->n_kv_head * KV_CUTS;
     for (uint32_t l = 0; l < hp->n_layer; l++)
-        if (p->budget_by != PROF_BY_LOSS || (!p->layers[l].losses && !rt_layer_swa(hp, l)))
+        if (p->budget_by != PROF_BY_LOSS || (!p->layers[l].losses && !rt_layer_swa(hp, l) && rt_layer_caches(hp, l)))
             return KV_OK;
     float *loss = calloc(hp->n_layer * row, sizeof *loss);
     if (!loss)
         return kv_fail(err, KV_ENOMEM, "out of memory for the losses of %u layers", hp->n_layer);
     for (uint32_t l = 0; l < hp->n_layer; l++)
         if (p->layers[l].losses)
-            memcpy(loss + l * row, p->layers[l].losses, row * sizeof *loss);
+            memcpy(loss + l * row, p->layers[l].losses, (size_t)rt_layer_stored(hp, l) * KV_CUTS * sizeof *loss);
     *out = loss;
     return KV_OK;
 }
@@ -68,10 +68,17 @@ static kv_status head_queries(const rt_hparams *hp, const prof *p, kv_evict_cfg 
         return kv_fail(err, KV_ENOMEM, "out of memory for the queries of %u layers", hp->n_layer);
     out->queries = q;
     for (uint32_t l = 0; l < hp->n_layer; l++)
-        if (!p || !p->layers || !(q[l] = p->layers[l].queries))
+        if (!p || !p->layers || (!(q[l] = p->layers[l].queries) && rt_layer_caches(hp, l)))
             return kv_fail(err, KV_EINVAL,
                            "eviction by expected attention needs a profile with queries (make one with kvcalib)");
     return KV_OK;
+}
+
+static bool all_have_queries(const rt_hparams *hp, const prof *p) {
+    bool all = p->layers != NULL;
+    for (uint32_t l = 0; all && l < hp->n_layer; l++)
+        all = p->layers[l].queries || !rt_layer_caches(hp, l);
+    return all;
 }
 
 /* What to keep: options over profile over everything. */
@@ -88,7 +95,7 @@ static kv_status select_eviction(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv
                           .observe = from.observe,
                           .pool = from.pool};
     if (cfg->evict < 0 && asked && out->policy == KV_EVICT_NONE)
-        out->policy = p && p->layers && p->layers[0].queries ? KV_EVICT_EXPECTED : KV_EVICT_SNAPKV;
+        out->policy = p && all_have_queries(hp, p) ? KV_EVICT_EXPECTED : KV_EVICT_SNAPKV;
     if (out->policy == KV_EVICT_NONE)
         return KV_OK;
     if (!kv_budget_given(out->budget))
@@ -126,6 +133,9 @@ kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache
         .n_head = hp->n_head,
         .n_kv_head = hp->n_kv_head,
         .head_dim = hp->head_dim,
+        .heads = hp->heads,
+        .kv_heads = hp->kv_heads,
+        .kv_layer = hp->kv_layer,
         .n_ctx = rt_ctx_tokens(hp, cfg),
         .n_batch = rt_batch_tokens(hp, cfg),
         .sinks = choose(cfg->sinks, p, p ? p->sinks : 0),

@@ -33,31 +33,95 @@ size_t experts_lay_out(const rt_hparams *hp, size_t n, float *base, rt_moe *to) 
 
 /* ---- routes ---- */
 
-/* The n_used greatest of logits, ties by the lower number, and their weights. */
-static void choose(const rt_model *m, const float *logits, uint32_t *expert, float *weight) {
-    const rt_hparams *hp = &m->hp;
-    const uint32_t n = hp->n_expert, used = hp->n_expert_used;
-    double sum = 0, all = 0;
-    for (uint32_t k = 0; k < used; k++) {
-        uint32_t best = n;
-        for (uint32_t i = 0; i < n; i++) {
-            bool taken = false;
-            for (uint32_t j = 0; j < k; j++)
-                taken |= expert[j] == i;
-            if (!taken && (best == n || logits[i] > logits[best]))
-                best = i;
-        }
-        expert[k] = best;
-        sum += exp((double)logits[best] - (double)logits[expert[0]]);
+typedef struct choice {
+    const rt_hparams *hp;
+    const float *logits;
+    double top, all;             /* the greatest logit; the sum of e^(logit - top) */
+    double rank[RT_MAX_EXPERTS]; /* (n_expert) what experts are compared by */
+    bool closed[RT_MAX_EXPERTS]; /* (n_expert) those that cannot be chosen, or are already */
+} choice;
+
+/* What the router makes of expert i, before weights are made to sum to 1 or not. */
+static double answer_of(const choice *c, uint32_t i) {
+    const double x = (double)c->logits[i];
+    return c->hp->expert_sigmoid ? 1 / (1 + exp(-x)) : exp(x - c->top);
+}
+
+/* Without a bias and groups, logits are compared: nothing is rounded away. */
+static void fill_ranks(choice *c, const float *bias) {
+    const double by = c->hp->expert_sigmoid ? 1 : c->all;
+    for (uint32_t i = 0; i < c->hp->n_expert; i++) {
+        c->closed[i] = false;
+        c->rank[i] =
+            !bias && c->hp->n_expert_group == 1 ? (double)c->logits[i] : answer_of(c, i) / by + (bias ? (double)bias[i] : 0);
     }
-    for (uint32_t i = 0; m->arch->experts_as_is && i < n; i++)
-        all += exp((double)logits[i] - (double)logits[expert[0]]);
+}
+
+/* The best of experts first .. end-1 that are open, ties by the lower number; end: there is none. */
+static uint32_t best_of(const choice *c, uint32_t first, uint32_t end) {
+    uint32_t best = end;
+    for (uint32_t i = first; i < end; i++)
+        if (!c->closed[i] && (best == end || c->rank[i] > c->rank[best]))
+            best = i;
+    return best;
+}
+
+/* A group is as good as its two best experts together (DeepSeek-V3, arXiv:2412.19437). */
+static double group_rank(choice *c, uint32_t first, uint32_t end) {
+    const uint32_t one = best_of(c, first, end);
+    c->closed[one] = true;
+    const uint32_t two = best_of(c, first, end);
+    c->closed[one] = false;
+    return c->rank[one] + (two < end ? c->rank[two] : 0);
+}
+
+/* Close all groups but the best. */
+static void close_groups(choice *c) {
+    const uint32_t groups = c->hp->n_expert_group, each = c->hp->n_expert / groups;
+    double rank[RT_MAX_EXPERTS];
+    bool stays[RT_MAX_EXPERTS] = {false};
+    for (uint32_t g = 0; g < groups; g++)
+        rank[g] = group_rank(c, g * each, (g + 1) * each);
+    for (uint32_t k = 0; k < c->hp->n_group_used; k++) {
+        uint32_t best = groups;
+        for (uint32_t g = 0; g < groups; g++)
+            if (!stays[g] && (best == groups || rank[g] > rank[best]))
+                best = g;
+        stays[best] = true;
+    }
+    for (uint32_t i = 0; i < c->hp->n_expert; i++)
+        c->closed[i] = !stays[i / each];
+}
+
+/* n_used experts, best first, and their weights. */
+static void choose(const rt_hparams *hp, const float *logits, const float *bias, uint32_t *expert, float *weight) {
+    const uint32_t n = hp->n_expert, used = hp->n_expert_used;
+    choice c;
+    double sum = 0;
+    c.hp = hp;
+    c.logits = logits;
+    c.top = (double)logits[0];
+    c.all = 0;
+    for (uint32_t i = 1; i < n; i++)
+        c.top = fmax(c.top, (double)logits[i]);
+    for (uint32_t i = 0; !hp->expert_sigmoid && i < n; i++)
+        c.all += exp((double)logits[i] - c.top);
+    fill_ranks(&c, bias);
+    if (hp->n_expert_group > 1)
+        close_groups(&c);
+    for (uint32_t k = 0; k < used; k++) {
+        expert[k] = best_of(&c, 0, n);
+        c.closed[expert[k]] = true;
+        sum += answer_of(&c, expert[k]);
+    }
+    const double by = hp->expert_norm ? sum : hp->expert_sigmoid ? 1 : c.all;
     for (uint32_t k = 0; k < used; k++)
-        weight[k] = (float)(exp((double)logits[expert[k]] - (double)logits[expert[0]]) / (m->arch->experts_as_is ? all : sum));
+        weight[k] = (float)(answer_of(&c, expert[k]) / by * (double)hp->expert_scale);
 }
 
 typedef struct choice_job {
     const rt_model *m;
+    const float *bias;
     const rt_routes *to;
 } choice_job;
 
@@ -66,7 +130,7 @@ static void choose_rows(void *arg, int thread, size_t first, size_t end) {
     const choice_job *j = arg;
     const size_t n = j->m->hp.n_expert, used = j->m->hp.n_expert_used;
     for (size_t t = first; t < end; t++)
-        choose(j->m, j->to->logits + t * n, j->to->expert + t * used, j->to->weight + t * used);
+        choose(&j->m->hp, j->to->logits + t * n, j->bias, j->to->expert + t * used, j->to->weight + t * used);
 }
 
 void experts_route(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_act *a, const float *x, uint32_t n,
@@ -76,7 +140,7 @@ void experts_route(const rt_model *m, const rt_exec *e, const rt_layer *y, rt_ac
     act_set(a, e, x, n, hp->n_embd);
     rows_project(m, e, &(rows_out){y->experts.router, NULL, to->logits}, 1, a, n);
     memset(to->first, 0, (hp->n_expert + 1) * sizeof *to->first);
-    rt_for(e, n, GRAIN, choose_rows, &(choice_job){m, to});
+    rt_for(e, n, GRAIN, choose_rows, &(choice_job){m, y->experts.bias, to});
     for (size_t i = 0; i < (size_t)n * used; i++)
         to->first[to->expert[i] + 1]++;
     for (uint32_t i = 0; i < hp->n_expert; i++)
@@ -109,7 +173,7 @@ static void ffn(const rt_model *m, const rt_exec *e, const rt_mat *const mats[3]
                 float *y) {
     const size_t width = mat_rows(mats[0]);
     rows_project(m, e, (rows_out[]){{mats[0], NULL, gate}, {mats[1], NULL, up}}, 2, a, n);
-    rows_gate_wide(m, e, gate, up, n, (uint32_t)width);
+    rows_gate(m, e, gate, up, n, (uint32_t)width);
     act_set(a, e, gate, n, width);
     rows_project(m, e, &(rows_out){mats[2], NULL, y}, 1, a, n);
 }

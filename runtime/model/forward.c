@@ -2,7 +2,8 @@
  *
  *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
  *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
- *   gate, up (n, n_ff);  both (n, n_embd) the normed copy that attention and FFN share, or that experts read
+ *   gate, up (n, width of the FFN);  heads and widths are the layer's own  both (n, n_embd) the normed copy that attention and
+ * FFN share, or that experts read
  *
  * Every row's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
@@ -19,12 +20,33 @@ static void add_block(rt_work *w, const rt_norm *post_norm) {
 
 static void show_tap(rt_work *w, uint32_t layer) {
     const rt_hparams *hp = &w->m->hp;
+    const uint32_t n_head = hp->heads[layer], n_kv = hp->kv_heads[layer];
+    const rt_kv at = rt_kv_of(w, layer);
     for (uint32_t i = 0; i < w->batch.n_parts; i++) {
         const kv_rows *p = &w->batch.parts[i];
-        const size_t q = (size_t)p->first * hp->n_head, kv = (size_t)p->first * hp->n_kv_head * hp->head_dim;
-        w->tap(w->tap_user, &(rt_tap_view){layer, kv_cache_len(p->c), p->n, w->q + q * hp->head_dim, w->k + kv, w->v + kv,
-                                           w->lse + q, w->entropy + q});
+        const size_t q = (size_t)p->first * n_head, kv = (size_t)p->first * n_kv * hp->head_dim;
+        w->tap(w->tap_user, &(rt_tap_view){layer, kv_cache_len(p->c), p->n, n_head, n_kv, w->q + q * hp->head_dim, at.k + kv,
+                                           at.v + kv, w->lse + q, w->entropy + q});
     }
+}
+
+/* q, k and v of a layer from its input, as they are stored. A layer that reads those of another has queries alone. */
+static void project_heads(rt_work *w, uint32_t layer) {
+    const rt_model *m = w->m;
+    const rt_hparams *hp = &m->hp;
+    const rt_exec *e = &w->exec;
+    const rt_layer *y = &m->layers[layer];
+    const uint32_t n = w->batch.n, heads = hp->heads[layer], kv = rt_layer_stored(hp, layer);
+    const rt_kv to = rt_kv_of(w, layer);
+    const rows_out qkv[] = {{y->q, y->q_bias, w->q}, {y->k, y->k_bias, to.k}, {y->v, y->v_bias, to.v}};
+    rows_project(m, e, qkv, kv ? 3 : 1, w->act, n);
+    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->q_norm, heads, true}, n, w->q);
+    rows_spread(hp->key_dim, hp->head_dim, (size_t)n * heads, w->q);
+    if (!kv)
+        return;
+    rows_spread(hp->value_dim, hp->head_dim, (size_t)n * kv, to.v);
+    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->k_norm, kv, false}, n, to.k);
+    rows_spread(hp->key_dim, hp->head_dim, (size_t)n * kv, to.k);
 }
 
 static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
@@ -33,27 +55,29 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
     const rt_exec *e = &w->exec;
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
+    const uint32_t heads = hp->heads[layer];
     float *in = rt_layer_parallel(m->arch, y) ? w->both : w->h;
+    if (!heads)
+        return KV_OK;
     rows_norm(m, e, w->x, &y->attn_norm, n, hp->n_embd, in);
     act_set(w->act, e, in, n, hp->n_embd);
-    const rows_out qkv[] = {{y->q, y->q_bias, w->q}, {y->k, y->k_bias, w->k}, {y->v, y->v_bias, w->v}};
-    rows_project(m, e, qkv, 3, w->act, n);
-    rows_spread(hp, (size_t)n * hp->n_kv_head, w->v);
-    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->q_norm, hp->n_head, true}, n, w->q);
-    rows_rotate(m, e, layer, &w->rope, (rows_head){&y->k_norm, hp->n_kv_head, false}, n, w->k);
-    const size_t n_kv = (size_t)n * hp->n_kv_head * hp->head_dim;
-    kv_status st; /* codecs take numbers only */
-    if ((st = rt_check_finite(m, w->k, n_kv, layer, "keys", err)) ||
-        (st = rt_check_finite(m, w->v, n_kv, layer, "values", err)))
-        return st;
-    st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, w->k, w->v, hp->attn_scale, w->o,
-                   w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
-    if (st)
-        return st;
-    if (w->tap)
-        show_tap(w, layer);
-    rows_pack(hp, (size_t)n * hp->n_head, w->o);
-    act_set(w->act, e, w->o, n, (size_t)hp->n_head * hp->value_dim);
+    if (hp->kv_heads[layer]) { /* else the output matrix reads the stream itself */
+        const rt_kv at = rt_kv_of(w, layer);
+        project_heads(w, layer);
+        const size_t n_kv = (size_t)n * rt_layer_stored(hp, layer) * hp->head_dim;
+        kv_status st; /* codecs take numbers only */
+        if ((st = rt_check_finite(m, at.k, n_kv, layer, "keys", err)) ||
+            (st = rt_check_finite(m, at.v, n_kv, layer, "values", err)))
+            return st;
+        st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, at.k, at.v, hp->attn_scale, w->o,
+                                 w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
+        if (st)
+            return st;
+        if (w->tap)
+            show_tap(w, layer);
+        rows_pack(hp->value_dim, hp->head_dim, (size_t)n * heads, w->o);
+        act_set(w->act, e, w->o, n, (size_t)heads * hp->value_dim);
+    }
     rows_project(m, e, &(rows_out){y->o, y->o_bias, w->h}, 1, w->act, n);
     add_block(w, &y->post_attn_norm);
     return KV_OK;
@@ -66,15 +90,17 @@ static void ffn_block(rt_work *w, uint32_t layer) {
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
     const bool parallel = rt_layer_parallel(m->arch, y);
-    float *in = parallel || hp->n_expert ? w->both : w->h;
+    float *in = parallel || y->experts.router ? w->both : w->h;
+    if (!hp->ff[layer])
+        return;
     if (!parallel)
         rows_norm(m, e, w->x, &y->ffn_norm, n, hp->n_embd, in);
-    if (hp->n_expert) {
+    if (y->experts.router) {
         experts_run(m, e, y, w->act, in, n, &w->moe, w->gate, w->up, w->h);
     } else {
         act_set(w->act, e, in, n, hp->n_embd);
         rows_ffn(m, e, y, w->act, n, true, w->gate, w->up);
-        act_set(w->act, e, w->gate, n, hp->n_ff);
+        act_set(w->act, e, w->gate, n, hp->ff[layer]);
         rows_project(m, e, &(rows_out){y->down, y->down_bias, w->h}, 1, w->act, n);
     }
     add_block(w, &y->post_ffn_norm);

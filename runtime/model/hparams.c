@@ -1,133 +1,17 @@
 /* Hyper-parameters: from the keys of a file and the traits of its architecture. Keys as llama.cpp writes and reads them. */
-#include "model/model_internal.h"
+#include "model/hparams_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY = 96 };
-
-/* What is being read. */
-typedef struct reader {
-    const gguf *g;
-    const char *arch;
-    kv_err *err;
-} reader;
-
-static const char *key_of(const reader *r, const char *suffix, char key[KEY]) {
-    snprintf(key, KEY, "%s.%s", r->arch, suffix);
-    return key;
-}
-
-static kv_status key_u32(const reader *r, const char *suffix, bool required, uint32_t *out) {
-    char key[KEY];
-    return gguf_get_u32(r->g, key_of(r, suffix, key), required, out, r->err);
-}
-
-static kv_status key_f32(const reader *r, const char *suffix, bool required, float *out) {
-    char key[KEY];
-    return gguf_get_f32(r->g, key_of(r, suffix, key), required, out, r->err);
-}
-
-static kv_status key_bool(const reader *r, const char *suffix, bool *out) {
-    char key[KEY];
-    return gguf_get_bool(r->g, key_of(r, suffix, key), false, out, r->err);
-}
-
-/* Keys that are numbers, with what they are where the file does not say. */
-typedef struct number {
-    const char *key;
-    float *to;
-    float least, most;
-} number;
-
-static kv_status read_numbers(const reader *r, const number *rows, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        kv_status st = key_f32(r, rows[i].key, false, rows[i].to);
-        if (st)
-            return st;
-        if (!(*rows[i].to >= rows[i].least && *rows[i].to <= rows[i].most))
-            return kv_fail(r->err, KV_EFORMAT, "%s: %s.%s = %g is outside %g to %g", gguf_path(r->g), r->arch, rows[i].key,
-                           (double)*rows[i].to, (double)rows[i].least, (double)rows[i].most);
-    }
-    return KV_OK;
-}
-
-/* ---- shapes ---- */
-
-static kv_status check_shape(const reader *r, const rt_hparams *hp) {
-    const struct {
-        const char *name;
-        uint32_t value, max, multiple;
-    } rows[] = {
-        {"block_count", hp->n_layer, PROF_MAX_LAYERS, 1},
-        {"embedding_length", hp->n_embd, 1 << 20, 32},
-        {"feed_forward_length", hp->n_ff, 1 << 22, 32},
-        {"attention.head_count", hp->n_head, PROF_MAX_HEADS, 1},
-        {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
-        {"attention.key_length", hp->head_dim, PROF_MAX_DIM, 4},
-        {"attention.value_length", hp->value_dim, hp->head_dim, 4},
-        {"rope.dimension_count", hp->n_rot, hp->head_dim, 2},
-        {"context_length", hp->n_ctx_train, 1u << 30, 1},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!rows[i].value || rows[i].value > rows[i].max || rows[i].value % rows[i].multiple)
-            return kv_fail(r->err, KV_EUNSUPP, "%s: %s.%s = %u: expected a multiple of %u in %u..%u", gguf_path(r->g), r->arch,
-                           rows[i].name, rows[i].value, rows[i].multiple, rows[i].multiple, rows[i].max);
-    if (hp->n_head % hp->n_kv_head)
-        return kv_fail(r->err, KV_EFORMAT, "%s: %u heads cannot share %u KV heads evenly", gguf_path(r->g), hp->n_head,
-                       hp->n_kv_head);
-    return KV_OK;
-}
-
-static kv_status read_shape(const reader *r, rt_hparams *hp) {
-    kv_status st;
-    if ((st = key_u32(r, "block_count", true, &hp->n_layer)) || (st = key_u32(r, "embedding_length", true, &hp->n_embd)) ||
-        (st = key_u32(r, "feed_forward_length", true, &hp->n_ff)) ||
-        (st = key_u32(r, "attention.head_count", true, &hp->n_head)) ||
-        (st = key_u32(r, "context_length", true, &hp->n_ctx_train)))
-        return st;
-    hp->n_kv_head = hp->n_head;
-    hp->head_dim = hp->n_head ? hp->n_embd / hp->n_head : 0;
-    if ((st = key_u32(r, "attention.head_count_kv", false, &hp->n_kv_head)) ||
-        (st = key_u32(r, "attention.key_length", false, &hp->head_dim)) ||
-        (hp->value_dim = hp->head_dim, st = key_u32(r, "attention.value_length", false, &hp->value_dim)) ||
-        (hp->n_rot = hp->head_dim, st = key_u32(r, "rope.dimension_count", false, &hp->n_rot)))
-        return st;
-    return check_shape(r, hp);
-}
-
-/* ---- experts ---- */
-
-static kv_status read_experts(const reader *r, const rt_arch *a, rt_hparams *hp) {
-    enum { MOST = 1024 };
-    kv_status st;
-    hp->n_ff_expert = hp->n_ff;
-    if (!a->experts)
-        return KV_OK;
-    if ((st = key_u32(r, "expert_count", false, &hp->n_expert)) || !hp->n_expert)
-        return st;
-    if ((st = key_u32(r, "expert_used_count", true, &hp->n_expert_used)) ||
-        (a->experts_own_ff && (st = key_u32(r, "expert_feed_forward_length", false, &hp->n_ff_expert))) ||
-        (st = key_u32(r, "expert_shared_feed_forward_length", false, &hp->n_ff_shared)))
-        return st;
-    if (hp->n_expert > MOST || !hp->n_expert_used || hp->n_expert_used > hp->n_expert)
-        return kv_fail(r->err, KV_EUNSUPP, "%s: %u of %u experts for a token: expected 1 to all of at most %d", gguf_path(r->g),
-                       hp->n_expert_used, hp->n_expert, MOST);
-    if (!hp->n_ff_expert || hp->n_ff_expert % 32 || hp->n_ff_shared % 32 || hp->n_ff_expert > 1 << 22 ||
-        hp->n_ff_shared > 1 << 22)
-        return kv_fail(r->err, KV_EUNSUPP, "%s: experts of widths %u and %u: expected multiples of 32", gguf_path(r->g),
-                       hp->n_ff_expert, hp->n_ff_shared);
-    return KV_OK;
-}
-
 /* ---- sliding windows ---- */
 
 /* The key sliding_window_pattern: every how many layers attention is full, or for each layer whether it slides. Only patterns
  * that repeat with the full layer last are supported. */
-static kv_status read_swa_pattern(const reader *r, rt_hparams *hp) {
-    char key[KEY];
-    const gguf_kv *kv = gguf_find(r->g, key_of(r, "attention.sliding_window_pattern", key));
+static kv_status read_swa_pattern(const rt_reader *r, rt_hparams *hp) {
+    char key[RT_KEY];
+    const gguf_kv *kv = gguf_find(r->g, rt_key_of(r, "attention.sliding_window_pattern", key));
     if (!kv || kv->type != GGUF_ARRAY)
         return gguf_get_u32(r->g, key, false, &hp->swa_every, r->err);
     uint32_t every = 0; /* layers up to the first full one */
@@ -141,13 +25,13 @@ static kv_status read_swa_pattern(const reader *r, rt_hparams *hp) {
     return KV_OK;
 }
 
-static kv_status read_swa(const reader *r, const rt_arch *a, rt_hparams *hp) {
+static kv_status read_swa(const rt_reader *r, const rt_arch *a, rt_hparams *hp) {
     kv_status st;
     if (!a->swa_every)
         return KV_OK;
     hp->swa = a->swa;
     hp->swa_every = a->swa_every;
-    if ((st = key_u32(r, "attention.sliding_window", false, &hp->swa)) || (st = read_swa_pattern(r, hp)))
+    if ((st = rt_key_u32(r, "attention.sliding_window", false, &hp->swa)) || (st = read_swa_pattern(r, hp)))
         return st;
     if (!hp->swa_every || hp->swa_every == 1)
         hp->swa = 0; /* no layer slides */
@@ -161,17 +45,17 @@ static float yarn_gain(float factor, float by) {
 }
 
 /* Files before the key rope.scaling.factor have rope.scale_linear; without a type, scaling is linear. */
-static kv_status read_scaling(const reader *r, rt_hparams *hp) {
+static kv_status read_scaling(const rt_reader *r, rt_hparams *hp) {
     rt_rope_scaling *s = &hp->scaling;
-    char key[KEY];
+    char key[RT_KEY];
     gguf_str type = {"linear", 6};
     float old = 0, log_gain = 0, gain = 1;
     kv_status st;
     *s = (rt_rope_scaling){.yarn = -1, .fast = 32, .slow = 1, .n_ctx = hp->n_ctx_train};
-    if ((st = gguf_get_str(r->g, key_of(r, "rope.scaling.type", key), false, &type, r->err)) ||
-        (st = key_f32(r, "rope.scale_linear", false, &old)) ||
-        (s->factor = old, st = key_f32(r, "rope.scaling.factor", false, &s->factor)) ||
-        (st = key_u32(r, "rope.scaling.original_context_length", false, &s->n_ctx)))
+    if ((st = gguf_get_str(r->g, rt_key_of(r, "rope.scaling.type", key), false, &type, r->err)) ||
+        (st = rt_key_f32(r, "rope.scale_linear", false, &old)) ||
+        (s->factor = old, st = rt_key_f32(r, "rope.scaling.factor", false, &s->factor)) ||
+        (st = rt_key_u32(r, "rope.scaling.original_context_length", false, &s->n_ctx)))
         return st;
     static const struct {
         const char *name;
@@ -185,7 +69,7 @@ static kv_status read_scaling(const reader *r, rt_hparams *hp) {
                        gguf_path(r->g), key, (int)(type.len < 40 ? type.len : 40), type.s);
     if (s->factor == 0 || !types[t].scales)
         s->factor = 1;
-    const number rows[] = {
+    const rt_number rows[] = {
         {"rope.scaling.factor", &s->factor, 1e-6f, 1e6f},
         {"rope.scaling.attn_factor", &gain, 1e-3f, 1e3f},
         {"rope.scaling.yarn_ext_factor", &s->yarn, -1, 1},
@@ -195,7 +79,7 @@ static kv_status read_scaling(const reader *r, rt_hparams *hp) {
         {"rope.scaling.yarn_log_multiplier", &log_gain, -1e3f, 1e3f},
     };
     const size_t skip = types[t].scales ? 0 : 1; /* the factor means nothing then */
-    if ((st = read_numbers(r, rows + skip, sizeof rows / sizeof *rows - skip)))
+    if ((st = rt_read_numbers(r, rows + skip, sizeof rows / sizeof *rows - skip)))
         return st;
     if (s->yarn < 0)
         s->yarn = types[t].yarn;
@@ -205,15 +89,15 @@ static kv_status read_scaling(const reader *r, rt_hparams *hp) {
     return KV_OK;
 }
 
-static kv_status read_rope(const reader *r, const rt_arch *a, rt_hparams *hp) {
+static kv_status read_rope(const rt_reader *r, const rt_arch *a, rt_hparams *hp) {
     kv_status st;
     bool rotates = true; /* Granite's name for it */
     hp->rope_base = 10000;
-    if ((st = read_numbers(r, &(number){"rope.freq_base", &hp->rope_base, 1, 1e12f}, 1)))
+    if ((st = rt_read_numbers(r, &(rt_number){"rope.freq_base", &hp->rope_base, 1, 1e12f}, 1)))
         return st;
     hp->rope_base_swa = a->swa_rope_base > 0 ? a->swa_rope_base : hp->rope_base;
-    if ((st = read_numbers(r, &(number){"rope.freq_base_swa", &hp->rope_base_swa, 1, 1e12f}, 1)) ||
-        (st = read_scaling(r, hp)) || (st = key_bool(r, "rope.scaling.finetuned", &rotates)))
+    if ((st = rt_read_numbers(r, &(rt_number){"rope.freq_base_swa", &hp->rope_base_swa, 1, 1e12f}, 1)) ||
+        (st = read_scaling(r, hp)) || (st = rt_key_bool(r, "rope.scaling.finetuned", &rotates)))
         return st;
     hp->scaling_swa = a->swa_rope_scaled ? hp->scaling : (rt_rope_scaling){.factor = 1, .gain = 1};
     hp->rope_swa_only = a->rope_swa_only;
@@ -246,14 +130,14 @@ void rt_fill_inv_freq(const rt_hparams *hp, const float *divide, float *inv_freq
 
 /* ---- the rest ---- */
 
-static kv_status read_factors(const reader *r, const rt_arch *a, rt_hparams *hp) {
+static kv_status read_factors(const rt_reader *r, const rt_arch *a, rt_hparams *hp) {
     const bool wide = hp->n_layer == a->wide_at;
     float scale = 0, gain = 0, step = 0;
     hp->embd_scale = a->scale_embd ? sqrtf((float)hp->n_embd) : 1;
     hp->residual_scale = hp->logit_scale = 1;
     const struct {
         bool wanted;
-        number n;
+        rt_number n;
     } rows[] = {
         {a->multipliers, {"attention.scale", &scale, 0, 1e3f}},
         {a->multipliers, {"embedding_scale", &hp->embd_scale, -1e6f, 1e6f}},
@@ -265,7 +149,7 @@ static kv_status read_factors(const reader *r, const rt_arch *a, rt_hparams *hp)
         {a->temperature, {"attention.temperature_length", &step, 0, 1e9f}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        kv_status st = rows[i].wanted ? read_numbers(r, &rows[i].n, 1) : KV_OK;
+        kv_status st = rows[i].wanted ? rt_read_numbers(r, &rows[i].n, 1) : KV_OK;
         if (st)
             return st;
     }
@@ -279,17 +163,17 @@ static kv_status read_factors(const reader *r, const rt_arch *a, rt_hparams *hp)
         hp->query_gain = gain;
         hp->query_step = step > 0 ? step : (float)hp->scaling.n_ctx;
     }
-    hp->attn_scale = scale > 0 ? scale : 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
+    hp->attn_scale = scale > 0 ? scale : 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->key_dim));
     return KV_OK;
 }
 
-static kv_status read_all(const reader *r, const rt_arch *a, rt_hparams *hp) {
+static kv_status read_all(const rt_reader *r, const rt_arch *a, rt_hparams *hp) {
     kv_status st;
-    if ((st = rt_check_keys(r->g, a, r->err)) || (st = read_shape(r, hp)) ||
-        (st = key_f32(r, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", true,
-                      &hp->norm_eps)) ||
-        (st = read_experts(r, a, hp)) || (st = read_swa(r, a, hp)) || (st = read_rope(r, a, hp)) ||
-        (st = read_factors(r, a, hp)))
+    if ((st = rt_check_keys(r->g, a, r->err)) || (st = rt_read_shape(r, a, hp)) ||
+        (st = rt_key_f32(r, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", true,
+                         &hp->norm_eps)) ||
+        (st = rt_read_experts(r, a, hp)) || (st = read_swa(r, a, hp)) || (st = rt_read_shared(r, a, hp)) ||
+        (st = read_rope(r, a, hp)) || (st = read_factors(r, a, hp)))
         return st;
     if (!(hp->norm_eps > 0 && hp->norm_eps < 1))
         return kv_fail(r->err, KV_EFORMAT, "%s: norm epsilon %g is out of range", gguf_path(r->g), (double)hp->norm_eps);
@@ -298,7 +182,6 @@ static kv_status read_all(const reader *r, const rt_arch *a, rt_hparams *hp) {
 
 kv_status rt_read_hparams(rt_model *m, kv_err *err) {
     rt_hparams *hp = &m->hp;
-    char known[RT_ARCHS];
     gguf_str s = {"", 0};
     kv_status st = gguf_get_str(m->file, "general.type", false, &s, err);
     if (!st && s.len == 7 && !memcmp(s.s, "adapter", 7))
@@ -308,14 +191,13 @@ kv_status rt_read_hparams(rt_model *m, kv_err *err) {
         return st;
     m->arch = rt_arch_find(s.s, s.len);
     if (!m->arch)
-        return kv_fail(err, KV_EUNSUPP, "%s: architecture '%.*s' is not supported (supported: %s)", gguf_path(m->file),
-                       (int)(s.len < 60 ? s.len : 60), s.s, rt_archs(known));
+        return rt_unknown_arch(m->file, s, err);
     snprintf(hp->arch, sizeof hp->arch, "%s", m->arch->name);
     s = (gguf_str){"", 0};
     if ((st = gguf_get_str(m->file, "general.name", false, &s, err)))
         return st;
     snprintf(hp->name, sizeof hp->name, "%.*s", (int)(s.len < sizeof hp->name ? s.len : sizeof hp->name - 1), s.s);
-    return read_all(&(reader){m->file, hp->arch, err}, m->arch, hp);
+    return read_all(&(rt_reader){m->file, hp->arch, err}, m->arch, hp);
 }
 
 kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err) {

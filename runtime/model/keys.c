@@ -24,6 +24,18 @@ static bool temperature(const rt_arch *a) {
 static bool experts(const rt_arch *a) {
     return a->experts;
 }
+static bool router(const rt_arch *a) {
+    return a->router_keys;
+}
+static bool dense_layers(const rt_arch *a) {
+    return a->dense_layers;
+}
+static bool nextn(const rt_arch *a) {
+    return a->nextn;
+}
+static bool shares_kv(const rt_arch *a) {
+    return a->shares_kv;
+}
 static bool slides(const rt_arch *a) {
     return a->swa_every != 0;
 }
@@ -71,6 +83,16 @@ static const struct {
     {"expert_used_count", experts},
     {"expert_feed_forward_length", experts},
     {"expert_shared_feed_forward_length", experts},
+    {"expert_shared_count", experts}, /* where it is not used, the tensors tell */
+    {"expert_gating_func", router},
+    {"expert_weights_norm", router},
+    {"expert_weights_scale", router},
+    {"expert_group_count", router},
+    {"expert_group_used_count", router},
+    {"leading_dense_block_count", dense_layers},
+    {"interleave_moe_layer_step", dense_layers},
+    {"nextn_predict_layers", nextn},
+    {"attention.shared_kv_layers", shares_kv},
     {"pooling_type", NULL},          /* of embeddings */
     {"tensor_data_layout", NULL},    /* how the converter went about it */
     {"use_parallel_residual", NULL}, /* the tensors tell */

@@ -155,13 +155,19 @@ static kv_status load_joined(loader *l, uint32_t layer, const char *joined, uint
 
 static kv_status load_attention(loader *l, uint32_t i, rt_layer *y) {
     const rt_hparams *hp = &l->m->hp;
-    const uint32_t n_q = hp->n_head * hp->head_dim, n_k = hp->n_kv_head * hp->head_dim, n_v = hp->n_kv_head * hp->value_dim;
+    const uint32_t heads = hp->heads[i], kv = rt_layer_stored(hp, i);
+    const uint32_t n_q = heads * hp->key_dim, n_k = kv * hp->key_dim, n_v = kv * hp->value_dim;
     const piece qkv[] = {{"attn_q.weight", n_q, &y->q}, {"attn_k.weight", n_k, &y->k}, {"attn_v.weight", n_v, &y->v}};
     const float *bias = NULL;
     char name[96];
-    kv_status st = load_joined(l, i, "attn_qkv.weight", hp->n_embd, qkv, 3);
-    if (st || (st = load_matrix(l, in_layer(i, "attn_output.weight", name), hp->n_head * hp->value_dim, hp->n_embd, &y->o)) ||
-        (st = load_vector(l, in_layer(i, "attn_qkv.bias", name), n_q + n_k + n_v, false, &bias)))
+    if (!heads)
+        return KV_OK;
+    kv_status st = KV_OK;
+    if (hp->kv_heads[i])
+        st = load_joined(l, i, kv ? "attn_qkv.weight" : NULL, hp->n_embd, qkv, kv ? 3 : 1);
+    const uint32_t n_o = hp->kv_heads[i] ? heads * hp->value_dim : hp->n_embd; /* the latter: it stands for all of attention */
+    if (st || (st = load_matrix(l, in_layer(i, "attn_output.weight", name), n_o, hp->n_embd, &y->o)) ||
+        (kv && (st = load_vector(l, in_layer(i, "attn_qkv.bias", name), n_q + n_k + n_v, false, &bias))))
         return st;
     if (bias) {
         y->q_bias = bias;
@@ -196,6 +202,7 @@ static kv_status load_experts(loader *l, uint32_t i, rt_layer *y) {
     x->up = x->gate + n;
     x->down = x->up + n;
     if ((st = load_matrix(l, in_layer(i, "ffn_gate_inp.weight", name), d, n, &x->router)) ||
+        (st = load_vector(l, in_layer(i, "exp_probs_b.bias", name), n, false, &x->bias)) ||
         (st = load_expert_matrices(l, in_layer(i, "ffn_gate_exps.weight", name), d, ff, x->gate)) ||
         (st = load_expert_matrices(l, in_layer(i, "ffn_up_exps.weight", name), d, ff, x->up)) ||
         (st = load_expert_matrices(l, in_layer(i, "ffn_down_exps.weight", name), ff, d, x->down)) || !shared)
@@ -207,25 +214,34 @@ static kv_status load_experts(loader *l, uint32_t i, rt_layer *y) {
     return load_vector(l, in_layer(i, "ffn_gate_inp_shexp.weight", name), d, false, &x->shared_weight);
 }
 
+static bool has_experts(const rt_hparams *hp, uint32_t layer) {
+    return hp->n_expert && layer >= hp->n_dense && (layer + 1) % hp->expert_every == 0;
+}
+
 static kv_status load_ffn(loader *l, uint32_t i, rt_layer *y) {
     const rt_hparams *hp = &l->m->hp;
-    const piece both[] = {{"ffn_gate.weight", hp->n_ff, &y->gate}, {"ffn_up.weight", hp->n_ff, &y->up}};
+    const uint32_t ff = hp->ff[i];
+    const piece both[] = {{"ffn_gate.weight", ff, &y->gate}, {"ffn_up.weight", ff, &y->up}};
     char name[96];
-    if (hp->n_expert)
+    if (has_experts(hp, i))
         return load_experts(l, i, y);
+    if (!ff)
+        return KV_OK;
     const bool plain = l->m->arch->plain_ffn;
     const bool joined = !plain && !gguf_tensor_find(l->m->file, in_layer(i, both[0].name, name));
     kv_status st = load_joined(l, i, joined ? "ffn_up.weight" : NULL, hp->n_embd, both + plain, 2 - (size_t)plain);
-    return st ? st : load_matrix(l, in_layer(i, "ffn_down.weight", name), hp->n_ff, hp->n_embd, &y->down);
+    return st ? st : load_matrix(l, in_layer(i, "ffn_down.weight", name), ff, hp->n_embd, &y->down);
 }
 
 static kv_status load_vectors(loader *l, uint32_t i, rt_layer *y) {
     enum { NEVER, MAY, MUST };
     const rt_hparams *hp = &l->m->hp;
     const rt_arch *a = l->m->arch;
-    const uint32_t d = hp->head_dim, e = hp->n_embd, n_q = hp->n_head * d, n_kv = hp->n_kv_head * d;
+    const uint32_t heads = hp->kv_heads[i] ? hp->heads[i] : 0, kv = rt_layer_stored(hp, i), ff = hp->ff[i];
+    const uint32_t d = hp->key_dim, e = hp->n_embd, n_q = heads * d, n_kv = kv * d;
     const int pre = a->no_pre_norm ? NEVER : MUST, post = a->post_norm ? MUST : NEVER;
-    const int qk = a->qk_norm == RT_QK_NONE ? NEVER : a->qk_norm == RT_QK_EACH ? MAY : MUST;
+    const int qk = a->qk_norm == RT_QK_NONE ? NEVER : a->qk_norm == RT_QK_EACH || a->qk_norm == RT_QK_MAY ? MAY : MUST;
+    const int pre_attn = hp->heads[i] ? pre : NEVER, pre_ffn = ff ? a->parallel ? MAY : pre : NEVER;
     const bool each = a->qk_norm == RT_QK_EACH, row = a->qk_norm == RT_QK_ROW;
     const struct {
         const char *name;
@@ -233,19 +249,19 @@ static kv_status load_vectors(loader *l, uint32_t i, rt_layer *y) {
         int needed;
         const float **w, **b; /* weights; and where it is a norm that may have one, its bias */
     } table[] = {
-        {"attn_norm", e, 1, pre, &y->attn_norm.w, &y->attn_norm.b},
-        {a->ffn_norm ? a->ffn_norm : "ffn_norm", e, 1, a->parallel ? MAY : pre, &y->ffn_norm.w, &y->ffn_norm.b},
+        {"attn_norm", e, 1, pre_attn, &y->attn_norm.w, &y->attn_norm.b},
+        {a->ffn_norm ? a->ffn_norm : "ffn_norm", e, 1, pre_ffn, &y->ffn_norm.w, &y->ffn_norm.b},
         {"post_attention_norm", e, 1, post, &y->post_attn_norm.w, &y->post_attn_norm.b},
         {"post_ffw_norm", e, 1, post, &y->post_ffn_norm.w, &y->post_ffn_norm.b},
-        {"attn_q_norm", row ? n_q : d, each ? hp->n_head : 1, qk, &y->q_norm.w, NULL},
-        {"attn_k_norm", row ? n_kv : d, each ? hp->n_kv_head : 1, qk, &y->k_norm.w, NULL},
-        {"attn_q", n_q, 1, MAY, NULL, &y->q_bias},
-        {"attn_k", n_kv, 1, MAY, NULL, &y->k_bias},
-        {"attn_v", hp->n_kv_head * hp->value_dim, 1, MAY, NULL, &y->v_bias},
-        {"attn_output", e, 1, MAY, NULL, &y->o_bias},
-        {"ffn_gate", hp->n_ff, 1, MAY, NULL, &y->gate_bias},
-        {"ffn_up", hp->n_ff, 1, MAY, NULL, &y->up_bias},
-        {"ffn_down", e, 1, MAY, NULL, &y->down_bias},
+        {"attn_q_norm", row ? n_q : d, each ? heads : 1, heads ? qk : NEVER, &y->q_norm.w, NULL},
+        {"attn_k_norm", row ? n_kv : d, each ? kv : 1, kv ? qk : NEVER, &y->k_norm.w, NULL},
+        {"attn_q", n_q, 1, heads ? MAY : NEVER, NULL, &y->q_bias},
+        {"attn_k", n_kv, 1, kv ? MAY : NEVER, NULL, &y->k_bias},
+        {"attn_v", kv * hp->value_dim, 1, kv ? MAY : NEVER, NULL, &y->v_bias},
+        {"attn_output", e, 1, heads ? MAY : NEVER, NULL, &y->o_bias},
+        {"ffn_gate", ff, 1, ff ? MAY : NEVER, NULL, &y->gate_bias},
+        {"ffn_up", ff, 1, ff ? MAY : NEVER, NULL, &y->up_bias},
+        {"ffn_down", e, 1, ff ? MAY : NEVER, NULL, &y->down_bias},
     };
     char name[96], file[64];
     kv_status st = KV_OK;
@@ -310,6 +326,14 @@ static double all_bytes(const gguf *g) {
     return sum;
 }
 
+/* Of a layer at the end that predicts further ahead, "blk.N.": not read, and of no consequence for what is. */
+static bool is_nextn(const rt_hparams *hp, gguf_str name) {
+    unsigned layer;
+    char start[16];
+    snprintf(start, sizeof start, "%.*s", (int)(name.len < sizeof start ? name.len : sizeof start - 1), name.s);
+    return hp->n_nextn && sscanf(start, "blk.%u.", &layer) == 1 && layer >= hp->n_layer && layer < hp->n_layer + hp->n_nextn;
+}
+
 /* What is there without being used would change the answer. */
 static kv_status check_all_used(const loader *l) {
     const gguf *g = l->m->file;
@@ -317,8 +341,9 @@ static kv_status check_all_used(const loader *l) {
     const gguf_tensor *first = NULL;
     size_t unused = 0;
     for (size_t i = 0; i < n; i++) {
-        first = l->used[i] || first ? first : gguf_tensor_at(g, i);
-        unused += !l->used[i];
+        const bool known = l->used[i] || is_nextn(&l->m->hp, gguf_tensor_at(g, i)->name);
+        first = known || first ? first : gguf_tensor_at(g, i);
+        unused += !known;
     }
     if (!first)
         return KV_OK;
@@ -469,5 +494,6 @@ void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
         add_cost(m->mats[i], 1, layers);
     const size_t n = hp->n_layer * 3 * (size_t)hp->n_expert;
     for (size_t i = 0; i < n; i++) /* of which some are read for a token */
-        add_cost(m->experts[i], (double)hp->n_expert_used / hp->n_expert - 1, layers);
+        if (m->experts[i])
+            add_cost(m->experts[i], (double)hp->n_expert_used / hp->n_expert - 1, layers);
 }

@@ -27,21 +27,37 @@ typedef struct rt_rope_scaling {
     uint32_t n_ctx;   /* the original context */
 } rt_rope_scaling;
 
+enum { RT_MAX_EXPERTS = 1024 };
+
 typedef struct rt_hparams {
     char arch[32], name[128];
-    uint32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx_train;
-    uint32_t value_dim; /* dimensions of a value, at most head_dim: the others are 0 wherever values are stored */
+    uint32_t n_layer, n_embd, n_vocab, n_ctx_train;
+    uint32_t n_head, n_kv_head, n_ff; /* the most of any layer */
+    uint16_t heads[PROF_MAX_LAYERS];  /* query heads of each layer; 0: it has no attention */
+    /* KV heads that a layer's queries read; 0 where there are queries: its output matrix alone stands for attention. */
+    uint16_t kv_heads[PROF_MAX_LAYERS];
+    uint16_t kv_layer[PROF_MAX_LAYERS]; /* whose keys and values these are: the layer's own, or those of an earlier one */
+    uint32_t ff[PROF_MAX_LAYERS];       /* width of each layer's FFN; 0: it has none */
+    /* Dimensions of a key and of a value, and of both as they are stored: head_dim is the larger one, rounded up to 4, and the
+     * dimensions beyond are 0. */
+    uint32_t key_dim, value_dim, head_dim;
     float norm_eps, rope_base, rope_base_swa, attn_scale;
     float embd_scale, residual_scale, logit_scale; /* factors of embeddings, of what blocks add, of logits */
     float attn_cap, logit_cap;                     /* x becomes cap tanh(x / cap); 0: it does not */
     float query_gain; /* queries at position p: times 1 + query_gain log(1 + floor(p / query_step)); 0: as they are */
     float query_step;
-    uint32_t n_expert, n_expert_used;  /* 0: an FFN for all tokens */
-    uint32_t n_ff_expert, n_ff_shared; /* widths of an expert, and of the one for all (0: there is none) */
-    uint32_t n_rot;                    /* rotated dimensions of a head */
-    uint32_t swa, swa_every;           /* sliding window, and every how many layers attention is full; 0: all layers full */
-    bool rope_swa_only;                /* full layers do not rotate */
-    uint32_t rope_none_every;          /* every how many layers there is no rotation; 0: never */
+    uint32_t n_expert, n_expert_used;      /* 0: an FFN for all tokens */
+    uint32_t n_ff_expert, n_ff_shared;     /* widths of an expert, and of the one for all (0: there is none) */
+    uint32_t n_dense, expert_every;        /* layers before this one, and those between every so many, have an FFN instead */
+    uint32_t n_expert_group, n_group_used; /* experts are chosen from the best groups; 1 of 1: from all */
+    bool expert_sigmoid;                   /* logits of the router go through a sigmoid; else a softmax */
+    bool expert_norm;                      /* weights of those chosen are made to sum to 1, */
+    float expert_scale;                    /* and multiplied with this */
+    uint32_t n_nextn;                      /* layers at the end of the file that predict further ahead, and are not read */
+    uint32_t n_rot;                        /* rotated dimensions of a head */
+    uint32_t swa, swa_every;               /* sliding window, and every how many layers attention is full; 0: all layers full */
+    bool rope_swa_only;                    /* full layers do not rotate */
+    uint32_t rope_none_every;              /* every how many layers there is no rotation; 0: never */
     rt_rope_scaling scaling, scaling_swa;
 } rt_hparams;
 
@@ -56,6 +72,19 @@ static inline rt_rope_kind rt_layer_rope(const rt_hparams *hp, uint32_t layer) {
         return RT_ROPE_NONE;
     return swa ? RT_ROPE_SWA : RT_ROPE_FULL;
 }
+
+/* Does a layer store keys and values? And how many KV heads. */
+static inline bool rt_layer_caches(const rt_hparams *hp, uint32_t layer) {
+    return hp->kv_heads[layer] && hp->kv_layer[layer] == layer;
+}
+static inline uint32_t rt_layer_stored(const rt_hparams *hp, uint32_t layer) {
+    return rt_layer_caches(hp, layer) ? hp->kv_heads[layer] : 0;
+}
+uint32_t rt_stored_heads(const rt_hparams *hp); /* of all layers */
+/* What a profile must be made for. stored is filled in, and borrowed by what is returned. */
+prof_shape rt_prof_shape(const rt_hparams *hp, uint16_t stored[PROF_MAX_LAYERS]);
+/* prof_matches for a model that may not be loaded. */
+kv_status rt_profile_fits(const rt_hparams *hp, const char *hash, const prof *p, const char *where, kv_err *err);
 
 /* Read and check them without loading the model. KV_EUNSUPP, KV_EFORMAT as rt_model_load. n_vocab is left 0. */
 kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err);
@@ -82,7 +111,7 @@ const gguf *rt_model_gguf(const rt_model *m);
 const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
-enum { RT_ARCHS = 512 };
+enum { RT_ARCHS = 1024 };
 const char *rt_archs(char buf[RT_ARCHS]); /* "llama, qwen2, ..." for messages; returns buf */
 
 /* What the weight matrices cost: of the layers for every token, and of the output matrix for every token whose logits are
@@ -95,11 +124,12 @@ void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output);
 
 /* What a tap sees after one layer's attention: all borrowed, valid during the call. */
 typedef struct rt_tap_view {
-    uint32_t layer, pos0, n; /* n tokens from position pos0 */
-    const float *q;          /* (n, n_head, head_dim) after RoPE */
-    const float *k, *v;      /* (n, n_kv_head, head_dim) after RoPE, as handed to the cache */
-    const float *lse;        /* (n, n_head) log-sum-exp of the scaled scores: a_ij = exp(scale q_i.k_j - lse_i) */
-    const float *entropy;    /* (n, n_head) nats */
+    uint32_t layer, pos0, n;    /* n tokens from position pos0 */
+    uint32_t n_head, n_kv_head; /* of this layer. Layers without attention are not shown */
+    const float *q;             /* (n, n_head, head_dim) after RoPE */
+    const float *k, *v;   /* (n, n_kv_head, head_dim) after RoPE, as handed to the cache, or to that of an earlier layer */
+    const float *lse;     /* (n, n_head) log-sum-exp of the scaled scores: a_ij = exp(scale q_i.k_j - lse_i) */
+    const float *entropy; /* (n, n_head) nats */
 } rt_tap_view;
 typedef void (*rt_tap)(void *user, const rt_tap_view *view);
 
@@ -107,7 +137,7 @@ typedef void (*rt_tap)(void *user, const rt_tap_view *view);
 typedef struct rt_ctx_cfg {
     uint32_t n_ctx;      /* 0: min(4096, n_ctx_train) */
     uint32_t n_batch;    /* most tokens per rt_forward; 0: RT_BATCH */
-    const prof *profile; /* or NULL; borrowed for the life of the context; must match the model */
+    const prof *profile; /* or NULL; borrowed for the life of the context; must fit the model */
     int ctk, ctv;        /* kv_codec_id that overrides the profile's, or -1: profile, else f16. Not KV_TC without a profile */
     int window, sinks;   /* override, or -1: profile's, else 0 */
     int evict, recent;   /* kv_evict_id; newest tokens that stay. Likewise: -1 */
@@ -120,9 +150,9 @@ typedef struct rt_ctx_cfg {
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
-/* The cache that a context with cfg gets for a model of this shape; a profile must match the model (prof_matches). Arrays
- * belong to *out: free with rt_cache_cfg_free. KV_EINVAL: tc, or eviction by expected attention, without calibrated data; a
- * policy without a budget; KV_ENOMEM. */
+/* The cache that a context with cfg gets for a model of this shape; a profile must fit the model (rt_profile_fits). Arrays
+ * belong to *out, but for those that are hp's: free with rt_cache_cfg_free. KV_EINVAL: tc, or eviction by expected attention,
+ * without calibrated data; a policy without a budget; KV_ENOMEM. */
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);
 void rt_cache_cfg_free(kv_cache_cfg *cfg);
 

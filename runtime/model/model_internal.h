@@ -9,9 +9,10 @@
 /* Norms of queries and keys. */
 typedef enum rt_qk_norm {
     RT_QK_NONE,
-    RT_QK_HEADS, /* every head by the same weights, (head_dim) */
-    RT_QK_EACH,  /* every head by weights of its own, (n_head, head_dim); where the model has them */
-    RT_QK_ROW    /* all heads of a token as one vector, (n_head * head_dim) */
+    RT_QK_HEADS, /* every head by the same weights, (key_dim) */
+    RT_QK_MAY,   /* the same, where the model has them */
+    RT_QK_EACH,  /* every head by weights of its own, (n_head, key_dim); where the model has them */
+    RT_QK_ROW    /* all heads of a token as one vector, (n_head * key_dim) */
 } rt_qk_norm;
 
 /* What sets one architecture apart; a row of the table in arch.c. Everything else follows from keys and tensors: biases,
@@ -37,7 +38,15 @@ typedef struct rt_arch {
     const char *ffn_norm;          /* name of its tensor; NULL: ffn_norm */
     bool experts;                  /* may have them, */
     bool experts_own_ff;           /* whose width has a key of its own */
-    bool experts_as_is;            /* the weights of those chosen are not made to sum to 1 */
+    bool experts_as_is;            /* the weights of those chosen are not made to sum to 1, unless the file says so */
+    bool router_keys;              /* the file may say how its router goes about it: expert_gating_func and so on */
+    bool router_sigmoid;           /* what it does where the file does not say */
+    bool dense_layers;             /* the first layers, or all but every so many, may have an FFN instead of experts */
+    bool shared_by_count;          /* the width of the shared expert is that of an expert times a number from the file */
+    bool shared_as_ff;             /* there is a shared expert as wide as the FFN, unless the file says otherwise */
+    bool nextn;                    /* the file may have layers at its end that are not read */
+    bool sparse;                   /* layers may be without attention, have its output matrix alone, or be without an FFN */
+    bool shares_kv;                /* the last layers may read the keys and values of earlier ones */
     uint32_t swa;                  /* sliding window where the file has none */
     uint32_t swa_every;            /* with a sliding window: every how many layers attention is full, unless the file says so */
     float swa_rope_base;           /* RoPE base of sliding layers, unless the file says so; 0: that of the others */
@@ -65,6 +74,7 @@ typedef struct rt_experts {
     rt_mat **gate, **up, **down;                   /* (n_expert) */
     rt_mat *shared_gate, *shared_up, *shared_down; /* NULL: there is none */
     const float *shared_weight; /* (n_embd) the sigmoid of its product with the input weighs the shared one; NULL: 1 */
+    const float *bias;          /* (n_expert) is added to the router's answers to choose by, not to weigh with; or NULL */
 } rt_experts;
 
 /* One transformer block. Norms and biases are f32 vectors; NULL where the model has none. */
@@ -77,7 +87,7 @@ typedef struct rt_layer {
 
 /* Does attention read the same normed stream as the FFN? Then both are added at the end. */
 static inline bool rt_layer_parallel(const rt_arch *a, const rt_layer *y) {
-    return !a->no_pre_norm && !y->ffn_norm.w;
+    return a->parallel && !y->ffn_norm.w;
 }
 
 struct rt_model {
@@ -95,7 +105,7 @@ struct rt_model {
     rt_layer *layers;        /* (n_layer) */
     rt_mat **mats;           /* (n_mats) of all layers */
     size_t n_mats;
-    rt_mat **experts; /* (n_layer, 3, n_expert) what layers point to */
+    rt_mat **experts; /* (n_layer, 3, n_expert) what layers point to; NULL in layers without them */
     float *vectors;   /* all norms and biases, back to back; layers point into it */
     float *inv_freq;  /* (2, RT_ROPE_KINDS, n_rot/2) rotations per position; the second for long contexts */
     bool has_long;    /* the second is another */
@@ -105,6 +115,11 @@ static inline uint32_t rt_widest_ff(const rt_hparams *hp) {
     const uint32_t a = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
     return a > hp->n_ff_shared ? a : hp->n_ff_shared;
 }
+
+/* ---- unknown.c ---- */
+
+/* KV_EUNSUPP: names the architecture, why it does not run where that is known, and those that do. */
+kv_status rt_unknown_arch(const gguf *g, gguf_str name, kv_err *err);
 
 /* ---- keys.c ---- */
 

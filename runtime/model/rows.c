@@ -120,12 +120,8 @@ static void gate_mul(void *arg, int thread, size_t first, size_t end) {
         }
 }
 
-void rows_gate_wide(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width) {
+void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width) {
     run(e, n, gate_mul, (job){.m = m, .x = up, .y = gate, .dim = width});
-}
-
-void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n) {
-    rows_gate_wide(m, e, gate, up, n, m->hp.n_ff);
 }
 
 void rows_ffn(const rt_model *m, const rt_exec *e, const rt_layer *y, const rt_act *a, uint32_t n, bool act, float *gate,
@@ -133,7 +129,7 @@ void rows_ffn(const rt_model *m, const rt_exec *e, const rt_layer *y, const rt_a
     const rows_out both[] = {{y->gate, y->gate_bias, gate}, {y->up, y->up_bias, y->gate ? up : gate}};
     rows_project(m, e, y->gate ? both : both + 1, y->gate ? 2 : 1, a, n);
     if (act)
-        rows_gate(m, e, gate, y->gate ? up : NULL, n);
+        rows_gate(m, e, gate, y->gate ? up : NULL, n, (uint32_t)mat_rows(y->up));
 }
 
 static void logits(void *arg, int thread, size_t first, size_t end) {
@@ -151,18 +147,18 @@ void rows_logits(const rt_model *m, const rt_exec *e, float *y, uint32_t n) {
         run(e, n, logits, (job){.m = m, .y = y, .dim = m->hp.n_vocab});
 }
 
-/* ---- values that are narrower than keys ---- */
+/* ---- keys or values that are narrower than what is stored ---- */
 
-void rows_spread(const rt_hparams *hp, size_t n, float *x) {
-    const size_t from = hp->value_dim, to = hp->head_dim;
+void rows_spread(uint32_t dim, uint32_t wide, size_t n, float *x) {
+    const size_t from = dim, to = wide;
     while (from < to && n-- > 0) {
         memmove(x + n * to, x + n * from, from * sizeof *x);
         memset(x + n * to + from, 0, (to - from) * sizeof *x);
     }
 }
 
-void rows_pack(const rt_hparams *hp, size_t n, float *x) {
-    const size_t from = hp->head_dim, to = hp->value_dim;
+void rows_pack(uint32_t dim, uint32_t wide, size_t n, float *x) {
+    const size_t from = wide, to = dim;
     for (size_t i = 1; to < from && i < n; i++)
         memmove(x + i * to, x + i * from, to * sizeof *x);
 }
@@ -202,12 +198,11 @@ static void turn_row(const job *j, size_t t, float *row) {
     const rt_rope_kind kind = rt_layer_rope(hp, j->layer);
     const size_t at = ((size_t)kind * j->rope->cap + t) * (hp->n_rot / 2);
     if (kind != RT_ROPE_NONE)
-        j->m->exec.k->rope(row, j->n_head, hp->head_dim, hp->n_rot, j->rope->cos + at, j->rope->sin + at,
-                           j->m->arch->rope_neox);
+        j->m->exec.k->rope(row, j->n_head, j->dim, hp->n_rot, j->rope->cos + at, j->rope->sin + at, j->m->arch->rope_neox);
 }
 
 static void norm_row(const job *j, float *row) {
-    const uint32_t d = j->m->hp.head_dim;
+    const uint32_t d = j->dim;
     const rt_qk_norm kind = j->m->arch->qk_norm;
     if (!j->norm || !j->norm->w)
         return;
@@ -225,8 +220,8 @@ static void scale_row(const job *j, size_t t, float *row) {
     const float all = j->query && hp->query_gain > 0 ? j->rope->gain[t] : 1;
     for (uint32_t h = 0; rope != 1 && h < j->n_head; h++)
         for (uint32_t i = 0; i < hp->n_rot; i++)
-            row[h * hp->head_dim + i] *= rope;
-    for (size_t i = 0; all != 1 && i < (size_t)j->n_head * hp->head_dim; i++)
+            row[h * j->dim + i] *= rope;
+    for (size_t i = 0; all != 1 && i < (size_t)j->n_head * j->dim; i++)
         row[i] *= all;
 }
 
@@ -235,7 +230,7 @@ static void rotate(void *arg, int thread, size_t first, size_t end) {
     const job *j = arg;
     const bool late = j->m->arch->qk_norm_after_rope;
     for (size_t t = first; t < end; t++) {
-        float *row = j->y + t * j->n_head * j->m->hp.head_dim;
+        float *row = j->y + t * j->n_head * j->dim;
         if (!late)
             norm_row(j, row);
         turn_row(j, t, row);
@@ -246,16 +241,24 @@ static void rotate(void *arg, int thread, size_t first, size_t end) {
 }
 
 void rows_rotate(const rt_model *m, const rt_exec *e, uint32_t layer, const rt_rope *r, rows_head h, uint32_t n, float *x) {
-    run(e, n, rotate, (job){.m = m, .layer = layer, .rope = r, .norm = h.norm, .n_head = h.n_head, .query = h.query, .y = x});
+    run(e, n, rotate,
+        (job){.m = m,
+              .layer = layer,
+              .rope = r,
+              .norm = h.norm,
+              .n_head = h.n_head,
+              .dim = m->hp.key_dim,
+              .query = h.query,
+              .y = x});
 }
 
 static void turn(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     const job *j = arg;
     for (size_t t = first; t < end; t++)
-        turn_row(j, t, j->y + t * j->n_head * j->m->hp.head_dim);
+        turn_row(j, t, j->y + t * j->n_head * j->dim);
 }
 
 void rows_turn(const rt_model *m, const rt_exec *e, uint32_t layer, const rt_rope *r, uint32_t n_head, uint32_t n, float *x) {
-    run(e, n, turn, (job){.m = m, .layer = layer, .rope = r, .n_head = n_head, .y = x});
+    run(e, n, turn, (job){.m = m, .layer = layer, .rope = r, .n_head = n_head, .dim = m->hp.head_dim, .y = x});
 }

@@ -26,19 +26,19 @@ typedef struct rows_out {
     float *y;
 } rows_out;
 void rows_project(const rt_model *m, const rt_exec *e, const rows_out *outs, size_t n_outs, const rt_act *a, uint32_t n);
-/* gate (n, n_ff) = what the FFN of layer y multiplies with `down`; a: its input, normed. up (n, n_ff): scratch. Without `act`
+/* gate (n, width) = what the FFN of layer y multiplies with `down`; a: its input, normed. up (n, width): scratch. Without `act`
  * gate and up are left as the projections give them; an FFN without a gate has it in gate alone. */
 void rows_ffn(const rt_model *m, const rt_exec *e, const rt_layer *y, const rt_act *a, uint32_t n, bool act, float *gate,
               float *up);
-/* gate (n, n_ff) = act(gate) * up; up NULL: act(gate) */
-void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n);
-void rows_gate_wide(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width);
+/* gate (n, width) = act(gate) * up; up NULL: act(gate) */
+void rows_gate(const rt_model *m, const rt_exec *e, float *gate, const float *up, uint32_t n, uint32_t width);
 /* Final logits (n, n_vocab): scaled and capped as the model wants. */
 void rows_logits(const rt_model *m, const rt_exec *e, float *logits, uint32_t n);
 
-/* x, vectors of value_dim: as heads of head_dim, padded with zeros, in place (spread); and back (pack). n: vectors. */
-void rows_spread(const rt_hparams *hp, size_t n, float *x);
-void rows_pack(const rt_hparams *hp, size_t n, float *x);
+/* x, n vectors of `dim`: as heads of `wide` >= dim, as they are stored, padded with zeros, in place (spread); and back (pack).
+ */
+void rows_spread(uint32_t dim, uint32_t wide, size_t n, float *x);
+void rows_pack(uint32_t dim, uint32_t wide, size_t n, float *x);
 
 /* Rotations of positions pos[0 .. n-1] (NULL: 0 .. n-1), each first rounded down to a multiple of `step`, by inv_freq (n) of
  * the row's sequence (NULL: one of n tokens). */
@@ -50,9 +50,9 @@ typedef struct rows_head {
     uint32_t n_head;
     bool query; /* grows with its position, where the model wants that */
 } rows_head;
-/* Norm and rotate every head of x (n, n_head, head_dim) in place. */
+/* Norm and rotate every head of x (n, n_head, key_dim) in place. */
 void rows_rotate(const rt_model *m, const rt_exec *e, uint32_t layer, const rt_rope *r, rows_head h, uint32_t n, float *x);
-/* Rotate alone, without what RoPE scaling multiplies with. */
+/* Rotate alone, without what RoPE scaling multiplies with; x (n, n_head, head_dim). */
 void rows_turn(const rt_model *m, const rt_exec *e, uint32_t layer, const rt_rope *r, uint32_t n_head, uint32_t n, float *x);
 
 #endif

@@ -6,9 +6,32 @@
 
 /* ---- workspaces ---- */
 
+static bool is_shared(const rt_hparams *hp, uint32_t layer) {
+    for (uint32_t l = layer + 1; l < hp->n_layer; l++)
+        if (hp->kv_layer[l] == layer)
+            return true;
+    return false;
+}
+
+/* Keys and values of all layers lie in `all`, one layer's after the other's, but for those that are read again; returns the
+ * floats that these take. */
+static size_t lay_out_kv(rt_work *w, rt_kv all, float *base) {
+    const rt_hparams *hp = &w->m->hp;
+    size_t at = 0;
+    for (uint32_t l = 0; l < hp->n_layer; l++) {
+        const bool shared = is_shared(hp, l);
+        const size_t len = ((size_t)w->n_batch * hp->kv_heads[l] * hp->head_dim + 15) / 16 * 16;
+        if (base)
+            w->kv_of[l] = shared ? (rt_kv){base + at, base + at + len} : all;
+        at += shared ? 2 * len : 0;
+    }
+    return at;
+}
+
 /* Hand out pieces of one allocation; with base == NULL only count. */
 static size_t lay_out(rt_work *w, float *base) {
     const rt_hparams *hp = &w->m->hp;
+    rt_kv all = {0};
     const size_t n = w->n_batch, n_q = (size_t)hp->n_head * hp->head_dim, n_kv = (size_t)hp->n_kv_head * hp->head_dim;
     const struct {
         float **p;
@@ -18,8 +41,8 @@ static size_t lay_out(rt_work *w, float *base) {
         {&w->h, n * hp->n_embd},
         {&w->both, w->m->arch->parallel || hp->n_expert ? n * hp->n_embd : 0},
         {&w->q, n * n_q},
-        {&w->k, n * n_kv},
-        {&w->v, n * n_kv},
+        {&all.k, n * n_kv},
+        {&all.v, n * n_kv},
         {&w->o, n * n_q},
         {&w->gate, n * rt_widest_ff(hp)},
         {&w->up, n * rt_widest_ff(hp)},
@@ -33,6 +56,7 @@ static size_t lay_out(rt_work *w, float *base) {
             *parts[i].p = base + at;
         at += (parts[i].len + 15) / 16 * 16; /* whole cache lines */
     }
+    at += lay_out_kv(w, all, base ? base + at : NULL);
     return at + experts_lay_out(hp, n, base ? base + at : NULL, &w->moe);
 }
 
@@ -57,6 +81,10 @@ kv_status rt_work_new(const rt_model *m, uint32_t n_batch, rt_work **out, kv_err
         return kv_fail(err, KV_ENOMEM, "out of memory for a workspace");
     w->m = m;
     w->n_batch = n_batch ? n_batch : RT_BATCH;
+    if (!(w->kv_of = calloc(hp->n_layer, sizeof *w->kv_of))) {
+        st = kv_fail(err, KV_ENOMEM, "out of memory for a workspace");
+        goto done;
+    }
     if ((st = rt_exec_start(&m->exec, &w->exec, err)) ||
         (st = act_new(w->n_batch, n_q > max_cols ? n_q : max_cols, &w->exec, &w->act, err)) ||
         (st = kv_work_new(&w->exec, w->n_batch, &w->kv, err)) || (st = grab_batch(&w->batch, w->n_batch, err)))
@@ -86,6 +114,7 @@ void rt_work_free(rt_work *w) {
     free(w->batch.wanted);
     free(w->batch.parts);
     free(w->batch.seqs);
+    free(w->kv_of);
     free(w->scratch);
     free(w->lse);
     free(w);
@@ -124,8 +153,7 @@ kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *er
     if (!s)
         return kv_fail(err, KV_ENOMEM, "out of memory for a sequence");
     s->m = m;
-    if (cfg->profile &&
-        (st = prof_matches(cfg->profile, m->hash, hp->n_layer, hp->n_kv_head, hp->head_dim, gguf_path(m->file), err)))
+    if (cfg->profile && (st = rt_profile_fits(hp, m->hash, cfg->profile, gguf_path(m->file), err)))
         goto done;
     if ((st = rt_cache_cfg_new(hp, cfg, &cc, err)))
         goto done;

@@ -16,6 +16,11 @@ typedef struct rt_batch {
     rt_seq **seqs;          /* (n_parts) */
 } rt_batch;
 
+/* Keys and values of a step, (n, n_kv_head, head_dim) each. */
+typedef struct rt_kv {
+    float *k, *v;
+} rt_kv;
+
 struct rt_work {
     const rt_model *m;
     rt_exec exec; /* the model's, with threads of its own */
@@ -23,7 +28,8 @@ struct rt_work {
     uint32_t n_batch;
     rt_act *act;
     float *scratch; /* one allocation for all that follow */
-    float *x, *h, *both, *q, *k, *v, *o, *gate, *up;
+    float *x, *h, *both, *q, *o, *gate, *up;
+    rt_kv *kv_of; /* (n_layer) where each layer's are; layers whose later ones read them too have a place of their own */
     rt_moe moe;
     rt_rope rope;
     rt_batch batch;
@@ -31,6 +37,10 @@ struct rt_work {
     void *tap_user;
     float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
 };
+
+static inline rt_kv rt_kv_of(const rt_work *w, uint32_t layer) {
+    return w->kv_of[w->m->hp.kv_layer[layer]];
+}
 
 /* A place to go back to. */
 typedef struct rt_mark {

@@ -20,13 +20,13 @@ static bool storable(const float *x, size_t n, float limit) {
 
 static kv_status check_part(const kv_work *w, const kv_rows *p, uint32_t layer, const float *k, const float *v, kv_err *err) {
     const kv_cache *c = p->c;
-    if (layer >= c->n_layer || !p->n || p->n > c->n_batch || p->first + p->n > w->n_batch)
+    if (layer >= c->n_layer || !c->layers[layer].n_kv_head || !p->n || p->n > c->n_batch || p->first + p->n > w->n_batch)
         return kv_fail(err, KV_EINVAL, "cache: layer %u or batch of %u tokens outside 0..%u and 1..%u", layer, p->n,
                        c->n_layer - 1, min_u32(c->n_batch, w->n_batch));
     if (p->n > c->n_ctx - c->len)
         return kv_fail(err, KV_ERANGE, "cache: the context of %u tokens is full: %u held, %u more do not fit", c->n_ctx, c->len,
                        p->n);
-    const size_t row = (size_t)c->n_kv_head * c->dim, at = p->first * row, size = p->n * row;
+    const size_t row = (size_t)c->layers[layer].n_kv_head * c->dim, at = p->first * row, size = p->n * row;
     if (!storable(k + at, size, c->limit) || !storable(v + at, size, c->limit))
         return kv_fail(err, KV_ERANGE, "cache: layer %u, tokens %u to %u: a key or value is NaN, infinite or above %g", layer,
                        c->len, c->len + p->n - 1, (double)c->limit);
@@ -56,9 +56,10 @@ static void attend(kv_work *w) {
 
 static void finish_job(const kv_job *j) {
     const kv_layer *l = j->layer;
-    for (uint32_t h = 0; h < j->c->n_kv_head; h++)
-        j->c->reads += l->swa ? 0 : (double)j->n * kv_held(l, &l->heads[h], j->pos) + (double)j->n * (j->n + 1) / 2;
-    if (l->evicts && kv_next_eviction(j->c, l) == j->pos + j->n)
+    for (uint32_t h = 0; h < l->n_kv_head; h++)
+        j->c->reads +=
+            l->swa || l->borrows ? 0 : (double)j->n * kv_held(l, &l->heads[h], j->pos) + (double)j->n * (j->n + 1) / 2;
+    if (l->evicts && kv_next_eviction(l) == j->pos + j->n)
         kv_evict(j);
 }
 
@@ -79,7 +80,7 @@ kv_status kv_attend(kv_work *w, const kv_rows *parts, uint32_t n_parts, uint32_t
             kv_cache *c = parts[i].c;
             kv_layer *l = &c->layers[layer];
             const uint32_t left = parts[i].n - w->done[i], pos = c->len + w->done[i], row = parts[i].first + w->done[i];
-            const size_t kv = (size_t)row * c->n_kv_head * c->dim, qs = (size_t)row * c->n_head * c->dim;
+            const size_t kv = (size_t)row * l->n_kv_head * c->dim, qs = (size_t)row * l->n_head * c->dim;
             float *sums = lse ? lse : kv_observes(c) && l->evicts ? w->lse : NULL;
             if (!left)
                 continue;
@@ -88,14 +89,14 @@ kv_status kv_attend(kv_work *w, const kv_rows *parts, uint32_t n_parts, uint32_t
                                           .layer = l,
                                           .k = w->exec.k,
                                           .pos = pos,
-                                          .n = min_u32(left, l->evicts ? kv_next_eviction(c, l) - pos : left),
+                                          .n = min_u32(left, l->evicts ? kv_next_eviction(l) - pos : left),
                                           .q = q + qs,
                                           .key = k + kv,
                                           .val = v + kv,
                                           .scale = scale,
                                           .out = out + qs,
-                                          .lse = sums ? sums + (size_t)row * c->n_head : NULL,
-                                          .entropy = entropy ? entropy + (size_t)row * c->n_head : NULL};
+                                          .lse = sums ? sums + (size_t)row * l->n_head : NULL,
+                                          .entropy = entropy ? entropy + (size_t)row * l->n_head : NULL};
             w->done[i] += w->jobs[w->n_jobs++].n;
         }
         if (w->n_jobs)

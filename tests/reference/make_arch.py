@@ -57,6 +57,10 @@ MODELS = {
     "olmo2-window": dict(arch="olmo2", n_layer=4, pre=False, post=True, qk="row",
                          keys=YARN | {"attention.sliding_window": 16, "rope.scaling.attn_factor": 1.2}),
     "exaone4": dict(arch="exaone4", n_layer=4, n_rot=16, pre=False, post=True, qk="heads"),
+    "exaone-moe": dict(arch="exaone-moe", n_layer=4, n_rot=16, qk="heads", experts=8, expert_ff=32, shared=32, dense=(0,), chosen_bias=0.2,
+                       keys={"attention.sliding_window": 16, "expert_used_count": 3, "expert_feed_forward_length": 32,
+                             "expert_shared_count": 1, "leading_dense_block_count": 1, "expert_weights_scale": 1.2,
+                             "expert_weights_norm": True, "expert_gating_func": 2}),
     "starcoder2": dict(arch="starcoder2", plain=True, norm_bias=True,
                        bias=("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down")),
     "stablelm": dict(arch="stablelm", n_rot=8, norm_bias=True, bias=("attn_q", "attn_k", "attn_v")),
@@ -68,7 +72,44 @@ MODELS = {
     "seed_oss": dict(arch="seed_oss", ffn_norm="post_attention_norm", bias=("attn_q", "attn_k", "attn_v"), head_dim=32),
     "ernie4_5": dict(arch="ernie4_5", n_rot=16),
     "hunyuan-dense": dict(arch="hunyuan-dense", qk="heads", head_dim=32),
+    "hunyuan-moe": dict(arch="hunyuan-moe", qk="heads", head_dim=32, experts=6, shared=64,
+                        keys={"expert_used_count": 2, "expert_feed_forward_length": 96,
+                              "expert_shared_feed_forward_length": 64}),
+    "ernie4_5-moe": dict(arch="ernie4_5-moe", n_layer=3, n_rot=16, experts=6, expert_ff=32, shared=64, chosen_bias=0.1,
+                         dense=(0,), keys={"expert_used_count": 2, "expert_feed_forward_length": 32, "expert_shared_count": 2,
+                               "expert_shared_feed_forward_length": 64, "leading_dense_block_count": 1,
+                               "interleave_moe_layer_step": 1}),
+    "glm4moe": dict(arch="glm4moe", n_layer=3, n_rot=8, qk="heads", ffn_norm="post_attention_norm", nextn=1,
+                    bias=("attn_q", "attn_k", "attn_v"), experts=8, expert_ff=32, shared=32, chosen_bias=0.2, dense=(0,),
+                    keys={"expert_used_count": 3, "expert_feed_forward_length": 32, "expert_shared_count": 1,
+                          "leading_dense_block_count": 1, "expert_weights_scale": 1.5, "expert_weights_norm": True,
+                          "nextn_predict_layers": 1}),
+    "dots1": dict(arch="dots1", qk="heads", n_kv_head=4, n_rot=16, experts=8, expert_ff=32, shared=64, dense=(0,),
+                  keys={"expert_used_count": 3, "expert_feed_forward_length": 32, "expert_shared_count": 2,
+                        "leading_dense_block_count": 1, "expert_weights_scale": 2.5, "expert_weights_norm": False,
+                        "expert_gating_func": 1}),
+    "bailingmoe2": dict(arch="bailingmoe2", n_rot=8, fused=True, split_ffn=True, qk="heads", experts=16, expert_ff=32,
+                        shared=32, dense=(0,), chosen_bias=0.2,
+                        keys={"expert_used_count": 4, "expert_feed_forward_length": 32, "expert_shared_count": 1,
+                              "leading_dense_block_count": 1, "expert_weights_scale": 2.5, "expert_weights_norm": True,
+                              "expert_gating_func": 2, "expert_group_count": 4, "expert_group_used_count": 2}),
+    # Layers without attention, with its output matrix alone, without anything, and with fewer KV heads.
+    "deci": dict(arch="deci", n_layer=6, head_dim=32, n_rot=32, n_head=[4, 0, 4, 0, 2, 4], n_kv_head=[2, 0, 0, 0, 1, 4],
+                 n_ff=[96, 64, 128, 0, 96, 32], bias=("attn_output",)),
+    "openelm": dict(arch="openelm", n_layer=3, n_rot=16, n_head=[4, 6, 8], n_kv_head=[2, 2, 4], n_ff=[64, 96, 128],
+                    fused=True, split_ffn=True, qk="heads", tied=True),
+    "llama-wide-values": dict(arch="llama", n_head=4, head_dim=32, value_dim=48, n_rot=32),
+    "llama-dim-18": dict(arch="llama", n_head=16, n_kv_head=4, head_dim=18, n_rot=18),
+    # The last two layers read the keys and values of the one before them.
+    "llama-shared-kv": dict(arch="llama", n_layer=4, head_dim=32, n_rot=32, n_kv_head=[2, 1, 1, 1], n_head=[4, 4, 2, 4],
+                            shared_kv=2, keys={"attention.shared_kv_layers": 2}),
 }
+
+
+def add_norm(t, name, m):
+    t.vector(name + ".weight", m["n_embd"])
+    if m.get("norm_bias"):
+        t.vector(name + ".bias", m["n_embd"], 0, 0.3)
 
 
 def add_experts(t, p, m, uneven):
@@ -80,6 +121,8 @@ def add_experts(t, p, m, uneven):
         t.writer.add_tensor(p + name + ".weight", data.reshape(n, rows, -1), raw_dtype=QT.Q8_0)
 
     t.matrix(p + "ffn_gate_inp.weight", n, n_embd, uneven, QT.F32)  # close calls between experts
+    if m.get("chosen_bias"):
+        t.vector(p + "exp_probs_b.bias", n, 0, m["chosen_bias"])
     stack("ffn_gate_exps", ff, n_embd, uneven)
     stack("ffn_up_exps", ff, n_embd, uneven)
     stack("ffn_down_exps", n_embd, ff, ff**-0.5)
@@ -91,7 +134,16 @@ def add_experts(t, p, m, uneven):
         t.vector(p + "ffn_gate_inp_shexp.weight", n_embd, 0, n_embd**-0.5)
 
 
-def add_layer(t, p, m):
+def of_layer(m, i):
+    """The numbers of layer i."""
+    return m | {k: m[k][i] for k in ("n_head", "n_kv_head", "n_ff") if isinstance(m[k], list)}
+
+
+def add_layer(t, p, m, i):
+    m = of_layer(m, i)
+    if not m["n_head"]:
+        add_ffn(t, p, m, i)
+        return
     q_dim, kv_dim, n_embd, n_ff = m["n_head"] * m["head_dim"], m["n_kv_head"] * m["head_dim"], m["n_embd"], m["n_ff"]
     value_dim = m.get("value_dim", m["head_dim"])
     uneven = 1.5 * n_embd**-0.5  # scores with a standard deviation above 2: attention that is not flat
@@ -99,21 +151,21 @@ def add_layer(t, p, m):
     sizes = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim, "attn_output": n_embd, "ffn_gate": n_ff, "ffn_up": n_ff,
              "ffn_down": n_embd, "attn_qkv": q_dim + 2 * kv_dim}
 
-    def norm(name):
-        t.vector(p + name + ".weight", n_embd)
-        if m.get("norm_bias"):
-            t.vector(p + name + ".bias", n_embd, 0, 0.3)
-
     if m.get("pre", True):
-        norm("attn_norm")
-    if m.get("fused"):
+        add_norm(t, p + "attn_norm", m)
+    has_kv = i < m["n_layer"] - m.get("shared_kv", 0)
+    if not m["n_kv_head"]:  # what is left of attention
+        t.matrix(p + "attn_output.weight", n_embd, n_embd, n_embd**-0.5)
+    elif m.get("fused"):
         t.matrix(p + "attn_qkv.weight", q_dim + 2 * kv_dim, n_embd, uneven)
     else:
         t.matrix(p + "attn_q.weight", q_dim, n_embd, uneven)
-        t.matrix(p + "attn_k.weight", kv_dim, n_embd, uneven)
-        t.matrix(p + "attn_v.weight", m["n_kv_head"] * value_dim, n_embd, n_embd**-0.5)
-    t.matrix(p + "attn_output.weight", n_embd, m["n_head"] * value_dim, q_dim**-0.5)
-    for name in bias:
+        if has_kv:
+            t.matrix(p + "attn_k.weight", kv_dim, n_embd, uneven)
+            t.matrix(p + "attn_v.weight", m["n_kv_head"] * value_dim, n_embd, n_embd**-0.5)
+    if m["n_kv_head"]:
+        t.matrix(p + "attn_output.weight", n_embd, m["n_head"] * value_dim, q_dim**-0.5)
+    for name in bias if m["n_kv_head"] else ():
         t.vector(p + name + ".bias", sizes[name], 0, 0.5)
     if m.get("qk") == "heads":
         t.vector(p + "attn_q_norm.weight", m["head_dim"], 1.5, 0.2)
@@ -128,12 +180,19 @@ def add_layer(t, p, m):
     if m.get("post"):
         t.vector(p + "post_attention_norm.weight", n_embd)
         t.vector(p + "post_ffw_norm.weight", n_embd)
+    add_ffn(t, p, m, i)
+
+
+def add_ffn(t, p, m, i):
+    n_embd, n_ff, uneven = m["n_embd"], m["n_ff"], 1.5 * m["n_embd"]**-0.5
+    if not n_ff:
+        return
     if m.get("pre", True) and not m.get("parallel"):
-        norm(m.get("ffn_norm", "ffn_norm"))
-    if m.get("experts"):
+        add_norm(t, p + m.get("ffn_norm", "ffn_norm"), m)
+    if m.get("experts") and i not in m.get("dense", ()):
         add_experts(t, p, m, uneven)
         return
-    if m.get("fused"):
+    if m.get("fused") and not m.get("split_ffn"):
         t.matrix(p + "ffn_up.weight", 2 * n_ff, n_embd, uneven)
     else:
         if not m.get("plain"):
@@ -142,9 +201,16 @@ def add_layer(t, p, m):
     t.matrix(p + "ffn_down.weight", n_embd, n_ff, n_ff**-0.5)
 
 
+def add_nextn(t, p, m, i):
+    add_layer(t, p, m, i)
+    t.matrix(p + "nextn.eh_proj.weight", m["n_embd"], 2 * m["n_embd"], m["n_embd"]**-0.5)
+    for name in ("nextn.enorm", "nextn.hnorm"):
+        t.vector(p + name + ".weight", m["n_embd"])
+
+
 def add_keys(w, m):
     w.add_context_length(m["n_ctx"])
-    w.add_block_count(m["n_layer"])
+    w.add_block_count(m["n_layer"] + m.get("nextn", 0))
     w.add_embedding_length(m["n_embd"])
     w.add_feed_forward_length(m["n_ff"])
     w.add_head_count(m["n_head"])
@@ -156,7 +222,7 @@ def add_keys(w, m):
     w.add_rope_freq_base(m["base"])
     if m.get("experts"):
         w.add_expert_count(m["experts"])
-    if m["n_head"] * m["head_dim"] != m["n_embd"]:
+    if isinstance(m["n_head"], list) or m["n_head"] * m["head_dim"] != m["n_embd"]:
         w.add_key_length(m["head_dim"])
         w.add_value_length(m.get("value_dim", m["head_dim"]))
     if "n_rot" in m:
@@ -165,6 +231,8 @@ def add_keys(w, m):
         key = f"{m['arch']}.{key}"
         if isinstance(value, str):
             w.add_string(key, value)
+        elif isinstance(value, bool):
+            w.add_bool(key, value)
         elif isinstance(value, int):
             w.add_uint32(key, value)
         else:
@@ -186,7 +254,9 @@ def write_model(path, name, m, seed, output_gain):
         t.vector("rope_factors_short.weight", half, 1.1, 0.05)
         t.vector("rope_factors_long.weight", half, 2.0, 0.2)
     for i in range(m["n_layer"]):
-        add_layer(t, f"blk.{i}.", m)
+        add_layer(t, f"blk.{i}.", m, i)
+    for i in range(m["n_layer"], m["n_layer"] + m.get("nextn", 0)):  # is not read
+        add_nextn(t, f"blk.{i}.", m, i)
     t.vector("output_norm.weight", m["n_embd"], output_gain, 0.1 * output_gain)
     if m.get("norm_bias"):
         t.vector("output_norm.bias", m["n_embd"], 0, 0.3 * output_gain)
@@ -208,8 +278,8 @@ def gradients(model, tokens, targets, rng):
     out = []
     for layer in range(1, model.n_layer):
         for what in "kv":
-            for _ in range(3):
-                at = [int(rng.integers(0, n)) for n in (len(tokens) // 2, model.n_kv_head,
+            for _ in range(3 if model.n_kv_head[layer] and model.kv_layer[layer] == layer else 0):
+                at = [int(rng.integers(0, n)) for n in (len(tokens) // 2, model.n_kv_head[layer],
                                                        model.head_dim if what == "k" else model.value_dim)]
                 both = []
                 for by in (1e-4, -1e-4):

@@ -19,7 +19,7 @@ import sys
 import numpy as np
 from gguf import GGUFReader, dequantize
 
-# What sets an architecture apart: neox: RoPE pairs (i, i + n_rot/2), else neighbours; full_every: with a sliding window, layers
+# What sets an architecture apart: router: what weighs experts where the file does not say; neox: RoPE pairs (i, i + n_rot/2), else neighbours; full_every: with a sliding window, layers
 # that see everything; none_every: layers without RoPE; qk: norms of queries and keys.
 TRAITS = {
     "llama": {},
@@ -36,6 +36,7 @@ TRAITS = {
     "smollm3": dict(none_every=4),
     "olmo2": dict(neox=True, post=True, pre=False, full_every=4, qk="row"),
     "exaone4": dict(neox=True, post=True, pre=False, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True),
+    "exaone-moe": dict(neox=True, full_every=4, qk="heads", swa_scaled=True, rope_swa_only=True, router="sigmoid", experts_as_is=True),
     "starcoder2": dict(neox=True, layer_norm=True, gelu=True),
     "stablelm": dict(neox=True, layer_norm=True, qk="each"),
     "command-r": dict(layer_norm=True, qk="each"),
@@ -43,7 +44,14 @@ TRAITS = {
     "glm4": dict(post=True),
     "seed_oss": dict(neox=True, ffn_norm="post_attention_norm"),
     "ernie4_5": {},
+    "ernie4_5-moe": {},
     "hunyuan-dense": dict(neox=True, qk="heads", qk_late=True),
+    "hunyuan-moe": dict(neox=True, qk="heads", qk_late=True),
+    "deci": {},
+    "openelm": dict(neox=True, qk="heads"),
+    "glm4moe": dict(neox=True, qk="heads", ffn_norm="post_attention_norm", router="sigmoid", experts_as_is=True),
+    "dots1": dict(neox=True, qk="heads", experts_as_is=True),
+    "bailingmoe2": dict(neox=True, qk="heads", experts_as_is=True),
 }
 
 
@@ -84,12 +92,12 @@ class Model:
         if w.arch not in TRAITS:
             raise SystemExit(f"{path}: architecture '{w.arch}' is not known here")
         self.traits = TRAITS[w.arch]
-        self.n_layer = w.param("block_count")
+        self.n_layer = w.param("block_count") - w.param("nextn_predict_layers", 0)
         self.n_embd = w.param("embedding_length")
-        self.n_head = w.param("attention.head_count")
-        self.n_kv_head = w.param("attention.head_count_kv", self.n_head)
-        self.n_ff = w.param("feed_forward_length")
-        self.head_dim = w.param("attention.key_length", self.n_embd // self.n_head)
+        self.n_head = self.by_layer("attention.head_count")
+        self.n_kv_head = self.by_layer("attention.head_count_kv", self.n_head)
+        self.n_ff = self.by_layer("feed_forward_length")
+        self.head_dim = w.param("attention.key_length") or self.n_embd // next(n for n in self.n_head if n)
         self.value_dim = w.param("attention.value_length", self.head_dim)
         eps = "layer_norm_epsilon" if self.trait("layer_norm") else "layer_norm_rms_epsilon"
         self.eps = dtype(w.param("attention." + eps))
@@ -105,6 +113,17 @@ class Model:
         self.logit_cap = w.param("final_logit_softcapping", 0)
         self.hooks = {}  # (layer, "k" or "v"): (position, head, dimension, what is added)
         self.prepare_rope()
+        self.kv = {}  # layer: the keys and values that it made
+        self.kv_layer = list(range(self.n_layer))
+        shared = w.param("attention.shared_kv_layers", 0)
+        for i in range(self.n_layer - shared, self.n_layer):
+            self.kv_layer[i] = max(j for j in range(self.n_layer - shared)
+                                   if self.full_attention(j) == self.full_attention(i))
+
+    def by_layer(self, key, default=None):
+        """A number for each layer: the file may have one for all."""
+        value = self.w.param(key, default)
+        return [int(v) for v in value] if isinstance(value, (list, np.ndarray)) else [value] * self.w.param("block_count")
 
     def trait(self, name, default=None):
         return self.traits.get(name, default)
@@ -182,16 +201,17 @@ class Model:
         out[..., second] = x[..., first] * sin + x[..., second] * cos
         return out
 
-    def projections(self, x, p):
-        """q, k, v, flat; in one matrix or in three."""
-        rows = [self.n_head * self.head_dim, self.n_kv_head * self.head_dim, self.n_kv_head * self.value_dim]
+    def projections(self, x, layer, p):
+        """q, k, v, flat; in one matrix or in three. k and v None: the layer has none."""
+        n_head, n_kv = self.n_head[layer], self.n_kv_head[layer]
+        rows = [n_head * self.head_dim, n_kv * self.head_dim, n_kv * self.value_dim]
 
         def get(what):
             if f"attn_qkv.{what}" in p:
                 return np.split(p[f"attn_qkv.{what}"], np.cumsum(rows)[:2])
             return [p.get(f"attn_{name}.{what}") for name in "qkv"]
 
-        return [x @ w.T if b is None else x @ w.T + b for w, b in zip(get("weight"), get("bias"))]
+        return [w if w is None else x @ w.T if b is None else x @ w.T + b for w, b in zip(get("weight"), get("bias"))]
 
     def heads(self, y, layer, p, what, n_head):
         """Norm and rotate; y (n_tok, n_head * head_dim)."""
@@ -216,10 +236,16 @@ class Model:
         """x (n_tok, n_embd), already normalised; p: the layer's tensors."""
         n = len(x)
         full = self.full_attention(layer)
-        q, k, v = self.projections(x, p)
-        q = self.heads(q, layer, p, "q", self.n_head)
-        k = self.changed(self.heads(k, layer, p, "k", self.n_kv_head), layer, "k")
-        v = self.changed(v.reshape(n, self.n_kv_head, self.value_dim), layer, "v")
+        n_head, n_kv = self.n_head[layer], self.n_kv_head[layer]
+        if not n_kv:
+            return x @ p["attn_output.weight"].T
+        q, k, v = self.projections(x, layer, p)
+        q = self.heads(q, layer, p, "q", n_head)
+        if self.kv_layer[layer] == layer:
+            k = self.changed(self.heads(k, layer, p, "k", n_kv), layer, "k")
+            v = self.changed(v.reshape(n, n_kv, self.value_dim), layer, "v")
+            self.kv[layer] = k, v
+        k, v = self.kv[self.kv_layer[layer]]
         if self.trait("temperature") and self.w.param("attention.temperature_scale"):
             step = self.w.param("attention.temperature_length", self.original)
             q = q * (1 + self.w.param("attention.temperature_scale") * np.log(1 + np.arange(n) // step))[:, None, None]
@@ -228,9 +254,9 @@ class Model:
         visible = back >= 0
         if not full:
             visible &= back < self.window
-        out = np.empty((n, self.n_head, self.value_dim), self.dtype)
-        group = self.n_head // self.n_kv_head
-        for h in range(self.n_head):
+        out = np.empty((n, n_head, self.value_dim), self.dtype)
+        group = n_head // n_kv
+        for h in range(n_head):
             scores = q[:, h] @ k[:, h // group].T * self.dtype(self.scale)
             if self.attn_cap:
                 scores = self.attn_cap * np.tanh(scores / self.attn_cap)
@@ -250,27 +276,47 @@ class Model:
         y = x @ p[name + ".weight"].T
         return y + p[name + ".bias"] if name + ".bias" in p else y
 
-    def feed_forward(self, x, p):
+    def feed_forward(self, x, layer, p):
         if "ffn_gate.weight" in p:
             y = self.act(self.linear(x, p, "ffn_gate")) * self.linear(x, p, "ffn_up")
-        elif len(p["ffn_up.weight"]) == 2 * self.n_ff:  # gate and up in one matrix
+        elif len(p["ffn_up.weight"]) == 2 * self.n_ff[layer]:  # gate and up in one matrix
             gate, up = np.split(self.linear(x, p, "ffn_up"), 2, -1)
             y = self.act(gate) * up
         else:
             y = self.act(self.linear(x, p, "ffn_up"))
         return self.linear(y, p, "ffn_down")
 
-    def experts(self, x, p):
-        """Each token goes through the experts that the router likes best, and through the shared one."""
+    def router(self, x, p):
+        """What weighs experts, and what they are chosen by: the same, but for a bias and groups of which some drop out."""
+        w = self.w
         logits = x @ p["ffn_gate_inp.weight"].T
-        best = np.argsort(-logits, -1, kind="stable")[:, :self.w.param("expert_used_count")]
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
+        kinds = {0: self.trait("router", "softmax"), 1: "softmax", 2: "sigmoid"}
+        if kinds[w.param("expert_gating_func", 0)] == "sigmoid":
+            weights = 1 / (1 + np.exp(-logits))
+        else:
+            weights = np.exp(logits - logits.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+        rank = weights + p.get("exp_probs_b.bias", 0)
+        groups = w.param("expert_group_count", 1)
+        if groups > 1:
+            by_group = rank.reshape(len(x), groups, -1)
+            worth = np.sort(by_group, -1)[..., -2:].sum(-1)
+            dropped = np.argsort(-worth, -1, kind="stable")[:, w.param("expert_group_used_count"):]
+            for t, out in enumerate(dropped):
+                by_group[t, out] = -np.inf
+            rank = by_group.reshape(rank.shape)
+        return weights, rank
+
+    def experts(self, x, layer, p):
+        """Each token goes through the experts that the router likes best, and through the shared one."""
+        weights, rank = self.router(x, p)
+        best = np.argsort(-rank, -1, kind="stable")[:, :self.w.param("expert_used_count")]
         out = np.zeros_like(x)
         for t, chosen in enumerate(best):
             share = weights[t, chosen]
-            if not self.trait("experts_as_is"):
+            if self.w.param("expert_weights_norm", not self.trait("experts_as_is")):
                 share = share / share.sum()
+            share = share * (self.w.param("expert_weights_scale", 1) or 1)
             for e, by in zip(chosen, share):
                 gate, up, down = (p[f"ffn_{what}_exps.weight"][e] for what in ("gate", "up", "down"))
                 out[t] += by * ((self.act(x[t] @ gate.T) * (x[t] @ up.T)) @ down.T)
@@ -287,12 +333,16 @@ class Model:
             return self.norm(y, p.get(name + ".weight"), p.get(name + ".bias"))
 
         ffn_norm, post, by = self.trait("ffn_norm", "ffn_norm"), self.trait("post"), self.dtype(self.residual_scale)
-        start = norm(x, "attn_norm")
-        y = self.attention(start, layer, p)
-        mid = x + by * (norm(y, "post_attention_norm") if post else y)
+        mid = start = x
+        if self.n_head[layer]:
+            start = norm(x, "attn_norm")
+            y = self.attention(start, layer, p)
+            mid = x + by * (norm(y, "post_attention_norm") if post else y)
+        if not self.n_ff[layer]:
+            return mid
         parallel = self.trait("pre", True) and ffn_norm + ".weight" not in p
         ffn = self.experts if "ffn_gate_inp.weight" in p else self.feed_forward
-        y = ffn(start if parallel else norm(mid, ffn_norm), p)
+        y = ffn(start if parallel else norm(mid, ffn_norm), layer, p)
         return mid + by * (norm(y, "post_ffw_norm") if post else y)
 
     def log_probs(self, chunks, positions):

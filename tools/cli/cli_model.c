@@ -16,14 +16,14 @@
 enum { MAX_TEXT = 1 << 30 };
 
 static kv_status check_profile(const prof *p, const rt_model *m, const char *where, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(m);
-    return prof_matches(p, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
+    return rt_profile_fits(rt_model_hparams(m), rt_model_hash(m), p, where, err);
 }
 
 /* The one that a model has inside. */
 static kv_status own_profile(const rt_model *m, prof **out, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(m);
-    const prof_model fits = {rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim};
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(rt_model_hparams(m), stored);
+    const prof_model fits = {rt_model_hash(m), &shape};
     return prof_from_gguf(rt_model_gguf(m), &fits, out, err);
 }
 

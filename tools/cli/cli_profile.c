@@ -88,11 +88,13 @@ static void note_broken(void *tool, const kv_err *why) {
 
 kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, prof **out, char *path, kv_err *err) {
     places where;
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(hp, stored);
     *out = NULL;
     kv_status st = find_places(&where, err);
     if (st)
         return st;
-    st = shipped_by_model(where.dir, where.n, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, out, path, note_broken,
+    st = shipped_by_model(where.dir, where.n, hash, &shape, out, path, note_broken,
                           (void *)tool, err);
     free(where.own);
     return st;

@@ -147,10 +147,13 @@ static kv_status find_kept(options *o, kv_err *err) {
 }
 
 static double mean_bits(const prof *p, bool values) {
-    double sum = 0;
-    for (uint32_t l = 0; l < p->n_layer; l++)
-        sum += (double)(values ? p->layers[l].v.bits : p->layers[l].k.bits);
-    return sum / p->n_layer;
+    double sum = 0, all = 0;
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        const double share = (double)prof_kv_heads(p, l) / p->n_kv_head; /* of the layers with most heads */
+        sum += share * (double)(values ? p->layers[l].v.bits : p->layers[l].k.bits);
+        all += share;
+    }
+    return sum / all;
 }
 
 /* JSON has no NaN. */
@@ -167,7 +170,7 @@ static json_t *numbers(const float *v, uint32_t n) {
 
 static json_t *budgets_json(const prof *p, uint32_t layer) {
     json_t *a = json_array();
-    for (uint32_t h = 0; h < p->n_kv_head; h++)
+    for (uint32_t h = 0; h < prof_kv_heads(p, layer); h++)
         json_array_append_new(a, json_integer(prof_head_budget(p, layer, h)));
     return a;
 }
@@ -176,10 +179,10 @@ static json_t *layers_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t l = 0; l < p->n_layer; l++) {
         const prof_layer *pl = &p->layers[l];
-        json_array_append_new(a,
-                              json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
-                                        (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l), "entropy",
-                                        numbers(pl->entropy, p->n_head), "importance", numbers(pl->importance, p->n_kv_head)));
+        json_array_append_new(a, json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
+                                           (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l),
+                                           "entropy", numbers(pl->entropy, pl->entropy ? prof_heads(p, l) : 0), "importance",
+                                           numbers(pl->importance, pl->importance ? prof_kv_heads(p, l) : 0)));
     }
     return a;
 }
@@ -225,7 +228,7 @@ static void print_budgets(const prof *p) {
     if ((p->evict.policy == KV_EVICT_NONE && p->budget_by == PROF_BY_ENTROPY) || !(most > 0))
         return;
     for (uint32_t l = 0; l < p->n_layer; l++)
-        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+        for (uint32_t h = 0; h < prof_kv_heads(p, l); h++) {
             const uint32_t tokens = prof_head_budget(p, l, h);
             heads += tokens > 0;
             all += tokens >= most;
@@ -236,10 +239,10 @@ static void print_budgets(const prof *p) {
 }
 
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
-    const double elements = (double)p->n_layer * p->n_kv_head * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
+    const double elements = (double)prof_all_kv_heads(p) * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
-    cli_say(stdout, "%s: %u layers, %u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer, p->n_kv_head,
-            p->head_dim, p->calib_tokens);
+    cli_say(stdout, "%s: %u layers, %s%u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer,
+            p->kv_heads ? "up to " : "", p->n_kv_head, p->head_dim, p->calib_tokens);
     printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
            format_bytes(elements * bits / 8, now), format_bytes(elements * 4, f16), 32 / bits);
     for (uint32_t i = 0; i < p->n_measured; i++) {

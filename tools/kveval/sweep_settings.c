@@ -208,14 +208,13 @@ static kv_status name_by_codec(sweep_setting *s, kv_err *err) {
 }
 
 kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(m);
     for (size_t i = 0; i < l->n; i++) {
         sweep_setting *s = &l->v[i];
         const char *path = s->cache.profile;
         const bool none = path && !strcmp(path, "none");
         kv_status st = path && !none && !s->own ? cli_find_profile(path, &s->own, NULL, err) : KV_OK;
         if (!st && s->own)
-            st = prof_matches(s->own, rt_model_hash(m), hp->n_layer, hp->n_kv_head, hp->head_dim, path, err);
+            st = rt_profile_fits(rt_model_hparams(m), rt_model_hash(m), s->own, path, err);
         const prof *p = s->own || none ? s->own : models_own;
         if (!st && p)
             st = hash_profile(p, s->profile_hash, err);
@@ -287,9 +286,13 @@ int sweep_codec(const sweep_setting *s, bool values) {
     if (chosen >= 0 || !p)
         return chosen >= 0 ? chosen : KV_F16;
     prof_head (*head)(const prof *, uint32_t, uint32_t) = values ? prof_head_v : prof_head_k;
-    const int first = (int)head(p, 0, 0).codec;
-    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
-        for (uint32_t h = 0; h == 0 || h < p->n_kv_head; h++) /* how many is not always said: then all are alike */
+    uint32_t some = 0; /* layer that stores any */
+    while (p->kv_heads && !p->kv_heads[some])
+        some++;
+    const int first = (int)head(p, some, 0).codec;
+    for (uint32_t l = some; p->layers && l < p->n_layer; l++)
+        for (uint32_t h = 0; h < (p->n_kv_head ? prof_kv_heads(p, l) : 1);
+             h++) /* how many is not always said: then all are alike */
             if ((int)head(p, l, h).codec != first)
                 return SWEEP_MIXED;
     for (uint32_t i = 0; i < p->n_override; i++)

@@ -20,7 +20,10 @@ typedef struct options {
 
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
-        {"--out", "-o", CLI_OUT, "FILE", &o->out, 0, 0, "write the result here; replaces what is there, but never the input"},
+        {"--out", "-o", CLI_OUT, "FILE", &o->out, 0, 0,
+         "write the result here; replaces what is there, but never the input. Of a model in several files, one, or as many "
+         "again "
+         "where FILE is called like a part (NAME-00001-of-00003.gguf)"},
         {"--dry-run", "-n", CLI_FLAG, NULL, &o->dry_run, 0, 0,
          "check everything and say what would be written, but write nothing"},
         {"--show", NULL, CLI_FLAG, NULL, &o->show, 0, 0,
@@ -65,14 +68,16 @@ static kv_status check(const options *o, kv_err *err) {
 static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp, const char *where, kv_err *err) {
     char hash[33];
     kv_status st = gguf_model_hash(g, hash, err);
-    return st ? st : prof_matches(p, hash, hp->n_layer, hp->n_kv_head, hp->head_dim, where, err);
+    return st ? st : rt_profile_fits(hp, hash, p, where, err);
 }
 
 /* The profile that a model has inside, which must be for it. */
 static kv_status own_profile(const gguf *g, const rt_hparams *hp, prof **p, kv_err *err) {
     char hash[33];
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(hp, stored);
     kv_status st = gguf_model_hash(g, hash, err);
-    return st ? st : prof_from_gguf(g, &(prof_model){hash, hp->n_layer, hp->n_kv_head, hp->head_dim}, p, err);
+    return st ? st : prof_from_gguf(g, &(prof_model){hash, &shape}, p, err);
 }
 
 /* ---- show ---- */

@@ -59,11 +59,14 @@ static void show_identity(const prof *p, const rt_hparams *hp, const char *where
                 p->arch[0] ? p->arch : "?", p->model_hash[0] ? p->model_hash : "none");
     else
         cli_say(stdout, "model     any\n");
+    const bool differ = hp ? rt_stored_heads(hp) != hp->n_layer * hp->n_kv_head : p->heads || p->kv_heads;
+    const char *most = differ ? "up to " : "";
     if (hp)
-        cli_say(stdout, "shape     %u layers, %u heads, %u KV heads of %u; trained for %u tokens\n", hp->n_layer, hp->n_head,
-                hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
+        cli_say(stdout, "shape     %u layers, %s%u heads, %s%u KV heads of %u; trained for %u tokens\n", hp->n_layer, most,
+                hp->n_head, most, hp->n_kv_head, hp->head_dim, hp->n_ctx_train);
     else if (p->n_layer && p->n_head)
-        cli_say(stdout, "shape     %u layers, %u heads, %u KV heads of %u\n", p->n_layer, p->n_head, p->n_kv_head, p->head_dim);
+        cli_say(stdout, "shape     %u layers, %s%u heads, %s%u KV heads of %u\n", p->n_layer, most, p->n_head, most,
+                p->n_kv_head, p->head_dim);
     if (p->calib_tokens)
         cli_say(stdout, "made      by kvcalib %s from %u tokens in chunks of %u (text %.8s), target %g bits, seed %llu\n",
                 p->tool_version, p->calib_tokens, p->calib_ctx, p->text_hash, p->target_bits, (unsigned long long)p->seed);
@@ -118,21 +121,24 @@ static void show_stream(pack_stream stream, double mark, bool last) {
     cli_say(stdout, "  %-7s%5s %-*s", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, bits, last ? 0 : BAR, bar);
 }
 
-static void show_entropy(const prof *p, const prof_layer *l) {
+static void show_entropy(const prof *p, uint32_t layer) {
+    const prof_layer *l = &p->layers[layer];
     float least = l->entropy[0], most = l->entropy[0];
     double sum = 0;
-    for (uint32_t h = 0; h < p->n_head; h++) {
+    const uint32_t n = prof_heads(p, layer);
+    for (uint32_t h = 0; h < n; h++) {
         least = l->entropy[h] < least ? l->entropy[h] : least;
         most = l->entropy[h] > most ? l->entropy[h] : most;
         sum += (double)l->entropy[h];
     }
-    cli_say(stdout, "  %5.2f (%.2f..%.2f)", sum / p->n_head, (double)least, (double)most);
+    cli_say(stdout, "  %5.2f (%.2f..%.2f)", sum / n, (double)least, (double)most);
 }
 
 /* Tokens of a head, and the range of the heads where they differ. */
-static void show_budget(const prof *p, const prof_layer *l) {
+static void show_budget(const prof *p, uint32_t layer) {
+    const prof_layer *l = &p->layers[layer];
     uint32_t least = l->budget, most = l->budget;
-    for (uint32_t h = 0; l->budgets && h < p->n_kv_head; h++) {
+    for (uint32_t h = 0; l->budgets && h < prof_kv_heads(p, layer); h++) {
         least = l->budgets[h] < least ? l->budgets[h] : least;
         most = l->budgets[h] > most ? l->budgets[h] : most;
     }
@@ -143,7 +149,7 @@ static void show_budget(const prof *p, const prof_layer *l) {
 
 static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool v, pack_stream stream) {
     cli_say(stdout, "       %s heads", v ? "V" : "K");
-    for (uint32_t h = 0; h < pack_n_heads(p, hp); h++) {
+    for (uint32_t h = 0; h < pack_n_heads(p, hp, layer); h++) {
         const prof_head head = pack_head(p, hp, v, layer, h);
         cli_say(stdout, "%s %.2f", h ? "," : "", (double)head.bits);
         if (stream.mixed)
@@ -155,7 +161,9 @@ static void show_heads(const prof *p, const rt_hparams *hp, uint32_t layer, bool
 static void show_layers(const prof *p, const rt_hparams *hp) {
     const uint32_t n = pack_n_layers(p, hp);
     const double mark = mark_bits(p, hp);
-    const bool has_entropy = p->layers && p->layers[0].entropy;
+    bool has_entropy = false;
+    for (uint32_t i = 0; p->layers && i < n; i++)
+        has_entropy |= p->layers[i].entropy != NULL;
     if (!n)
         return;
     cli_say(stdout, "\nlayer  K        bits %-*s  V        bits", BAR, "");
@@ -165,12 +173,16 @@ static void show_layers(const prof *p, const rt_hparams *hp) {
     for (uint32_t i = 0; i < n; i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
         cli_say(stdout, "%5u", i);
+        if (!pack_n_heads(p, hp, i)) {
+            cli_say(stdout, "  no keys and values of its own\n");
+            continue;
+        }
         for (int v = 0; v < 2; v++)
             show_stream(pack_sum(p, hp, v, i), mark, v && !(l && (l->entropy || l->budget)));
         if (l && l->entropy)
-            show_entropy(p, l);
+            show_entropy(p, i);
         if (l && l->budget)
-            show_budget(p, l);
+            show_budget(p, i);
         putchar('\n');
         for (int v = 0; v < 2; v++) {
             const pack_stream stream = pack_sum(p, hp, v, i);

@@ -26,9 +26,10 @@ typedef struct pack_stream {
     kv_codec_id codec; /* of the first head */
     bool mixed;        /* codecs differ */
     bool uneven;       /* codecs or bits differ */
-    double bits;       /* mean over the heads; 0: not known without the model */
+    double bits;       /* mean over the heads; 0: not known without the model, or there are none */
 } pack_stream;
-uint32_t pack_n_heads(const prof *p, const rt_hparams *hp); /* KV heads; 1 where nobody says how many */
+/* KV heads that a layer stores; 1 where nobody says how many. */
+uint32_t pack_n_heads(const prof *p, const rt_hparams *hp, uint32_t layer);
 prof_head pack_head(const prof *p, const rt_hparams *hp, bool v, uint32_t layer,
                     uint32_t head); /* bits filled in, where known */
 pack_stream pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer);

@@ -33,22 +33,25 @@ static json_t *json_head(prof_head h) {
     return all;
 }
 
-/* K or V of a layer: a name and bits, and every head. */
+/* K or V of a layer: a name and bits, and every head; null where the layer stores none. */
 static json_t *json_stream(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
     const pack_stream stream = pack_sum(p, hp, v, layer);
+    if (!pack_n_heads(p, hp, layer))
+        return json_null();
     json_t *heads = json_array();
-    for (uint32_t h = 0; h < pack_n_heads(p, hp); h++)
+    for (uint32_t h = 0; h < pack_n_heads(p, hp, layer); h++)
         json_array_append_new(heads, json_head(pack_head(p, hp, v, layer, h)));
     return json_pack("{s:s, s:o, s:o}", "codec", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, "bits",
                      real_or_null(stream.bits), "heads", heads);
 }
 
 /* Of every KV head; null where the layer has one for all. */
-static json_t *json_budgets(const prof *p, const prof_layer *l) {
+static json_t *json_budgets(const prof *p, uint32_t layer) {
+    const prof_layer *l = p->layers ? &p->layers[layer] : NULL;
     if (!l || !l->budgets)
         return json_null();
     json_t *list = json_array();
-    for (uint32_t h = 0; h < p->n_kv_head; h++)
+    for (uint32_t h = 0; h < prof_kv_heads(p, layer); h++)
         json_array_append_new(list, json_integer(l->budgets[h]));
     return list;
 }
@@ -69,11 +72,12 @@ static json_t *json_layers(const prof *p, const rt_hparams *hp) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pack_n_layers(p, hp); i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_stream(p, hp, false, i), "v",
-                                              json_stream(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, p->n_head),
-                                              "importance", floats(l ? l->importance : NULL, p->n_kv_head), "budget",
-                                              l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, l), "losses",
-                                              floats(l ? l->losses : NULL, p->n_kv_head * KV_CUTS)));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_stream(p, hp, false, i), "v",
+                                        json_stream(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, prof_heads(p, i)),
+                                        "importance", floats(l ? l->importance : NULL, prof_kv_heads(p, i)), "budget",
+                                        l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, i), "losses",
+                                        floats(l ? l->losses : NULL, prof_kv_heads(p, i) * KV_CUTS)));
     }
     return list;
 }
@@ -166,7 +170,7 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
         return st;
     json_t *all =
         json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(where),
-                  "version", PROF_VERSION, "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp),
+                  "version", (int)prof_version(p), "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp),
                   "aim", "bits", real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p),
                   "facts", json_facts(p), "layers", json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes),
                   "f16_bytes_per_token", real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());

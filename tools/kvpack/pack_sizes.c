@@ -28,11 +28,11 @@ static pack_token by_profile(const prof *p) {
     for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
         for (int v = 0; v < 2; v++) {
             pack_stream stream = pack_sum(p, NULL, v, l);
-            if (!(stream.bits > 0))
+            if (!(stream.bits > 0) && prof_kv_heads(p, l))
                 return (pack_token){0};
-            bits += stream.bits * p->n_kv_head;
+            bits += stream.bits * prof_kv_heads(p, l);
         }
-    return (pack_token){bits / 8 * p->head_dim, p->layers ? 4.0 * p->n_layer * p->n_kv_head * p->head_dim : 0};
+    return (pack_token){bits / 8 * p->head_dim, p->layers ? 4.0 * prof_all_kv_heads(p) * p->head_dim : 0};
 }
 
 kv_status pack_token_bytes(const prof *p, const rt_hparams *hp, pack_token *out, kv_err *err) {
@@ -42,7 +42,7 @@ kv_status pack_token_bytes(const prof *p, const rt_hparams *hp, pack_token *out,
         return KV_OK;
     }
     const uint32_t n_ctx = 1u << 22; /* longer than any window */
-    const double elements = (double)hp->n_layer * hp->n_kv_head * hp->head_dim;
+    const double elements = (double)rt_stored_heads(hp) * hp->head_dim;
     kv_cache_info info;
     kv_status st = sizes(p, hp, &n_ctx, 1, &info, err);
     if (!st)
@@ -50,8 +50,8 @@ kv_status pack_token_bytes(const prof *p, const rt_hparams *hp, pack_token *out,
     return st;
 }
 
-uint32_t pack_n_heads(const prof *p, const rt_hparams *hp) {
-    return hp ? hp->n_kv_head : p->n_kv_head ? p->n_kv_head : 1;
+uint32_t pack_n_heads(const prof *p, const rt_hparams *hp, uint32_t layer) {
+    return hp ? rt_layer_stored(hp, layer) : p->n_kv_head ? prof_kv_heads(p, layer) : 1;
 }
 
 prof_head pack_head(const prof *p, const rt_hparams *hp, bool v, uint32_t layer, uint32_t head) {
@@ -62,7 +62,9 @@ prof_head pack_head(const prof *p, const rt_hparams *hp, bool v, uint32_t layer,
 }
 
 pack_stream pack_sum(const prof *p, const rt_hparams *hp, bool v, uint32_t layer) {
-    const uint32_t n = pack_n_heads(p, hp);
+    const uint32_t n = pack_n_heads(p, hp, layer);
+    if (!n)
+        return (pack_stream){.codec = KV_F16};
     const prof_head first = pack_head(p, hp, v, layer, 0);
     pack_stream stream = {.codec = first.codec};
     double sum = 0;

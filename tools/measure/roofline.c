@@ -14,11 +14,20 @@ typedef struct layer_cost {
     double window, sinks;
 } layer_cost;
 
+static uint32_t of_layer(const uint16_t *each, uint32_t most, uint32_t layer) {
+    return each ? each[layer] : most;
+}
+
+/* Of a layer with KV heads. */
 static kv_status cost_of(const kv_cache_cfg *cfg, uint32_t layer, layer_cost *out, kv_err *err) {
-    const uint32_t n_kv = cfg->n_kv_head, swa = cfg->swa ? cfg->swa[layer] : 0;
-    const kv_codec_sel *k = cfg->k + (size_t)layer * n_kv, *v = cfg->v + (size_t)layer * n_kv;
+    const uint32_t source = of_layer(cfg->kv_layer, layer, layer), swa = cfg->swa ? cfg->swa[layer] : 0;
+    const uint32_t n_kv = of_layer(cfg->kv_heads, cfg->n_kv_head, layer);
+    const kv_codec_sel *k = cfg->k + (size_t)source * cfg->n_kv_head, *v = cfg->v + (size_t)source * cfg->n_kv_head;
     kv_cache_cfg one = *cfg;
     one.n_layer = 1;
+    one.n_head = of_layer(cfg->heads, cfg->n_head, layer);
+    one.n_kv_head = n_kv;
+    one.heads = one.kv_heads = one.kv_layer = NULL;
     one.swa = &swa;
     one.k = k;
     one.v = v;
@@ -55,11 +64,14 @@ kv_status roof_count(const rt_model *m, const kv_cache_cfg *cfg, uint32_t depth,
         out->weights = n * (layers.bytes + output.bytes);
     for (uint32_t l = 0; l < cfg->n_layer; l++) {
         layer_cost c;
+        if (!of_layer(cfg->kv_heads, cfg->n_kv_head, l))
+            continue;
         kv_status st = cost_of(cfg, l, &c, err);
         if (st)
             return st;
         for (uint32_t p = depth; p < depth + n; p++) {
-            out->f32 += 2.0 * cfg->n_head * cfg->head_dim * least(p + 1.0, c.span); /* scores and sums of values */
+            out->f32 += 2.0 * of_layer(cfg->heads, cfg->n_head, l) * cfg->head_dim *
+                        least(p + 1.0, c.span); /* scores and sums of values */
             if (one_by_one)
                 out->cache += cache_bytes(&c, p);
         }

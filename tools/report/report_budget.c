@@ -26,7 +26,7 @@ static void draw_heads(FILE *f, const prof *p, float *v) {
     const double most = p->budget_rule.most;
     for (uint32_t l = 0; l < p->n_layer; l++)
         for (uint32_t h = 0; h < p->n_kv_head; h++) {
-            const uint32_t tokens = prof_head_budget(p, l, h);
+            const uint32_t tokens = h < prof_kv_heads(p, l) ? prof_head_budget(p, l, h) : 0;
             v[(size_t)l * p->n_kv_head + h] = tokens ? (float)(most > 0 ? 100 * tokens / most : tokens) : NAN;
         }
     const rep_grid g = {NULL, "KV head ", p->n_layer, p->n_kv_head, v};

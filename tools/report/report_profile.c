@@ -36,7 +36,7 @@ kv_status rep_bits_section(FILE *f, const prof *p, const char *name, kv_err *err
     for (int side = 0; side < 2; side++)
         for (uint32_t l = 0; l < p->n_layer; l++)
             for (uint32_t h = 0; h < p->n_kv_head; h++)
-                v[side * n + (size_t)l * p->n_kv_head + h] = head_bits(p, l, h, side);
+                v[side * n + (size_t)l * p->n_kv_head + h] = h < prof_kv_heads(p, l) ? head_bits(p, l, h, side) : NAN;
     fputs("<section>\n<h2>Bits per layer and head", f);
     if (name) {
         fputs(": ", f);
@@ -58,14 +58,17 @@ kv_status rep_bits_section(FILE *f, const prof *p, const char *name, kv_err *err
 
 static kv_status entropy_section(FILE *f, const prof *p, kv_err *err) {
     const size_t n = (size_t)p->n_layer * p->n_head;
-    if (!p->layers || !n || !p->layers[0].entropy)
+    bool some = false;
+    for (uint32_t l = 0; p->layers && l < p->n_layer; l++)
+        some |= p->layers[l].entropy != NULL;
+    if (!some || !n)
         return KV_OK;
     float *v = malloc(n * sizeof *v);
     if (!v)
         return kv_fail(err, KV_ENOMEM, "out of memory for the report");
     for (uint32_t l = 0; l < p->n_layer; l++)
         for (uint32_t h = 0; h < p->n_head; h++)
-            v[(size_t)l * p->n_head + h] = p->layers[l].entropy ? p->layers[l].entropy[h] : NAN;
+            v[(size_t)l * p->n_head + h] = p->layers[l].entropy && h < prof_heads(p, l) ? p->layers[l].entropy[h] : NAN;
     rep_section_begin(
         f, "Attention entropy",
         "How widely each query head looks around: entropy of its attention in bits, mean over tokens. A head of h bits "
@@ -88,7 +91,7 @@ static int falling(const void *a, const void *b) {
 static uint32_t count_heads(const prof *p, int side) {
     uint32_t n = 0;
     for (uint32_t l = 0; l < p->n_layer; l++)
-        for (uint32_t h = 0; h < p->n_kv_head; h++)
+        for (uint32_t h = 0; h < prof_kv_heads(p, l); h++)
             n += stored(p, l, h, side).tc != NULL;
     return n;
 }
@@ -114,7 +117,7 @@ static bool gather(const prof *p, int side, rep_spectra *s, float **variance, fl
         return false;
     uint32_t at = 0;
     for (uint32_t l = 0; l < p->n_layer; l++) {
-        for (uint32_t h = 0; h < p->n_kv_head; h++) {
+        for (uint32_t h = 0; h < prof_kv_heads(p, l); h++) {
             const prof_tc *t = stored(p, l, h, side).tc;
             if (!t)
                 continue;
@@ -173,9 +176,9 @@ static double mean_bits(const prof *p, int side) {
     if (!has_heads(p)) /* a policy for any model */
         return (double)head_bits(p, 0, 0, side);
     for (uint32_t l = 0; l < p->n_layer; l++)
-        for (uint32_t h = 0; h < p->n_kv_head; h++)
+        for (uint32_t h = 0; h < prof_kv_heads(p, l); h++)
             sum += (double)head_bits(p, l, h, side);
-    return sum / ((double)p->n_layer * p->n_kv_head);
+    return sum / prof_all_kv_heads(p);
 }
 
 static void cards(FILE *f, const prof *p) {
@@ -191,7 +194,7 @@ static void cards(FILE *f, const prof *p) {
     }
     if (p->n_layer && p->n_kv_head)
         fprintf(f, "<li><b>%s</b><span>per token, all layers</span></li>\n",
-                format_bytes((double)p->n_layer * p->n_kv_head * p->head_dim * (k + v) / 8, bytes));
+                format_bytes((double)prof_all_kv_heads(p) * p->head_dim * (k + v) / 8, bytes));
     fputs("</ul>\n", f);
 }
 
