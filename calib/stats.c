@@ -192,7 +192,7 @@ typedef struct adding {
     const cal_batch *b;
     cal_head *heads; /* (n_kv) of the layer */
     uint32_t n_kv;
-    uint32_t skip;   /* tokens: sinks are not in the body, so not in its statistics */
+    uint32_t skip; /* tokens: sinks are not in the body, so not in its statistics */
 } adding;
 
 /* One job of one KV head. */

@@ -391,14 +391,14 @@ def plain_text():
         assert said in good("kveval qa", name, "document", "questions", "-q", "-t", "1").stderr
     assert b"plain text" not in good("kvrun", MODEL, *args).stderr
     # A template of one's own, a format by name, and what is neither.
-    write("own.jinja", "{{ messages[-1].content }}")
+    write("own.jinja", b"{{ messages[-1].content }}")
     own = good("kvrun", MODEL, *args, "--chat-template", "own.jinja").stdout
     assert own == good("kvrun", MODEL, "--raw", *args).stdout == good("kvrun", "unknown.gguf", *args, "--chat-template", "own.jinja").stdout
     assert good("kvrun", MODEL, *args, "--chat-template", "chatml").stdout == good("kvrun", MODEL, *args).stdout
     bad(1, "no chat format and no file that can be read is called 'chatlm'", "kvrun", MODEL, *args, "--chat-template", "chatlm")
-    write("own.jinja", "\n{{ x")
+    write("own.jinja", b"\n{{ x")
     bad(1, "--chat-template: own.jinja: chat template, line 2", "kvrun", MODEL, *args, "--chat-template", "own.jinja")
-    write("own.jinja", "{{ raise_exception('no ' + messages[0].content) }}")
+    write("own.jinja", b"{{ raise_exception('no ' + messages[0].content) }}")
     bad(2, "the template refuses: no one", "kvrun", MODEL, *args, "--chat-template", "own.jinja")
     # What the model says first becomes what ends a turn: an answer that is empty.
     ids = json.loads(good("kveval tokens", MODEL, "--in", "-", stdin=b'["one"]').stdout)[0]

@@ -33,7 +33,7 @@ TOOLS = {
     "kvcalib": ([("MODEL", "model.gguf"), ("--text", "text"), ("--text", "text2"), ("--preset", "own.yaml")], ["--out", "--report"],
                 "--ctx 64 --chunks 4 --no-measure -q -t 1"),
     "kvpack": ([("MODEL", "model.gguf"), ("PROFILE", "own.yaml")], ["--out"], ""),
-    "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf")], [], ""),
+    "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf"), ("--chat-template", "own.jinja")], [], ""),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval kld": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),

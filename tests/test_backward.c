@@ -312,7 +312,7 @@ static void draws_follow_the_model(void **state) {
 
 static bool stop_at_half(void *user, double done) {
     double *last = user;
-    assert_true(done > *last && done <= 1);
+    assert_true(done >= *last && done <= 1);
     *last = done;
     return done < 0.5;
 }

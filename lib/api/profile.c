@@ -79,8 +79,7 @@ kv_status kv_profile_for_model(const char *directory, const kv_model *model, kv_
         shipped_directory(own);
     const char *dir = directory ? directory : own;
     prof *p = NULL;
-    kv_status st = shipped_by_model(&dir, 1, rt_model_hash(model->rt), &shape, &p, path, NULL,
-                                    NULL, err);
+    kv_status st = shipped_by_model(&dir, 1, rt_model_hash(model->rt), &shape, &p, path, NULL, NULL, err);
     return st || !p ? st : api_profile(p, out, err);
 }
 

@@ -65,7 +65,7 @@ static kv_status new_stats(calibration *c, kv_err *err) {
     double samples = SAMPLE_BYTES / ((double)rt_stored_heads(hp) * hp->head_dim * 2 * sizeof(float));
     cal_shape shape = {
         hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, c->text->n_fit * (c->cfg->ctx - c->cfg->sinks),
-        c->windowed, c->heads, c->stored};
+        c->windowed, c->heads,   c->stored};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
     kv_status st = cal_stats_new(&shape, &c->stats, err);
     return st || !by_loss(c->cfg) ? st : cal_losses_new(&shape, &c->losses, err);

@@ -167,9 +167,8 @@ static kv_status visit_model(void *user, const char *path, const char *file, boo
     return KV_OK;
 }
 
-kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape,
-                           prof **out, char path[SHIPPED_PATH], shipped_broken *broken, void *user,
-                           kv_err *err) {
+kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape, prof **out,
+                           char path[SHIPPED_PATH], shipped_broken *broken, void *user, kv_err *err) {
     by_model s = {hash, shape, path, broken, user, NULL};
     bool done;
     kv_status st = each(dirs, n, "/models", visit_model, &s, &done, err);

@@ -28,8 +28,7 @@ typedef void shipped_broken(void *user, const kv_err *why);
 
 /* The profile whose model.hash is hash, in the models/ of n directories, to *out, or NULL; caller frees with prof_free. path:
  * where it was found. broken may be NULL. */
-kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape,
-                           prof **out, char path[SHIPPED_PATH], shipped_broken *broken, void *user,
-                           kv_err *err);
+kv_status shipped_by_model(const char *const *dirs, size_t n, const char *hash, const prof_shape *shape, prof **out,
+                           char path[SHIPPED_PATH], shipped_broken *broken, void *user, kv_err *err);
 
 #endif

@@ -70,7 +70,7 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
             (st = rt_check_finite(m, at.v, n_kv, layer, "values", err)))
             return st;
         st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, at.k, at.v, hp->attn_scale, w->o,
-                                 w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
+                       w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
         if (st)
             return st;
         if (w->tap)

@@ -166,7 +166,7 @@ static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
-static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
+static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bool *full) {
     switch (o->kind) {
     case CLI_INT:
     case CLI_REAL:
@@ -198,6 +198,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s) {
         const char **grown = realloc(list->v, (list->n + 1) * sizeof *grown);
         if (!grown) {
             refuse(spec, "%s: out of memory", o->name);
+            *full = true;
             return false;
         }
         grown[list->n++] = s;
@@ -217,7 +218,7 @@ static bool is_list(const cli_opt *o) {
 }
 
 /* The option at argv[*i] and its value or values; *i ends on the last word used. */
-static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
+static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, bool *full) {
     const char *word = argv[*i], *eq = strchr(word, '=');
     const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
     if (!o) {
@@ -233,17 +234,17 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i) {
         return true;
     }
     if (eq)
-        return take_value(spec, o, eq + 1);
+        return take_value(spec, o, eq + 1, full);
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
     if (o->kind == CLI_OUT_OR_STDOUT && (!next || looks_like_option(next)))
-        return take_value(spec, o, "-");
+        return take_value(spec, o, "-", full);
     /* A forgotten value must not swallow the option after it; "--name=--other" says that it is meant. */
     if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
         refuse(spec, "%s needs a value (%s)%s%s", o->name, o->arg, next ? ", but is followed by " : "", next ? next : "");
         return false;
     }
     do
-        if (!take_value(spec, o, argv[++*i]))
+        if (!take_value(spec, o, argv[++*i], full))
             return false;
     while (is_list(o) && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
     return true;
@@ -276,8 +277,9 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
         if (options && !strcmp(argv[i], "--")) {
             options = false;
         } else if (options && looks_like_option(argv[i])) {
-            if (!take_option(spec, argc, argv, &i))
-                return CLI_USAGE;
+            bool full = false;
+            if (!take_option(spec, argc, argv, &i, &full))
+                return full ? CLI_FAIL : CLI_USAGE;
         } else if (arg->name) {
             *arg++->dst = argv[i];
             filled++;

@@ -8,9 +8,23 @@
 
 json_t *cli_json_text(const char *s) {
     char *clean = s ? eval_utf8(s) : NULL;
-    json_t *j = clean ? json_string(clean) : json_null();
+    json_t *j = clean ? json_string(clean) : s ? NULL : json_null();
     free(clean);
     return j;
+}
+
+void cli_json_add(json_t **list, json_t *item) {
+    if (json_array_append_new(*list, item)) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+void cli_json_set(json_t **object, const char *key, json_t *value) {
+    if (json_object_set_new(*object, key, value)) {
+        json_decref(*object);
+        *object = NULL;
+    }
 }
 
 json_t *cli_json(json_t *j) {

@@ -18,6 +18,10 @@ json_t *cli_json(json_t *j);
 /* A string of any bytes (what is not UTF-8 becomes U+FFFD), or null for NULL: names and texts of files are no reason for an
  * object not to be made. NULL when out of memory. */
 json_t *cli_json_text(const char *s);
+/* Add to a list, or to an object, and take the reference. Where there is no memory for it, or either is NULL, the whole becomes
+ * NULL: what is not complete is not printed. */
+void cli_json_add(json_t **list, json_t *item);
+void cli_json_set(json_t **object, const char *key, json_t *value);
 /* cli_json on stdout, with flags of json_dumpf, and a newline. Takes the reference; NULL: KV_ENOMEM. */
 kv_status cli_json_print(json_t *j, size_t flags, kv_err *err);
 

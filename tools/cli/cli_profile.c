@@ -94,8 +94,7 @@ kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hpara
     kv_status st = find_places(&where, err);
     if (st)
         return st;
-    st = shipped_by_model(where.dir, where.n, hash, &shape, out, path, note_broken,
-                          (void *)tool, err);
+    st = shipped_by_model(where.dir, where.n, hash, &shape, out, path, note_broken, (void *)tool, err);
     free(where.own);
     return st;
 }

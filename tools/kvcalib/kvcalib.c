@@ -164,14 +164,14 @@ static json_t *number(double v) {
 static json_t *numbers(const float *v, uint32_t n) {
     json_t *a = json_array();
     for (uint32_t i = 0; i < n; i++)
-        json_array_append_new(a, number((double)v[i]));
+        cli_json_add(&a, number((double)v[i]));
     return a;
 }
 
 static json_t *budgets_json(const prof *p, uint32_t layer) {
     json_t *a = json_array();
     for (uint32_t h = 0; h < prof_kv_heads(p, layer); h++)
-        json_array_append_new(a, json_integer(prof_head_budget(p, layer, h)));
+        cli_json_add(&a, json_integer(prof_head_budget(p, layer, h)));
     return a;
 }
 
@@ -179,10 +179,10 @@ static json_t *layers_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t l = 0; l < p->n_layer; l++) {
         const prof_layer *pl = &p->layers[l];
-        json_array_append_new(a, json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v",
-                                           (double)pl->v.bits, "budget", (int)pl->budget, "budgets", budgets_json(p, l),
-                                           "entropy", numbers(pl->entropy, pl->entropy ? prof_heads(p, l) : 0), "importance",
-                                           numbers(pl->importance, pl->importance ? prof_kv_heads(p, l) : 0)));
+        cli_json_add(&a, json_pack("{s:f, s:f, s:i, s:o, s:o, s:o}", "bits_k", (double)pl->k.bits, "bits_v", (double)pl->v.bits,
+                                   "budget", (int)pl->budget, "budgets", budgets_json(p, l), "entropy",
+                                   numbers(pl->entropy, pl->entropy ? prof_heads(p, l) : 0), "importance",
+                                   numbers(pl->importance, pl->importance ? prof_kv_heads(p, l) : 0)));
     }
     return a;
 }
@@ -191,11 +191,11 @@ static json_t *measured_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        json_array_append_new(a, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text",
-                                           cli_json_text(m->text), "ctx", (int)m->ctx, "tokens", (int)m->tokens, "kld",
-                                           number(m->kld), "kld_se", number(m->kld_se), "dppl_percent", number(m->dppl_percent),
-                                           "top1", number(m->top1), "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token",
-                                           m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
+        cli_json_add(&a, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text),
+                                   "ctx", (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
+                                   number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
+                                   "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
+                                   "f16_bytes_per_token", m->f16_bytes_per_token));
     }
     return a;
 }
@@ -204,9 +204,9 @@ static json_t *facts_json(const prof *p) {
     json_t *a = json_array();
     for (uint32_t i = 0; i < p->n_facts; i++) {
         const prof_facts *f = &p->facts[i];
-        json_array_append_new(a, json_pack("{s:i, s:i, s:I, s:i, s:i, s:i, s:f, s:f}", "ctx", (int)f->ctx, "docs", (int)f->docs,
-                                           "seed", (json_int_t)f->seed, "questions", (int)f->questions, "right_f16",
-                                           (int)f->right_f16, "right", (int)f->right, "low", f->low, "high", f->high));
+        cli_json_add(&a, json_pack("{s:i, s:i, s:I, s:i, s:i, s:i, s:f, s:f}", "ctx", (int)f->ctx, "docs", (int)f->docs, "seed",
+                                   (json_int_t)f->seed, "questions", (int)f->questions, "right_f16", (int)f->right_f16, "right",
+                                   (int)f->right, "low", f->low, "high", f->high));
     }
     return a;
 }

@@ -11,8 +11,7 @@ static json_t *codecs_json(void) {
     json_t *list = json_array();
     for (int i = 0; i < KV_CODEC_COUNT; i++) {
         const kv_codec_name *c = &kv_codec_names[i];
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:b}", "name", c->name, "help", c->summary, "calibrated", c->calibrated));
+        cli_json_add(&list, json_pack("{s:s, s:s, s:b}", "name", c->name, "help", c->summary, "calibrated", c->calibrated));
     }
     return list;
 }
@@ -21,8 +20,7 @@ static json_t *policies_json(void) {
     json_t *list = json_array();
     for (int i = 0; i < KV_EVICT_COUNT; i++) {
         const kv_evict_name *p = &kv_evict_names[i];
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:b}", "name", p->name, "help", p->summary, "calibrated", p->calibrated));
+        cli_json_add(&list, json_pack("{s:s, s:s, s:b}", "name", p->name, "help", p->summary, "calibrated", p->calibrated));
     }
     return list;
 }

@@ -63,9 +63,10 @@ report_origin eval_origin(const rt_model *m, const char *path, const char *tool,
 
 json_t *eval_origin_json(const report_origin *o) {
     char *command = report_command(o), date[REPORT_DATE];
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
-                          report_date(date), "command", cli_json_text(command), "model", "path", cli_json_text(o->model_path),
-                          "name", cli_json_text(o->model_name), "hash", cli_json_text(o->model_hash));
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:o}}", "tool", o->tool, "version", KV_TOOL_VERSION, "date",
+                  report_date(date), "command", command ? cli_json_text(command) : NULL, "model", "path",
+                  cli_json_text(o->model_path), "name", cli_json_text(o->model_name), "hash", cli_json_text(o->model_hash));
     free(command);
     return j;
 }

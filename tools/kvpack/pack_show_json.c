@@ -17,7 +17,7 @@ static json_t *real_or_null(double v) {
 static json_t *floats(const float *v, uint32_t n) {
     json_t *list = json_array();
     for (uint32_t i = 0; v && i < n; i++)
-        json_array_append_new(list, json_real((double)v[i]));
+        cli_json_add(&list, json_real((double)v[i]));
     return list;
 }
 
@@ -27,8 +27,8 @@ static json_t *json_head(prof_head h) {
         char dims[PROF_DIMS_TEXT];
         float spectrum[PROF_SPECTRUM];
         prof_tc_dims(h.tc, dims);
-        json_object_set_new(all, "dims", json_string(dims));
-        json_object_set_new(all, "spectrum", floats(spectrum, prof_tc_spectrum(h.tc, spectrum)));
+        cli_json_set(&all, "dims", json_string(dims));
+        cli_json_set(&all, "spectrum", floats(spectrum, prof_tc_spectrum(h.tc, spectrum)));
     }
     return all;
 }
@@ -40,7 +40,7 @@ static json_t *json_stream(const prof *p, const rt_hparams *hp, bool v, uint32_t
         return json_null();
     json_t *heads = json_array();
     for (uint32_t h = 0; h < pack_n_heads(p, hp, layer); h++)
-        json_array_append_new(heads, json_head(pack_head(p, hp, v, layer, h)));
+        cli_json_add(&heads, json_head(pack_head(p, hp, v, layer, h)));
     return json_pack("{s:s, s:o, s:o}", "codec", stream.mixed ? "mixed" : kv_codec_names[stream.codec].name, "bits",
                      real_or_null(stream.bits), "heads", heads);
 }
@@ -52,7 +52,7 @@ static json_t *json_budgets(const prof *p, uint32_t layer) {
         return json_null();
     json_t *list = json_array();
     for (uint32_t h = 0; h < prof_kv_heads(p, layer); h++)
-        json_array_append_new(list, json_integer(l->budgets[h]));
+        cli_json_add(&list, json_integer(l->budgets[h]));
     return list;
 }
 
@@ -72,12 +72,11 @@ static json_t *json_layers(const prof *p, const rt_hparams *hp) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pack_n_layers(p, hp); i++) {
         const prof_layer *l = p->layers ? &p->layers[i] : NULL;
-        json_array_append_new(list,
-                              json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_stream(p, hp, false, i), "v",
-                                        json_stream(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, prof_heads(p, i)),
-                                        "importance", floats(l ? l->importance : NULL, prof_kv_heads(p, i)), "budget",
-                                        l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, i), "losses",
-                                        floats(l ? l->losses : NULL, prof_kv_heads(p, i) * KV_CUTS)));
+        cli_json_add(&list, json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "k", json_stream(p, hp, false, i), "v",
+                                      json_stream(p, hp, true, i), "entropy", floats(l ? l->entropy : NULL, prof_heads(p, i)),
+                                      "importance", floats(l ? l->importance : NULL, prof_kv_heads(p, i)), "budget",
+                                      l ? (json_int_t)l->budget : 0, "budgets", json_budgets(p, i), "losses",
+                                      floats(l ? l->losses : NULL, prof_kv_heads(p, i) * KV_CUTS)));
     }
     return list;
 }
@@ -87,16 +86,16 @@ static json_t *json_override(const prof_override *o) {
     json_t *all = json_object();
     if (o->layers.n) {
         prof_ranges_format(&o->layers, text);
-        json_object_set_new(all, "layers", json_string(text));
+        cli_json_set(&all, "layers", json_string(text));
     }
     if (o->heads.n) {
         prof_ranges_format(&o->heads, text);
-        json_object_set_new(all, "heads", json_string(text));
+        cli_json_set(&all, "heads", json_string(text));
     }
     if (o->k.set)
-        json_object_set_new(all, "k", json_string(kv_codec_names[o->k.codec].name));
+        cli_json_set(&all, "k", json_string(kv_codec_names[o->k.codec].name));
     if (o->v.set)
-        json_object_set_new(all, "v", json_string(kv_codec_names[o->v.codec].name));
+        cli_json_set(&all, "v", json_string(kv_codec_names[o->v.codec].name));
     return all;
 }
 
@@ -107,12 +106,12 @@ static json_t *json_policy(const prof *p, const rt_hparams *hp) {
         return policy;
     prof by_default = *p;
     by_default.n_override = 0;
-    json_object_set_new(policy, "k", json_head(pack_head(&by_default, hp, false, 0, 0)));
-    json_object_set_new(policy, "v", json_head(pack_head(&by_default, hp, true, 0, 0)));
+    cli_json_set(&policy, "k", json_head(pack_head(&by_default, hp, false, 0, 0)));
+    cli_json_set(&policy, "v", json_head(pack_head(&by_default, hp, true, 0, 0)));
     json_t *overrides = json_array();
     for (uint32_t i = 0; i < p->n_override; i++)
-        json_array_append_new(overrides, json_override(&p->overrides[i]));
-    json_object_set_new(policy, "overrides", overrides);
+        cli_json_add(&overrides, json_override(&p->overrides[i]));
+    cli_json_set(&policy, "overrides", overrides);
     return policy;
 }
 
@@ -120,11 +119,11 @@ static json_t *json_measured(const prof *p) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < p->n_measured; i++) {
         const prof_measured *m = &p->measured[i];
-        json_array_append_new(
-            list, json_pack("{s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text), "ctx",
-                            (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se", m->kld_se,
-                            "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k, "bits_v", m->bits_v,
-                            "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
+        cli_json_add(&list,
+                     json_pack("{s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text), "ctx",
+                               (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se", m->kld_se,
+                               "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k, "bits_v", m->bits_v,
+                               "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
     }
     return list;
 }
@@ -133,10 +132,10 @@ static json_t *json_facts(const prof *p) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < p->n_facts; i++) {
         const prof_facts *f = &p->facts[i];
-        json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "ctx", (json_int_t)f->ctx, "docs",
-                                              (json_int_t)f->docs, "seed", (json_int_t)f->seed, "questions",
-                                              (json_int_t)f->questions, "right_f16", (json_int_t)f->right_f16, "right",
-                                              (json_int_t)f->right, "low", f->low, "high", f->high));
+        cli_json_add(&list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "ctx", (json_int_t)f->ctx, "docs",
+                                      (json_int_t)f->docs, "seed", (json_int_t)f->seed, "questions", (json_int_t)f->questions,
+                                      "right_f16", (json_int_t)f->right_f16, "right", (json_int_t)f->right, "low", f->low,
+                                      "high", f->high));
     }
     return list;
 }
@@ -157,8 +156,8 @@ static json_t *json_made(const prof *p) {
 static json_t *json_sizes(const kv_cache_info *info) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < PACK_SIZES; i++)
-        json_array_append_new(list, json_pack("{s:I, s:I, s:I}", "tokens", (json_int_t)pack_tokens[i], "f16_bytes",
-                                              (json_int_t)info[i].bytes_f16, "bytes", (json_int_t)info[i].bytes));
+        cli_json_add(&list, json_pack("{s:I, s:I, s:I}", "tokens", (json_int_t)pack_tokens[i], "f16_bytes",
+                                      (json_int_t)info[i].bytes_f16, "bytes", (json_int_t)info[i].bytes));
     return list;
 }
 
@@ -168,11 +167,11 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
     kv_status st = pack_token_bytes(p, hp, &token, err);
     if (st || (hp && (st = pack_sizes(p, hp, info, err))))
         return st;
-    json_t *all =
-        json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(where),
-                  "version", (int)prof_version(p), "model", json_model(p, hp), "made", json_made(p), "policy", json_policy(p, hp),
-                  "aim", "bits", real_or_null(p->aim_bits), "kld", real_or_null(p->aim_kld), "measured", json_measured(p),
-                  "facts", json_facts(p), "layers", json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes),
-                  "f16_bytes_per_token", real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
+    json_t *all = json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
+                            cli_json_text(where), "version", (int)prof_version(p), "model", json_model(p, hp), "made",
+                            json_made(p), "policy", json_policy(p, hp), "aim", "bits", real_or_null(p->aim_bits), "kld",
+                            real_or_null(p->aim_kld), "measured", json_measured(p), "facts", json_facts(p), "layers",
+                            json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes), "f16_bytes_per_token",
+                            real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
     return cli_json_print(all, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS), err);
 }

@@ -63,10 +63,11 @@ static const char style[] = PALETTE
     "4px "
     "9px}td svg{width:11px;height:11px;margin-right:5px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
-void rep_text(FILE *f, const char *s) {
+static void put_text(FILE *f, const char *s, size_t len) {
     utf8proc_int32_t c;
-    for (utf8proc_ssize_t n; *s; s += n > 0 ? n : 1) {
-        n = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &c);
+    const char *end = s + len;
+    for (utf8proc_ssize_t n; s<end; s += n> 0 ? n : 1) {
+        n = utf8proc_iterate((const utf8proc_uint8_t *)s, end - s, &c);
         if (n <= 0 || c < ' ' || c == 0x7f || c == 0xfffe || c == 0xffff)
             fputs("\xef\xbf\xbd", f);
         else if (c == '<' || c == '>' || c == '&' || c == '"' || c == '\'')
@@ -74,6 +75,10 @@ void rep_text(FILE *f, const char *s) {
         else
             fwrite(s, 1, (size_t)n, f);
     }
+}
+
+void rep_text(FILE *f, const char *s) {
+    put_text(f, s, strlen(s));
 }
 
 void rep_page_begin(FILE *f, const char *title, const char *lead) {
@@ -131,27 +136,54 @@ static bool needs_quotes(const char *s) {
     return !*s || s[strspn(s, plain)];
 }
 
-char *report_command(const report_origin *o) {
-    char *text = NULL;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
-    if (!f)
-        return NULL;
-    fputs(o->tool ? o->tool : "", f);
-    for (int i = 1; i < o->argc; i++) {
-        const char *s = o->argv[i];
-        const bool quote = needs_quotes(s);
-        fputs(quote ? " '" : " ", f);
-        for (; *s; s++)
-            if (*s == '\'')
-                fputs("'\\''", f);
-            else
-                fputc(*s, f);
-        fputs(quote ? "'" : "", f);
+typedef void put_piece(void *user, const char *s, size_t len);
+
+static void spell_word(const char *s, put_piece *put, void *user) {
+    if (!needs_quotes(s)) {
+        put(user, s, strlen(s));
+        return;
     }
-    if (fclose(f)) {
-        free(text);
-        return NULL;
+    put(user, "'", 1);
+    for (const char *quote; (quote = strchr(s, '\'')); s = quote + 1) {
+        put(user, s, (size_t)(quote - s));
+        put(user, "'\\''", 4);
+    }
+    put(user, s, strlen(s));
+    put(user, "'", 1);
+}
+
+/* The command line as a shell takes it. */
+static void spell_command(const report_origin *o, put_piece *put, void *user) {
+    if (o->tool)
+        put(user, o->tool, strlen(o->tool));
+    for (int i = 1; i < o->argc; i++) {
+        put(user, " ", 1);
+        spell_word(o->argv[i], put, user);
+    }
+}
+
+static void count_piece(void *user, const char *s, size_t len) {
+    (void)s;
+    *(size_t *)user += len;
+}
+
+static void append_piece(void *user, const char *s, size_t len) {
+    char **end = user;
+    memcpy(*end, s, len);
+    *end += len;
+}
+
+static void page_piece(void *user, const char *s, size_t len) {
+    put_text(user, s, len);
+}
+
+char *report_command(const report_origin *o) {
+    size_t len = 0;
+    spell_command(o, count_piece, &len);
+    char *text = malloc(len + 1), *end = text;
+    if (text) {
+        spell_command(o, append_piece, &end);
+        *end = '\0';
     }
     return text;
 }
@@ -172,7 +204,6 @@ static void fact(FILE *f, const char *what, const char *text, const char *code) 
 
 void rep_page_end(FILE *f, const report_origin *o, const prof *p) {
     char date[REPORT_DATE], made[160];
-    char *command = report_command(o);
     fputs("<footer>\n<dl>\n", f);
     fact(f, "Model",
          o->model_name ? o->model_name
@@ -188,9 +219,10 @@ void rep_page_end(FILE *f, const report_origin *o, const prof *p) {
                  p->calib_ctx, (unsigned long long)p->seed);
         fact(f, "Calibration", made, p->text_hash);
     }
-    fact(f, "Command", NULL, command);
+    fputs("<dt>Command</dt><dd> <code>", f); /* as it is spelled, which takes no memory */
+    spell_command(o, page_piece, f);
+    fputs("</code></dd>\n", f);
     fact(f, "Version", "kvcalib " KV_TOOL_VERSION, NULL);
     fact(f, "Date", report_date(date), NULL);
     fputs("</dl>\n</footer>\n</main>\n</body>\n</html>\n", f);
-    free(command);
 }
