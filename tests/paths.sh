@@ -142,6 +142,13 @@ works("kvcalib", words([("MODEL", "llama.gguf"), text, ("--preset", "own.yaml")]
 works("kvpack", words([("MODEL", parts[1]), ("PROFILE", "whole.yaml")], [("--out", "split.gguf")]), "split.gguf")
 works("kvpack", words([("MODEL", "llama.gguf"), ("PROFILE", "whole.yaml")], [("--out", "whole.gguf")]), "whole.gguf")
 assert pathlib.Path("split.gguf").read_bytes() == pathlib.Path("whole.gguf").read_bytes()
+# Under the name of a part it stays in two, and goes back to what it was.
+kept, again = ([f"{n}-0000{i}-of-00002.gguf" for i in (1, 2)] for n in ("kept", "again"))
+works("kvpack", words([("MODEL", parts[1]), ("PROFILE", "whole.yaml")], [("--out", kept[1])]), *kept)
+works("kvpack", ["--strip", kept[0], "--out", again[0]], *again)
+assert [pathlib.Path(p).read_bytes() for p in again] == [pathlib.Path(p).read_bytes() for p in parts]
+r = run("kvpack", [parts[0], "whole.yaml", "--out", "kept-00001-of-00003.gguf"])
+assert r.returncode == 2 and "is called like a part of 3, but the model is in 2 files" in r.stderr, r.stderr
 of = lambda path: re.search(r"^ *hash: .*", pathlib.Path(path).read_text(), re.M)[0]
 assert of("split.yaml") == of("whole.yaml"), (of("split.yaml"), of("whole.yaml"))
 says = lambda model: run("kvrun", [model, "-p", "Hello", "-n", "8", "--temp", "0", "-q", "-t", "1"])

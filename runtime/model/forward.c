@@ -56,7 +56,8 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
     const rt_layer *y = &m->layers[layer];
     const uint32_t n = w->batch.n;
     const uint32_t heads = hp->heads[layer];
-    float *in = rt_layer_parallel(m->arch, y) ? w->both : w->h;
+    const bool read_again = rt_layer_parallel(m->arch, y) || !hp->kv_heads[layer]; /* once `h` is written */
+    float *in = read_again ? w->both : w->h;
     if (!heads)
         return KV_OK;
     rows_norm(m, e, w->x, &y->attn_norm, n, hp->n_embd, in);

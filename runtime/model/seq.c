@@ -39,7 +39,7 @@ static size_t lay_out(rt_work *w, float *base) {
     } parts[] = {
         {&w->x, n * hp->n_embd},
         {&w->h, n * hp->n_embd},
-        {&w->both, w->m->arch->parallel || hp->n_expert ? n * hp->n_embd : 0},
+        {&w->both, w->m->arch->parallel || w->m->arch->sparse || hp->n_expert ? n * hp->n_embd : 0},
         {&w->q, n * n_q},
         {&all.k, n * n_kv},
         {&all.v, n * n_kv},
