@@ -131,7 +131,7 @@ static kv_status names_hash(const char *path, const char *hash, bool *yes, kv_er
     const bool failed = ferror(f);
     const int why = errno;
     fclose(f);
-    if (failed)
+    if (failed && why != EISDIR) /* a folder is no profile */
         return kv_fail(err, KV_EIO, "%.500s: cannot read: %s", path, strerror(why));
     *yes = memmem(head, n, hash, strlen(hash));
     return KV_OK;
