@@ -37,7 +37,7 @@ PARSER.add_argument("--only", default="")
 ARGS = PARSER.parse_args()
 
 OLD = b"what was there before\n"
-PATIENCE = 120  # seconds; a run takes a small part of one
+PATIENCE = 600  # seconds; a run takes a small part of one, but machines may be busy
 
 # What a program is called with; OUT/ is the folder that it writes to, IN/ that of its inputs, + a blank. Then the files that it writes.
 CASES = {
