@@ -168,13 +168,6 @@ static kv_status check_ids(const pass *p, const int32_t *tokens, kv_err *err) {
     return KV_OK;
 }
 
-kv_status back_advance(pass *p, size_t steps, kv_err *err) {
-    p->step += steps;
-    if (p->cfg->progress && !p->cfg->progress(p->cfg->progress_user, (double)p->step / (double)p->steps))
-        return kv_fail(err, KV_ECANCEL, "cancelled");
-    return gguf_unchanged(p->m->file, err);
-}
-
 /* ---- forward ---- */
 
 /* y (n, rows) = W x + bias */

@@ -59,7 +59,12 @@ const float *back_block(const pass *p, float *x, const rt_norm *norm);
 void back_stream(const pass *p, const float *x, const rt_norm *norm, const float *d, float *g);
 
 /* So many more steps are done: tell, and look whether to go on. KV_ECANCEL; KV_EIO: the file has changed. */
-kv_status back_advance(pass *p, size_t steps, kv_err *err);
+static inline kv_status back_advance(pass *p, size_t steps, kv_err *err) {
+    p->step += steps;
+    if (p->cfg->progress && !p->cfg->progress(p->cfg->progress_user, (double)p->step / (double)p->steps))
+        return kv_fail(err, KV_ECANCEL, "cancelled");
+    return gguf_unchanged(p->m->file, err);
+}
 
 /* ---- backward_output.c ---- */
 
