@@ -16,7 +16,7 @@ static int is_yaml(const struct dirent *d) {
 
 /* What such a failure means: what is not there or not for us is passed over. */
 static kv_status check_errno(const char *path, const char *what, kv_err *err) {
-    static const int passed[] = {ENOENT, ENOTDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG};
+    static const int passed[] = {ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG};
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (errno == passed[i])
             return KV_OK;
@@ -131,8 +131,10 @@ static kv_status names_hash(const char *path, const char *hash, bool *yes, kv_er
     const bool failed = ferror(f);
     const int why = errno;
     fclose(f);
-    if (failed && why != EISDIR) /* a folder is no profile */
-        return kv_fail(err, KV_EIO, "%.500s: cannot read: %s", path, strerror(why));
+    if (failed) {
+        errno = why;
+        return check_errno(path, "cannot read", err);
+    }
     *yes = memmem(head, n, hash, strlen(hash));
     return KV_OK;
 }

@@ -12,7 +12,7 @@
 static volatile sig_atomic_t interrupted, kind;
 
 /* How long work may take to see that it is to stop. */
-static const struct itimerval patience = {.it_value = {.tv_usec = 150000}};
+static const struct itimerval patience = {.it_value = {.tv_usec = 100000}};
 
 static void leave(void) {
     atomic_file_cleanup();
