@@ -123,7 +123,8 @@ static void find_profile_lists_what_there_is(void **state) {
     assert_non_null(strstr(err.msg, "first/broken.yaml:2: policy.window: missing"));
 }
 
-static const rt_hparams shape = {.n_layer = 3, .n_head = 4, .n_kv_head = 2, .head_dim = 8};
+static const rt_hparams shape = {
+    .n_layer = 3, .n_head = 4, .n_kv_head = 2, .heads = {4, 4, 4}, .kv_heads = {2, 2, 2}, .kv_layer = {0, 1, 2}, .head_dim = 8};
 static const char hash[] = "00112233445566778899aabbccddeeff";
 
 static void put_model(const char *dir, const char *name, uint32_t window, const char *model) {

@@ -50,8 +50,15 @@ static prof *mixed(void) {
     return p;
 }
 
-static const rt_hparams shape = {
-    .arch = "llama", .n_layer = 3, .n_head = 4, .n_kv_head = 2, .head_dim = 32, .n_ctx_train = 2048};
+static const rt_hparams shape = {.arch = "llama",
+                                 .n_layer = 3,
+                                 .n_head = 4,
+                                 .n_kv_head = 2,
+                                 .heads = {4, 4, 4},
+                                 .kv_heads = {2, 2, 2},
+                                 .kv_layer = {0, 1, 2},
+                                 .head_dim = 32,
+                                 .n_ctx_train = 2048};
 
 static prof *parsed(const char *text) {
     prof *p;
