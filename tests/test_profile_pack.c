@@ -231,7 +231,7 @@ static void from_gguf_refuses_broken_profiles(void **state) {
     must(prof_format_parts(p, false, &text, &text_len, &err), &err);
     must(prof_format(p, &whole, &whole_len, &err), &err);
     must(prof_blob_encode(p, &frame, &frame_len, &err), &err);
-    const uint32_t one = 1, newest = 4;
+    const uint32_t one = 1, newest = 5;
     const gguf_set version = {"kvcalib.version", GGUF_U32, &one, 4}, newer = {"kvcalib.version", GGUF_U32, &newest, 4},
                    yaml = {"kvcalib.profile", GGUF_STRING, text, text_len},
                    full = {"kvcalib.profile", GGUF_STRING, whole, whole_len},
@@ -251,7 +251,7 @@ static void from_gguf_refuses_broken_profiles(void **state) {
         {{version, full}, 2, KV_OK, ""}, /* data inside the text is fine, too */
         {{version}, 1, KV_EFORMAT, "kvcalib.profile"},
         {{yaml, data}, 2, KV_EFORMAT, "kvcalib.version"},
-        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 4, this tool reads versions 1 to 3"},
+        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 5, this tool reads versions 1 to 4"},
         {{version, bytes, data}, 3, KV_EFORMAT, "kvcalib.profile"},
         {{version, cut, data}, 3, KV_EFORMAT, "out.gguf: kvcalib.profile:"},
         {{version, yaml}, 2, KV_EFORMAT, "data: missing"},
