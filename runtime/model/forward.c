@@ -2,8 +2,8 @@
  *
  *   x  (n, n_embd) the stream;  h (n, n_embd) its normed copy, later what a block adds to it
  *   q  (n, n_head, head_dim);  k, v (n, n_kv_head, head_dim);  o (n, n_head, head_dim) attention's result
- *   gate, up (n, width of the FFN);  heads and widths are the layer's own  both (n, n_embd) the normed copy that attention and
- * FFN share, or that experts read
+ *   gate, up (n, width of the FFN);  heads and widths are the layer's own
+ *   both (n, n_embd) the normed copy where `h` is written before it was read for the last time
  *
  * Every row's result is computed by the same sums in the same order whatever the batch and the number of threads.
  */
