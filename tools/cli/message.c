@@ -28,7 +28,8 @@ static void put(FILE *to, const char *keep, const char *fmt, va_list ap) {
         vsnprintf(all, (size_t)len + 1, fmt, again);
         fwrite(out, 1, printable(all, (size_t)len, keep, out, room), to);
     } else {
-        fwrite(shown, 1, printable(said, cut, keep, shown, sizeof shown), to);
+        const size_t n = printable(said, cut, keep, shown, sizeof shown);
+        fwrite(shown, 1, n, to);
     }
     va_end(again);
     free(all);

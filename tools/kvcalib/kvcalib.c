@@ -130,6 +130,7 @@ static kv_status find_kept(options *o, kv_err *err) {
         o->kept = NULL;
         return kv_fail(err, KV_ENOMEM, "out of memory");
     }
+    atomic_file_check(o->kept, NULL); /* what a killed one left of writing it goes */
     const char *what = "the file of --resume";
     cli_path paths[] = {{CLI_OUT, what, o->kept},
                         {CLI_IN, "MODEL", o->model},
