@@ -157,7 +157,7 @@ def shapes():
     changed("no architecture", lambda f: f.drop("general.architecture") and None, "key 'general.architecture' is missing")
     key("general.architecture", STR, "nosuch", "architecture 'nosuch' is not supported")
     key("general.architecture", STR, "", "architecture '' is not supported")
-    key("general.architecture", STR, "x" * (1 << 20), "is not supported (supported: ")
+    key("general.architecture", STR, "x" * (1 << 20), "is not supported: take a model of another family (supported: ")
     key("general.architecture", U32, 5, "is of type u32 (must be string)")
     key("general.type", STR, "adapter", "a LoRA adapter is not a model")
     for name in ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length",
@@ -165,7 +165,7 @@ def shapes():
         changed(f"no {name}", lambda f, name=name: f.drop(a + name) and None, [f"llama.{name}", "is missing"])
     for name, values in {"block_count": (0, 513, (1 << 32) - 1), "embedding_length": (0, 31, 1 << 21), "feed_forward_length": (0, 33, 1 << 23),
                          "attention.head_count": (0, 257, 4096, (1 << 32) - 1), "attention.head_count_kv": (0, 257, 1 << 31),
-                         "attention.key_length": (0, 2, 15, 516, 1 << 31), "attention.value_length": (0, 20, 15),
+                         "attention.key_length": (0, 15, 516, 1 << 31), "attention.value_length": (0, 15, 514),
                          "rope.dimension_count": (0, 3, 18, 1 << 31), "context_length": (0, 1 << 31)}.items():
         for v in values:
             key(a + name, U32, v, [f"{name} = {v}", "expected a multiple of"])
@@ -174,11 +174,14 @@ def shapes():
     key(a + "embedding_length", U32, 64, "tensor 'token_embd.weight' is 32 x 16, expected 64 x 16")
     key(a + "feed_forward_length", U32, 64, ["blk.0.ffn_", "expected 32 x 64"])
     key(a + "attention.key_length", U32, 32, ["blk.0.attn_", "expected 32 x"])
+    key(a + "attention.key_length", U32, 2, "rope.dimension_count = 16: expected a multiple of 2 in 2..2")
+    key(a + "attention.value_length", U32, 20, "tensor 'blk.0.attn_v.weight' is 32 x 16, expected 32 x 20")
     key(a + "attention.head_count", I32, -1, "is -1 (must be 0 to 4294967295)")
     key(a + "attention.head_count", U64, 1 << 40, "is 1099511627776 (must be 0 to")
     key(a + "attention.head_count", F32, 2, "is of type f32 (must be an integer)")
     key(a + "attention.head_count", STR, "2", "is of type string (must be an integer)")
-    key(a + "attention.head_count_kv", ARR, array(U32, [1]), "is of type array (must be an integer)")
+    key(a + "attention.head_count_kv", ARR, array(U32, [1, 1]), "a list of 2 values: expected one integer for each of 1 layers")
+    key(a + "attention.head_count_kv", ARR, array(F32, [1]), "a list of 1 values: expected one integer for each of 1 layers")
     for v in (NAN, INF, -INF):
         key(a + "rope.freq_base", F32, v, ["rope.freq_base", "must be a finite 32-bit float"])
     for v in (0, -1, 0.5):
@@ -343,7 +346,7 @@ def planes(values, n):
 
 def packed_profiles():
     zeros = [0.0] * 32
-    for v in (0, 4, (1 << 32) - 1):
+    for v in (0, 5, (1 << 32) - 1):
         changed(f"packed, version {v}", lambda f, v=v: f.set("kvcalib.version", U32, v).set("kvcalib.profile", STR, yaml()) and None,
                 ["kvcalib.version", "reads versions 1 to"])
     packed("packed without its text", None, frame(blob()), "key 'kvcalib.profile' is missing")

@@ -42,7 +42,7 @@ static kv_status check_shape(const rt_reader *r, const rt_hparams *hp) {
         {"block_count", hp->n_layer, PROF_MAX_LAYERS, 1},
         {"embedding_length", hp->n_embd, 1 << 20, 32},
         {"feed_forward_length", hp->n_ff, 1 << 22, 32},
-        {"attention.head_count", hp->n_head, 4096, 1},
+        {"attention.head_count", hp->n_head, PROF_MAX_HEADS, 1},
         {"attention.head_count_kv", hp->n_kv_head, PROF_MAX_HEADS, 1},
         {"attention.key_length", hp->key_dim, PROF_MAX_DIM, 2},
         {"attention.value_length", hp->value_dim, PROF_MAX_DIM, 2},
@@ -95,7 +95,7 @@ static kv_status read_heads(const rt_reader *r, const rt_arch *a, rt_hparams *hp
     hp->n_kv_head = hp->n_head;
     if ((st = read_layers(r, "attention.head_count_kv", false, hp->n_layer, kv, &hp->n_kv_head)) || (st = read_nextn(r, a, hp)))
         return st;
-    if (hp->n_head > 4096 || hp->n_kv_head > PROF_MAX_HEADS)
+    if (hp->n_head > PROF_MAX_HEADS || hp->n_kv_head > PROF_MAX_HEADS)
         return check_shape(r, hp);
     hp->n_layer -= hp->n_nextn;
     for (uint32_t l = 0; l < hp->n_layer; l++) {
