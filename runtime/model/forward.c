@@ -66,12 +66,14 @@ static kv_status attention_block(rt_work *w, uint32_t layer, kv_err *err) {
         const rt_kv at = rt_kv_of(w, layer);
         project_heads(w, layer);
         const size_t n_kv = (size_t)n * rt_layer_stored(hp, layer) * hp->head_dim;
-        kv_status st; /* codecs take numbers only */
-        if ((st = rt_check_finite(m, at.k, n_kv, layer, "keys", err)) ||
-            (st = rt_check_finite(m, at.v, n_kv, layer, "values", err)))
-            return st;
-        st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, at.k, at.v, hp->attn_scale, w->o,
-                       w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
+        kv_status st = kv_attend(w->kv, w->batch.parts, w->batch.n_parts, layer, w->q, at.k, at.v, hp->attn_scale, w->o,
+                                 w->tap ? w->lse : NULL, w->tap ? w->entropy : NULL, err);
+        if (st == KV_ERANGE) { /* it takes finite numbers only: name the weights that make others */
+            kv_status why = rt_check_finite(m, at.k, n_kv, layer, "keys", err);
+            if (!why)
+                why = rt_check_finite(m, at.v, n_kv, layer, "values", err);
+            return why ? why : st;
+        }
         if (st)
             return st;
         if (w->tap)
