@@ -16,13 +16,6 @@ static kv_status start(const kv_model_options *o, rt_exec *e, kv_err *err) {
     return KV_OK;
 }
 
-/* The profile inside, which must be for the model. */
-static kv_status own_profile(const rt_model *m, prof **out, kv_err *err) {
-    uint16_t stored[PROF_MAX_LAYERS];
-    const prof_shape shape = rt_prof_shape(rt_model_hparams(m), stored);
-    return prof_from_gguf(rt_model_gguf(m), &(prof_model){rt_model_hash(m), &shape}, out, err);
-}
-
 kv_status kv_model_load(const char *path, const kv_model_options *options, kv_model **out, kv_err *err) {
     static const kv_model_options defaults = KV_MODEL_OPTIONS_INIT;
     kv_model_options o;
@@ -39,7 +32,7 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         goto done;
     }
     if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
-        (st = own_profile(m->rt, &m->profile, err)))
+        (st = rt_own_profile(rt_model_gguf(m->rt), rt_model_hparams(m->rt), rt_model_hash(m->rt), &m->profile, err)))
         goto done;
     st = chat_open(rt_model_gguf(m->rt), rt_model_tok(m->rt), NULL, &m->chat, &m->no_chat);
     if (st == KV_ENOMEM) {

@@ -165,3 +165,9 @@ kv_status rt_profile_fits(const rt_hparams *hp, const char *hash, const prof *p,
     const prof_shape shape = rt_prof_shape(hp, stored);
     return prof_matches(p, hash, &shape, where, err);
 }
+
+kv_status rt_own_profile(const gguf *g, const rt_hparams *hp, const char *hash, prof **out, kv_err *err) {
+    uint16_t stored[PROF_MAX_LAYERS];
+    const prof_shape shape = rt_prof_shape(hp, stored);
+    return prof_from_gguf(g, &(prof_model){hash, &shape}, out, err);
+}

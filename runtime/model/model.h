@@ -85,6 +85,8 @@ uint32_t rt_stored_heads(const rt_hparams *hp); /* of all layers */
 prof_shape rt_prof_shape(const rt_hparams *hp, uint16_t stored[PROF_MAX_LAYERS]);
 /* prof_matches for a model that may not be loaded. */
 kv_status rt_profile_fits(const rt_hparams *hp, const char *hash, const prof *p, const char *where, kv_err *err);
+/* The profile that a model's file has inside, which must be for it (prof_from_gguf). */
+kv_status rt_own_profile(const gguf *g, const rt_hparams *hp, const char *hash, prof **out, kv_err *err);
 
 /* Read and check them without loading the model. KV_EUNSUPP, KV_EFORMAT as rt_model_load. n_vocab is left 0. */
 kv_status rt_hparams_read(const gguf *g, rt_hparams *out, kv_err *err);

@@ -19,14 +19,6 @@ static kv_status check_profile(const prof *p, const rt_model *m, const char *whe
     return rt_profile_fits(rt_model_hparams(m), rt_model_hash(m), p, where, err);
 }
 
-/* The one that a model has inside. */
-static kv_status own_profile(const rt_model *m, prof **out, kv_err *err) {
-    uint16_t stored[PROF_MAX_LAYERS];
-    const prof_shape shape = rt_prof_shape(rt_model_hparams(m), stored);
-    const prof_model fits = {rt_model_hash(m), &shape};
-    return prof_from_gguf(rt_model_gguf(m), &fits, out, err);
-}
-
 kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err *err) {
     kv_status st = rt_exec_init(out, machine->cpu, (int)machine->threads, exact, err);
     if (st)
@@ -100,8 +92,9 @@ kv_status cli_model_open(const char *tool, const char *path, const char *profile
         st = cli_find_profile(profile_path, &m.profile, NULL, err);
     if (st || (st = cli_load(machine, path, exact, &m.model, err)))
         goto done;
-    if (profile_path ? m.profile && (st = check_profile(m.profile, m.model, profile_path, err))
-                     : (st = own_profile(m.model, &m.profile, err)))
+    if (profile_path
+            ? m.profile && (st = check_profile(m.profile, m.model, profile_path, err))
+            : (st = rt_own_profile(rt_model_gguf(m.model), rt_model_hparams(m.model), rt_model_hash(m.model), &m.profile, err)))
         goto done;
     cli_note_tok(tool, rt_model_tok(m.model));
     if (!quiet && m.profile)

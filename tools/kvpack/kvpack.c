@@ -74,10 +74,8 @@ static kv_status check_match(const gguf *g, const prof *p, const rt_hparams *hp,
 /* The profile that a model has inside, which must be for it. */
 static kv_status own_profile(const gguf *g, const rt_hparams *hp, prof **p, kv_err *err) {
     char hash[33];
-    uint16_t stored[PROF_MAX_LAYERS];
-    const prof_shape shape = rt_prof_shape(hp, stored);
     kv_status st = gguf_model_hash(g, hash, err);
-    return st ? st : prof_from_gguf(g, &(prof_model){hash, &shape}, p, err);
+    return st ? st : rt_own_profile(g, hp, hash, p, err);
 }
 
 /* ---- show ---- */
