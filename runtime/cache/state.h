@@ -290,7 +290,7 @@ void kv_layer_forget(kv_layer *l, uint32_t n);
 /* Where p stands, whatever c holds. */
 void kv_checkpoint_restore(kv_cache *c, const kv_checkpoint *p);
 
-/* Sets the stamp of a cache that is laid out. */
+/* cache/stamp.c: sets the stamp of a cache that is laid out. */
 void kv_make_stamp(kv_cache *c, const kv_cache_cfg *cfg);
 
 /* ---- cache/budget.c ---- */
