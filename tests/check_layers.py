@@ -38,7 +38,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped",
+        "lib/eval lib/shipped lib/document",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
