@@ -48,9 +48,9 @@ static inline char *zip_append(char *at, const void *bytes, size_t n) {
     return at + n;
 }
 
-/* Caller frees; NULL: out of memory. */
+/* With a NUL behind it. Caller frees; NULL: out of memory. */
 static inline char *zip_make(const zip_part *parts, size_t n, size_t *len) {
-    size_t size = 22;
+    size_t size = 23;
     for (size_t i = 0; i < n; i++)
         size += 76 + 2 * strlen(parts[i].name) + parts[i].n;
     char *zip = malloc(size), *at = zip;
@@ -72,6 +72,8 @@ static inline char *zip_make(const zip_part *parts, size_t n, size_t *len) {
         at = zip_put(zip_put(at, (uint32_t)n, 2), (uint32_t)n, 2);
         at = zip_put(zip_put(zip_put(at, end - table, 4), table, 4), 0, 2);
     }
+    if (zip)
+        *at = '\0';
     *len = (size_t)(at - zip);
     free(begins);
     return zip;
