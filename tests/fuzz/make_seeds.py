@@ -73,6 +73,8 @@ def profiles():
         seed("profile", name, text)
     data = HERE.parent / "data" / "profile"
     seed("profile", "full", (data / "full.yaml").read_bytes())
+    five = (data / "full.yaml").read_text().replace("version: 2", "version: 5", 1)
+    seed("profile", "windows", five + "---\n" + five.replace("window: 128", "window: 0", 1))
 
 
 def blob_body(heads, dim, basis=None):
