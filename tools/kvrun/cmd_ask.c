@@ -31,6 +31,7 @@ typedef struct asked {
     gen *g;
     uint32_t len;     /* tokens of the document */
     const char *file; /* .kv file; NULL: it was read just now */
+    double seconds;   /* from the model to a document that can be asked about */
 } asked;
 
 static int parse(options *o, int argc, char **argv) {
@@ -103,10 +104,11 @@ static kv_status open_it(asked *a, const options *o, kv_err *err) {
         cli_note_plain(tool, a->e.model);
     a->cfg.sampling = (rt_sampling){.temp = o->temp, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .seed = (uint64_t)o->seed};
     a->cfg.stop = cli_interrupted;
+    const double started = clock_now();
     a->cfg.ctx.n_ctx = o->ctx > 0 ? (uint32_t)o->ctx : o->ctx == 0 ? rt_model_hparams(a->e.model)->n_ctx_train : 0;
-    if (strcmp(o->what, "-") && ctx_file_is(o->what))
-        return open_file(a, o->what, err);
-    return open_document(a, o, err);
+    st = strcmp(o->what, "-") && ctx_file_is(o->what) ? open_file(a, o->what, err) : open_document(a, o, err);
+    a->seconds = clock_now() - started;
+    return st;
 }
 
 /* Back to the end of the document. A budget may have let go of some of it since: then it is opened anew, or read anew. */
@@ -141,11 +143,13 @@ static void take(void *user, const char *text, size_t len) {
     fflush(a->to);
 }
 
-static json_t *as_json(const char *question, const answer *a, const gen_stats *s) {
+static json_t *as_json(const asked *d, const char *question, const answer *a) {
     json_t *j = json_object();
     cli_json_set(&j, "question", cli_json_text(question));
     cli_json_set(&j, "answer", cli_json_text(a->text));
-    cli_json_set(&j, "tokens", json_integer((json_int_t)s->last_tokens));
+    cli_json_set(&j, "tokens", json_integer((json_int_t)gen_get_stats(d->g)->last_tokens));
+    cli_json_set(&j, "document_tokens", json_integer(d->len));
+    cli_json_set(&j, "document_seconds", json_real(d->seconds));
     cli_json_set(&j, "first_token_seconds", a->len ? json_real(a->first - a->asked) : json_null());
     cli_json_set(&j, "seconds", json_real(clock_now() - a->asked));
     return j;
@@ -166,7 +170,7 @@ static kv_status answer_one(asked *a, const options *o, const char *question, js
         goto done;
     fflush(said.kept);
     if (o->json)
-        cli_json_add(all, as_json(question, &said, gen_get_stats(a->g)));
+        cli_json_add(all, as_json(a, question, &said));
     else if (!said.len || said.text[size - 1] != '\n')
         putchar('\n');
     if (ferror(said.kept) || (o->json && !*all))
