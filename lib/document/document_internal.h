@@ -133,6 +133,6 @@ typedef struct document_part {
 kv_status document_unzip(const document_input *in, document_part *parts, size_t n, size_t *left, kv_err *err);
 void document_parts_free(document_part *parts, size_t n);
 /* Whether a ZIP archive has a file of this name. */
-bool document_zip_has(const document_input *in, const char *name);
+kv_status document_zip_has(const document_input *in, const char *name, bool *found, kv_err *err);
 
 #endif
