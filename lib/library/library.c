@@ -132,7 +132,9 @@ static kv_status open_database(library *l, const char *path, kv_err *err) {
     return st ? st : teach(l, err);
 }
 
-/* Whose database this is, and of which version; *fresh: nothing is in it yet. */
+/* Whose database this is, and of which version; *fresh: nothing is in it yet. Within a transaction: all of that is of one
+ * moment.
+ */
 static kv_status check_schema(library *l, bool *fresh, kv_err *err) {
     int64_t application, version, tables;
     kv_status st = library_number(l, "PRAGMA application_id", 0, &application, err);
@@ -187,7 +189,9 @@ static kv_status open_there(library *l, kv_err *err) {
             return st;
         there = true;
     }
-    if (there && ((st = open_database(l, l->path, err)) || (st = check_schema(l, &fresh, err))))
+    if (there && !(st = open_database(l, l->path, err)) && !(st = library_exec(l, "BEGIN", err)))
+        st = library_end(l, check_schema(l, &fresh, err), err);
+    if (st)
         return st;
     if (fresh && payloads)
         return orphaned(l, payloads, err);

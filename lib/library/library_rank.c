@@ -119,9 +119,9 @@ static int find_places(const Fts5ExtensionApi *api, Fts5Context *fts, places *ou
     return rc;
 }
 
-/* The first of the places that a window begins with in which there are most different phrases, and of those most places. -1: no
- * memory. */
-static int best_place(const places *p, int phrases) {
+/* The word to begin with: that of the window in which there are most different phrases, and of those most places; a little
+ * before the first of them, or the beginning of the text where they are near it. -1: no memory. */
+static int best_window(const places *p, int phrases) {
     int best = 0, best_value = -1, different = 0, end = 0;
     int *held = calloc((size_t)phrases + 1, sizeof *held);
     if (!held)
@@ -131,7 +131,8 @@ static int best_place(const places *p, int phrases) {
             different += !held[p->v[end].phrase]++;
         const int value = different * 2 * WINDOW + end - i;
         if (value > best_value) {
-            best = i;
+            const found *last = &p->v[end > i ? end - 1 : i];
+            best = last->at + last->n <= WINDOW || p->v[i].at < BEFORE ? 0 : p->v[i].at - BEFORE;
             best_value = value;
         }
         if (end > i)
@@ -204,13 +205,12 @@ static void snippet(const Fts5ExtensionApi *api, Fts5Context *fts, sqlite3_conte
     (void)n, (void)args;
     places p = {0};
     const char *text = NULL;
-    int len = 0, best = 0, rc = find_places(api, fts, &p);
+    int len = 0, first = 0, rc = find_places(api, fts, &p);
     sqlite3_str *out = sqlite3_str_new(NULL);
-    if (!rc && p.n && (best = best_place(&p, api->xPhraseCount(fts))) < 0)
+    if (!rc && (first = best_window(&p, api->xPhraseCount(fts))) < 0)
         rc = SQLITE_NOMEM;
     if (!rc)
         rc = api->xColumnText(fts, TEXT, &text, &len);
-    const int first = !rc && p.n && p.v[best].at > BEFORE ? p.v[best].at - BEFORE : 0;
     writing w = {.out = out, .text = text, .p = &p, .first = first, .from = -1, .open = -1};
     if (!rc)
         rc = api->xTokenize(fts, text, len, &w, write_word);
