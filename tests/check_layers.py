@@ -18,7 +18,7 @@ PARTS = [
     ("include/kv", [], ["include/kv"]),
     ("libfmt", [], [
         "libfmt/profile",
-        "libfmt/gguf libfmt/quant",
+        "libfmt/gguf libfmt/quant libfmt/context",
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
