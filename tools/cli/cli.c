@@ -298,11 +298,22 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
         } else if (arg->name) {
             *arg++->dst = argv[i];
             filled++;
+        } else if (spec->rest) {
+            bool full = false;
+            if (!take_value(spec, spec->rest, argv[i], &full))
+                return CLI_FAIL;
         } else {
             return unexpected_argument(spec, argv[i], filled ? *spec->args->dst : NULL);
         }
     }
     return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+}
+
+static void empty_list(const cli_opt *o) {
+    if (!is_list(o))
+        return;
+    free(((cli_strs *)o->dst)->v);
+    *(cli_strs *)o->dst = (cli_strs){0};
 }
 
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
@@ -314,10 +325,9 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
         code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
     }
     for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
-        if (is_list(o)) {
-            free(((cli_strs *)o->dst)->v);
-            *(cli_strs *)o->dst = (cli_strs){0};
-        }
+        empty_list(o);
+    if (code >= 0 && spec->rest)
+        empty_list(spec->rest);
     return code;
 }
 

@@ -63,6 +63,7 @@ typedef struct cli_spec {
     const char *examples; /* printed as they are; or NULL */
     const cli_opt *opts;  /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
     const cli_arg *args;  /* filled in order; ends with {0}. NULL: there are none */
+    const cli_opt *rest; /* a list (CLI_STRS, CLI_INS) of what words follow the arguments; its name is theirs. NULL: none may */
     size_t n_required;
     const struct cli_command *commands; /* subcommands, of a tool that does something without one, too; or NULL */
 } cli_spec;

@@ -110,6 +110,11 @@ void cli_zsh(const cli_spec *spec, FILE *to) {
             action(a->kind, NULL, spec->tool, to);
         fputc('\'', to);
     }
+    if (spec->rest) {
+        fprintf(to, " \\\n        '*:%s:", spec->rest->name);
+        action(spec->rest->kind == CLI_INS ? CLI_IN : CLI_STR, NULL, spec->tool, to);
+        fputc('\'', to);
+    }
     fputs("\n}\n\n", to);
     if (!cli_is_subcommand(spec))
         register_tool(spec->tool, to);
