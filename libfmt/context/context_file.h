@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -74,6 +75,8 @@ void ctx_writer_abort(ctx_writer *w); /* NULL is fine */
 
 typedef struct ctx_file ctx_file;
 
+/* Whether a file begins as a .kv file does; one that cannot be read does not. */
+bool ctx_file_is(const char *path);
 /* Map a file and check all of it, which takes as long as reading it does. `sums`: those of the sections, too; else only what
  * says where they are. KV_EIO, KV_EFORMAT (says what is damaged), KV_EUNSUPP: another version; KV_ECANCEL. Caller frees. */
 kv_status ctx_file_open(const char *path, bool sums, kv_progress progress, void *user, ctx_file **out, kv_err *err);

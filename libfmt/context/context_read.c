@@ -128,6 +128,15 @@ static kv_status check_sums(const ctx_file *f, kv_progress progress, void *user,
     return st;
 }
 
+bool ctx_file_is(const char *path) {
+    char begin[sizeof(((ctx_head *)0)->magic)] = "";
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const ssize_t n = fd < 0 ? -1 : read(fd, begin, sizeof begin);
+    if (fd >= 0)
+        close(fd);
+    return n == sizeof begin && !memcmp(begin, CTX_MAGIC, sizeof begin);
+}
+
 kv_status ctx_file_open(const char *path, bool sums, kv_progress progress, void *user, ctx_file **out, kv_err *err) {
     ctx_file *f = calloc(1, sizeof *f);
     *out = NULL;

@@ -21,6 +21,8 @@ uint64_t kv_cache_f16_bytes(const kv_cache *c, uint32_t tokens);
 typedef kv_status (*kv_write)(void *user, const void *data, size_t bytes, kv_err *err);
 kv_status kv_cache_write(const kv_cache *c, uint32_t layer, kv_write write, void *user, kv_err *err);
 
+/* A small one: going back to it and from there further back is not possible, but for the last token. */
+kv_status kv_checkpoint_tight(const kv_cache *c, kv_checkpoint **out, kv_err *err);
 /* A checkpoint's bytes; borrowed. And one from such bytes, for a cache of the same stamp, which stays as it is: KV_EFORMAT:
  * they are none of it, KV_ENOMEM. */
 const void *kv_checkpoint_data(const kv_checkpoint *p, size_t *bytes);

@@ -32,6 +32,7 @@ typedef struct transfer {
     uint8_t *at;
     size_t bytes, room; /* so far, and in all */
     uint64_t evictions; /* of the layers so far */
+    bool tight;         /* of the ring no more than it takes to read the last token again */
     bool bad;           /* what was to be read is not there, or makes no sense */
 } transfer;
 
@@ -80,8 +81,9 @@ static uint32_t field(transfer *t, uint32_t *place, uint32_t value, uint32_t low
 }
 
 static void move_ring(transfer *t, const kv_cache *c, kv_layer *l, uint32_t len) {
-    const uint32_t needed = max_u32(kv_encoded(l, len), l->sinks); /* from there on; sinks are elsewhere */
-    const uint32_t from = field(t, &l->ring_lo, l->ring_lo, 0, l->ring_cap ? min_u32(needed, len) : len), n = len - from;
+    const uint32_t needed = min_u32(max_u32(kv_encoded(l, len), l->sinks), len); /* from there on; sinks are elsewhere */
+    const uint32_t before = t->tight && len ? kv_encoded(l, len - 1) : 0;        /* so that the last token can be read again */
+    const uint32_t from = field(t, &l->ring_lo, max_u32(l->ring_lo, before), 0, l->ring_cap ? needed : len), n = len - from;
     if (!l->ring_cap)
         return;
     t->bad |= n > l->ring_cap;
@@ -180,17 +182,25 @@ static kv_status new_checkpoint(const kv_cache *c, uint32_t len, size_t bytes, k
     return KV_OK;
 }
 
-kv_status kv_checkpoint_new(const kv_cache *from, kv_checkpoint **out, kv_err *err) {
+static kv_status take(const kv_cache *from, bool tight, kv_checkpoint **out, kv_err *err) {
     kv_cache *c = (kv_cache *)from; /* not written to on the way there */
-    transfer t = {.way = COUNT};
+    transfer t = {.way = COUNT, .tight = tight};
     move_all(&t, c, c->len);
     kv_status st = new_checkpoint(c, c->len, t.bytes, out, err);
     if (st)
         return st;
-    t = (transfer){.way = SAVE, .at = (*out)->data, .room = t.bytes};
+    t = (transfer){.way = SAVE, .at = (*out)->data, .room = t.bytes, .tight = tight};
     move_all(&t, c, c->len);
     (*out)->evictions = t.evictions;
     return KV_OK;
+}
+
+kv_status kv_checkpoint_new(const kv_cache *c, kv_checkpoint **out, kv_err *err) {
+    return take(c, false, out, err);
+}
+
+kv_status kv_checkpoint_tight(const kv_cache *c, kv_checkpoint **out, kv_err *err) {
+    return take(c, true, out, err);
 }
 
 kv_status kv_checkpoint_read(const kv_cache *for_cache, uint32_t len, const void *data, size_t bytes, kv_checkpoint **out,

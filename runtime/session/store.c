@@ -79,16 +79,16 @@ static kv_status find_places(rt_session *s, bool lean, places *p, kv_err *err) {
     rt_place here;
     *p = (places){.n = 0};
     for (uint32_t i = 0; rt_seq_place(rt_ctx_seq(s->ctx), i, &here); i++)
-        if (kv_checkpoint_reached(here.state, c) && (!lean || kv_checkpoint_len(here.state) == s->n))
+        if (kv_checkpoint_reached(here.state, c) && !lean)
             p->at[p->n++] = here;
     if (p->n && kv_checkpoint_len(p->at[p->n - 1].state) == s->n)
         return KV_OK;
-    kv_status st = kv_checkpoint_new(c, &p->own, err);
+    kv_status st = (lean ? kv_checkpoint_tight : kv_checkpoint_new)(c, &p->own, err);
     if (st)
         return st;
     if (p->n == RT_CHECKPOINTS) /* one more than a sequence keeps: not the first, which may be asked for */
         memmove(p->at + 1, p->at + 2, (--p->n - 1) * sizeof *p->at);
-    p->at[p->n++] = (rt_place){.state = p->own};
+    p->at[p->n++] = (rt_place){.state = p->own, .asked = true};
     return KV_OK;
 }
 

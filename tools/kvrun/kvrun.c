@@ -5,6 +5,9 @@
 
 int main(int argc, char **argv) {
     static const cli_command commands[] = {
+        {"read", "read a document once, into a file that remembers it", cmd_read},
+        {"ask", "answer questions about a document that was read", cmd_ask},
+        {"info", "what such a file holds", cmd_info},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},
     };
