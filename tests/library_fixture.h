@@ -114,7 +114,7 @@ static inline kv_status try_add(library *l, const char *name, const char *model,
     snprintf(payload, sizeof payload, "%.900s of %.100s", name, model);
     if ((st = file_write(library_adding_path(a), payload, strlen(payload), err)))
         library_add_abandon(a);
-    return st ? st : library_add_commit(a, NULL, err);
+    return st ? st : library_add_commit(a, 1, NULL, err);
 }
 
 static inline void add(library *l, const char *name, const char *model, const char *text) {
@@ -131,7 +131,7 @@ static inline void add_sized(library *l, const char *name, const char *model, si
     char *bytes = calloc(1, size);
     assert_int_equal(file_write(library_adding_path(a), bytes, size, &err), KV_OK);
     free(bytes);
-    if (library_add_commit(a, gone, &err))
+    if (library_add_commit(a, 1, gone, &err))
         fail_msg("%s", err.msg);
 }
 

@@ -33,11 +33,11 @@ static void library_keeps_a_document(void **state) {
     library_list gone = {0}, all;
     library_adding *a = NULL;
     library *l = open_library(LIBRARY_WRITE);
-    const library_entry e = {"Report", "The Yearly Report", "docs/report.pdf", "SmolLM2", "abc", "All is well.", 12, 321};
+    const library_entry e = {"Report", "The Yearly Report", "docs/report.pdf", "SmolLM2", "abc", "All is well.", 12};
     assert_int_equal(library_add_begin(l, &e, &a, &err), KV_OK);
     put_file(library_adding_path(a), "payload");
     *synced = '\0';
-    if (library_add_commit(a, &gone, &err))
+    if (library_add_commit(a, 321, &gone, &err))
         fail_msg("%s", err.msg);
     static const char *const durable[] = {".kv\n", ".txt\n", "/payload\n", "/library.db-journal\n", "/library.db\n"};
     for (size_t i = 0; i < sizeof durable / sizeof *durable; i++)
@@ -130,7 +130,7 @@ static void library_forgets_what_is_abandoned(void **state) {
     library_add_abandon(a);
     assert_int_equal(count_files("payload"), 0);
     assert_int_equal(library_add_begin(l, &e, &a, &err), KV_OK);
-    assert_int_equal(library_add_commit(a, NULL, &err), KV_EINVAL); /* nothing was written */
+    assert_int_equal(library_add_commit(a, 1, NULL, &err), KV_EINVAL); /* nothing was written */
     assert_int_equal(count_files("payload"), 0);
     assert_int_equal(library_find(l, "x", NULL, &(library_list){0}, &err), KV_EINVAL);
     library_add_abandon(NULL);

@@ -253,7 +253,7 @@ static void library_sweeps_what_nobody_has(void **state) {
         assert_int_equal(access(in_folder(nobodys[i]), F_OK), -1);
     for (int i = 0; i < OTHERS; i++)
         assert_int_equal(access(in_folder(others[i]), F_OK), 0);
-    if (library_add_commit(a, NULL, &err)) /* it was being written all the time */
+    if (library_add_commit(a, 1, NULL, &err)) /* it was being written all the time */
         fail_msg("%s", err.msg);
     assert_int_equal(id_of(l, "b", "m"), 2);
     library_close(l);

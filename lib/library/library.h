@@ -103,7 +103,6 @@ typedef struct library_entry {
     const char *model_hash; /* what the model is known by */
     const char *text;       /* (text_len): what was read */
     size_t text_len;
-    uint32_t tokens;
 } library_entry;
 
 typedef struct library_adding library_adding;
@@ -112,10 +111,10 @@ typedef struct library_adding library_adding;
  * goes with library_add_commit or library_add_abandon, before the library. */
 kv_status library_add_begin(library *l, const library_entry *entry, library_adding **out, kv_err *err);
 const char *library_adding_path(const library_adding *a);
-/* The document is there from now on, durably, in place of one of the same name and model. Where there is a limit, those that
- * were not used for longest go until it is met, never this one; *gone (or NULL) has what they were, caller frees. Frees a in
- * every case; on failure nothing has changed. KV_EINVAL: no payload was written. */
-kv_status library_add_commit(library_adding *a, library_list *gone, kv_err *err);
+/* The document, of so many tokens, is there from now on, durably, in place of one of the same name and model. Where there is a
+ * limit, those that were not used for longest go until it is met, never this one; *gone (or NULL) has what they were, caller
+ * frees. Frees a in every case; on failure nothing has changed. KV_EINVAL: no payload was written. */
+kv_status library_add_commit(library_adding *a, uint32_t tokens, library_list *gone, kv_err *err);
 void library_add_abandon(library_adding *a); /* NULL is fine */
 
 /* ---- size ---- */

@@ -76,7 +76,6 @@ static kv_status take_entry(library_adding *a, const library_entry *e, kv_err *e
     st = st ? st : take_line("hash of the model", e->model_hash, &d->model_hash, err);
     st = st ? st : take_copy(source, strlen(source), &d->source, err);
     st = st ? st : take_copy(text, a->text_len = e->text_len, &a->text, err);
-    d->tokens = e->tokens;
     return st;
 }
 
@@ -233,10 +232,11 @@ static kv_status add_row(library_adding *a, int64_t *replaced, library_list *gon
     return st ? st : library_evict(a->l, limit, a->d.id, gone, err);
 }
 
-kv_status library_add_commit(library_adding *a, library_list *gone, kv_err *err) {
+kv_status library_add_commit(library_adding *a, uint32_t tokens, library_list *gone, kv_err *err) {
     library *l = a->l;
     library_list went = {0};
     int64_t replaced = 0;
+    a->d.tokens = tokens;
     kv_status st = file_write(a->new_text, a->text, a->text_len, err);
     st = st ? st : finish(a->new_payload, &a->d.bytes, err);
     st = st ? st : finish(a->new_text, &a->d.bytes, err);
