@@ -55,11 +55,6 @@ const char *document_kind_name(document_kind kind) {
     return kinds[kind].name;
 }
 
-kv_status document_go_on(const document_input *in, double done, kv_err *err) {
-    return !in->progress || in->progress(in->user, done) ? KV_OK
-                                                         : kv_fail(err, KV_ECANCEL, "%s: reading was stopped", in->where);
-}
-
 /* ---- kinds ---- */
 
 static bool begins(const document_input *in, const char *with, size_t n) {

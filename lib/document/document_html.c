@@ -142,10 +142,10 @@ static void begin(void *user, const xmlChar *name, const xmlChar **attrs) {
     }
     if (p->hidden)
         return;
-    if (is_hidden(name, e, attrs))
+    if (is_hidden(name, e, attrs) || (p->named && e && e->role == NAMED)) /* of two titles, the first counts */
         p->hidden = p->depth;
     else if (e && e->role == NAMED)
-        p->naming = !p->named;
+        p->naming = true;
     else if (e)
         open_element(p->m, e);
 }
@@ -200,8 +200,8 @@ kv_status document_html_append(const document_input *in, const char *s, size_t l
     p.parser = htmlCreatePushParserCtxt(&sax, &p, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
     if (!p.parser)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for the page", in->where);
-    htmlCtxtUseOptions(p.parser,
-                       HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET | XML_PARSE_HUGE);
+    htmlCtxtUseOptions(p.parser, HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET |
+                                     HTML_PARSE_IGNORE_ENC | XML_PARSE_HUGE);
     kv_status st = feed(&p, s, len, err);
     if (!st)
         st = document_title(&p.title, in->where, title, err);

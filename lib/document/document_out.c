@@ -1,8 +1,13 @@
-/* Text that grows, up to a limit. */
+/* Text that grows, up to a limit; and whether it is still wanted. */
 #include "document/document_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+kv_status document_go_on(const document_input *in, double done, kv_err *err) {
+    return !in->progress || in->progress(in->user, done) ? KV_OK
+                                                         : kv_fail(err, KV_ECANCEL, "%s: reading was stopped", in->where);
+}
 
 void document_add(document_out *o, const char *s, size_t n) {
     if (o->st || !n)

@@ -14,14 +14,10 @@ typedef struct reading {
     const document_xml *x;
     xmlParserCtxtPtr parser;
     unsigned depth;
-    const char *wrong; /* what the parser itself would let pass; or NULL */
-    bool full;         /* out of memory for attributes */
+    bool typed; /* it has a document type */
+    bool deep;  /* more than DOCUMENT_DEPTH */
+    bool full;  /* out of memory for attributes */
 } reading;
-
-static void stop(reading *r, const char *wrong) {
-    r->wrong = wrong;
-    xmlStopParser(r->parser);
-}
 
 /* libxml2 gives name, prefix, URI, value and its end; values are not terminated. */
 static void begin(void *user, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_spaces,
@@ -32,7 +28,8 @@ static void begin(void *user, const xmlChar *name, const xmlChar *prefix, const 
     const int n = n_attrs < ATTRS ? n_attrs : ATTRS;
     (void)prefix, (void)uri, (void)n_spaces, (void)spaces, (void)n_defaulted;
     if (++r->depth > DOCUMENT_DEPTH) {
-        stop(r, "more elements within each other than are followed");
+        r->deep = true;
+        xmlStopParser(r->parser);
         return;
     }
     for (int i = 0; i < n; i++) {
@@ -62,11 +59,17 @@ static void text(void *user, const xmlChar *s, int n) {
 /* Called before anything that the document type declares is read. */
 static void document_type(void *user, const xmlChar *name, const xmlChar *external, const xmlChar *system) {
     (void)name, (void)external, (void)system;
-    stop(user, "a document type (<!DOCTYPE), which could declare entities");
+    reading *r = user;
+    r->typed = true;
+    xmlStopParser(r->parser);
 }
 
 static void quiet(void *user, const char *fmt, ...) {
     (void)user, (void)fmt;
+}
+
+static bool goes_on(const reading *r) {
+    return r->parser->wellFormed && !r->deep && !r->typed && !(r->x->out && r->x->out->st);
 }
 
 static kv_status verdict(const reading *r, kv_err *err) {
@@ -74,8 +77,12 @@ static kv_status verdict(const reading *r, kv_err *err) {
     const int line = r->parser->input ? r->parser->input->line : 0;
     if (r->full || (e && e->code == XML_ERR_NO_MEMORY))
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %s", r->in->where, r->part);
-    if (r->wrong)
-        return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: %s", r->in->where, r->part, line, r->wrong);
+    if (r->deep)
+        return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: more than %d elements within each other", r->in->where, r->part, line,
+                       DOCUMENT_DEPTH);
+    if (r->typed)
+        return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: a document type (<!DOCTYPE), which could declare entities",
+                       r->in->where, r->part, line);
     if (r->parser->wellFormed)
         return KV_OK;
     const char *said = e && e->message ? e->message : "not well-formed";
@@ -97,19 +104,20 @@ kv_status document_xml_read(const document_input *in, const char *part, const ch
                          .fatalError = quiet};
     reading r = {.in = in, .part = part, .x = x};
     kv_status st = KV_OK;
+    if (!n)
+        return kv_fail(err, KV_EFORMAT, "%s: %s is empty", in->where, part);
     if (!(r.parser = xmlCreatePushParserCtxt(&sax, &r, NULL, 0, NULL)))
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %s", in->where, part);
     xmlCtxtUseOptions(r.parser, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_HUGE);
-    for (size_t at = 0, len; at < n && r.parser->wellFormed && !r.wrong && !(x->out && x->out->st) && !st; at += len) {
+    for (size_t at = 0, len; at < n && goes_on(&r) && !st; at += len) {
         len = n - at < CHUNK ? n - at : CHUNK;
         xmlParseChunk(r.parser, bytes + at, (int)len, 0);
         st = document_go_on(in, 0, err);
     }
-    if (!st && !(x->out && x->out->st)) {
-        if (r.parser->wellFormed && !r.wrong)
-            xmlParseChunk(r.parser, NULL, 0, 1);
+    if (!st && goes_on(&r))
+        xmlParseChunk(r.parser, NULL, 0, 1);
+    if (!st && !(x->out && x->out->st))
         st = verdict(&r, err);
-    }
     if (r.parser->myDoc)
         xmlFreeDoc(r.parser->myDoc);
     xmlFreeParserCtxt(r.parser);

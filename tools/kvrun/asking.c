@@ -15,6 +15,7 @@ typedef struct asked {
     gen *g;
     uint32_t len;     /* tokens of the document */
     const char *file; /* .kv file; NULL: it was read just now */
+    double seconds;   /* from the model to a document that can be asked about */
 } asked;
 
 kv_status asking_check(const cli_strs *questions, const char *usage, kv_err *err) {
@@ -52,17 +53,23 @@ static kv_status open_file(asked *a, const char *path, kv_err *err) {
     return gen_of(a->how->e->model, &a->cfg, s, &a->g, err);
 }
 
-static kv_status open_document(asked *a, const document *d, kv_err *err) {
+static kv_status open_document(asked *a, const char *path, const char *as, kv_err *err) {
+    document d;
     ask_ids ids = {0};
     rt_session *s = NULL;
     engine *e = a->how->e;
     const reading r = {.e = e, .ctx = a->how->ctx, .quiet = a->how->quiet};
-    kv_status st = reading_ids(e, d, &ids, err);
-    if (!st && !(st = reading_session(&r, d->title, &ids, &s, err))) {
+    kv_status st = document_read(path, as, NULL, NULL, &d, err);
+    if (st)
+        return st;
+    if (!d.len)
+        st = kv_fail(err, KV_EINVAL, "%s: there is no text in it", path);
+    if (!st && !(st = reading_ids(e, &d, &ids, err)) && !(st = reading_session(&r, d.title, &ids, &s, err))) {
         a->len = rt_session_len(s);
         st = gen_of(e->model, &a->cfg, s, &a->g, err);
     }
     ask_ids_free(&ids);
+    document_free(&d);
     return st;
 }
 
@@ -98,13 +105,15 @@ static void take(void *user, const char *text, size_t len) {
     fflush(a->to);
 }
 
-static json_t *as_json(const char *name, const char *question, const answer *a, const gen_stats *s) {
+static json_t *as_json(const asked *d, const char *question, const answer *a) {
     json_t *j = json_object();
-    if (name)
-        cli_json_set(&j, "document", cli_json_text(name));
+    if (d->how->name)
+        cli_json_set(&j, "document", cli_json_text(d->how->name));
     cli_json_set(&j, "question", cli_json_text(question));
     cli_json_set(&j, "answer", cli_json_text(a->text));
-    cli_json_set(&j, "tokens", json_integer((json_int_t)s->last_tokens));
+    cli_json_set(&j, "tokens", json_integer((json_int_t)gen_get_stats(d->g)->last_tokens));
+    cli_json_set(&j, "document_tokens", json_integer(d->len));
+    cli_json_set(&j, "document_seconds", json_real(d->seconds));
     cli_json_set(&j, "first_token_seconds", a->len ? json_real(a->first - a->asked) : json_null());
     cli_json_set(&j, "seconds", json_real(clock_now() - a->asked));
     return j;
@@ -126,7 +135,7 @@ static kv_status answer_one(asked *a, const char *question, json_t **all, gen_en
         goto done;
     fflush(said.kept);
     if (how->json)
-        cli_json_add(all, as_json(how->name, question, &said, gen_get_stats(a->g)));
+        cli_json_add(all, as_json(a, question, &said));
     else if (!said.len || said.text[size - 1] != '\n')
         putchar('\n');
     if (ferror(said.kept) || (how->json && !*all))
@@ -161,13 +170,15 @@ static kv_status answer_all(asked *a, bool *stopped, kv_err *err) {
     return st;
 }
 
-/* Of the file, or of the document where there is none. */
-static kv_status ask(const asking *how, const char *path, const document *d, bool *stopped, kv_err *err) {
+/* Of the file, or of another document where there is none. */
+static kv_status ask(const asking *how, const char *file, const char *other, const char *as, bool *stopped, kv_err *err) {
     asked a = {.how = how};
+    const double started = clock_now();
     *stopped = false;
     kv_status st = prepare(&a, err);
     if (!st)
-        st = path ? open_file(&a, path, err) : open_document(&a, d, err);
+        st = file ? open_file(&a, file, err) : open_document(&a, other, as, err);
+    a.seconds = clock_now() - started;
     if (!st)
         st = answer_all(&a, stopped, err);
     gen_free(a.g);
@@ -176,9 +187,9 @@ static kv_status ask(const asking *how, const char *path, const document *d, boo
 }
 
 kv_status asking_file(const asking *how, const char *path, bool *stopped, kv_err *err) {
-    return ask(how, path, NULL, stopped, err);
+    return ask(how, path, NULL, NULL, stopped, err);
 }
 
-kv_status asking_document(const asking *how, const document *d, bool *stopped, kv_err *err) {
-    return ask(how, NULL, d, stopped, err);
+kv_status asking_document(const asking *how, const char *path, const char *as, bool *stopped, kv_err *err) {
+    return ask(how, NULL, path, as, stopped, err);
 }

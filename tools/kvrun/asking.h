@@ -2,7 +2,6 @@
 #ifndef KVRUN_ASKING_H
 #define KVRUN_ASKING_H
 
-#include "document/document.h"
 #include "kvrun/engine.h"
 
 /* How to ask, as options say it. All borrowed. */
@@ -19,9 +18,9 @@ typedef struct asking {
 
 /* Questions that are there and not empty: KV_EINVAL. usage: how to give some. */
 kv_status asking_check(const cli_strs *questions, const char *usage, kv_err *err);
-/* Of a .kv file, errors as of rt_session_open; or of a document, which is read first. *stopped: after Ctrl-C during an answer.
- */
+/* Of a .kv file, errors as of rt_session_open; or of a document, which is read first, as document_read has it. *stopped: after
+ * Ctrl-C during an answer. */
 kv_status asking_file(const asking *how, const char *path, bool *stopped, kv_err *err);
-kv_status asking_document(const asking *how, const document *d, bool *stopped, kv_err *err);
+kv_status asking_document(const asking *how, const char *path, const char *as, bool *stopped, kv_err *err);
 
 #endif

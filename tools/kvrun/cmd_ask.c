@@ -1,5 +1,6 @@
 /* kvrun ask: questions about a document that was read, each as if it were the first. */
 #include "context/context_file.h"
+#include "document/document.h"
 #include "kvrun/asking.h"
 #include "kvrun/cmd.h"
 
@@ -51,15 +52,8 @@ static int parse(options *o, int argc, char **argv) {
 }
 
 static kv_status ask_it(const options *o, const asking *how, bool *stopped, kv_err *err) {
-    document d;
-    if (strcmp(o->what, "-") && ctx_file_is(o->what))
-        return asking_file(how, o->what, stopped, err);
-    kv_status st = document_read(o->what, o->as, NULL, NULL, &d, err);
-    if (st)
-        return st;
-    st = d.len ? asking_document(how, &d, stopped, err) : kv_fail(err, KV_EINVAL, "%s: there is no text in it", o->what);
-    document_free(&d);
-    return st;
+    const bool read = strcmp(o->what, "-") && ctx_file_is(o->what);
+    return read ? asking_file(how, o->what, stopped, err) : asking_document(how, o->what, o->as, stopped, err);
 }
 
 int cmd_ask(int argc, char **argv) {
