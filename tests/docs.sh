@@ -80,6 +80,14 @@ echo 'From a pipe.' | docs add -q "$qwen" - --name 'a pipe' 2>err
 says '^a pipe ' docs list
 fails 2 'line break' docs add "$qwen" bread.html --name "$(printf 'a\nb')"
 
+# Reading that was interrupted goes on: here after the beginning of a document that is there.
+identity=$(docs show bread --json | sed -n 's/.*"model_hash": "\(.*\)".*/\1/p')
+printf 'One line, and\n' >long.txt
+"$bin/kvrun" read -q "$qwen" long.txt --out "$lib/reading-$identity.partial" 2>err
+printf 'One line, and\nanother one.\n' >long.txt
+says 'going on after [1-9]' docs add -q "$qwen" long.txt
+[ ! -e "$lib/reading-$identity.partial" ] || die "the partial file stays"
+
 # A limit, and removing.
 says '^none$' docs limit
 says '^100.0 KiB$\|^100 KiB$' docs limit 100K

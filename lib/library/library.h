@@ -14,10 +14,10 @@
  * moment leaves nothing that is half there: what has no row, and what has no living process, goes when the library is opened
  * for writing next. A payload that is in use, mapped, survives its removal for as long as it is.
  *
- * The index holds texts of its own: whatever happens to a file, words of a document that was removed are never found. Next to a
- * cache, a text takes a thousandth of the room. Words are those of tokenizer unicode61 without diacritics, English endings
- * off (Porter 1980), and every CJK character by itself, which finds any run of them in languages that do not part words. What
- * is looked for is never taken for the query language of FTS5.
+ * The index holds texts of its own (FTS5 with content, neither contentless nor external): a row of it can only be removed with
+ * the very text that it was made of, and a file may be changed or lost. Next to a cache, a text is small. Words are those of
+ * tokenizer unicode61 without diacritics, English endings off (Porter 1980), and every CJK character by itself, which finds any
+ * run of them in languages that do not part words. What is looked for is never taken for the query language of FTS5.
  *
  * A library belongs to one thread at a time and does not go through fork(). Errors of all functions: KV_EIO: the system
  * refused, or another process writes for too long; KV_EFORMAT: library.db is damaged, of a later version, or not ours (it is

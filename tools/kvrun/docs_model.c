@@ -8,6 +8,7 @@
 #include "kvrun/reading.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ typedef struct reader {
     const docs_options *o;
     engine e;
     char name[LIBRARY_NAME + 1], hash[33];
+    char *partial; /* what was read of a document when reading stops midway */
 } reader;
 
 /* As much of a text as the library takes for a name, as one line. */
@@ -122,9 +124,16 @@ static bool is_there(library *l, const piece *p, const char *hash) {
     return same;
 }
 
+/* One for each model, beside the library: the same command goes on from it. */
+static kv_status set_partial(reader *r, const library *l, kv_err *err) {
+    if (asprintf(&r->partial, "%s/reading-%s.partial", library_folder(l), r->hash) < 0)
+        r->partial = NULL;
+    return r->partial ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory for a path");
+}
+
 static kv_status add_piece(reader *r, library *l, const piece *p, kv_err *err) {
     const library_entry e = {p->name, p->title, p->source, r->name, r->hash, p->d.text, p->d.len};
-    const reading how = {.e = &r->e, .ctx = r->o->ctx, .quiet = r->o->quiet};
+    const reading how = {.e = &r->e, .ctx = r->o->ctx, .partial = r->partial, .quiet = r->o->quiet};
     char bytes[FORMAT_BYTES], f16[FORMAT_BYTES];
     reading_result got = {0};
     library_list gone = {0};
@@ -150,7 +159,7 @@ kv_status docs_add(const docs_options *o, kv_err *err) {
     kv_status st = KV_OK;
     if (o->name && o->words.n > 2)
         return kv_fail(err, KV_EINVAL, "--name is for one document; %zu are given", o->words.n - 1);
-    if ((st = library_open(NULL, LIBRARY_WRITE, &l, err)) || (st = open_reader(o, &r, err)))
+    if ((st = library_open(NULL, LIBRARY_WRITE, &l, err)) || (st = open_reader(o, &r, err)) || (st = set_partial(&r, l, err)))
         goto done;
     for (size_t i = 1; i < o->words.n && !st; i++) {
         piece p;
@@ -163,6 +172,7 @@ kv_status docs_add(const docs_options *o, kv_err *err) {
         piece_free(&p);
     }
 done:
+    free(r.partial);
     engine_close(&r.e);
     library_close(l);
     return st;
