@@ -18,7 +18,7 @@ PARTS = [
     ("include/kv", [], ["include/kv"]),
     ("libfmt", [], [
         "libfmt/profile",
-        "libfmt/gguf libfmt/quant",
+        "libfmt/gguf libfmt/quant libfmt/context",
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
@@ -38,7 +38,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped",
+        "lib/eval lib/shipped lib/document",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
@@ -58,6 +58,7 @@ EXCEPTIONS = set()
 OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
+    ("lib", r"#\s*include\s*<(libxml/|archive)[A-Za-z_]*\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),
 ]
 

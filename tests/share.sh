@@ -26,9 +26,12 @@ def say(*words):
     return subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True).stdout
 
 
-subs = say(bin / "kveval", "--print-commands").split()
+SUBS = {t: say(bin / t, "--print-commands").split() for t in ("kveval", "kvrun")}
+subs = SUBS["kveval"]
 assert "ppl" in subs and subs == re.findall(r"^  (\w+) ", say(bin / "kveval", "--help"), re.M), subs
-commands = [(t,) for t in TOOLS] + [("kveval", s) for s in subs]
+listed = re.search(r"^Subcommands\n(.*?)^'kvrun SUBCOMMAND", say(bin / "kvrun", "--help"), re.M | re.S)[1]
+assert "text" in SUBS["kvrun"] and SUBS["kvrun"] == re.findall(r"^  (\w+) ", listed, re.M), listed
+commands = [(t,) for t in TOOLS] + [(t, s) for t in SUBS for s in SUBS[t]]
 
 
 def options(command):
@@ -51,7 +54,8 @@ for command in commands:
         assert found == options(command), (command, found, options(command))
     assert f"\n{'-'.join(command)} \\" in page_of(command).read_text().replace("\\-", "-").replace("- ", "\\ "), command
     assert "--level" not in page and "--print-" not in page, command
-assert all(f"\\fB{s}\\fR\n" in page_of(("kveval",)).read_text() for s in subs)
+assert all(f"\n\\fB{s}\\fR\n" in page_of((t,)).read_text() for t in SUBS for s in SUBS[t])
+assert all(f"{t}\\-{s} (1)" in page_of((t,)).read_text() for t in SUBS for s in SUBS[t])
 
 checks = {"mandoc": (None, ["-T", "lint", "-W", "warning"]), "man": ("groff", ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])}
 for program, (needs, words) in checks.items():
@@ -95,6 +99,9 @@ for command in commands:
     for option in {"--profile", "--preset"} & set(known):
         assert bash(*command, option, "quite") == ["quite-mine"], command
 assert bash("kveval", "kl") == ["kld"] and bash("kveval", "niah", "--question", "") == ["unknown", "known", "both"]
+pathlib.Path("my-model.gguf").touch()
+assert set(bash("kvrun", "")) > {*SUBS["kvrun"], "my-model.gguf"} and bash("kvrun", "my") == ["my-model.gguf"], bash("kvrun", "")
+assert bash("kvrun", "text", "--as", "te") == ["text"] and bash("kvrun", "./text", "--as", "te") == [] == bash("kvrun", "m.gguf", "te")
 assert bash("kvcalib", "--budget-by", "l") == ["loss"] and "quite-mine" in bash("kvpack", "m.gguf", "")
 
 if there("zsh"):
@@ -110,5 +117,7 @@ if there("fish"):
     assert fish("kvrun -ctk ") == sorted(CODECS) and "--equal-budgets" in fish("kveval ppl --e"), fish("kvrun -ctk ")
     assert set(subs) <= set(fish("kveval ")) and "quite-mine" in fish("kvpack m.gguf qui")
     assert set(options(("kvrun",))) <= set(fish("kvrun --")), fish("kvrun --")
+    assert {*SUBS["kvrun"], "my-model.gguf"} <= set(fish("kvrun ")) and fish("kvrun text --as te") == ["text"], fish("kvrun ")
+    assert "--as" not in fish("kvrun m.gguf --") and "--ctx" not in fish("kvrun text --"), fish("kvrun text --")
 P
 echo "all passed"

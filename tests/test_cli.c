@@ -29,6 +29,30 @@ typedef struct fixture {
     char said[16384]; /* what went to the captured stream */
 } fixture;
 
+/* A stream that goes into a file for a while. */
+typedef struct captured {
+    int fd, saved;
+    FILE *to;
+} captured;
+
+static captured capture(int fd) {
+    captured c = {.fd = fd, .to = tmpfile()};
+    assert_non_null(c.to);
+    fflush(fd == STDOUT_FILENO ? stdout : stderr);
+    c.saved = dup(fd);
+    dup2(fileno(c.to), fd);
+    return c;
+}
+
+static void release(captured *c, char *said, size_t size) {
+    fflush(c->fd == STDOUT_FILENO ? stdout : stderr);
+    dup2(c->saved, c->fd);
+    close(c->saved);
+    rewind(c->to);
+    said[fread(said, 1, size - 1, c->to)] = '\0';
+    fclose(c->to);
+}
+
 static void run(fixture *f, int fd, int argc, char **argv) {
     f->ctx = 512;
     f->bits = 4;
@@ -57,18 +81,9 @@ static void run(fixture *f, int fd, int argc, char **argv) {
         .opts = opts,
         .args = (const cli_arg[]){{"MODEL", CLI_IN, &f->positional[0]}, {"TEXT", CLI_IN, &f->positional[1]}, {0}},
         .n_required = 1};
-    FILE *tmp = tmpfile();
-    assert_non_null(tmp);
-    fflush(fd == STDOUT_FILENO ? stdout : stderr);
-    int saved = dup(fd);
-    dup2(fileno(tmp), fd);
+    captured c = capture(fd);
     f->code = cli_parse(&spec, argc, argv);
-    fflush(fd == STDOUT_FILENO ? stdout : stderr);
-    dup2(saved, fd);
-    close(saved);
-    rewind(tmp);
-    f->said[fread(f->said, 1, sizeof f->said - 1, tmp)] = '\0';
-    fclose(tmp);
+    release(&c, f->said, sizeof f->said);
 }
 
 static void done(fixture *f) {
@@ -332,6 +347,68 @@ static void cli_dispatch_runs_the_subcommand(void **state) {
     assert_int_equal(cli_dispatch("probe", "Probes.", commands, 3, (char *[]){"probe", "seven", "--x"}), 7);
 }
 
+/* What a tool with subcommands does without one; says on the captured stream how its command line was taken. */
+static int say_file(const cli_command *commands, int argc, char **argv) {
+    const char *file = "no file";
+    const cli_opt opts[] = {{.kind = CLI_HEADING, .help = "What to read"}, {0}};
+    const int code = cli_parse(&(cli_spec){.tool = "probe",
+                                           .usage = "FILE",
+                                           .summary = "Probes a file.",
+                                           .opts = opts,
+                                           .args = (const cli_arg[]){{"FILE", CLI_STR, &file}, {0}},
+                                           .commands = commands},
+                               argc, argv);
+    if (code < 0)
+        fprintf(stderr, "file %s\n", file);
+    return code;
+}
+
+/* Run by cli_dispatch_or, with what it says on fd in f->said. */
+static void dispatch(fixture *f, int fd, int argc, char **argv) {
+    const cli_command commands[] = {{"seven", "says seven", say_seven}, {0}};
+    captured c = capture(fd);
+    f->code = cli_dispatch_or(commands, say_file, argc, argv);
+    release(&c, f->said, sizeof f->said);
+}
+
+static void cli_dispatch_or_falls_back(void **state) {
+    (void)state;
+    const struct {
+        char *word, *more; /* NULL: there is none */
+        int code;
+        const char *said;
+    } cases[] = {
+        {"seven", "--x", 7, ""},
+        {"./seven", NULL, -1, "file ./seven\n"},
+        {"--", "seven", -1, "file seven\n"},
+        {NULL, NULL, -1, "file no file\n"},
+        {"sevn", "x", CLI_USAGE,
+         "probe: error: unexpected argument 'x'; did you mean 'probe seven'? (a subcommand comes first)\nusage: probe FILE\n"},
+        {"other.txt", "x", CLI_USAGE, "probe: error: unexpected argument 'x'\nusage: probe FILE\n"},
+        {"-x", "seven", CLI_USAGE, "probe: error: unknown option -x ('probe --help' lists all)\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f = {0};
+        dispatch(&f, STDERR_FILENO,
+                 cases[i].more   ? 3
+                 : cases[i].word ? 2
+                                 : 1,
+                 (char *[]){"probe", cases[i].word, cases[i].more, NULL});
+        assert_string_equal(f.said, cases[i].said);
+        assert_int_equal(f.code, cases[i].code);
+    }
+}
+
+static void cli_dispatch_or_lists_subcommands_before_options(void **state) {
+    (void)state;
+    fixture f = {0};
+    dispatch(&f, STDOUT_FILENO, ARGS("--help"));
+    assert_int_equal(f.code, CLI_OK);
+    const char *rows = strstr(f.said, "\nSubcommands\n  seven  says seven\n'probe SUBCOMMAND --help' explains each.\n");
+    assert_non_null(rows);
+    assert_non_null(strstr(rows, "\nWhat to read\n"));
+}
+
 static void cli_report_maps_status_to_exit_code(void **state) {
     (void)state;
     /* Its message goes to the log of the test; only the code matters here. */
@@ -461,6 +538,8 @@ int main(void) {
         cmocka_unit_test(cli_help_shows_every_row_and_default),
         cmocka_unit_test(cli_version_names_tool_and_version),
         cmocka_unit_test(cli_dispatch_runs_the_subcommand),
+        cmocka_unit_test(cli_dispatch_or_falls_back),
+        cmocka_unit_test(cli_dispatch_or_lists_subcommands_before_options),
         cmocka_unit_test(cli_report_maps_status_to_exit_code),
         cmocka_unit_test(cli_second_interrupt_ends_the_process),
         cmocka_unit_test(cli_interrupt_does_not_wait_for_work_that_does_not_ask),

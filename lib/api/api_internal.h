@@ -30,7 +30,7 @@ struct kv_session {
     kv_pool *pool; /* NULL: it has a workspace of its own */
     rt_session *rt;
     uint32_t n_vocab, window, sinks;
-    bool has_profile;
+    bool has_profile, asked_profile;
     kv_tap tap;
     void *tap_user;
     int32_t tap_layer; /* -1: all */

@@ -31,7 +31,8 @@ kv_status kv_model_load(const char *path, const kv_model_options *options, kv_mo
         st = kv_fail(err, KV_ENOMEM, "out of memory for a model");
         goto done;
     }
-    if ((st = rt_model_load_cfg(path, &e, &(rt_load_cfg){o.set, o.n_set, o.progress, o.user}, &m->rt, err)) ||
+    if ((st = rt_model_load_cfg(
+             path, &e, &(rt_load_cfg){.set = o.set, .n_set = o.n_set, .progress = o.progress, .user = o.user}, &m->rt, err)) ||
         (st = rt_own_profile(rt_model_gguf(m->rt), rt_model_hparams(m->rt), rt_model_hash(m->rt), &m->profile, err)))
         goto done;
     st = chat_open(rt_model_gguf(m->rt), rt_model_tok(m->rt), NULL, &m->chat, &m->no_chat);

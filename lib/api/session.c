@@ -1,6 +1,7 @@
 /* Sessions of the engine with what the public API adds: options by name, facts, taps that can stop, one-liners for answers. */
 #include "api/api_internal.h"
 #include "session/sampler.h"
+#include "session/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,13 +61,13 @@ static kv_status note_cache(kv_session *s, const rt_ctx_cfg *cfg, kv_err *err) {
     return KV_OK;
 }
 
-kv_status kv_session_new(const kv_model *model, const kv_session_options *options, kv_session **out, kv_err *err) {
+/* A session that is still to get an engine's. */
+static kv_status begin(const kv_model *model, const kv_session_options *options, rt_ctx_cfg *cfg, kv_session **out,
+                       kv_err *err) {
     static const kv_session_options defaults = KV_SESSION_OPTIONS_INIT;
     kv_session_options o;
-    rt_ctx_cfg cfg;
-    *out = NULL;
     kv_status st = api_options(options, &defaults, sizeof o, &o, "KV_SESSION_OPTIONS", err);
-    if (st || (st = cache_of(model, &o, &cfg, err)))
+    if (st || (st = cache_of(model, &o, cfg, err)))
         return st;
     if (o.pool && o.pool->m != model)
         return kv_fail(err, KV_EINVAL, "the pool was made for another model than the session");
@@ -75,9 +76,44 @@ kv_status kv_session_new(const kv_model *model, const kv_session_options *option
         return kv_fail(err, KV_ENOMEM, "out of memory for a session");
     s->m = model;
     s->pool = o.pool;
+    s->asked_profile = o.profile != NULL;
     s->n_vocab = rt_model_hparams(model->rt)->n_vocab;
-    st = o.pool ? rt_session_new_in(o.pool->rt, &cfg, &s->rt, err) : rt_session_new(model->rt, &cfg, &s->rt, err);
+    *out = s;
+    return KV_OK;
+}
+
+kv_status kv_session_new(const kv_model *model, const kv_session_options *options, kv_session **out, kv_err *err) {
+    rt_ctx_cfg cfg;
+    kv_session *s = NULL;
+    *out = NULL;
+    kv_status st = begin(model, options, &cfg, &s, err);
+    if (st)
+        return st;
+    st = s->pool ? rt_session_new_in(s->pool->rt, &cfg, &s->rt, err) : rt_session_new(model->rt, &cfg, &s->rt, err);
     if (st || (st = note_cache(s, &cfg, err)))
+        kv_session_free(s);
+    else
+        *out = s;
+    return st;
+}
+
+kv_status kv_context_open(const kv_model *model, const char *path, const kv_session_options *options, kv_session **out,
+                          kv_err *err) {
+    rt_ctx_cfg cfg;
+    kv_session *s = NULL;
+    *out = NULL;
+    if (!path)
+        return api_missing("path of a context", err);
+    kv_status st = begin(model, options, &cfg, &s, err);
+    if (st)
+        return st;
+    if (!(st = rt_session_open(model->rt, s->pool ? s->pool->rt : NULL, &cfg, path, NULL, NULL, &s->rt, err))) {
+        const rt_ctx_cfg *now = rt_session_cfg(s->rt);
+        st = s->asked_profile && !now->profile
+                 ? kv_fail(err, KV_EMISMATCH, "%s: was written without a profile, and is to be opened with one", path)
+                 : note_cache(s, now, err);
+    }
+    if (st)
         kv_session_free(s);
     else
         *out = s;

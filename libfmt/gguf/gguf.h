@@ -6,6 +6,7 @@
 #ifndef KV_GGUF_H
 #define KV_GGUF_H
 
+#include "base/progress.h"
 #include "base/status.h"
 #include "gguf/qtype.h"
 
@@ -112,6 +113,10 @@ int64_t gguf_array_i64(const gguf_kv *array, uint64_t i);
  * (blk.*.attn_q*, attn_k*, attn_v*, attn_qkv*, attn_norm*), in the order of their names. Other metadata does not matter, so a
  * packed file has the hash of its original. out: 33 bytes. */
 kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err);
+/* What the whole model is, as 32 hexadecimal digits: all tensors, the vocabulary and the hyper-parameters, with those that were
+ * set by gguf_override; what else is in its keys does not count, a profile say. folder: where the hash of the tensors is kept
+ * and found again, by which files they came from; NULL: nowhere. It is not made. KV_EIO, KV_EFORMAT, KV_ENOMEM, KV_ECANCEL. */
+kv_status gguf_identity(const gguf *g, const char *folder, kv_progress progress, void *user, char out[33], kv_err *err);
 
 /* A key to write in place of, or after, those of the source file. The bytes are borrowed until gguf_copy returns. */
 typedef struct gguf_set {

@@ -25,14 +25,13 @@ static bool matters(gguf_str name) {
     return false;
 }
 
-static int by_name(const void *a, const void *b) {
+int gguf_by_name(const void *a, const void *b) {
     gguf_str x = (*(const gguf_tensor *const *)a)->name, y = (*(const gguf_tensor *const *)b)->name;
     int c = memcmp(x.s, y.s, x.len < y.len ? x.len : y.len);
     return c ? c : (x.len > y.len) - (x.len < y.len);
 }
 
-/* Every field at a fixed size, and the name with its length, so that no two descriptions give the same bytes. */
-static void hash_tensor(XXH3_state_t *hash, const gguf_tensor *t) {
+void gguf_hash_tensor(XXH3_state_t *hash, const gguf_tensor *t) {
     uint64_t fields[] = {t->name.len, t->type->id, t->dims[0], t->dims[1], t->dims[2], t->dims[3], t->nbytes};
     XXH3_128bits_update(hash, fields, sizeof fields);
     XXH3_128bits_update(hash, t->name.s, t->name.len);
@@ -55,10 +54,10 @@ kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err) {
         st = kv_fail(err, KV_EFORMAT, "%s: has no attention tensors (blk.N.attn_q...): is it a language model?", g->path);
     if (st)
         goto done;
-    qsort(found, n, sizeof *found, by_name);
+    qsort(found, n, sizeof *found, gguf_by_name);
     XXH3_128bits_reset(hash);
     for (size_t i = 0; i < n; i++)
-        hash_tensor(hash, found[i]);
+        gguf_hash_tensor(hash, found[i]);
     XXH128_hash_t h = XXH3_128bits_digest(hash);
     snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, (uint64_t)h.high64, (uint64_t)h.low64);
     st = gguf_unchanged(g, err);

@@ -33,18 +33,13 @@ typedef struct gguf_type_info {
 
 extern const gguf_type_info gguf_types[GGUF_TYPE_COUNT];
 
-/* Where a mapping lies, for the handler of gguf_guard.c. */
-typedef struct gguf_place gguf_place;
-gguf_place *gguf_place_take(const void *map, size_t size); /* NULL: there are too many */
-void gguf_place_leave(gguf_place *p);                      /* NULL is fine */
-
 struct gguf {
     char *path;
     const uint8_t *map;
     size_t size;
     int fd;                /* of the file that is mapped; -1: none */
     struct timespec mtime; /* when it was changed last, as of opening */
-    gguf_place *place;
+    struct map_guard *guard;
     dev_t dev; /* which file this is, whatever its path says by now */
     ino_t ino;
     uint32_t version, alignment;
@@ -60,6 +55,13 @@ struct gguf {
     uint8_t **own; /* keys that were set (gguf_override) and their values */
     size_t n_own;
 };
+
+/* ---- gguf_hash.c ---- */
+
+/* Every field at a fixed size, and the name with its length, so that no two descriptions give the same bytes. */
+struct XXH3_state_s;
+void gguf_hash_tensor(struct XXH3_state_s *hash, const gguf_tensor *t);
+int gguf_by_name(const void *a, const void *b); /* for qsort of const gguf_tensor * */
 
 /* Open and check one file, as gguf_open does a model. */
 kv_status gguf_open_file(const char *path, gguf **out, kv_err *err);

@@ -10,6 +10,7 @@
  * pointers in the keys and tensors lie inside the mapping, and nobody has to check again. Source: the GGUF specification in the
  * ggml repository, docs/gguf.md.
  */
+#include "base/map_guard.h"
 #include "gguf/gguf_internal.h"
 
 #include <errno.h>
@@ -327,7 +328,7 @@ static kv_status map_file(gguf *g, kv_err *err) {
             g->ino = info.st_ino;
             g->mtime = info.st_mtim;
             g->fd = fd;
-            g->place = gguf_place_take(map, g->size);
+            g->guard = map_guard_take(map, g->size);
             return KV_OK;
         }
     }
@@ -375,7 +376,7 @@ void gguf_close(gguf *g) {
     for (size_t i = 0; i < g->n_own; i++)
         free(g->own[i]);
     free(g->own);
-    gguf_place_leave(g->place);
+    map_guard_leave(g->guard);
     if (g->map)
         munmap((void *)g->map, g->size);
     if (g->fd >= 0)

@@ -302,6 +302,7 @@ kv_status kv_cache_new(const kv_cache_cfg *cfg, const rt_exec *e, kv_cache **out
         st = kv_fail(err, KV_EINVAL, "cache: eviction by expected attention needs the queries of a calibrated profile");
         goto done;
     }
+    kv_make_stamp(c, cfg);
     c->limit = FLT_MAX;
     for (size_t i = 0; i < n_streams(c); i++)
         if (c->streams[i].coder.ops && c->streams[i].coder.ops != &kv_codec_f32)
@@ -366,6 +367,8 @@ void kv_cache_commit(kv_cache *c, uint32_t n) {
 void kv_cache_clear(kv_cache *c) {
     c->len = 0;
     c->reads = 0;
+    for (size_t i = 0; i < n_streams(c); i++)
+        c->streams[i].n_base = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         c->layers[i].end = c->layers[i].body_lo = c->layers[i].ring_lo = 0;
         if (!c->layers[i].borrows)
@@ -373,8 +376,19 @@ void kv_cache_clear(kv_cache *c) {
     }
 }
 
+/* What is written to next, the block that holds position n, must not be of the base. */
+static void leave_base(const kv_layer *l, kv_stream *stream, uint32_t n) {
+    const uint32_t b = n / KV_BLOCK;
+    if (b >= stream->n_base)
+        return;
+    const uint8_t *there = kv_body_block(l, stream, b);
+    stream->n_base = b;
+    memcpy(kv_body_block(l, stream, b), there, stream->coder.block_bytes);
+}
+
 /* The slots of stream's block that holds position n are zeroed from n on; later blocks are zeroed when they are reached. */
-static void forget(const kv_layer *l, const kv_stream *stream, const kv_head *h, uint32_t n) {
+static void forget(const kv_layer *l, kv_stream *stream, const kv_head *h, uint32_t n) {
+    leave_base(l, stream, n);
     if (n % KV_BLOCK && n / KV_BLOCK >= l->body_lo)
         kv_coder_clear(&stream->coder, kv_body_block(l, stream, (n - h->shift) / KV_BLOCK), n % KV_BLOCK);
 }
@@ -417,6 +431,13 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
     kv_layer_forget(l, n);
     l->end = n;
     return KV_OK;
+}
+
+bool kv_cache_can_truncate(const kv_cache *c, uint32_t n) {
+    for (uint32_t i = 0; n && i < c->n_layer; i++)
+        if (kv_layer_rewind(c, &c->layers[i], n, true, NULL))
+            return false;
+    return n <= c->len;
 }
 
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {

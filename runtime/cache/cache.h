@@ -88,6 +88,8 @@ uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
  * part and cuts a block whose f16 neighbours are gone, or tokens from n on had a part in an eviction): then clear and feed
  * again. */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
+/* Whether kv_cache_truncate could. */
+bool kv_cache_can_truncate(const kv_cache *c, uint32_t n);
 /* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
  * way.
  */

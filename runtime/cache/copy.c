@@ -28,9 +28,12 @@ static void copy_head(const kv_cache *c, kv_layer *dst, const kv_layer *src, uin
     to->frames = frames;
     kv_place_head(c, dst, head, src->streams[2 * head].cap, src->streams[2 * head].body_off);
     const uint32_t reached = min_u32(kv_blocks(len - from->shift), src->streams[2 * head].cap);
-    for (uint32_t i = 2 * head; i < 2 * head + 2; i++)
-        memcpy(dst->body + dst->streams[i].body_off, src->body + src->streams[i].body_off,
-               reached * src->streams[i].coder.block_bytes);
+    for (uint32_t i = 2 * head; i < 2 * head + 2; i++) {
+        dst->streams[i].n_base = 0;
+        for (uint32_t b = 0; b < reached; b++)
+            memcpy(kv_body_block(dst, &dst->streams[i], b), kv_body_block(src, &src->streams[i], b),
+                   src->streams[i].coder.block_bytes);
+    }
     const size_t floats = kv_head_block_bytes(c, src, head) - src->streams[2 * head].coder.block_bytes -
                           src->streams[2 * head + 1].coder.block_bytes;
     if (floats)

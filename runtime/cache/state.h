@@ -51,11 +51,13 @@ static inline uint32_t kv_blocks(uint64_t tokens) {
 
 typedef struct kv_stream {
     kv_coder coder;
-    size_t body_off;  /* of its first block in the body */
-    uint32_t cap;     /* blocks of the body; block b is at b mod cap */
-    uint32_t f16_off; /* elements of a token that come before its own in ring and passing; lossy streams only */
-    size_t sink_off;  /* of its sink rows, in elements */
-    bool framed;      /* keys that are stored in RoPE frames */
+    size_t body_off;     /* of its first block in the body */
+    uint32_t cap;        /* blocks of the body; block b is at b mod cap, */
+    uint32_t n_base;     /* but the first so many are elsewhere, whole and never written to: */
+    const uint8_t *base; /* borrowed, of a file that is mapped (cache_file.h), and only in full layers that do not evict */
+    uint32_t f16_off;    /* elements of a token that come before its own in ring and passing; lossy streams only */
+    size_t sink_off;     /* of its sink rows, in elements */
+    bool framed;         /* keys that are stored in RoPE frames */
 } kv_stream;
 
 /* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
@@ -127,6 +129,7 @@ struct kv_cache {
     kv_head *heads;     /* likewise */
     kv_evict_cfg evict;
     double reads;           /* of all heads of layers of full attention */
+    uint64_t stamp[2];      /* of how tokens are stored (cache_file.h) */
     const float **queries;  /* (n_layer) */
     uint32_t sinks;         /* of the configuration: exact layers have none of their own, but must not let go of them */
     uint32_t *frames;       /* of all heads, kv_n_frames each */
@@ -168,8 +171,10 @@ static inline uint32_t kv_held(const kv_layer *l, const kv_head *h, uint32_t len
     return min_u32(l->sinks, len) + (len - h->shift > h->first ? len - h->shift - h->first : 0);
 }
 
-/* Block b of slots. */
+/* Block b of slots; not to be written to where it is one of the base. */
 static inline uint8_t *kv_body_block(const kv_layer *l, const kv_stream *stream, uint32_t b) {
+    if (b < stream->n_base)
+        return (uint8_t *)(uintptr_t)stream->base + (size_t)b * stream->coder.block_bytes;
     return l->body + stream->body_off + (size_t)(b % stream->cap) * stream->coder.block_bytes;
 }
 
@@ -282,6 +287,12 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
 /* Wipe what its blocks hold of tokens from position n on. */
 void kv_layer_forget(kv_layer *l, uint32_t n);
 
+/* Where p stands, whatever c holds. */
+void kv_checkpoint_restore(kv_cache *c, const kv_checkpoint *p);
+
+/* cache/stamp.c: sets the stamp of a cache that is laid out. */
+void kv_make_stamp(kv_cache *c, const kv_cache_cfg *cfg);
+
 /* ---- cache/budget.c ---- */
 
 /* The budget of every head, (n_layer, n_kv_head): 0 where it is no limit. KV_EINVAL: less than what always stays. */
@@ -359,5 +370,8 @@ void kv_f16_rows(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t 
 void kv_f16_tile(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *tile);
 /* One token between calls, as it is stored: row (dim). */
 void kv_f16_row(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint16_t *row);
+/* n of them, as they lie in a ring of n tokens that begins with t: from or to `copy`, n * dim elements. */
+void kv_f16_save(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n, uint16_t *copy);
+void kv_f16_restore(const kv_cache *c, kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n, const uint16_t *copy);
 
 #endif

@@ -58,6 +58,30 @@ void kv_f16_row(const kv_cache *c, const kv_layer *l, const kv_stream *stream, u
     copy_row(&r, 0, c->dim, row);
 }
 
+/* Between the ring and copies of n tokens, laid out as a ring of n. */
+static void exchange(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n, uint16_t *copy,
+                     bool back) {
+    const bool key = stream->coder.side == KV_SIDE_K;
+    const size_t row = key ? n : 1, elem = key ? 1 : c->dim; /* elements between two of a token, and two tokens of the copy */
+    run r;
+    for (uint32_t at = 0; at < n; at += r.n) {
+        r = in_ring(c, l, stream, t + at, n - at);
+        uint16_t *with = copy + at * elem;
+        for (uint32_t i = 0; i < (key ? c->dim : 1); i++) {
+            const size_t bytes = (key ? r.n : (size_t)r.n * c->dim) * sizeof *with;
+            memcpy(back ? r.at + i * r.elem : with + i * row, back ? with + i * row : r.at + i * r.elem, bytes);
+        }
+    }
+}
+
+void kv_f16_save(const kv_cache *c, const kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n, uint16_t *copy) {
+    exchange(c, l, stream, t, n, copy, false);
+}
+
+void kv_f16_restore(const kv_cache *c, kv_layer *l, const kv_stream *stream, uint32_t t, uint32_t n, const uint16_t *copy) {
+    exchange(c, l, stream, t, n, (uint16_t *)(uintptr_t)copy, true);
+}
+
 void kv_f16_rows(const kv_job *j, const kv_stream *stream, uint32_t t, uint32_t n, float *x) {
     const uint32_t dim = j->c->dim;
     uint16_t row[PROF_MAX_DIM];

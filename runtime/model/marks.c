@@ -113,6 +113,38 @@ size_t rt_seq_checkpoint_bytes(const rt_seq *s) {
     return bytes;
 }
 
+/* ---- files ---- */
+
+bool rt_seq_place(const rt_seq *s, uint32_t i, rt_place *out) {
+    if (i >= s->n_marks)
+        return false;
+    *out = (rt_place){s->marks[i].state, s->marks[i].logits, s->marks[i].asked};
+    return true;
+}
+
+kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *layers, rt_place *places,
+                         uint32_t n, kv_err *err) {
+    kv_status st = n <= RT_CHECKPOINTS && !s->n_marks ? KV_OK : kv_fail(err, KV_EFORMAT, "%u places to go back to", n);
+    for (uint32_t i = 0; i < n && !st; i++) {
+        const bool rises = !i || kv_checkpoint_len(places[i].state) > kv_checkpoint_len(places[i - 1].state);
+        if (!rises || (i + 1 == n && kv_checkpoint_len(places[i].state) != n_tokens))
+            st = kv_fail(err, KV_EFORMAT, "places to go back to that do not rise to %u tokens", n_tokens);
+    }
+    if (!st)
+        st = kv_cache_restore(s->cache, layers, places[n - 1].state, err);
+    if (st)
+        return st;
+    memcpy(s->tokens, tokens, n_tokens * sizeof *tokens);
+    for (uint32_t i = 0; i < n; i++) {
+        rt_mark m = {.state = places[i].state, .asked = places[i].asked};
+        places[i].state = NULL;
+        s->marks[s->n_marks++] = m;
+        if (!st)
+            st = copy_logits(s, places[i].logits, &s->marks[s->n_marks - 1].logits, err);
+    }
+    return st;
+}
+
 void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached) {
     rt_drop_marks(s, kv_cache_len(s->cache)); /* a cache may have been cut behind our back */
     if (n < kv_cache_len(s->cache) && kv_cache_truncate(s->cache, n, NULL)) {

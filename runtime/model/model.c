@@ -407,8 +407,9 @@ kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cf
     rt_model *m = calloc(1, sizeof *m);
     if (!m)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
-    if ((st = rt_exec_start(e, &m->exec, err)) || (st = gguf_open(path, &m->file, err))) /* threads for packing; contexts have
-                                                                                            their own */
+    if ((st = rt_identity_new(cfg->identities, &m->identity, err)) || (st = rt_exec_start(e, &m->exec, err)) ||
+        (st = gguf_open(path, &m->file, err))) /* threads for packing; contexts have
+their own */
         goto done;
     for (size_t i = 0; !st && i < cfg->n_set; i++)
         st = set_key(m->file, cfg->set[i], err);
@@ -461,6 +462,7 @@ void rt_model_free(rt_model *m) {
     free(m->inv_freq);
     tok_free(m->tok);
     gguf_close(m->file);
+    rt_identity_free(m->identity);
     free(m);
 }
 

@@ -9,7 +9,7 @@
 #define RT_MODEL_H
 
 #include "base/progress.h"
-#include "cache/cache.h"
+#include "cache/cache_file.h"
 #include "gguf/gguf.h"
 #include "kernels/exec.h"
 #include "profile/profile.h"
@@ -102,6 +102,7 @@ typedef struct rt_load_cfg {
     size_t n_set;
     kv_progress progress; /* hears what share of the weights is there, and may stop it: KV_ECANCEL; or NULL */
     void *user;
+    const char *identities; /* a folder for rt_model_identity; NULL: none */
 } rt_load_cfg;
 kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cfg *cfg, rt_model **out, kv_err *err);
 /* The same weights multiplied exactly, to measure with: what a model loaded with `exact` computes, bit for bit. m is borrowed
@@ -113,6 +114,9 @@ const gguf *rt_model_gguf(const rt_model *m);
 const tok *rt_model_tok(const rt_model *m);
 const rt_exec *rt_model_exec(const rt_model *m);
 const char *rt_model_hash(const rt_model *m); /* gguf_model_hash */
+/* What the model is, all of it: gguf_identity. It is found out the first time that it is asked for; any thread may ask. Errors
+ * of gguf_identity. */
+kv_status rt_model_identity(const rt_model *m, kv_progress progress, void *user, char out[33], kv_err *err);
 enum { RT_ARCHS = 1024 };
 const char *rt_archs(char buf[RT_ARCHS]); /* "llama, qwen2, ..." for messages; returns buf */
 
@@ -152,7 +156,8 @@ typedef struct rt_ctx_cfg {
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
-/* The cache that a context with cfg gets for a model of this shape; a profile must fit the model (rt_profile_fits). Arrays
+/* The cache that a context with cfg gets for a model of this shape; a profile must fit the model (rt_profile_fits); of one that
+ * was made for several windows, what prof_for_window says is taken. Arrays
  * belong to *out, but for those that are hp's: free with rt_cache_cfg_free. KV_EINVAL: tc, or eviction by expected attention,
  * without calibrated data; a policy without a budget; KV_ENOMEM. */
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);
@@ -205,6 +210,20 @@ size_t rt_seq_checkpoint_bytes(const rt_seq *s);        /* of all that there are
 /* Go back to n tokens, n <= len, or where that cannot be done exactly to the nearest place before: *reached, from where the
  * caller runs the rest again (rt_seq_tokens still holds the ids up to the old length). */
 void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
+
+/* What a file keeps of a sequence and gives back (cache/cache_file.h). Its places to go back to, and one more where it stands:
+ * rt_seq_checkpoint first. state, logits: borrowed; or NULL. false: there is no place i. */
+typedef struct rt_place {
+    kv_checkpoint *state;
+    const float *logits; /* (n_vocab) of what comes next there; or NULL */
+    bool asked;          /* somebody wanted it */
+} rt_place;
+bool rt_seq_place(const rt_seq *s, uint32_t i, rt_place *out);
+/* An empty sequence takes its tokens and what the cache knows of them: layers (n_layer), as kv_cache_restore has them, and
+ * borrowed as there; places (n >= 1) in the order of their lengths, the last of all n_tokens. The states of the places move. On
+ * failure the sequence is to be freed. */
+kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *layers, rt_place *places,
+                         uint32_t n, kv_err *err);
 
 /* ---- a sequence with a workspace of its own ---- */
 

@@ -90,6 +90,11 @@ static inline bool rt_layer_parallel(const rt_arch *a, const rt_layer *y) {
     return a->parallel && !y->ffn_norm.w;
 }
 
+/* identity.c */
+typedef struct rt_identity rt_identity;
+kv_status rt_identity_new(const char *folder, rt_identity **out, kv_err *err);
+void rt_identity_free(rt_identity *id); /* NULL is fine */
+
 struct rt_model {
     bool borrowed; /* everything it points to is another's */
     rt_hparams hp;
@@ -99,6 +104,7 @@ struct rt_model {
     gguf *file;
     tok *tok;
     char hash[33];
+    rt_identity *identity;
     const gguf_tensor *embd; /* (n_vocab, n_embd), rows dequantised on demand */
     rt_norm output_norm;     /* (n_embd) */
     rt_mat *output;          /* (n_vocab, n_embd) */

@@ -1,24 +1,14 @@
-#include "session/session.h"
+#include "session/session_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct rt_session {
-    const rt_model *m;
-    rt_ctx *ctx;
-    tok_writer text;
-    int32_t *ids; /* the context has read the first rt_ctx_len of them */
-    size_t n, cap;
-    float *logits; /* (n_vocab) */
-    bool fresh;    /* these belong to the last id, and everything is read */
-};
 
 static uint32_t n_vocab(const rt_session *s) {
     return rt_model_hparams(s->m)->n_vocab;
 }
 
 /* ctx: moves, also on failure. */
-static kv_status new_session(const rt_model *m, rt_ctx *ctx, rt_session **out, kv_err *err) {
+static kv_status new_session(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx *ctx, rt_session **out, kv_err *err) {
     rt_session *s = calloc(1, sizeof *s);
     float *logits = malloc(rt_model_hparams(m)->n_vocab * sizeof *logits);
     if (!s || !logits) {
@@ -27,7 +17,7 @@ static kv_status new_session(const rt_model *m, rt_ctx *ctx, rt_session **out, k
         free(logits);
         return kv_fail(err, KV_ENOMEM, "out of memory for a session");
     }
-    *s = (rt_session){.m = m, .ctx = ctx, .logits = logits};
+    *s = (rt_session){.m = m, .cfg = *cfg, .ctx = ctx, .logits = logits};
     *out = s;
     return KV_OK;
 }
@@ -35,13 +25,14 @@ static kv_status new_session(const rt_model *m, rt_ctx *ctx, rt_session **out, k
 kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err) {
     rt_ctx *ctx;
     kv_status st = rt_ctx_new(m, cfg, &ctx, err);
-    return st ? st : new_session(m, ctx, out, err);
+    return st ? st : new_session(m, cfg, ctx, out, err);
 }
 
 void rt_session_free(rt_session *s) {
     if (!s)
         return;
     rt_ctx_free(s->ctx);
+    ctx_file_close(s->file);
     tok_writer_free(&s->text);
     free(s->ids);
     free(s->logits);
@@ -50,6 +41,10 @@ void rt_session_free(rt_session *s) {
 
 rt_ctx *rt_session_ctx(rt_session *s) {
     return s->ctx;
+}
+
+const rt_ctx_cfg *rt_session_cfg(const rt_session *s) {
+    return &s->cfg;
 }
 
 /* ---- ids ---- */
@@ -126,7 +121,7 @@ kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_er
     s->fresh = true;
     if (progress)
         progress(user, 1);
-    return KV_OK;
+    return s->file ? ctx_file_unchanged(s->file, err) : KV_OK;
 }
 
 /* Read what the context would have to have read for going on. */
@@ -244,7 +239,7 @@ uint32_t rt_pool_n_batch(const rt_pool *p) {
 kv_status rt_session_new_in(rt_pool *p, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err) {
     rt_ctx *ctx;
     kv_status st = rt_ctx_new_in(p->work, cfg, &ctx, err);
-    return st ? st : new_session(p->m, ctx, out, err);
+    return st ? st : new_session(p->m, cfg, ctx, out, err);
 }
 
 static bool is_last(const rt_pool_row *rows, uint32_t n, uint32_t i) {

@@ -15,7 +15,8 @@ typedef struct rt_session rt_session;
 /* The model is borrowed, and so is the profile of cfg. Caller frees with rt_session_free. */
 kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
 void rt_session_free(rt_session *s);
-rt_ctx *rt_session_ctx(rt_session *s); /* borrowed */
+rt_ctx *rt_session_ctx(rt_session *s);                 /* borrowed */
+const rt_ctx_cfg *rt_session_cfg(const rt_session *s); /* that it was made with; borrowed */
 
 /* ---- ids ---- */
 

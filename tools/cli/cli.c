@@ -250,6 +250,21 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, boo
     return true;
 }
 
+/* A word too many: perhaps the first one was meant as a subcommand. */
+static int unexpected_argument(const cli_spec *spec, const char *given, const char *first) {
+    const char *best = NULL;
+    size_t dist = SIZE_MAX;
+    for (const cli_command *c = spec->commands; c && c->name && first; c++)
+        consider(first, c->name, &best, &dist);
+    if (best)
+        refuse(spec, "unexpected argument '%s'; did you mean '%s %s'? (a subcommand comes first)", given, spec->tool, best);
+    else
+        refuse(spec, "unexpected argument '%s'", given);
+    if (!spec->err)
+        fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
+    return CLI_USAGE;
+}
+
 static int missing_argument(const cli_spec *spec, size_t filled) {
     refuse(spec, filled ? "an argument is missing" : "nothing to work on");
     fprintf(stderr, "usage: %s %s\n('%s --help' explains)\n", spec->tool, spec->usage, spec->tool);
@@ -283,14 +298,22 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
         } else if (arg->name) {
             *arg++->dst = argv[i];
             filled++;
+        } else if (spec->rest) {
+            bool full = false;
+            if (!take_value(spec, spec->rest, argv[i], &full))
+                return CLI_FAIL;
         } else {
-            refuse(spec, "unexpected argument '%s'", argv[i]);
-            if (!spec->err)
-                fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
-            return CLI_USAGE;
+            return unexpected_argument(spec, argv[i], filled ? *spec->args->dst : NULL);
         }
     }
     return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+}
+
+static void empty_list(const cli_opt *o) {
+    if (!is_list(o))
+        return;
+    free(((cli_strs *)o->dst)->v);
+    *(cli_strs *)o->dst = (cli_strs){0};
 }
 
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
@@ -302,11 +325,24 @@ int cli_parse(const cli_spec *spec, int argc, char **argv) {
         code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
     }
     for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
-        if (is_list(o)) {
-            free(((cli_strs *)o->dst)->v);
-            *(cli_strs *)o->dst = (cli_strs){0};
-        }
+        empty_list(o);
+    if (code >= 0 && spec->rest)
+        empty_list(spec->rest);
     return code;
+}
+
+static const cli_command *find_command(const cli_command *commands, const char *name) {
+    for (const cli_command *c = commands; c->name; c++)
+        if (name && !strcmp(name, c->name))
+            return c;
+    return NULL;
+}
+
+/* A manual page begins with what the table says of its subcommand. */
+static int run_command(const cli_command *c, int argc, char **argv) {
+    if (argc == 3 && !strcmp(argv[2], "--print-man"))
+        return c->run(3, (char *[]){argv[1], argv[2], (char *)c->summary, NULL});
+    return c->run(argc - 1, argv + 1);
 }
 
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv) {
@@ -321,16 +357,22 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
     }
     if (cli_print_commands(tool, summary, commands, argc, argv))
         return CLI_OK;
+    const cli_command *named = find_command(commands, word);
+    if (named)
+        return run_command(named, argc, argv);
     const char *best = NULL;
     size_t dist = SIZE_MAX;
-    for (const cli_command *c = commands; c->name; c++) {
-        if (!strcmp(word, c->name))
-            return c->run(argc - 1, argv + 1);
+    for (const cli_command *c = commands; c->name; c++)
         consider(word, c->name, &best, &dist);
-    }
     if (best)
         cli_complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
     else
         cli_complain(tool, "unknown subcommand '%s' ('%s --help' lists all)", word, tool);
     return CLI_USAGE;
+}
+
+int cli_dispatch_or(const cli_command *commands, int (*otherwise)(const cli_command *commands, int argc, char **argv), int argc,
+                    char **argv) {
+    const cli_command *named = find_command(commands, argc > 1 ? argv[1] : NULL);
+    return named ? run_command(named, argc, argv) : otherwise(commands, argc, argv);
 }

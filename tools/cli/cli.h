@@ -63,7 +63,9 @@ typedef struct cli_spec {
     const char *examples; /* printed as they are; or NULL */
     const cli_opt *opts;  /* ends with {.name = NULL, .kind != CLI_HEADING}, i.e. {0} */
     const cli_arg *args;  /* filled in order; ends with {0}. NULL: there are none */
+    const cli_opt *rest; /* a list (CLI_STRS, CLI_INS) of what words follow the arguments; its name is theirs. NULL: none may */
     size_t n_required;
+    const struct cli_command *commands; /* subcommands, of a tool that does something without one, too; or NULL */
 } cli_spec;
 
 /* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_INS) differ in length. */
@@ -84,6 +86,12 @@ typedef struct cli_command {
     int (*run)(int argc, char **argv);
 } cli_command;
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv);
+
+/* A tool that does something without a subcommand, too: where argv[1] names none, run otherwise() with the whole command line.
+ * It is given the table for its cli_spec, whose help, manual page and completions list the subcommands with the options. A file
+ * that is called like a subcommand can be given as ./NAME. */
+int cli_dispatch_or(const cli_command *commands, int (*otherwise)(const cli_command *commands, int argc, char **argv), int argc,
+                    char **argv);
 
 /* What Ctrl-C does, at first: a second one, SIGTERM and SIGHUP remove temporary files and end the process with 130. */
 typedef enum cli_interrupt {

@@ -56,10 +56,27 @@ static void register_tool(const char *tool, FILE *to) {
             tool, tool, tool);
 }
 
+/* The first word is a subcommand, or what the tool takes without one: a file. */
+static void first_word(const cli_command *commands, FILE *to) {
+    fputs("    elif ((COMP_CWORD == 1)); then\n        compopt -o filenames 2>/dev/null\n        mapfile -t COMPREPLY < <(\n"
+          "            compgen -W '",
+          to);
+    for (const cli_command *c = commands; c->name; c++)
+        fprintf(to, "%s ", c->name);
+    fputs("' -- \"$cur\"\n            compgen -f -- \"$cur\"\n        )\n", to);
+}
+
 void cli_bash(const cli_spec *spec, FILE *to) {
     char id[CLI_JOINED];
     cli_joined(spec->tool, '_', id);
-    fprintf(to, "_%s() {\n%s", id, current);
+    fprintf(to, "_%s() {\n", id);
+    if (spec->commands) {
+        fputs("    case $((COMP_CWORD > 1)):${COMP_WORDS[1]} in\n", to);
+        for (const cli_command *c = spec->commands; c->name; c++)
+            fprintf(to, "    1:%s)\n        _%s_%s\n        return\n        ;;\n", c->name, id, c->name);
+        fputs("    esac\n", to);
+    }
+    fputs(current, to);
     fputs("    case $prev in\n", to);
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o))
@@ -75,7 +92,9 @@ void cli_bash(const cli_spec *spec, FILE *to) {
         fputs(cli_opt_at(o + 1) ? " " : "", to);
     }
     fputs("' -- \"$cur\"))\n", to);
-    if (argument_is_profile(spec))
+    if (spec->commands)
+        first_word(spec->commands, to);
+    else if (argument_is_profile(spec))
         fprintf(to, "    else\n        _%.*s_profiles\n", (int)strcspn(spec->tool, " "), spec->tool);
     fputs("    fi\n}\n\n", to);
     if (!cli_is_subcommand(spec))

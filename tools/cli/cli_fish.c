@@ -10,21 +10,36 @@ static void quoted(const char *s, FILE *to) {
     fputc('\'', to);
 }
 
-/* "complete -c kveval", for a subcommand where that was said before. */
-static void begin(const char *tool, FILE *to) {
-    const char *sub = strchr(tool, ' ');
+/* "complete -c kveval", for a subcommand where that was said before, for a tool where none of its subcommands was. */
+static void begin(const cli_spec *spec, FILE *to) {
+    const char *tool = spec->tool, *sub = strchr(tool, ' ');
     if (sub)
         fprintf(to, "complete -c %.*s -n '__fish_seen_subcommand_from %s'", (int)(sub - tool), tool, sub + 1);
     else
         fprintf(to, "complete -c %s", tool);
+    if (!spec->commands)
+        return;
+    fputs(" -n 'not __fish_seen_subcommand_from", to);
+    for (const cli_command *c = spec->commands; c->name; c++)
+        fprintf(to, " %s", c->name);
+    fputc('\'', to);
+}
+
+/* The first word may be a subcommand; `else_files`: or a file. */
+static void command_rows(const char *tool, const cli_command *commands, bool else_files, FILE *to) {
+    for (const cli_command *c = commands; c && c->name; c++) {
+        fprintf(to, "complete -c %s -n __fish_use_subcommand%s -a %s -d ", tool, else_files ? "" : " -f", c->name);
+        quoted(c->summary, to);
+        fputc('\n', to);
+    }
 }
 
 /* -s: one letter; -o: several after one dash. */
-static void option(const cli_opt *o, const char *tool, FILE *to) {
+static void option(const cli_opt *o, const cli_spec *spec, FILE *to) {
     char help[CLI_SHORT];
     const cli_values v = cli_values_of(o);
     cli_short_help(o, help);
-    begin(tool, to);
+    begin(spec, to);
     if (o->alias)
         fprintf(to, " -%c %s", o->alias[2] ? 'o' : 's', o->alias + 1);
     fprintf(to, " -l %s", o->name + 2);
@@ -33,7 +48,7 @@ static void option(const cli_opt *o, const char *tool, FILE *to) {
         cli_words(o, to);
         fputc('\'', to);
     } else if (v == CLI_PROFILES)
-        fprintf(to, " -r -F -a '(%.*s --print-profiles 2>/dev/null)'", (int)strcspn(tool, " "), tool);
+        fprintf(to, " -r -F -a '(%.*s --print-profiles 2>/dev/null)'", (int)strcspn(spec->tool, " "), spec->tool);
     else if (v != CLI_NO_VALUE)
         fputs(v == CLI_FILES ? " -r -F" : " -x", to);
     fputs(" -d ", to);
@@ -42,24 +57,21 @@ static void option(const cli_opt *o, const char *tool, FILE *to) {
 }
 
 void cli_fish(const cli_spec *spec, FILE *to) {
+    command_rows(spec->tool, spec->commands, true, to);
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o))
-            option(o, spec->tool, to);
+            option(o, spec, to);
     for (const cli_opt *o = cli_common_opts; cli_opt_at(o); o++)
-        option(o, spec->tool, to);
+        option(o, spec, to);
     for (const cli_arg *a = spec->args; a && a->name; a++)
         if (a->kind == CLI_PROFILE) {
-            begin(spec->tool, to);
+            begin(spec, to);
             fprintf(to, " -a '(%.*s --print-profiles 2>/dev/null)'\n", (int)strcspn(spec->tool, " "), spec->tool);
         }
 }
 
 void cli_fish_commands(const char *tool, const cli_command *commands, FILE *to) {
-    for (const cli_command *c = commands; c->name; c++) {
-        fprintf(to, "complete -c %s -n __fish_use_subcommand -f -a %s -d ", tool, c->name);
-        quoted(c->summary, to);
-        fputc('\n', to);
-    }
+    command_rows(tool, commands, false, to);
     fprintf(to,
             "complete -c %s -n __fish_use_subcommand -s h -l help -d 'this page'\n"
             "complete -c %s -n __fish_use_subcommand -l version -d 'the version'\n",

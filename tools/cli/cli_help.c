@@ -106,6 +106,17 @@ static void exit_codes(FILE *to) {
             CLI_INTERRUPTED);
 }
 
+static void command_rows(const cli_command *commands, size_t width, FILE *to) {
+    size_t column = 0;
+    for (const cli_command *c = commands; c->name; c++)
+        if (INDENT + strlen(c->name) + GAP > column)
+            column = INDENT + strlen(c->name) + GAP;
+    for (const cli_command *c = commands; c->name; c++) {
+        fprintf(to, "%*s%-*s", INDENT, "", (int)(column - INDENT), c->name);
+        wrap(to, c->summary, column, column, width);
+    }
+}
+
 static void heading(const char *text) {
     bool color = cli_color(STDOUT_FILENO);
     printf("\n%s%s%s\n", color ? "\033[1m" : "", text, color ? "\033[0m" : "");
@@ -130,6 +141,11 @@ void cli_help(const cli_spec *spec) {
     wrap(stdout, spec->usage, at, at, width);
     fputc('\n', stdout);
     wrap(stdout, spec->summary, 0, 0, width);
+    if (spec->commands) {
+        heading("Subcommands");
+        command_rows(spec->commands, width, stdout);
+        printf("'%s SUBCOMMAND --help' explains each.\n", spec->tool);
+    }
     if (spec->opts[0].kind != CLI_HEADING)
         heading("Options");
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
@@ -152,17 +168,11 @@ void cli_help(const cli_spec *spec) {
 }
 
 void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to) {
-    size_t width = page_width(), column = 0;
-    for (const cli_command *c = commands; c->name; c++)
-        if (INDENT + strlen(c->name) + GAP > column)
-            column = INDENT + strlen(c->name) + GAP;
+    const size_t width = page_width();
     fprintf(to, "usage: %s SUBCOMMAND [options]\n\n", tool);
     wrap(to, summary, 0, 0, width);
     fputc('\n', to);
-    for (const cli_command *c = commands; c->name; c++) {
-        fprintf(to, "%*s%-*s", INDENT, "", (int)(column - INDENT), c->name);
-        wrap(to, c->summary, column, column, width);
-    }
+    command_rows(commands, width, to);
     fprintf(to, "\n'%s SUBCOMMAND --help' explains each.\n", tool);
     exit_codes(to);
 }

@@ -162,6 +162,15 @@ static void see_also(const char *tool, const cli_command *commands) {
     putchar('\n');
 }
 
+static void subcommands(const cli_command *commands) {
+    fputs(".SH SUBCOMMANDS\n", stdout);
+    for (const cli_command *c = commands; c->name; c++) {
+        printf(".TP\n\\fB%s\\fR\n", c->name);
+        prose(c->summary, 0, false, "");
+    }
+    fputs(".PP\nEach has a page of its own.\n", stdout);
+}
+
 static bool reads_profiles(const cli_spec *spec) {
     for (const cli_arg *a = spec->args; a && a->name; a++)
         if (a->kind == CLI_PROFILE)
@@ -182,6 +191,8 @@ void cli_man(const cli_spec *spec, const char *brief) {
     prose(spec->usage, strlen(spec->tool), true, again);
     fputs(".SH DESCRIPTION\n", stdout);
     prose(spec->summary, 0, false, ".PP\n");
+    if (spec->commands)
+        subcommands(spec->commands);
     fputs(".SH OPTIONS\n", stdout);
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (o->kind == CLI_HEADING) {
@@ -200,17 +211,13 @@ void cli_man(const cli_spec *spec, const char *brief) {
         fputs(".SH EXAMPLES\n", stdout);
         as_it_is(spec->examples);
     }
-    see_also(spec->tool, NULL);
+    see_also(spec->tool, spec->commands);
 }
 
 void cli_command_man(const char *tool, const char *summary, const cli_command *commands) {
     begin(tool, summary);
-    printf(".SH SYNOPSIS\n\\fB%s\\fR \\fISUBCOMMAND\\fR [options]\n.SH SUBCOMMANDS\n", tool);
-    for (const cli_command *c = commands; c->name; c++) {
-        printf(".TP\n\\fB%s\\fR\n", c->name);
-        prose(c->summary, 0, false, "");
-    }
-    fputs(".PP\nEach has a page of its own.\n", stdout);
+    printf(".SH SYNOPSIS\n\\fB%s\\fR \\fISUBCOMMAND\\fR [options]\n", tool);
+    subcommands(commands);
     exit_status();
     environment(true);
     see_also(tool, commands);

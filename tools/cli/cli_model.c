@@ -1,6 +1,7 @@
 /* Opening a model and the profile that applies to it, the same way in every tool. */
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/cli_folder.h"
 #include "cli/cli_profile.h"
 #include "model/model.h"
 #include "text/chat.h"
@@ -77,10 +78,15 @@ static kv_status collect_keys(const cli_keys *from, keys *to, kv_err *err) {
 kv_status cli_load(const cli_machine *machine, const char *path, bool exact, rt_model **out, kv_err *err) {
     rt_exec e;
     keys k = {.n = 0, .len = 0};
+    char identities[CLI_FOLDER];
     kv_status st = cli_exec(machine, exact, &e, err);
     if (st || (st = collect_keys(&machine->keys, &k, err)))
         return st;
-    return rt_model_load_cfg(path, &e, &(rt_load_cfg){.set = k.list, .n_set = k.n, .progress = not_interrupted}, out, err);
+    const rt_load_cfg cfg = {.set = k.list,
+                             .n_set = k.n,
+                             .progress = not_interrupted,
+                             .identities = cli_cache_folder("identity", identities, NULL) ? NULL : identities};
+    return rt_model_load_cfg(path, &e, &cfg, out, err);
 }
 
 kv_status cli_model_open(const char *tool, const char *path, const char *profile_path, const cli_machine *machine, bool exact,
@@ -116,6 +122,7 @@ void cli_note_tok(const char *tool, const tok *t) {
 }
 
 uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
+    p = prof_for_window(p, window);
     if (!p || !p->model_hash[0] || window < 0 || window >= p->window)
         return 0;
     cli_note(tool,

@@ -199,6 +199,8 @@ kv_status cli_check_files(const cli_spec *spec, kv_err *err) {
     kv_status st = KV_OK;
     for (const cli_arg *a = spec->args; a && a->name && !st; a++)
         st = a->kind == CLI_STR ? KV_OK : add(&l, a->kind, a->name, *a->dst, err);
+    if (spec->rest && !st)
+        st = add_option(&l, spec->rest, err);
     const size_t n_args = l.n;
     for (const cli_opt *o = spec->opts; cli_opt_at(o) && !st; o++)
         st = add_option(&l, o, err);

@@ -29,16 +29,30 @@ static void first_lines(const cli_shell *shell, const char *tool) {
     printf("%s%s\n# made from what %s says of its options\n\n", shell->first, tool, tool);
 }
 
+static void command_names(const cli_command *commands) {
+    for (const cli_command *c = commands; c->name; c++)
+        puts(c->name);
+}
+
+/* What completes each subcommand. */
+static void command_parts(const cli_command *commands, char **argv) {
+    for (const cli_command *c = commands; c && c->name; c++)
+        c->run(3, (char *[]){(char *)c->name, argv[1], argv[2], NULL});
+}
+
 bool cli_print_tool(const cli_spec *spec, int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "", *value = argc > 2 ? argv[2] : NULL;
     const cli_shell *shell = !strcmp(what, "--print-completion") ? shell_by_name(value) : NULL;
-    if (!strcmp(what, "--print-man"))
+    if (!strcmp(what, "--print-commands") && spec->commands)
+        command_names(spec->commands);
+    else if (!strcmp(what, "--print-man"))
         cli_man(spec, value ? value : spec->brief ? spec->brief : spec->summary);
     else if (!strcmp(what, "--print-profiles"))
         cli_profile_names(stdout);
     else if (shell) {
         if (!cli_is_subcommand(spec))
             first_lines(shell, spec->tool);
+        command_parts(spec->commands, argv);
         shell->tool(spec, stdout);
     } else
         return false;
@@ -53,20 +67,11 @@ bool cli_print_commands(const char *tool, const char *summary, const cli_command
     else if (!strcmp(what, "--print-profiles"))
         cli_profile_names(stdout);
     else if (!strcmp(what, "--print-commands"))
-        for (const cli_command *c = commands; c->name; c++)
-            puts(c->name);
+        command_names(commands);
     else if (shell) {
         first_lines(shell, tool);
-        for (const cli_command *c = commands; c->name; c++)
-            c->run(3, (char *[]){(char *)c->name, argv[1], argv[2], NULL});
+        command_parts(commands, argv);
         shell->commands(tool, commands, stdout);
-    } else if (value && !strcmp(value, "--print-man") && argc == 3) {
-        for (const cli_command *c = commands; c->name; c++)
-            if (!strcmp(c->name, what)) {
-                c->run(3, (char *[]){(char *)c->name, argv[2], (char *)c->summary, NULL});
-                return true;
-            }
-        return false;
     } else
         return false;
     return true;

@@ -59,11 +59,43 @@ static void register_tool(const char *tool, FILE *to) {
             tool, tool, tool);
 }
 
+/* An array of subcommands with what they do. */
+static void command_list(const cli_command *commands, FILE *to) {
+    fputs("    local -a subcommands=(", to);
+    for (const cli_command *c = commands; c->name; c++) {
+        fprintf(to, "\n        '%s:", c->name);
+        quoted(c->summary, false, to);
+        fputc('\'', to);
+    }
+    fputs("\n    )\n", to);
+}
+
+/* The first word is a subcommand, or what the tool takes without one: a file. */
+static void first_word(const char *id, const cli_command *commands, FILE *to) {
+    fprintf(to, "_%s_first() {\n    local found=1\n", id);
+    command_list(commands, to);
+    fputs("    _describe subcommand subcommands && found=0\n    _files && found=0\n    return found\n}\n\n", to);
+}
+
+/* Behind a subcommand, what completes it. */
+static void commands_first(const char *id, const cli_command *commands, FILE *to) {
+    fputs("    case $((CURRENT > 2)):$words[2] in\n", to);
+    for (const cli_command *c = commands; c->name; c++)
+        fprintf(to, "    1:%s)\n        shift words\n        ((CURRENT--))\n        _%s_%s\n        return\n        ;;\n",
+                c->name, id, c->name);
+    fputs("    esac\n", to);
+}
+
 void cli_zsh(const cli_spec *spec, FILE *to) {
     char id[CLI_JOINED];
     size_t place = 0;
     cli_joined(spec->tool, '_', id);
-    fprintf(to, "_%s() {\n    _arguments", id);
+    if (spec->commands)
+        first_word(id, spec->commands, to);
+    fprintf(to, "_%s() {\n", id);
+    if (spec->commands)
+        commands_first(id, spec->commands, to);
+    fputs("    _arguments", to);
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o))
             option(o, spec->tool, to);
@@ -72,7 +104,15 @@ void cli_zsh(const cli_spec *spec, FILE *to) {
     for (const cli_arg *a = spec->args; a && a->name; a++) {
         place++;
         fprintf(to, " \\\n        '%zu%s%s:", place, place > spec->n_required ? "::" : ":", a->name);
-        action(a->kind, NULL, spec->tool, to);
+        if (place == 1 && spec->commands)
+            fprintf(to, "_%s_first", id);
+        else
+            action(a->kind, NULL, spec->tool, to);
+        fputc('\'', to);
+    }
+    if (spec->rest) {
+        fprintf(to, " \\\n        '*:%s:", spec->rest->name);
+        action(spec->rest->kind == CLI_INS ? CLI_IN : CLI_STR, NULL, spec->tool, to);
         fputc('\'', to);
     }
     fputs("\n}\n\n", to);
@@ -81,13 +121,9 @@ void cli_zsh(const cli_spec *spec, FILE *to) {
 }
 
 void cli_zsh_commands(const char *tool, const cli_command *commands, FILE *to) {
-    fprintf(to, "_%s() {\n    local -a subcommands=(", tool);
-    for (const cli_command *c = commands; c->name; c++) {
-        fprintf(to, "\n        '%s:", c->name);
-        quoted(c->summary, false, to);
-        fputc('\'', to);
-    }
-    fputs("\n    )\n    if ((CURRENT == 2)); then\n        _describe subcommand subcommands\n"
+    fprintf(to, "_%s() {\n", tool);
+    command_list(commands, to);
+    fputs("    if ((CURRENT == 2)); then\n        _describe subcommand subcommands\n"
           "        _arguments '(-h --help)'{-h,--help}'[this page]' '--version[the version]'\n        return\n    fi\n"
           "    local sub=$words[2]\n    shift words\n    ((CURRENT--))\n    case $sub in\n",
           to);

@@ -17,15 +17,24 @@ struct gen {
 };
 
 kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err) {
+    rt_session *s;
+    kv_status st = rt_session_new(m, &cfg->ctx, &s, err);
+    return st ? st : gen_of(m, cfg, s, out, err);
+}
+
+kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err) {
     gen *g = calloc(1, sizeof *g);
-    if (!g)
+    if (!g) {
+        rt_session_free(s);
         return kv_fail(err, KV_ENOMEM, "out of memory");
+    }
+    g->s = s;
     g->tok = rt_model_tok(m);
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->stop = cfg->stop;
-    kv_status st = rt_session_new(m, &cfg->ctx, &g->s, err);
-    if (st || (st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err)))
+    kv_status st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err);
+    if (st)
         gen_free(g);
     else
         *out = g;

@@ -35,6 +35,8 @@ typedef struct gen_stats {
 
 /* The model is borrowed for the life of the gen, and so is the profile in cfg->ctx. Caller frees with gen_free. */
 kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err);
+/* The same of a session that is there; s moves, also on failure. Of cfg, what concerns the context is not read. */
+kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err);
 void gen_free(gen *g);
 rt_ctx *gen_ctx(gen *g);                      /* borrowed */
 const gen_stats *gen_get_stats(const gen *g); /* since gen_new */

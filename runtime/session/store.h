@@ -1,0 +1,31 @@
+/* Sessions in .kv files (libfmt/context/context_file.h), and back. */
+#ifndef RT_STORE_H
+#define RT_STORE_H
+
+#include "context/context_file.h"
+#include "session/session.h"
+
+typedef struct rt_save_cfg {
+    const char *title;   /* or NULL */
+    const char *program; /* that writes it, for people */
+    bool packed;
+    bool lean; /* without the places to go back to */
+} rt_save_cfg;
+
+/* Read what was not read yet, and write all that the session holds. KV_EINVAL: it is empty; KV_EIO, KV_ENOMEM, KV_ECANCEL. */
+kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cfg, kv_progress progress, void *user,
+                          kv_err *err);
+
+/* A session that goes on where the one stood that was written. The file is used where it lies, until the session is freed, and
+ * need not keep its name. cfg: as of rt_session_new; its fields that do not say anything (-1, 0, NULL) are those of the file,
+ * where the profile of cfg applies if one did. p: of a pool; or NULL. KV_EMISMATCH: another model, profile or cache; errors of
+ * ctx_file_open and rt_session_new. */
+kv_status rt_session_open(const rt_model *m, rt_pool *p, const rt_ctx_cfg *cfg, const char *path, kv_progress progress,
+                          void *user, rt_session **out, kv_err *err);
+
+/* Of a file that is open: the ids, borrowed, (about->n_tokens). KV_EFORMAT. */
+kv_status rt_stored_ids(ctx_file *f, const ctx_about *about, const int32_t **ids, kv_err *err);
+/* KV_EMISMATCH: it is of another model. */
+kv_status rt_stored_fits(const ctx_file *f, const ctx_about *about, const rt_model *m, kv_err *err);
+
+#endif
