@@ -19,7 +19,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-NEEDED = "CMake, a C compiler, pkg-config, libyaml, zstd, xxHash, PCRE2, jansson, utf8proc and LAPACK (scripts/install-deps)"
+NEEDED = "CMake, a C compiler and the libraries that scripts/install-deps installs"
 
 if not (ROOT / "include" / "kv" / "kv.h").is_file():
     sys.exit("libkv is built inside its source tree, which is not around here: pip install ./python, with pip 21.3 or later")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY
 
 import libkv
-from conftest import TINY
 
 CHAT = [("user", "Hello")]
 
@@ -28,7 +29,7 @@ def test_errors_have_their_kind_and_the_librarys_words(tiny: libkv.Model, tmp_pa
     with pytest.raises(OSError, match="No such file") as missing:
         libkv.Model(tmp_path / "missing.gguf")
     assert isinstance(missing.value, libkv.FileError) and isinstance(missing.value, libkv.KvError)
-    with pytest.raises(libkv.Unsupported, match="there are|instruction"):
+    with pytest.raises(libkv.Unsupported, match=r"there are|instruction"):
         libkv.Model(TINY / "qwen2.gguf", cpu="neon" if os.uname().machine == "x86_64" else "avx2")
     with pytest.raises(libkv.InvalidArgument, match="wait"):
         libkv.Model(TINY / "qwen2.gguf", wait="never")
@@ -39,7 +40,9 @@ def test_errors_have_their_kind_and_the_librarys_words(tiny: libkv.Model, tmp_pa
             tiny.session(**wrong)
     with pytest.raises(TypeError, match="n_ctx"):
         tiny.session(n_ctx="many")  # type: ignore[arg-type]
-    with pytest.raises(libkv.InvalidArgument, match="there are: .*balanced"):
+    with pytest.raises(TypeError, match="windows: no argument"):
+        tiny.ask("Hello", windows=3)
+    with pytest.raises(libkv.InvalidArgument, match=r"there are: .*balanced"):
         tiny.session(profile="no-such")
     assert issubclass(libkv.OutOfMemory, MemoryError) and issubclass(libkv.Unsupported, NotImplementedError)
 
@@ -80,7 +83,12 @@ def test_bad_tokens_and_texts(tiny: libkv.Model) -> None:
 
 def test_documents_that_are_none(tiny: libkv.Model, tmp_path: Path) -> None:
     file = tmp_path / "text"
-    for data, says in [("Hello".encode("utf-16"), "UTF-16"), (b"a\0b", "byte 1 is NUL")]:
+    for data, says in [
+        ("Hello".encode("utf-16"), "UTF-16"),
+        (b"a\0b", "byte 1 is NUL"),
+        (b"a\xff", "0xFF at offset 1"),
+        (b"%PDF-1", "kvrun"),
+    ]:
         file.write_bytes(data)
         with pytest.raises(libkv.FormatError, match=says):
             tiny.read(file)
@@ -104,6 +112,28 @@ def test_models_without_a_chat_template_say_so() -> None:
         assert s.complete("Hello", max_tokens=5, temperature=0)
 
 
+CUT_SHORT = """
+import os, shutil, sys
+import libkv
+
+shutil.copy(sys.argv[1], sys.argv[2])
+model = libkv.Model(sys.argv[2], in_place=True)
+os.truncate(sys.argv[2], 4096)
+try:
+    model.session().prefill([1, 2, 3])
+except libkv.FileError as error:
+    print(error)
+"""
+
+
+def test_model_file_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
+    model, copy = TINY / "qwen2.gguf", tmp_path / "copy.gguf"
+    command = [sys.executable, "-c", CUT_SHORT, str(model), str(copy)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "") and "copy.gguf" in done.stdout
+
+
 # ---- closing ----
 
 
@@ -117,7 +147,7 @@ def test_use_after_close_raises() -> None:
     for thing in (session, profile, sampler):
         thing.close()
         thing.close()
-        assert thing.closed and "closed" in repr(thing) or thing is sampler
+        assert (thing.closed and "closed" in repr(thing)) or thing is sampler
     uses: list[Callable[[], Any]] = [
         lambda: session.prefill([1]),
         lambda: session.step(1),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, TINY
 
 import libkv
-from conftest import ROOT, TINY
 
 
 def test_shipped_profiles_are_found() -> None:
@@ -19,7 +19,7 @@ def test_shipped_profiles_are_found() -> None:
         assert p.kld is None and p.kld_se is None and p.top1 is None and p.perplexity is None
         assert p.budget is None and p.evict == "none"
         assert p.layer_bits(0) == (p.bits_k, p.bits_v)
-    with pytest.raises(libkv.InvalidArgument, match="there are: .*lossless"):
+    with pytest.raises(libkv.InvalidArgument, match=r"there are: .*lossless"):
         libkv.Profile.find("smal")
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-import libkv
 from conftest import ROOT
 
-TEXT = "The ferry leaves the harbour at noon, and comes back with seven crates of pears. Größe: 12 €.\n" * 2
+import libkv
+
+TEXT = "The ferry leaves the harbour at noon, and comes back with seven crates of pears. Größe: 12 €.\n"
 QUESTION = "What is the capital city of the country France? Answer with one word."
-DOCUMENT = "The ferry leaves at noon from pier 7. The captain is called Anna Berg.\n"
 
 
 def test_tokens_are_those_of_kveval(smollm2: libkv.Model, smollm2_path: Path, tool: Callable[..., str]) -> None:
@@ -65,29 +64,14 @@ def test_logprobs_are_those_of_the_c_api(
 
 
 def test_answer_is_that_of_kvrun(smollm2: libkv.Model, smollm2_path: Path, tool: Callable[..., str]) -> None:
-    for question, n in [(QUESTION, 24), ("What is a KV cache?", 40)]:
-        said = tool("kvrun", smollm2_path, "-p", question, "-n", n, "--temp", 0)
-        with smollm2.session() as s:
-            answer = s.ask(question, max_tokens=n, temperature=0)
-            assert answer == said.rstrip("\n") or answer == said
-            assert "".join(s.stream(question, max_tokens=n, temperature=0)) == answer
-            assert s.facts.bits_k < 4  # the profile that is shipped for it, as in kvrun
-    assert "Paris" in smollm2.ask(QUESTION, max_tokens=24, temperature=0)
-    seeded = tool("kvrun", smollm2_path, "-p", QUESTION, "-n", 24, "--seed", 5, "-sys", "You are a pirate.")
-    assert smollm2.ask(QUESTION, max_tokens=24, seed=5, system="You are a pirate.") == seeded.rstrip("\n")
-
-
-def test_answers_about_a_document_are_those_of_kveval(
-    smollm2: libkv.Model, smollm2_path: Path, tool: Callable[..., str], tmp_path: Path
-) -> None:
-    (tmp_path / "text").write_text(DOCUMENT)
-    (tmp_path / "asked").write_text("Who is the captain?\tAnna Berg\nWhen does the ferry leave?\tnoon\n")
-    said = json.loads(tool("kveval", "qa", smollm2_path, tmp_path / "text", tmp_path / "asked", "--json"))
-    briefly = "Answer with a few words from the text."
-    (setting,) = said["settings"]
-    with smollm2.read(tmp_path / "text", profile=None) as d:
-        for answer in setting["answers"]:
-            assert d.ask(f"{answer['question']} {briefly}", temperature=0, max_tokens=32).split("\n")[0].strip() == answer["said"]
+    said = tool("kvrun", smollm2_path, "-p", QUESTION, "-n", 24, "--temp", 0)
+    with smollm2.session() as s:
+        answer = s.ask(QUESTION, max_tokens=24, temperature=0)
+        assert answer == said.rstrip("\n") and "Paris" in answer
+        assert "".join(s.stream(QUESTION, max_tokens=24, temperature=0)) == answer
+        assert s.facts.bits_k < 4  # the profile that is shipped for it, as in kvrun
+        seeded = tool("kvrun", smollm2_path, "-p", QUESTION, "-n", 12, "--seed", 5, "-sys", "You are a pirate.")
+        assert s.ask(QUESTION, max_tokens=12, seed=5, system="You are a pirate.") == seeded.rstrip("\n")
 
 
 INTERRUPTED = """

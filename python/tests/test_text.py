@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, TINY
 
 import libkv
-from conftest import ROOT, TINY
 
 
 def test_version_is_the_projects() -> None:

@@ -18,6 +18,7 @@ from ._kv import ffi as _ffi
 from ._kv import lib as _lib
 from ._native import Progress
 from .catalogue import find_model, model_folder, model_names
+from .context import ContextFacts, context_facts
 from .errors import (
     Cancelled,
     Closed,
@@ -42,6 +43,7 @@ __version__: str = _ffi.string(_lib.kv_version()).decode()
 __all__ = [
     "Cancelled",
     "Closed",
+    "ContextFacts",
     "FileError",
     "FormatError",
     "InUse",
@@ -60,6 +62,7 @@ __all__ = [
     "Token",
     "Unsupported",
     "__version__",
+    "context_facts",
     "find_model",
     "model_folder",
     "model_names",

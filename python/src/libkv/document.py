@@ -1,7 +1,8 @@
 """What a model sees of chats and documents, as token ids.
 
 A document and the question about it are one turn of the user: head (start of the turn, what this is, the document) and tail
-(the question, start of the assistant's turn), as ``kveval qa`` feeds them. Text from outside never becomes a special token.
+(the question, start of the assistant's turn), as ``kvrun ask`` and ``kveval qa`` feed them. Text from outside never becomes a
+special token.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ Message = Union[Mapping[str, str], "tuple[str, str]"]
 _PLACE = "\x1a"  # of the user's text in a turn: a control character that no template holds
 _INTRO = "Read the text below. A question about it follows after it.\n\n"
 _SHORT = 256  # characters of a text that may have been meant as the name of a file
+_OTHERS = (b"%PDF", b"PK\3\4")  # how PDF, docx and EPUB begin
 _MARKS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\0\0\xfe\xff", "UTF-32"))
 
 
@@ -87,9 +89,9 @@ def _frame(model: Model, system: str | None) -> tuple[str, str]:
 
 
 def _text(source: str | os.PathLike[str]) -> bytes:
-    """A document, without white space at its end."""
-    data = _read(source).rstrip(b" \r\n")
-    if not data:
+    """The UTF-8 of a document."""
+    data = _read(source)
+    if not data.strip():
         raise InvalidArgument("there is no text in the document")
     return data
 
@@ -103,14 +105,24 @@ def _read(source: str | os.PathLike[str]) -> bytes:
         data = Path(source).read_bytes()
     except OSError as why:
         raise FileError(f"{os.fspath(source)}: {why.strerror}") from why
-    for mark, name in _MARKS:
+    name = os.fspath(source)
+    for mark, encoding in _MARKS:
         if data.startswith(mark):
-            raise FormatError(f"{os.fspath(source)}: the text is {name}; save it as UTF-8")
+            raise FormatError(f"{name}: the text is {encoding}; save it as UTF-8")
+    if data.startswith(_OTHERS):
+        raise FormatError(f"{name}: this is not a text; kvrun text makes one of PDF, docx, EPUB and HTML")
     if b"\0" in data:
-        raise FormatError(f"{os.fspath(source)}: byte {data.index(0)} is NUL: this is not a text in UTF-8")
-    if data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-    return data.replace(b"\r\n", b"\n")
+        raise FormatError(f"{name}: byte {data.index(0)} is NUL: this is not a text in UTF-8")
+    try:
+        data.decode()
+    except UnicodeDecodeError as why:
+        raise FormatError(f"{name}: byte 0x{data[why.start]:02X} at offset {why.start} is not UTF-8") from None
+    return data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+
+
+def title(source: str | os.PathLike[str]) -> str | None:
+    """The name of a file; a text has none."""
+    return None if isinstance(source, str) else Path(source).name
 
 
 def head(model: Model, source: str | os.PathLike[str], system: str | None) -> list[int]:

@@ -10,12 +10,14 @@ from typing import Any
 from . import _native as native
 from . import catalogue, document
 from ._kv import ffi, lib
+from .context import context_facts
 from .document import Message
 from .errors import Cancelled, InvalidArgument, OutOfRange, check
 from .profile import Profile, open_profile
 from .session import Session
 
 _WAITS = {"auto": lib.KV_WAIT_AUTO, "spin": lib.KV_WAIT_SPIN, "sleep": lib.KV_WAIT_SLEEP}
+_CACHE = {"n_ctx", "cache_k", "cache_v", "window", "sinks", "evict", "recent", "n_batch", "checkpoint_every"}
 _SLICE = 64  # tokens whose logits are looked at together
 _ROOM = 1024  # tokens for a question and its answer, where a context is made for a document
 
@@ -275,23 +277,40 @@ class Model(native.Closable):
 
         Raises ``InvalidArgument``, ``Mismatch`` (a profile for another model), ``Unsupported``, ``OutOfMemory``.
         """
-        share = isinstance(budget, float)
-        return Session.create(
-            self,
-            profile=open_profile(self, profile),
-            flags=(lib.KV_SESSION_ADA if ada else 0) | (lib.KV_SESSION_EQUAL_BUDGETS if equal_budgets else 0),
+        return self._open(
+            None,
             n_ctx=n_ctx,
+            profile=profile,
             cache_k=cache_k,
             cache_v=cache_v,
             window=window,
             sinks=sinks,
             evict=evict,
-            budget_share=budget if share else None,
-            budget_tokens=None if share else budget,
+            budget=budget,
             recent=recent,
+            ada=ada,
+            equal_budgets=equal_budgets,
             n_batch=n_batch,
             checkpoint_every=checkpoint_every,
         )
+
+    def _open(
+        self,
+        path: native.PathLike | None,
+        *,
+        profile: Profile | native.PathLike | None = "auto",
+        budget: int | float | None = None,
+        ada: bool = False,
+        equal_budgets: bool = False,
+        **cache: Any,
+    ) -> Session:
+        """A session with these arguments of ``session``, new, or of a .kv file."""
+        unknown = cache.keys() - _CACHE
+        if unknown:
+            raise TypeError(f"{', '.join(sorted(unknown))}: no argument of Model.session()")
+        flags = (lib.KV_SESSION_ADA if ada else 0) | (lib.KV_SESSION_EQUAL_BUDGETS if equal_budgets else 0)
+        cache["budget_share" if isinstance(budget, float) else "budget_tokens"] = budget
+        return Session.create(self, profile=open_profile(self, profile), flags=flags, path=path, **cache)
 
     def ask(
         self,
@@ -388,7 +407,22 @@ class Model(native.Closable):
         """
         ids = document.head(self, source, system)
         session = self.session(n_ctx=len(ids) + _ROOM if n_ctx is None else n_ctx, **cache)
-        return session._read_document(ids, progress)
+        return session._read_document(ids, document.title(source), progress)
+
+    def load_context(self, path: native.PathLike, *, document: bool = True, **cache: Any) -> Session:
+        """A session that holds what a .kv file has (``Session.save_context``, ``kvrun read``), and goes on to the bit.
+
+        The file is used where it lies, shared with other processes, and must not be changed while the session lives. document:
+        it ends where a question about it follows (``Session.ask``); False: it is a chat or a text that goes on. cache:
+        arguments of ``session``: what they say must be so in the file, and the profile that with which it was saved; n_ctx:
+        None: as it was.
+
+        Raises ``FormatError``: no .kv file, or damaged; ``Mismatch``: of another model, profile or cache; ``FileError``.
+        """
+        session = self._open(path, **cache)
+        if document:
+            session._take_document(context_facts(path).title or None)
+        return session
 
     # ---- probabilities ----
 
@@ -414,13 +448,13 @@ class Model(native.Closable):
             raise InvalidArgument("there are no tokens to look at")
         values, n_vocab = native.c_ids(ids), self.n_vocab
         view, out = native.floats("f", len(ids), n_vocab) if full else native.floats("d", len(ids) - 1)
-        _, logits = native.floats("f", _SLICE, n_vocab)
-        cache.setdefault("n_batch", _SLICE)
+        at_once = cache.setdefault("n_batch", _SLICE)
+        _, logits = native.floats("f", at_once, n_vocab)
         with self.session(n_ctx=len(ids), checkpoint_every=0, **cache) as session:
-            for at in range(0, len(ids), _SLICE):
+            for at in range(0, len(ids), at_once):
                 if progress is not None and progress(at / len(ids)) is False:
                     raise Cancelled(f"stopped after {at} of {len(ids)} tokens")
-                n = min(_SLICE, len(ids) - at)
+                n = min(at_once, len(ids) - at)
                 to = out + at * n_vocab if full else logits
                 session._change(lib.kv_session_forward, values + at, n, n, to)
                 if full:

@@ -49,10 +49,13 @@ class Session(SessionCore):
     """
 
     _document = 0  # tokens of the document that was read, at the beginning
+    _title: str | None = None  # of it
 
     @classmethod
-    def create(cls, model: Model, *, profile: Profile | None, flags: int, **given: Any) -> Session:
-        """What ``Model.session`` does."""
+    def create(
+        cls, model: Model, *, profile: Profile | None, flags: int, path: native.PathLike | None = None, **given: Any
+    ) -> Session:
+        """What ``Model.session`` does, and with a path ``Model.load_context``."""
         owner = model._use()
         borrowed = [owner]
         if profile is None:
@@ -61,7 +64,11 @@ class Session(SessionCore):
             borrowed.append(profile._use())
             given["profile"] = borrowed[-1].pointer
         structure, kept = native.options("session", flags=flags, **given)
-        made = native.create("kv_session", lib.kv_session_free, lib.kv_session_new, owner.pointer, structure)
+        if path is None:
+            made = native.create("kv_session", lib.kv_session_free, lib.kv_session_new, owner.pointer, structure)
+        else:
+            place = native.c_path(path)
+            made = native.create("kv_session", lib.kv_session_free, lib.kv_context_open, owner.pointer, place, structure)
         del kept
         return cls(model, made, *borrowed)
 
@@ -171,9 +178,9 @@ class Session(SessionCore):
         Raises ``OutOfRange``: it does not fit; ``FormatError``: a file that is not a text in UTF-8; ``Unsupported``: the model
         has no chat template; ``Cancelled``: the session is empty then.
         """
-        return self._read_document(document.head(self._model, source, system), progress)
+        return self._read_document(document.head(self._model, source, system), document.title(source), progress)
 
-    def _read_document(self, ids: list[int], progress: native.Progress | None) -> Session:
+    def _read_document(self, ids: list[int], title: str | None, progress: native.Progress | None) -> Session:
         self.clear()
         try:
             self.prefill(ids, progress=progress)
@@ -181,12 +188,41 @@ class Session(SessionCore):
         except BaseException:
             self.clear()
             raise
-        self._document = len(ids)
+        self._document, self._title = len(ids), title
         return self
+
+    def _take_document(self, title: str | None) -> None:
+        """What it holds is one; a question begins at its end."""
+        self.checkpoint()
+        self._document, self._title = len(self), title
+
+    @alone
+    def save_context(
+        self,
+        path: native.PathLike,
+        *,
+        title: str | None = None,
+        packed: bool = False,
+        checkpoints: bool | None = None,
+        progress: native.Progress | None = None,
+    ) -> None:
+        """Write all that the session holds to a .kv file, from which ``Model.load_context`` goes on, to the bit.
+
+        It appears whole or not at all. title: what it is; None: the name of the document's file. packed: smaller, for keeping
+        and sending. checkpoints: with the places to go back to; None: only where there is no document.
+
+        Raises ``InvalidArgument``: the session is empty; ``FileError``, ``Cancelled``.
+        """
+        lean = self._document > 0 if checkpoints is None else not checkpoints
+        flags = (lib.KV_CONTEXT_PACKED if packed else 0) | (lib.KV_CONTEXT_LEAN if lean else 0)
+        self._read(progress)
+        given, kept = native.options("context", title=self._title if title is None else title, flags=flags)
+        self._call(lib.kv_context_save, native.c_path(path), given, watch=self._watch(progress))
+        del kept
 
     def _kept(self, n: int) -> None:
         if n < self._document:
-            self._document = 0
+            self._document, self._title = 0, None
 
     # ---- how ----
 
