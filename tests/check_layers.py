@@ -30,6 +30,7 @@ PARTS = [
         "runtime/attention",
         "runtime/cache",
         "runtime/codec",
+        "runtime/grammar",
         "runtime/mat runtime/text",
         "runtime/kernels runtime/template",
         "runtime/machine",

@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
+#include "kvrun/constrain.h"
 #include "kvrun/engine.h"
 
 #include <stdlib.h>
@@ -16,6 +17,7 @@ typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template, *lookup;
     int64_t n, ctx, seed, top_k;
     double temp, top_p, min_p;
+    constrain constrain;
     cli_cache cache;
     cli_machine machine;
     bool raw, escape, no_escape, shift, verbose;
@@ -55,6 +57,7 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
         {"--top-p", NULL, CLI_REAL, "P", &o->top_p, 0, 1, "only the most likely tokens that make up P together; 1: all"},
         {"--min-p", NULL, CLI_REAL, "P", &o->min_p, 0, 1, "only tokens at least P times as likely as the best; 0: all"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, -1, 4294967295.0, "same seed, same answer; -1: another one every time"},
+        CONSTRAIN_ROWS(&o->constrain),
         {.kind = CLI_HEADING, .help = "Output"},
         {"--verbose", "-v", CLI_FLAG, NULL, &o->verbose, 0, 0, "say what runs, and how fast, on stderr"},
         {0},
@@ -165,7 +168,11 @@ static int open_and_run(options *o, kv_err *err) {
     gen *g = NULL;
     int code = CLI_OK;
     cfg.sampling.seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
+    grammar *rules = NULL;
     kv_status st = take_texts(o, err);
+    if (!st)
+        st = constrain_open(&o->constrain, &rules, err);
+    cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
         (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
         goto done;
@@ -177,6 +184,7 @@ static int open_and_run(options *o, kv_err *err) {
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;
 }
