@@ -95,6 +95,28 @@ static void context_goes_on_from_a_file(void **state) {
     kv_model_free(m);
 }
 
+/* With a window and without, where nothing is said of what a window would hold. */
+static void context_of_a_session_that_went_back(void **state) {
+    (void)state;
+    kv_model *m = load("llama");
+    kv_context_options how = KV_CONTEXT_OPTIONS_INIT;
+    for (int i = 0; i < 4; i++) {
+        kv_session_options o = options();
+        kv_session *a = NULL, *b = NULL;
+        o.window = i < 2 ? 0 : 16;
+        how.flags = i % 2 ? KV_CONTEXT_LEAN : 0;
+        OK(kv_session_new(m, &o, &a, e));
+        OK(kv_session_prefill(a, ids, LEN, NULL, NULL, e));
+        OK(kv_session_go_back(a, AT, NULL, e));
+        OK(kv_context_save(a, path, &how, NULL, NULL, e));
+        OK(kv_context_open(m, path, NULL, &b, e));
+        read_on(a, b, m);
+        kv_session_free(a);
+        kv_session_free(b);
+    }
+    kv_model_free(m);
+}
+
 static bool stop(void *user, double done) {
     (void)user, (void)done;
     return false;
@@ -154,6 +176,7 @@ static int remove_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(context_goes_on_from_a_file),
+        cmocka_unit_test(context_of_a_session_that_went_back),
         cmocka_unit_test(context_refuses_what_makes_no_sense),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -13,7 +13,7 @@ static const char tool[] = "kvrun";
 enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
-    const char *model, *positional, *prompt, *file, *system, *template;
+    const char *model, *positional, *prompt, *file, *system, *template, *lookup;
     int64_t n, ctx, seed, top_k;
     double temp, top_p, min_p;
     cli_cache cache;
@@ -44,6 +44,10 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
+         "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
+         "where "
+         "they quote"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
@@ -153,7 +157,10 @@ done:
 }
 
 static int open_and_run(options *o, kv_err *err) {
-    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0}, .shift = o->shift, .stop = cli_interrupted};
+    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0},
+                   .shift = o->shift,
+                   .lookup = !o->lookup || strcmp(o->lookup, "off"),
+                   .stop = cli_interrupted};
     engine e = {0};
     gen *g = NULL;
     int code = CLI_OK;
