@@ -78,7 +78,7 @@ def test_packed_profile_applies_by_itself(tmp_path: Path) -> None:
 
 def test_calibrating(tiny: libkv.Model, tmp_path: Path) -> None:
     text = "".join(f"Day {i}: {i * 7 % 31} crates of pears came, {i * 13 % 17} letters went.\n" for i in range(300))
-    how = {"text": text, "chunks": 4, "ctx": 256, "window": 16}
+    how = {"text": text, "chunks": 2, "ctx": 256, "window": 16}
     told: list[float] = []
     with libkv.Profile.calibrate(tiny, bits=3.5, **how, progress=told.append) as p:
         assert told and told == sorted(told)

@@ -198,3 +198,17 @@ def test_facts_of_a_session(tiny: libkv.Model) -> None:
         assert (s.facts.bits_k, s.facts.bits_v, s.facts.has_profile) == (8.5, 4.5, False)
     with tiny.session(budget=0.5, evict="snapkv", n_ctx=1024) as s, tiny.session(budget=300, n_ctx=1024) as t:
         assert s.facts.most <= 512 and t.facts.most <= 300
+
+
+def test_numpy_takes_numbers_and_gives_ids(tiny: libkv.Model) -> None:
+    numpy = pytest.importorskip("numpy")
+    ids = numpy.array(tiny.tokenize(TEXT), dtype=numpy.int64)
+    with tiny.session() as s:
+        rows = s.forward(ids[:4])
+        taken = numpy.asarray(rows)
+        assert (taken.shape, taken.dtype) == ((4, tiny.n_vocab), numpy.float32)
+        taken[0, 0] = 7
+        assert rows[0, 0] == 7  # the same memory
+        assert libkv.Sampler(tiny, temperature=0).pick(taken[3]) == taken[3].argmax()
+        with pytest.raises(libkv.InvalidArgument, match="floats"):
+            libkv.Sampler(tiny).pick(taken[3].astype(numpy.float64))

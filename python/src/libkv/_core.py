@@ -75,10 +75,10 @@ class SessionCore(native.Closable):
 
     _kind = "session"
 
-    def __init__(self, model: Model, pointer: Any, *borrowed: native.Owner) -> None:
+    def __init__(self, model: Model, pointer: Any, profile: native.Owner | None) -> None:
         self._model = model
         self._n_vocab = model.n_vocab
-        self._owner = native.Owner(pointer, lib.kv_session_free, *borrowed)
+        self._owner = native.Owner(lib.KV_PY_SESSION, pointer, model._use(), profile)
         self._lock = threading.RLock()
         self._depth = 0  # of calls within calls
         self._stop = False  # cancel() was called
@@ -205,7 +205,7 @@ class SessionCore(native.Closable):
             raise InvalidArgument(f"max_tokens: {max_tokens} is less than none")
         owner = self._model._use()
         stream = native.create("kv_text_stream", lib.kv_text_stream_free, lib.kv_text_stream_new, owner.pointer, 0)
-        text = native.Owner(stream, lib.kv_text_stream_free, owner)
+        text = native.Owner(lib.KV_PY_STREAM, stream, owner)
         self._end = ""
         return self._tokens(turn, max_tokens, sampler, text)
 

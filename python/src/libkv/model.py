@@ -80,7 +80,7 @@ class Model(native.Closable):
         finally:
             watch.again()
         del kept
-        self._owner = native.Owner(made, lib.kv_model_free)
+        self._owner = native.Owner(lib.KV_PY_MODEL, made)
         self._lock = threading.Lock()
         self._profile: Profile | None = None
         self._looked = False

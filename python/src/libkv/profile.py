@@ -38,7 +38,7 @@ class Profile(native.Closable):
     _kind = "profile"
 
     def __init__(self, pointer: Any) -> None:
-        self._owner = native.Owner(pointer, lib.kv_profile_free)
+        self._owner = native.Owner(lib.KV_PY_PROFILE, pointer)
 
     # ---- files ----
 

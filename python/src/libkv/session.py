@@ -56,13 +56,11 @@ class Session(SessionCore):
         cls, model: Model, *, profile: Profile | None, flags: int, path: native.PathLike | None = None, **given: Any
     ) -> Session:
         """What ``Model.session`` does, and with a path ``Model.load_context``."""
-        owner = model._use()
-        borrowed = [owner]
-        if profile is None:
+        owner, used = model._use(), None if profile is None else profile._use()
+        if used is None:
             flags |= lib.KV_SESSION_NO_PROFILE
         else:
-            borrowed.append(profile._use())
-            given["profile"] = borrowed[-1].pointer
+            given["profile"] = used.pointer
         structure, kept = native.options("session", flags=flags, **given)
         if path is None:
             made = native.create("kv_session", lib.kv_session_free, lib.kv_session_new, owner.pointer, structure)
@@ -70,7 +68,7 @@ class Session(SessionCore):
             place = native.c_path(path)
             made = native.create("kv_session", lib.kv_session_free, lib.kv_context_open, owner.pointer, place, structure)
         del kept
-        return cls(model, made, *borrowed)
+        return cls(model, made, used)
 
     # ---- answers ----
 
