@@ -1,5 +1,5 @@
 /* Sampling: each filter's meaning, ties, broken logits, repeatability, and that draws follow the probabilities. */
-#include "session/sampler.h"
+#include "sample/sample_internal.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -13,7 +13,8 @@
 static rt_sampler *sampler(rt_sampling cfg, uint32_t n) {
     rt_sampler *s = NULL;
     kv_err err;
-    assert_int_equal(rt_sampler_new(&cfg, n, &s, &err), KV_OK);
+    if (sample_new(&cfg, &(sample_vocab){.n_vocab = n, .n_ctx_train = 4096}, &s, &err))
+        fail_msg("%s", err.msg);
     return s;
 }
 
@@ -23,7 +24,7 @@ static void shares(rt_sampling cfg, const float *logits, uint32_t n, double *sha
     rt_sampler *s = sampler(cfg, n);
     memset(share, 0, n * sizeof *share);
     for (int i = 0; i < DRAWS; i++)
-        share[rt_sample(s, logits)] += 1.0 / DRAWS;
+        share[rt_sample(s, logits, NULL, 0)] += 1.0 / DRAWS;
     rt_sampler_free(s);
 }
 
@@ -33,7 +34,7 @@ static void sampler_greedy_takes_lowest_id_among_equals(void **state) {
     (void)state;
     const float logits[] = {1, 3, NAN, 3, 2};
     rt_sampler *s = sampler((rt_sampling){.temp = 0}, 5);
-    assert_int_equal(rt_sample(s, logits), 1);
+    assert_int_equal(rt_sample(s, logits, NULL, 0), 1);
     rt_sampler_free(s);
 }
 
@@ -138,9 +139,9 @@ static void sampler_same_seed_same_tokens(void **state) {
     rt_sampler *c = sampler(cfg, N);
     int differ = 0;
     for (int i = 0; i < 200; i++) {
-        int32_t id = rt_sample(a, logits);
-        assert_int_equal(id, rt_sample(b, logits));
-        differ += id != rt_sample(c, logits);
+        int32_t id = rt_sample(a, logits, NULL, 0);
+        assert_int_equal(id, rt_sample(b, logits, NULL, 0));
+        differ += id != rt_sample(c, logits, NULL, 0);
     }
     assert_true(differ > 50);
     rt_sampler_free(a);
@@ -152,21 +153,48 @@ static void sampler_survives_broken_logits(void **state) {
     (void)state;
     const float nans[] = {NAN, NAN, NAN}, certain[] = {0, INFINITY, 0}, partly[] = {NAN, 1, -INFINITY};
     rt_sampler *s = sampler(plain, 3);
-    assert_int_equal(rt_sample(s, nans), 0);
-    assert_int_equal(rt_sample(s, certain), 1);
+    assert_int_equal(rt_sample(s, nans, NULL, 0), 0);
+    assert_int_equal(rt_sample(s, certain, NULL, 0), 1);
     for (int i = 0; i < 50; i++)
-        assert_int_equal(rt_sample(s, partly), 1);
+        assert_int_equal(rt_sample(s, partly, NULL, 0), 1);
     rt_sampler_free(s);
 }
 
+/* Each with what the message has to name. */
 static void sampler_refuses_nonsense(void **state) {
     (void)state;
     rt_sampler *s = NULL;
     kv_err err;
-    rt_sampling cfg = plain;
-    assert_int_equal(rt_sampler_new(&cfg, 0, &s, &err), KV_EINVAL);
-    cfg.temp = NAN;
-    assert_int_equal(rt_sampler_new(&cfg, 3, &s, &err), KV_EINVAL);
+    const rt_logit_bias outside = {3, 1}, nan = {0, NAN};
+    const char *const empty = "", *const long_one = "12345678901234567890123456789012345678901";
+    const struct {
+        rt_sampling cfg;
+        const char *said;
+    } cases[] = {
+        {{.temp = NAN, .top_p = 1}, "temperature"},
+        {{.temp = 1, .top_p = -1}, "top-p"},
+        {{.temp = 1, .top_p = 1, .min_p = NAN}, "min-p"},
+        {{.temp = 1, .top_p = 1, .repeat_penalty = -1}, "repeat penalty"},
+        {{.temp = 1, .top_p = 1, .repeat_last_n = -2}, "look back"},
+        {{.temp = 1, .top_p = 1, .dry_multiplier = 1, .dry_penalty_last_n = -1, .dry_base = 0.5}, "DRY base is 0.5; 1 to"},
+        {{.temp = 1, .top_p = 1, .dry_allowed_length = -1}, "DRY allowed length"},
+        {{.temp = 1, .top_p = 1, .xtc_probability = 1.5}, "XTC probability"},
+        {{.temp = 1, .top_p = 1, .mirostat = 3}, "Mirostat"},
+        {{.temp = 1, .top_p = 1, .order = "top_k;tfs_z"}, "no sampler 'tfs_z'; an order is some of penalties;dry"},
+        {{.temp = 1, .top_p = 1, .order = ""}, "no sampler ''"},
+        {{.temp = 1, .top_p = 1, .order = "min_p;top_k;min-p"}, "min_p twice"},
+        {{.temp = 1, .top_p = 1, .bias = &outside, .n_bias = 1}, "token 3 is outside the vocabulary of 3"},
+        {{.temp = 1, .top_p = 1, .bias = &nan, .n_bias = 1}, "token 0 is not a number"},
+        {{.temp = 1, .top_p = 1, .dry_breakers = &empty, .n_dry_breakers = 1}, "breaker 1 is empty"},
+        {{.temp = 1, .top_p = 1, .dry_breakers = &long_one, .n_dry_breakers = 1}, "breaker 1 is too long; 1 to 40"},
+    };
+    assert_int_equal(sample_new(&plain, &(sample_vocab){0}, &s, &err), KV_EINVAL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const kv_status st = sample_new(&cases[i].cfg, &(sample_vocab){.n_vocab = 3}, &s, &err);
+        assert_true(st == KV_EINVAL || st == KV_ERANGE);
+        if (!strstr(err.msg, cases[i].said))
+            fail_msg("'%s' does not say '%s'", err.msg, cases[i].said);
+    }
     assert_null(s);
 }
 

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli_json.h"
+#include "cli/cli_sampling.h"
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
 #include "kvrun/reading.h"
@@ -16,8 +17,8 @@ static const char tool[] = "kvrun ask";
 typedef struct options {
     const char *model, *what, *as;
     cli_strs questions;
-    int64_t ctx, n, seed;
-    double temp;
+    int64_t ctx, n;
+    cli_sampling sampling;
     bool json, quiet;
     cli_cache cache;
     cli_machine machine;
@@ -36,8 +37,6 @@ typedef struct asked {
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
-        {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
-        {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "same seed, same answers, with a temperature"},
         {"--as", NULL, CLI_CHOICE, DOCUMENT_KIND_NAMES, &o->as, 0, 0, "read a document that is no .kv file as this kind"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
          "tokens of context; 0: as many as the model was trained for (without this option: as the .kv file says)"},
@@ -47,6 +46,8 @@ static int parse(options *o, int argc, char **argv) {
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Cache"},
         CLI_CACHE_ROWS(&o->cache),
+        {.kind = CLI_HEADING, .help = "Sampling"},
+        CLI_SAMPLING_ROWS(&o->sampling),
         {0},
     };
     return cli_parse(
@@ -101,7 +102,7 @@ static kv_status open_it(asked *a, const options *o, kv_err *err) {
         return st;
     if (!a->frame.format)
         cli_note_plain(tool, a->e.model);
-    a->cfg.sampling = (rt_sampling){.temp = o->temp, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .seed = (uint64_t)o->seed};
+    a->cfg.sampling = o->sampling.how;
     a->cfg.stop = cli_interrupted;
     a->cfg.ctx.n_ctx = o->ctx > 0 ? (uint32_t)o->ctx : o->ctx == 0 ? rt_model_hparams(a->e.model)->n_ctx_train : 0;
     if (strcmp(o->what, "-") && ctx_file_is(o->what))
@@ -201,10 +202,12 @@ static kv_status answer_all(asked *a, const options *o, bool *stopped, kv_err *e
 }
 
 int cmd_ask(int argc, char **argv) {
-    options o = {.ctx = -1, .n = -1, .cache = CLI_CACHE_DEFAULT};
+    options o = {.ctx = -1, .n = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     asked a = {.g = NULL};
     kv_err err = {0};
     bool stopped = false;
+    o.sampling.how.temp = 0;
+    o.sampling.seed = 0;
     const int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
@@ -212,7 +215,7 @@ int cmd_ask(int argc, char **argv) {
     for (size_t i = 0; i < o.questions.n && !st; i++)
         if (!*o.questions.v[i])
             st = kv_fail(&err, KV_EINVAL, "question %zu is empty", i + 1);
-    if (!st) {
+    if (!st && !(st = cli_sampling_read(&o.sampling, false, &err))) {
         cli_catch_signals(CLI_PATIENT);
         if (!(st = open_it(&a, &o, &err)))
             st = answer_all(&a, &o, &stopped, &err);
@@ -221,5 +224,6 @@ int cmd_ask(int argc, char **argv) {
     ask_frame_free(&a.frame);
     engine_close(&a.e);
     free(o.questions.v);
+    cli_sampling_free(&o.sampling);
     return st ? cli_report(tool, &err) : stopped ? CLI_INTERRUPTED : CLI_OK;
 }

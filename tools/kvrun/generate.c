@@ -33,7 +33,7 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->stop = cfg->stop;
-    kv_status st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err);
+    kv_status st = rt_sampler_new(&cfg->sampling, m, &g->sampler, err);
     if (st)
         gen_free(g);
     else
@@ -155,7 +155,7 @@ static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len
 
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
-    const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
+    const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s), gen_ids(g), gen_len(g));
     const char *text;
     size_t len;
     *done = tok_is_eog(g->tok, id);

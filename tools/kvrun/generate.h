@@ -7,7 +7,7 @@
 #ifndef GENERATE_H
 #define GENERATE_H
 
-#include "session/sampler.h"
+#include "sample/sampler.h"
 #include "session/session.h"
 
 #include <stdbool.h>
