@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session",
+        "runtime/session runtime/sample",
         "runtime/backward",
         "runtime/model",
         "runtime/step",

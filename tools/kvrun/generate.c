@@ -52,7 +52,7 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->shift = cfg->shift;
     g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
     g->stop = cfg->stop;
-    kv_status st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err);
+    kv_status st = rt_sampler_new(&cfg->sampling, m, &g->sampler, err);
     if (!st && cfg->grammar)
         st = constrain(g, m, cfg->grammar, err);
     if (st)
@@ -188,13 +188,13 @@ static kv_status read_next(gen *g, kv_err *err) {
 static kv_status choose(gen *g, int32_t *id, kv_err *err) {
     const float *logits = rt_session_logits(g->s);
     kv_status st = KV_OK;
-    *id = rt_sample(g->sampler, logits);
+    *id = rt_sample(g->sampler, logits, gen_ids(g), gen_len(g));
     if (!g->constraint || constraint_allows(g->constraint, *id, &st))
         return KV_OK;
     memcpy(g->masked, logits, tok_n_vocab(g->tok) * sizeof *logits);
     if ((st = constraint_mask(g->constraint, g->masked, err)))
         return st;
-    *id = rt_sample(g->sampler, g->masked);
+    *id = rt_sample(g->sampler, g->masked, gen_ids(g), gen_len(g));
     return KV_OK;
 }
 

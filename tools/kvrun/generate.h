@@ -7,8 +7,8 @@
 #ifndef GENERATE_H
 #define GENERATE_H
 
+#include "sample/sampler.h"
 #include "session/lookup.h"
-#include "session/sampler.h"
 #include "session/session.h"
 
 #include <stdbool.h>
