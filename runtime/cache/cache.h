@@ -101,6 +101,8 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
  * would do); KV_EUNSUPP: tokens were evicted, and there are no RoPE frames; KV_ENOMEM. Nothing changes on failure. No
  * checkpoint from before can be reached afterwards. */
 kv_status kv_cache_shift(kv_cache *c, const rt_exec *e, uint32_t keep, uint32_t n, kv_err *err);
+/* Whether it could be done whenever n_ctx tokens are held; the same errors. */
+kv_status kv_shift_fits(const kv_cache *c, uint32_t keep, uint32_t n, kv_err *err);
 uint32_t kv_shift_step(const kv_cache *c);                /* n is a multiple of this */
 uint32_t kv_shift_keep(const kv_cache *c, uint32_t keep); /* the least that keep may be: sinks stay, and groups of keys whole */
 

@@ -71,24 +71,48 @@ static uint32_t needed(const kv_cache *c, const kv_layer *l, uint32_t border, ui
     return all < UINT32_MAX ? (uint32_t)all : UINT32_MAX;
 }
 
+static kv_status no_frames(kv_err *err) {
+    return kv_fail(
+        err, KV_EUNSUPP,
+        "cache: a budget lets go of tokens, and positions of the others are not known without RoPE frames: go on past "
+        "the context without a budget, or with a calibrated profile");
+}
+
+static kv_status too_short(uint32_t len, uint32_t keep, uint32_t n, uint64_t least, kv_err *err) {
+    return kv_fail(
+        err, KV_EINVAL,
+        "cache: of %u tokens %u cannot be let go of, as %u stay at the beginning, and the newest do: a context of %u "
+        "would do",
+        len, n, keep, (uint32_t)(least + 255) / 256 * 256);
+}
+
+kv_status kv_shift_fits(const kv_cache *c, uint32_t keep, uint32_t n, kv_err *err) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        if (!l->n_kv_head)
+            continue;
+        if (l->evicts && !c->frame)
+            return no_frames(err);
+        /* with a budget whole frames go, and the last eviction may be as long ago as it makes room for */
+        const uint32_t border = l->evicts ? (keep + c->frame - 1) / c->frame * c->frame : keep;
+        const uint64_t least = (uint64_t)needed(c, l, border, n) + (l->evicts ? c->n_ctx / 8 + KV_STEP : 0);
+        most = least > most ? least : most;
+    }
+    return most > c->n_ctx ? too_short(c->n_ctx, keep, n, most, err) : KV_OK;
+}
+
 static kv_status check_layer(const job *j, uint32_t index, kv_err *err) {
     const kv_cache *c = j->c;
-    kv_layer *l = (kv_layer *)&c->layers[index];
+    kv_layer *l = &j->c->layers[index];
     kv_status st = kv_layer_rewind(c, l, c->len, true, err);
     for (uint32_t h = 0; h < l->n_kv_head && !st; h++) {
         const kv_head *head = &l->heads[h];
         const uint32_t border = border_of(c, head, j->keep), least = needed(c, l, border, j->n);
         if (head->cut > j->keep && !c->frame)
-            return kv_fail(
-                err, KV_EUNSUPP,
-                "cache: tokens were evicted, and positions of the rest are not known without RoPE frames: go on past "
-                "the context without a budget, or with a calibrated profile");
+            return no_frames(err);
         if (c->len < least || (l->evicted && l->evicted < border + j->n))
-            return kv_fail(
-                err, KV_EINVAL,
-                "cache: of %u tokens %u cannot be let go of (%u stay at the beginning, and the newest): a context of "
-                "%u would do",
-                c->len, j->n, j->keep, (least + c->len / 8 + KV_STEP) / 256 * 256 + 256);
+            return too_short(c->len, j->keep, j->n, (uint64_t)least + (l->evicts ? c->len / 8 + KV_STEP : 0), err);
     }
     return st;
 }

@@ -18,7 +18,7 @@ typedef struct options {
     double temp, top_p, min_p;
     cli_cache cache;
     cli_machine machine;
-    bool raw, escape, no_escape, shift, verbose;
+    bool raw, escape, no_escape, shift, endless, verbose;
     char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
@@ -44,6 +44,10 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--endless", NULL, CLI_FLAG, NULL, &o->endless, 0, 0,
+         "go on past the context in the same memory: when it is full, forget the oldest eighth (the system prompt and sinks "
+         "stay), "
+         "without reading the rest again"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
@@ -82,6 +86,8 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
     if (o->escape && o->no_escape)
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
+    if (o->shift && o->endless)
+        return kv_fail(err, KV_EINVAL, "--context-shift reads the newer half again, --endless forgets in place; choose one");
     if (o->raw && o->template)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
@@ -144,7 +150,8 @@ static int run(const options *o, const engine *e, gen *g, kv_err *err) {
     if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
         note_empty_answer(tool, g, end);
     else if (!o->said)
-        code = chat_loop(tool, c, g, o->n);
+        code = chat_loop(tool, c, g, o->n, o->verbose);
+    note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
 done:
@@ -153,7 +160,10 @@ done:
 }
 
 static int open_and_run(options *o, kv_err *err) {
-    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0}, .shift = o->shift, .stop = cli_interrupted};
+    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0},
+                   .shift = o->shift,
+                   .endless = o->endless,
+                   .stop = cli_interrupted};
     engine e = {0};
     gen *g = NULL;
     int code = CLI_OK;

@@ -9,7 +9,7 @@ struct gen {
     rt_session *s;
     const tok *tok;
     rt_sampler *sampler;
-    bool shift;
+    bool shift, endless;
     bool (*stop)(void);
     size_t keep;
     uint32_t n_ctx_train;
@@ -23,8 +23,11 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     g->tok = rt_model_tok(m);
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
+    g->endless = cfg->endless;
     g->stop = cfg->stop;
     kv_status st = rt_session_new(m, &cfg->ctx, &g->s, err);
+    if (!st && g->endless)
+        st = rt_session_endless(g->s, 0, err);
     if (st || (st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err)))
         gen_free(g);
     else
@@ -56,8 +59,15 @@ const int32_t *gen_ids(const gen *g) {
     return rt_session_ids(g->s);
 }
 
-void gen_set_keep(gen *g, size_t keep) {
+kv_status gen_set_keep(gen *g, size_t keep, kv_err *err) {
     g->keep = keep;
+    return g->endless ? rt_session_endless(g->s, (uint32_t)keep, err) : KV_OK;
+}
+
+uint64_t gen_forgotten(const gen *g, uint32_t *at_once) {
+    uint32_t from;
+    *at_once = rt_session_forgets(g->s, &from);
+    return rt_session_forgotten(g->s);
 }
 
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err) {
@@ -100,7 +110,7 @@ static kv_status too_long(gen *g, kv_err *err) {
 
 static kv_status make_room(gen *g, kv_err *err) {
     const size_t n_ctx = rt_ctx_n_ctx(gen_ctx(g)), n = gen_len(g);
-    if (n <= n_ctx)
+    if (n <= n_ctx || g->endless)
         return KV_OK;
     const size_t over = n - n_ctx, rest = n > g->keep ? n - g->keep : 0;
     const size_t may = droppable(g);
@@ -128,7 +138,7 @@ static kv_status read_prompt(gen *g, kv_err *err) {
     if (rt_session_is_read(g->s))
         return KV_OK;
     const double started = clock_now();
-    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g);
+    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g); /* what is forgotten while it is read was read, too */
     kv_status st = rt_session_read(g->s, go_on, g, err);
     if (st || (st = rt_session_checkpoint(g->s, err)))
         return st;
