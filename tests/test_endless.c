@@ -46,7 +46,7 @@ static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
 static rt_session *new_session(const rt_model *m, const rt_ctx_cfg *cfg) {
     kv_err err = {0};
     rt_session *s = NULL;
-    if (rt_session_new(m, cfg, &s, &err) || rt_session_endless(s, KEEP, &err))
+    if (rt_session_new(m, cfg, &s, &err) || rt_session_endless(s, KEEP, 0, &err))
         fail_msg("%s", err.msg);
     return s;
 }
@@ -107,7 +107,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
     assert_true(rt_session_forgotten(c) > 0);
     close(mkstemp(path));
     if (rt_session_save(c, path, &(rt_save_cfg){.program = "test"}, NULL, NULL, &err) ||
-        rt_session_open(m, NULL, cfg, path, NULL, NULL, &d, &err) || rt_session_endless(d, KEEP, &err))
+        rt_session_open(m, NULL, cfg, path, NULL, NULL, &d, &err) || rt_session_endless(d, KEEP, 0, &err))
         fail_msg("%s: %s", what, err.msg);
     unlink(path);
     assert_true(kv_cache_digest(rt_ctx_cache(rt_session_ctx(c))) == kv_cache_digest(rt_ctx_cache(rt_session_ctx(d))));
@@ -158,19 +158,19 @@ static void endless_says_what_cannot_be(void **state) {
     rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q8_0, 70);
     cfg.n_ctx = 128;
     assert_int_equal(rt_session_new(m, &cfg, &s, &err), KV_OK);
-    assert_int_equal(rt_session_endless(s, 21, &err), KV_EINVAL);
+    assert_int_equal(rt_session_endless(s, 21, 0, &err), KV_EINVAL);
     assert_non_null(strstr(err.msg, "a context of 256 would do"));
     rt_session_free(s);
     cfg = setting(KV_Q8_0, KV_Q8_0, 0);
     cfg.budget.tokens = 200;
     cfg.evict = KV_EVICT_SNAPKV;
     assert_int_equal(rt_session_new(m, &cfg, &s, &err), KV_OK);
-    assert_int_equal(rt_session_endless(s, 21, &err), KV_EUNSUPP);
+    assert_int_equal(rt_session_endless(s, 21, 0, &err), KV_EUNSUPP);
     assert_non_null(strstr(err.msg, "RoPE frames"));
     rt_session_free(s);
     cfg = setting(KV_F16, KV_F16, 0);
     assert_int_equal(rt_session_new(late, &cfg, &s, &err), KV_OK);
-    assert_int_equal(rt_session_endless(s, 21, &err), KV_EUNSUPP);
+    assert_int_equal(rt_session_endless(s, 21, 0, &err), KV_EUNSUPP);
     assert_non_null(strstr(err.msg, "hunyuan-dense"));
     rt_session_free(s);
     rt_model_free(m);

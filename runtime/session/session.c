@@ -181,9 +181,10 @@ kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint
 
 /* ---- past the context ---- */
 
-kv_status rt_session_endless(rt_session *s, uint32_t keep, kv_err *err) {
+kv_status rt_session_endless(rt_session *s, uint32_t keep, uint32_t n, kv_err *err) {
     const kv_cache *c = rt_ctx_cache(s->ctx);
-    const uint32_t step = kv_shift_step(c), eighth = rt_ctx_n_ctx(s->ctx) / 8 / step * step, gone = eighth ? eighth : step;
+    const uint32_t step = kv_shift_step(c), steps = n ? n / step + (n % step > 0) : rt_ctx_n_ctx(s->ctx) / 8 / step;
+    const uint32_t gone = (steps ? steps : 1) * step;
     keep = kv_shift_keep(c, keep);
     kv_status st = rt_ctx_shifts(s->ctx, keep, gone, err);
     if (st)

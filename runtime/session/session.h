@@ -42,10 +42,11 @@ kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint
 /* ---- past the context ---- */
 
 /* From now on whatever is read finds room: where the context is full, the oldest ids behind the first `keep` (and sinks) are
- * forgotten, for good, an eighth of the context at a time in whole RoPE frames (kv_cache_shift); ids and positions of the
- * others move down. Depends on the ids alone, not on how they are read. Steps of a pool find room only for a session whose
- * context is full to the last token before. KV_EINVAL: the context is too short for that (says which would do); KV_EUNSUPP. */
-kv_status rt_session_endless(rt_session *s, uint32_t keep, kv_err *err);
+ * forgotten, for good, n at a time (rounded up to whole RoPE frames; 0: an eighth of the context) (kv_cache_shift); ids and
+ * positions of the others move down. Depends on the ids alone, not on how they are read. Steps of a pool find room only for a
+ * session whose context is full to the last token before. KV_EINVAL: the context is too short for that (says which would do);
+ * KV_EUNSUPP. */
+kv_status rt_session_endless(rt_session *s, uint32_t keep, uint32_t n, kv_err *err);
 uint64_t
 rt_session_forgotten(const rt_session *s); /* ids, since the session was made or its ids were given up from the first on */
 /* Ids that are forgotten at once, and the first of them; both 0 before rt_session_endless. */

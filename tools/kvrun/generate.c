@@ -27,7 +27,7 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     g->stop = cfg->stop;
     kv_status st = rt_session_new(m, &cfg->ctx, &g->s, err);
     if (!st && g->endless)
-        st = rt_session_endless(g->s, 0, err);
+        st = rt_session_endless(g->s, 0, 0, err);
     if (st || (st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err)))
         gen_free(g);
     else
@@ -61,7 +61,7 @@ const int32_t *gen_ids(const gen *g) {
 
 kv_status gen_set_keep(gen *g, size_t keep, kv_err *err) {
     g->keep = keep;
-    return g->endless ? rt_session_endless(g->s, (uint32_t)keep, err) : KV_OK;
+    return g->endless ? rt_session_endless(g->s, (uint32_t)keep, 0, err) : KV_OK;
 }
 
 uint64_t gen_forgotten(const gen *g, uint32_t *at_once) {
