@@ -103,5 +103,7 @@ bool kv_coder_gathers(const kv_coder *c);
 /* Copy the slots of src that `keep` names, in their order, to slots from `to` on of dst, which are zero and suffice: codes as
  * they are, nothing is decoded. */
 void kv_coder_gather(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep);
+/* The same to slot `to` of the blocks dst on, which may be those of two; returns the slot behind them. */
+uint32_t kv_coder_append(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep);
 
 #endif

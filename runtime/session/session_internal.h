@@ -18,8 +18,11 @@ struct rt_session {
      * those that were not are still in it until something is read. */
     int32_t guess[RT_GUESSES];
     uint32_t n_guess, n_right; /* so many; and how many of them were said */
-    float *rows;    /* (RT_GUESSES + 1, n_vocab) logits after the last id that was read before, and after each; or NULL */
-    ctx_file *file; /* that it came from, and that the cache still uses; or NULL */
+    float *rows;  /* (RT_GUESSES + 1, n_vocab) logits after the last id that was read before, and after each; or NULL */
+    bool endless; /* where the context is full, so many ids are forgotten, from `keep` on; */
+    uint32_t keep, gone;
+    uint64_t forgotten; /* how many were */
+    ctx_file *file;     /* that it came from, and that the cache still uses; or NULL */
 };
 
 /* session.c: nothing is read beyond the last id. */

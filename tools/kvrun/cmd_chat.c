@@ -20,7 +20,7 @@ typedef struct options {
     constrain constrain;
     cli_cache cache;
     cli_machine machine;
-    bool raw, escape, no_escape, shift, verbose;
+    bool raw, escape, no_escape, shift, endless, verbose;
     char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
@@ -46,10 +46,13 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--endless", NULL, CLI_FLAG, NULL, &o->endless, 0, 0,
+         "go on past the context in the same memory: when it is full, forget the oldest eighth (the system prompt and sinks "
+         "stay), "
+         "without reading the rest again"},
         {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
          "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
-         "where "
-         "they quote"},
+         "where they quote"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         CLI_SAMPLING_ROWS(&o->sampling),
@@ -85,6 +88,8 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
     if (o->escape && o->no_escape)
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
+    if (o->shift && o->endless)
+        return kv_fail(err, KV_EINVAL, "--context-shift reads the newer half again, --endless forgets in place; choose one");
     if (o->raw && o->template)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
@@ -147,7 +152,8 @@ static int run(const options *o, const engine *e, gen *g, kv_err *err) {
     if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
         note_empty_answer(tool, g, end);
     else if (!o->said)
-        code = chat_loop(tool, c, g, o->n);
+        code = chat_loop(tool, c, g, o->n, o->verbose);
+    note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
 done:
@@ -158,6 +164,7 @@ done:
 static int open_and_run(options *o, kv_err *err) {
     gen_cfg cfg = {.sampling = o->sampling.how,
                    .shift = o->shift,
+                   .endless = o->endless,
                    .lookup = !o->lookup || strcmp(o->lookup, "off"),
                    .stop = cli_interrupted};
     engine e = {0};
