@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session",
+        "runtime/session runtime/sample",
         "runtime/backward",
         "runtime/model",
         "runtime/step",
@@ -30,6 +30,7 @@ PARTS = [
         "runtime/attention",
         "runtime/cache",
         "runtime/codec",
+        "runtime/grammar",
         "runtime/mat runtime/text",
         "runtime/kernels runtime/template",
         "runtime/machine",

@@ -1,7 +1,7 @@
 /* The public API on tiny random models: structures that grow, errors, the same tokens as the engine by hand, callbacks that
  * stop, ways back, taps, calibration and packing. */
 #include "base/atomic_file.h"
-#include "session/sampler.h"
+#include "sample/sampler.h"
 #include "support.h"
 
 #include <kv/kv.h>
@@ -232,11 +232,13 @@ static void by_hand(const char *name, const int32_t *ids, const rt_sampling *how
     cfg.window = 16;
     cfg.sinks = 2;
     OK(rt_ctx_new(m, &cfg, &c, e));
-    OK(rt_sampler_new(how, rt_model_hparams(m)->n_vocab, &sampler, e));
+    OK(rt_sampler_new(how, m, &sampler, e));
     float *logits = malloc(rt_model_hparams(m)->n_vocab * sizeof *logits);
     OK(rt_prefill(c, ids, PROMPT, logits, e));
+    int32_t all[PROMPT + ANSWER];
+    memcpy(all, ids, PROMPT * sizeof *ids);
     for (int i = 0; i < ANSWER; i++) {
-        out[i] = rt_sample(sampler, logits);
+        all[PROMPT + i] = out[i] = rt_sample(sampler, logits, all, PROMPT + (size_t)i);
         OK(rt_forward(c, &out[i], 1, 1, logits, e));
     }
     free(logits);
@@ -276,13 +278,19 @@ static void api_decodes_what_the_engine_decodes(void **state) {
         int32_t ids[PROMPT], want[ANSWER];
         kv_end end;
         make_ids(m, ids, PROMPT, 1);
-        for (int sampled = 0; sampled < 2; sampled++) {
+        for (int sampled = 0; sampled < 3; sampled++) {
             seen got = {0};
             rt_sampling rt = RT_SAMPLING_DEFAULT;
             rt.temp = sampled ? 3 : 0;
             rt.seed = 5;
             how.temperature = 3;
             how.seed = 5;
+            if (sampled == 2) { /* by what was said: prompt and answer */
+                how.repeat_penalty = rt.repeat_penalty = 1.5;
+                how.repeat_last_n = rt.repeat_last_n = -1;
+                how.dry_multiplier = rt.dry_multiplier = 2;
+                how.dry_allowed_length = rt.dry_allowed_length = 1;
+            }
             OK(kv_sampler_new(m, &how, &sampler, e));
             by_hand(tiny[i], ids, &rt, want);
             kv_session_clear(s);

@@ -217,7 +217,8 @@ static void document_docx_keeps_what_word_wrote(void **state) {
     reads(KV_TEST_DATA "/../documents/sample.docx", NULL, "Ferry handbook",
           "# The ferry\n\n# Timetable\n\nIt leaves at nine[1], caf\xc3\xa9 & all daily\nbut Sundays[2]\n\n- pears\n  - green "
           "ones\n- "
-          "letters\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By the clock of the "
+          "letters\n- stamps\n  - rare ones\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By "
+          "the clock of the "
           "pier.\n\n[2] "
           "Nor on holidays.");
 }

@@ -1,12 +1,13 @@
 /* kvrun without a subcommand: talk to a model, or let it answer once. */
 #include "base/text.h"
+#include "cli/cli_sampling.h"
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
+#include "kvrun/constrain.h"
 #include "kvrun/engine.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char tool[] = "kvrun";
 
@@ -14,8 +15,9 @@ enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template, *lookup;
-    int64_t n, ctx, seed, top_k;
-    double temp, top_p, min_p;
+    int64_t n, ctx;
+    cli_sampling sampling;
+    constrain constrain;
     cli_cache cache;
     cli_machine machine;
     bool raw, escape, no_escape, shift, verbose;
@@ -50,11 +52,8 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "they quote"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
-        {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
-        {"--top-k", NULL, CLI_INT, "K", &o->top_k, 0, 1 << 30, "only the K most likely tokens; 0: all"},
-        {"--top-p", NULL, CLI_REAL, "P", &o->top_p, 0, 1, "only the most likely tokens that make up P together; 1: all"},
-        {"--min-p", NULL, CLI_REAL, "P", &o->min_p, 0, 1, "only tokens at least P times as likely as the best; 0: all"},
-        {"--seed", "-s", CLI_INT, "N", &o->seed, -1, 4294967295.0, "same seed, same answer; -1: another one every time"},
+        CLI_SAMPLING_ROWS(&o->sampling),
+        CONSTRAIN_ROWS(&o->constrain),
         {.kind = CLI_HEADING, .help = "Output"},
         {"--verbose", "-v", CLI_FLAG, NULL, &o->verbose, 0, 0, "say what runs, and how fast, on stderr"},
         {0},
@@ -157,15 +156,18 @@ done:
 }
 
 static int open_and_run(options *o, kv_err *err) {
-    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0},
+    gen_cfg cfg = {.sampling = o->sampling.how,
                    .shift = o->shift,
                    .lookup = !o->lookup || strcmp(o->lookup, "off"),
                    .stop = cli_interrupted};
     engine e = {0};
     gen *g = NULL;
     int code = CLI_OK;
-    cfg.sampling.seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
+    grammar *rules = NULL;
     kv_status st = take_texts(o, err);
+    if (!st)
+        st = constrain_open(&o->constrain, &rules, err);
+    cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
         (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
         goto done;
@@ -177,28 +179,24 @@ static int open_and_run(options *o, kv_err *err) {
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;
 }
 
 int cmd_chat(const cli_command *others, int argc, char **argv) {
-    const rt_sampling s = RT_SAMPLING_DEFAULT;
-    options o = {.n = -1,
-                 .ctx = -1,
-                 .seed = -1,
-                 .cache = CLI_CACHE_DEFAULT,
-                 .temp = s.temp,
-                 .top_k = s.top_k,
-                 .top_p = s.top_p,
-                 .min_p = s.min_p};
+    options o = {.n = -1, .ctx = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     kv_err err = {0};
     int code = parse(&o, others, argc, argv);
     if (code >= 0)
         return code;
-    if (check(&o, &err))
-        return cli_report(tool, &err);
-    cli_catch_signals(CLI_PATIENT);
-    code = open_and_run(&o, &err);
+    if (check(&o, &err) || cli_sampling_read(&o.sampling, o.no_escape, &err))
+        code = cli_report(tool, &err);
+    else {
+        cli_catch_signals(CLI_PATIENT);
+        code = open_and_run(&o, &err);
+    }
+    cli_sampling_free(&o.sampling);
     free(o.said);
     free(o.told);
     return code;
