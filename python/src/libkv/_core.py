@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, cast
 
 from . import _native as native
@@ -189,7 +189,7 @@ class SessionCore(native.Closable):
                 self._call(lib.kv_session_sample, sampler._use().pointer, place)
         return int(place[0])
 
-    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Iterator[Token]:
+    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Generator[Token, None, None]:
         """Choose tokens and add them, one after the other; ``end`` says afterwards why they end.
 
         max_tokens: None: as many as fit. Without a sampler, the most likely ones. Bytes at the end that make up no character
@@ -200,7 +200,7 @@ class SessionCore(native.Closable):
     def _turn(self) -> Turn:
         return Turn(self._changes)
 
-    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Iterator[Token]:
+    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Generator[Token, None, None]:
         if max_tokens is not None and max_tokens < 0:
             raise InvalidArgument(f"max_tokens: {max_tokens} is less than none")
         owner = self._model._use()
@@ -209,7 +209,9 @@ class SessionCore(native.Closable):
         self._end = ""
         return self._tokens(turn, max_tokens, sampler, text)
 
-    def _tokens(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner) -> Iterator[Token]:
+    def _tokens(
+        self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner
+    ) -> Generator[Token, None, None]:
         shown, end = 0, "limit"
         while shown != max_tokens and end == "limit":
             id, position, end = self._decode_one(turn, sampler)
