@@ -192,8 +192,8 @@ static void document_html_of_any_depth_ends(void **state) {
     for (size_t i = 0; i < DEEP; i++)
         memcpy(html + 5 * i, "<div>", 5);
     write_file("deep.html", html, (size_t)5 * DEEP);
-    refuses("deep.html", NULL, KV_EFORMAT, "deep.html: line 1: more than 1000 elements within each other");
-    write_file("deep.html", html, 900 * 5);
+    refuses("deep.html", NULL, KV_EFORMAT, "deep.html: line 1: more than 512 elements within each other");
+    write_file("deep.html", html, 500 * 5);
     reads("deep.html", NULL, "deep.html", "");
     free(html);
     char nested[8192] = ""; /* tables and lists beyond the depth that is kept apart lose no text */
@@ -217,7 +217,8 @@ static void document_docx_keeps_what_word_wrote(void **state) {
     reads(KV_TEST_DATA "/../documents/sample.docx", NULL, "Ferry handbook",
           "# The ferry\n\n# Timetable\n\nIt leaves at nine[1], caf\xc3\xa9 & all daily\nbut Sundays[2]\n\n- pears\n  - green "
           "ones\n- "
-          "letters\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By the clock of the "
+          "letters\n- stamps\n  - rare ones\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By "
+          "the clock of the "
           "pier.\n\n[2] "
           "Nor on holidays.");
 }
@@ -359,8 +360,36 @@ static void document_xml_of_any_depth_ends(void **state) {
     for (size_t i = 0; i < DEEP; i++)
         memcpy(xml + 3 * i, "<p>", 3);
     zip_refuses("a.docx", PARTS({"word/document.xml", xml, (size_t)3 * DEEP}), KV_EFORMAT,
-                "a.docx: word/document.xml, line 1: more than 1000 elements within each other");
+                "a.docx: word/document.xml, line 1: more than 512 elements within each other");
     free(xml);
+}
+
+/* Tags that libxml2 would take hours for are found before it sees them, and pages that have such text are no such tags. */
+static void document_tags_have_limits(void **state) {
+    (void)state;
+    needs("docx");
+    char many[1 << 14] = "<p ", xml[1 << 15], page[1 << 15];
+    for (int i = 0; i < 300; i++)
+        sprintf(many + strlen(many), "a%d=1 ", i);
+    snprintf(page, sizeof page, "<p a='>' b>x%s>", many);
+    write_file("page.html", page, strlen(page));
+    refuses("page.html", NULL, KV_EFORMAT, "page.html: a tag with more than 256 attributes, at offset 12");
+    snprintf(page, sizeof page, "<!-- %s> --><script>%s></script><p title=\"%s\" alt = 'a b'>x", many, many, many);
+    page_reads(page, "x");
+    snprintf(page, sizeof page, "<!--><p \" %s>", many);
+    write_file("page.html", page, strlen(page));
+    refuses("page.html", NULL, KV_EFORMAT, "page.html: a tag with more than 256 attributes, at offset 5");
+    const size_t n = (size_t)snprintf(xml, sizeof xml, "<d>%s/></d>", many);
+    zip_refuses("a.docx", PARTS({"word/document.xml", xml, n}), KV_EFORMAT,
+                "a.docx: word/document.xml: a tag with more than 256 attributes, at offset 3");
+    char *spaces = malloc(1 << 16);
+    size_t len = 0;
+    assert_non_null(spaces);
+    for (int i = 0; i < 1100; i++)
+        len += (size_t)sprintf(spaces + len, "%s xmlns:n%d='u'%s", i % 10 ? "" : "<d", i, i % 10 == 9 ? ">" : "");
+    zip_refuses("a.docx", PARTS({"word/document.xml", spaces, len}), KV_EFORMAT,
+                "a.docx: word/document.xml, line 1: more than 1024 namespaces at a time");
+    free(spaces);
 }
 
 /* What is named outside of the archive is not there, whatever is on the disk, and nothing is written. */
@@ -537,6 +566,7 @@ int main(void) {
         cmocka_unit_test(document_archive_stays_within_itself),
         cmocka_unit_test(document_xml_has_no_entities),
         cmocka_unit_test(document_xml_of_any_depth_ends),
+        cmocka_unit_test(document_tags_have_limits),
         cmocka_unit_test(document_pdf_is_what_pdftotext_makes_of_it),
         cmocka_unit_test_teardown(document_pdf_child_is_held_to_its_work, usual_path),
         cmocka_unit_test(document_kind_is_known_by_its_beginning),

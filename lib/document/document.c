@@ -92,18 +92,23 @@ static bool looks_like_html(const document_input *in) {
 static kv_status kind_of_zip(const document_input *in, document_kind *out, kv_err *err) {
     *out = DOCUMENT_DOCX;
 #if defined KV_LIBXML2 && defined KV_LIBARCHIVE
-    if (document_zip_has(in, "word/document.xml"))
-        return KV_OK;
+    bool found;
+    kv_status st = document_zip_has(in, "word/document.xml", &found, err);
+    if (st || found)
+        return st;
     *out = DOCUMENT_EPUB;
-    if (!document_zip_has(in, "META-INF/container.xml"))
-        return kv_fail(err, KV_EUNSUPP,
-                       "%s: is a ZIP archive with neither a docx file nor an EPUB book in it (spreadsheets, slides and "
-                       "OpenDocument are not read; save them as PDF)",
-                       in->where);
+    st = document_zip_has(in, "META-INF/container.xml", &found, err);
+    if (st || found)
+        return st;
+    return kv_fail(
+        err, KV_EUNSUPP,
+        "%s: is a ZIP archive with neither a docx file nor an EPUB book in it (spreadsheets, slides and OpenDocument "
+        "are not read; save them as PDF)",
+        in->where);
 #else
-    (void)in, (void)err;
-#endif
+    (void)in, (void)err; /* either is more than this build reads */
     return KV_OK;
+#endif
 }
 
 /* How the file begins counts more than how it is called: what is called .html and is none cannot be read as that. */

@@ -32,8 +32,9 @@ static const char *marked_encoding(const document_input *in) {
         size_t n;
         const char *name;
     } marks[] = {
-        {"\xff\xfe\0\0", 4, "UTF-32LE"}, {"\0\0\xfe\xff", 4, "UTF-32BE"}, {"\xff\xfe", 2, "UTF-16LE"},
-        {"\xfe\xff", 2, "UTF-16BE"},     {"<\0", 2, "UTF-16LE"},          {"\0<", 2, "UTF-16BE"},
+        {"\xff\xfe\0\0", 4, "UTF-32LE"}, {"\0\0\xfe\xff", 4, "UTF-32BE"}, {"<\0\0\0", 4, "UTF-32LE"},
+        {"\0\0\0<", 4, "UTF-32BE"},      {"\xff\xfe", 2, "UTF-16LE"},     {"\xfe\xff", 2, "UTF-16BE"},
+        {"<\0", 2, "UTF-16LE"},          {"\0<", 2, "UTF-16BE"},
     };
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (in->size >= marks[i].n && !memcmp(in->bytes, marks[i].mark, marks[i].n))

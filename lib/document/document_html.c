@@ -197,6 +197,10 @@ kv_status document_html_append(const document_input *in, const char *s, size_t l
     htmlSAXHandler sax = {
         .startElement = begin, .endElement = end, .characters = text, .ignorableWhitespace = text, .initialized = 1};
     page p = {.in = in, .m = m, .title = {.max = DOCUMENT_TITLE}};
+    const size_t crowded = document_crowded_tag(s, len);
+    if (crowded < len)
+        return kv_fail(err, KV_EFORMAT, "%s: a tag with more than %d attributes, at offset %zu", in->where, DOCUMENT_ATTRS,
+                       crowded);
     p.parser = htmlCreatePushParserCtxt(&sax, &p, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
     if (!p.parser)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for the page", in->where);

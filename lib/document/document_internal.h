@@ -98,7 +98,11 @@ kv_status document_html_append(const document_input *in, const char *text, size_
 
 /* ---- XML ---- */
 
-enum { DOCUMENT_DEPTH = 1000 }; /* elements within each other */
+/* Elements within each other; attributes of one; namespaces that are declared at a time. */
+enum { DOCUMENT_DEPTH = 512, DOCUMENT_ATTRS = 256, DOCUMENT_SPACES = 1024 };
+
+/* Where the first tag with more than DOCUMENT_ATTRS attributes is, in HTML or XML; n: there is none. */
+size_t document_crowded_tag(const char *s, size_t n);
 
 /* Names without prefixes; attributes as name, value, name, value, NULL. */
 typedef struct document_xml {
@@ -129,6 +133,6 @@ typedef struct document_part {
 kv_status document_unzip(const document_input *in, document_part *parts, size_t n, size_t *left, kv_err *err);
 void document_parts_free(document_part *parts, size_t n);
 /* Whether a ZIP archive has a file of this name. */
-bool document_zip_has(const document_input *in, const char *name);
+kv_status document_zip_has(const document_input *in, const char *name, bool *found, kv_err *err);
 
 #endif

@@ -14,9 +14,11 @@ typedef struct reading {
     const document_xml *x;
     xmlParserCtxtPtr parser;
     unsigned depth;
-    bool typed; /* it has a document type */
-    bool deep;  /* more than DOCUMENT_DEPTH */
-    bool full;  /* out of memory for attributes */
+    bool typed;                                    /* it has a document type */
+    bool deep;                                     /* more than DOCUMENT_DEPTH */
+    bool wide;                                     /* more than DOCUMENT_SPACES */
+    unsigned spaces, declared[DOCUMENT_DEPTH + 1]; /* namespaces of all open elements, and of each: libxml2 looks through all */
+    bool full;                                     /* out of memory for attributes */
 } reading;
 
 /* libxml2 gives name, prefix, URI, value and its end; values are not terminated. */
@@ -26,12 +28,15 @@ static void begin(void *user, const xmlChar *name, const xmlChar *prefix, const 
     const char *list[2 * ATTRS + 1] = {NULL};
     char *values[ATTRS] = {NULL};
     const int n = n_attrs < ATTRS ? n_attrs : ATTRS;
-    (void)prefix, (void)uri, (void)n_spaces, (void)spaces, (void)n_defaulted;
-    if (++r->depth > DOCUMENT_DEPTH) {
-        r->deep = true;
+    (void)prefix, (void)uri, (void)spaces, (void)n_defaulted;
+    r->deep = ++r->depth > DOCUMENT_DEPTH;
+    r->spaces += (unsigned)n_spaces;
+    r->wide = r->spaces > DOCUMENT_SPACES;
+    if (r->deep || r->wide) {
         xmlStopParser(r->parser);
         return;
     }
+    r->declared[r->depth] = (unsigned)n_spaces;
     for (int i = 0; i < n; i++) {
         values[i] = strndup((const char *)attrs[5 * i + 3], (size_t)(attrs[5 * i + 4] - attrs[5 * i + 3]));
         r->full = r->full || !values[i];
@@ -46,7 +51,7 @@ static void begin(void *user, const xmlChar *name, const xmlChar *prefix, const 
 static void end(void *user, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri) {
     reading *r = user;
     (void)prefix, (void)uri;
-    r->depth--;
+    r->spaces -= r->declared[r->depth--];
     r->x->end(r->x->user, (const char *)name);
 }
 
@@ -69,7 +74,7 @@ static void quiet(void *user, const char *fmt, ...) {
 }
 
 static bool goes_on(const reading *r) {
-    return r->parser->wellFormed && !r->deep && !r->typed && !(r->x->out && r->x->out->st);
+    return r->parser->wellFormed && !r->deep && !r->wide && !r->typed && !(r->x->out && r->x->out->st);
 }
 
 static kv_status verdict(const reading *r, kv_err *err) {
@@ -80,6 +85,9 @@ static kv_status verdict(const reading *r, kv_err *err) {
     if (r->deep)
         return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: more than %d elements within each other", r->in->where, r->part, line,
                        DOCUMENT_DEPTH);
+    if (r->wide)
+        return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: more than %d namespaces at a time", r->in->where, r->part, line,
+                       DOCUMENT_SPACES);
     if (r->typed)
         return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: a document type (<!DOCTYPE), which could declare entities",
                        r->in->where, r->part, line);
@@ -106,6 +114,10 @@ kv_status document_xml_read(const document_input *in, const char *part, const ch
     kv_status st = KV_OK;
     if (!n)
         return kv_fail(err, KV_EFORMAT, "%s: %s is empty", in->where, part);
+    const size_t crowded = document_crowded_tag(bytes, n);
+    if (crowded < n)
+        return kv_fail(err, KV_EFORMAT, "%s: %s: a tag with more than %d attributes, at offset %zu", in->where, part,
+                       DOCUMENT_ATTRS, crowded);
     if (!(r.parser = xmlCreatePushParserCtxt(&sax, &r, NULL, 0, NULL)))
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %s", in->where, part);
     xmlCtxtUseOptions(r.parser, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_HUGE);

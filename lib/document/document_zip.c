@@ -113,14 +113,14 @@ void document_parts_free(document_part *parts, size_t n) {
         free(parts[i].bytes);
 }
 
-bool document_zip_has(const document_input *in, const char *name) {
+kv_status document_zip_has(const document_input *in, const char *name, bool *found, kv_err *err) {
     struct archive *a = NULL;
     struct archive_entry *e;
     unsigned count = 0;
-    bool found = false;
-    kv_status st = open_archive(in, &a, NULL);
-    while (!found && !st && !(st = next_entry(in, a, &count, &e, NULL)) && e)
-        found = archive_entry_pathname(e) && !strcmp(archive_entry_pathname(e), name);
+    *found = false;
+    kv_status st = open_archive(in, &a, err);
+    while (!*found && !st && !(st = next_entry(in, a, &count, &e, err)) && e)
+        *found = archive_entry_pathname(e) && !strcmp(archive_entry_pathname(e), name);
     archive_read_free(a);
-    return found;
+    return st;
 }

@@ -355,19 +355,6 @@ done:
     return st;
 }
 
-/* "512M" or "512MiB" -> bytes; K, M, G are powers of 1024. 0: not a size. */
-static size_t parse_size(const char *text) {
-    static const char units[] = "KMG";
-    char *end;
-    double v = strtod(text, &end);
-    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
-    if (unit) {
-        v *= (double)((size_t)1 << 10 * (unit - units + 1));
-        end += 1 + 2 * !strcmp(end + 1, "iB");
-    }
-    return end > text && !*end && v >= 1 && v < 1e15 ? (size_t)v : 0;
-}
-
 /* Which tokens to keep, and how heads share them. */
 static kv_status settle_budget(options *o, kv_err *err) {
     const bool given = kv_budget_given(o->keep.budget);
@@ -437,7 +424,7 @@ static kv_status settle(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--bits, --kld and --fit-ctx with --fit-mem are different aims; give one");
     if (!o->fit_ctx != !o->fit_mem)
         return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
-    if (o->fit_mem && !(o->fit_bytes = parse_size(o->fit_mem)))
+    if (o->fit_mem && !(o->fit_bytes = format_parse_bytes(o->fit_mem)))
         return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
     kv_status st = settle_budget(o, err);
     if (!st)
