@@ -30,6 +30,7 @@ PARTS = [
         "runtime/attention",
         "runtime/cache",
         "runtime/codec",
+        "runtime/grammar",
         "runtime/mat runtime/text",
         "runtime/kernels runtime/template",
         "runtime/machine",
@@ -38,7 +39,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped lib/document",
+        "lib/eval lib/shipped lib/document lib/library",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
@@ -57,7 +58,9 @@ EXCEPTIONS = set()
 # Only this part and the tests may have lines that match.
 OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
+    ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
+    ("lib", r"#\s*include\s*<(libxml/|archive)[A-Za-z_]*\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),
 ]
 

@@ -18,9 +18,35 @@ static void format_bytes_reads_well(void **state) {
     assert_string_equal(format_bytes(-1536, buf), "-1.5 KiB");
 }
 
+static void format_parses_sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } cases[] = {{"4096", 4096},
+                 {"1.5K", 1536},
+                 {"512M", 512u << 20},
+                 {"2GiB", (uint64_t)2 << 30},
+                 {"1T", (uint64_t)1 << 40},
+                 {"", 0},
+                 {"M", 0},
+                 {"0", 0},
+                 {"-1G", 0},
+                 {"1Gi", 0},
+                 {"1 G", 0},
+                 {"2X", 0},
+                 {"9999T", 0},
+                 {"nan", 0},
+                 {"1GG", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (format_parse_bytes(cases[i].text) != cases[i].bytes)
+            fail_msg("'%s'", cases[i].text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(format_bytes_reads_well),
+        cmocka_unit_test(format_parses_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 char *format_bytes(double bytes, char buf[FORMAT_BYTES]) {
     static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
@@ -13,4 +15,16 @@ char *format_bytes(double bytes, char buf[FORMAT_BYTES]) {
     }
     snprintf(buf, FORMAT_BYTES, u && fabs(bytes) < 100 ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
     return buf;
+}
+
+uint64_t format_parse_bytes(const char *text) {
+    static const char units[] = "KMGT";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
+    if (unit) {
+        v *= (double)((uint64_t)1 << 10 * (unit - units + 1));
+        end += 1 + 2 * !strcmp(end + 1, "iB");
+    }
+    return end > text && !*end && v >= 1 && v < 1e15 ? (uint64_t)v : 0;
 }

@@ -2,9 +2,13 @@
 #ifndef KV_FORMAT_H
 #define KV_FORMAT_H
 
+#include <stdint.h>
+
 enum { FORMAT_BYTES = 24 };
 
 /* "17.3 MiB", units being powers of 1024. Returns buf. */
 char *format_bytes(double bytes, char buf[FORMAT_BYTES]);
+/* "512M", "1.5GiB" or "4096" -> bytes; K, M, G and T are powers of 1024. 0: not a size of 1 or more. */
+uint64_t format_parse_bytes(const char *text);
 
 #endif

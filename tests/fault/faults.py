@@ -47,7 +47,7 @@ CASES = {
     "kvpack strip": ("kvpack --strip IN/packed.gguf --out OUT/plain.gguf", ["plain.gguf"]),
     "kvpack show": ("kvpack --show IN/packed.gguf --json", []),
     "kvpack named": ("kvpack IN/qwen2.gguf balanced --dry-run", []),
-    "kvcalib": ("kvcalib IN/qwen2.gguf --text IN/text --out OUT/p.yaml --report OUT/r.html --ctx 64 --chunks 2 --window 8 --bits 4 "
+    "kvcalib": ("kvcalib IN/qwen2.gguf --text IN/text --out OUT/p.yaml --report OUT/r.html --ctx 64 --chunks 2 --windows 0,8 --bits 4 "
                 "-t 2 -q", ["p.yaml", "r.html"]),
     "kvcalib budget": ("kvcalib IN/qwen2.gguf --text IN/text --out OUT/p.yaml --ctx 64 --chunks 2 --window 8 --bits 4 --budget 50% "
                        "--no-measure --json -t 1 -q", ["p.yaml"]),

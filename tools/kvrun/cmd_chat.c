@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
+#include "kvrun/constrain.h"
 #include "kvrun/engine.h"
 
 #include <stdlib.h>
@@ -13,9 +14,10 @@ static const char tool[] = "kvrun";
 enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
-    const char *model, *positional, *prompt, *file, *system, *template;
+    const char *model, *positional, *prompt, *file, *system, *template, *lookup;
     int64_t n, ctx, seed, top_k;
     double temp, top_p, min_p;
+    constrain constrain;
     cli_cache cache;
     cli_machine machine;
     bool raw, escape, no_escape, shift, verbose;
@@ -44,6 +46,10 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
+         "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
+         "where "
+         "they quote"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
@@ -51,6 +57,7 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
         {"--top-p", NULL, CLI_REAL, "P", &o->top_p, 0, 1, "only the most likely tokens that make up P together; 1: all"},
         {"--min-p", NULL, CLI_REAL, "P", &o->min_p, 0, 1, "only tokens at least P times as likely as the best; 0: all"},
         {"--seed", "-s", CLI_INT, "N", &o->seed, -1, 4294967295.0, "same seed, same answer; -1: another one every time"},
+        CONSTRAIN_ROWS(&o->constrain),
         {.kind = CLI_HEADING, .help = "Output"},
         {"--verbose", "-v", CLI_FLAG, NULL, &o->verbose, 0, 0, "say what runs, and how fast, on stderr"},
         {0},
@@ -153,12 +160,19 @@ done:
 }
 
 static int open_and_run(options *o, kv_err *err) {
-    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0}, .shift = o->shift, .stop = cli_interrupted};
+    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0},
+                   .shift = o->shift,
+                   .lookup = !o->lookup || strcmp(o->lookup, "off"),
+                   .stop = cli_interrupted};
     engine e = {0};
     gen *g = NULL;
     int code = CLI_OK;
     cfg.sampling.seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
+    grammar *rules = NULL;
     kv_status st = take_texts(o, err);
+    if (!st)
+        st = constrain_open(&o->constrain, &rules, err);
+    cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
         (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
         goto done;
@@ -170,6 +184,7 @@ static int open_and_run(options *o, kv_err *err) {
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;
 }

@@ -1,15 +1,20 @@
 #include "kvrun/generate.h"
 
 #include "base/clock.h"
+#include "grammar/constraint.h"
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gen {
     rt_session *s;
     const tok *tok;
     rt_sampler *sampler;
-    bool shift;
+    constraint *constraint; /* or NULL */
+    float *masked;          /* (n_vocab) logits, while there is a constraint */
+    bool shift, lookup;
+    rt_guesser guesser;
     bool (*stop)(void);
     size_t keep;
     uint32_t n_ctx_train;
@@ -22,6 +27,19 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     return st ? st : gen_of(m, cfg, s, out, err);
 }
 
+/* Wrong guesses are taken back, which is no way back where tokens were let go of for them. */
+static bool keeps_all(const kv_cache *c) {
+    const kv_cache_info info = kv_cache_get_info(c);
+    return info.chosen == 0 && info.newest == 0;
+}
+
+static kv_status constrain(gen *g, const rt_model *m, const grammar *rules, kv_err *err) {
+    g->masked = malloc(rt_model_hparams(m)->n_vocab * sizeof *g->masked);
+    if (!g->masked)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", rt_model_hparams(m)->n_vocab);
+    return constraint_new(rules, g->tok, &g->constraint, err);
+}
+
 kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err) {
     gen *g = calloc(1, sizeof *g);
     if (!g) {
@@ -32,8 +50,11 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->tok = rt_model_tok(m);
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
+    g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
     g->stop = cfg->stop;
     kv_status st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err);
+    if (!st && cfg->grammar)
+        st = constrain(g, m, cfg->grammar, err);
     if (st)
         gen_free(g);
     else
@@ -46,6 +67,8 @@ void gen_free(gen *g) {
         return;
     rt_session_free(g->s);
     rt_sampler_free(g->sampler);
+    constraint_free(g->constraint);
+    free(g->masked);
     free(g);
 }
 
@@ -153,16 +176,38 @@ static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len
         emit(user, text, len);
 }
 
+/* What is due, and guesses of what comes after it. */
+static kv_status read_next(gen *g, kv_err *err) {
+    if (rt_session_is_read(g->s))
+        return KV_OK;
+    rt_guesser_learn(&g->guesser, rt_session_guessed_right(g->s));
+    return g->lookup ? rt_session_read_ahead(g->s, &g->guesser, err) : rt_session_read(g->s, NULL, NULL, err);
+}
+
+/* Choose a token; where a grammar refuses it, once more from those that it does not. */
+static kv_status choose(gen *g, int32_t *id, kv_err *err) {
+    const float *logits = rt_session_logits(g->s);
+    kv_status st = KV_OK;
+    *id = rt_sample(g->sampler, logits);
+    if (!g->constraint || constraint_allows(g->constraint, *id, &st))
+        return KV_OK;
+    memcpy(g->masked, logits, tok_n_vocab(g->tok) * sizeof *logits);
+    if ((st = constraint_mask(g->constraint, g->masked, err)))
+        return st;
+    *id = rt_sample(g->sampler, g->masked);
+    return KV_OK;
+}
+
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
-    const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
+    int32_t id;
     const char *text;
     size_t len;
-    *done = tok_is_eog(g->tok, id);
-    if (*done)
-        return KV_OK;
-    kv_status st = rt_session_say(g->s, id, &text, &len, err);
-    if (st)
+    *done = g->constraint && constraint_is_over(g->constraint);
+    kv_status st = *done ? KV_OK : choose(g, &id, err);
+    if (st || *done || (*done = tok_is_eog(g->tok, id)))
+        return st;
+    if ((g->constraint && (st = constraint_take(g->constraint, id, err))) || (st = rt_session_say(g->s, id, &text, &len, err)))
         return st;
     show(g, emit, user, text, len);
     g->stats.answer_tokens++;
@@ -173,6 +218,8 @@ static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_er
 kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *end, kv_err *err) {
     *end = GEN_LIMIT;
     g->stats.last_tokens = g->stats.last_visible = 0;
+    if (g->constraint)
+        constraint_restart(g->constraint);
     kv_status st = make_room(g, err);
     if (st || (st = read_prompt(g, err)))
         return st;
@@ -180,7 +227,7 @@ kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *
     for (int64_t i = 0; i != n_max && *end == GEN_LIMIT; i++) {
         bool done;
         /* A shift or the last token may have to be read first. */
-        if ((st = make_room(g, err)) || (st = rt_session_read(g->s, NULL, NULL, err)))
+        if ((st = make_room(g, err)) || (st = read_next(g, err)))
             break;
         if (g->stop && g->stop())
             *end = GEN_STOPPED;
