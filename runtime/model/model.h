@@ -224,10 +224,10 @@ typedef struct rt_place {
     bool asked;          /* somebody wanted it */
 } rt_place;
 bool rt_seq_place(const rt_seq *s, uint32_t i, rt_place *out);
-/* An empty sequence takes its tokens and what the cache knows of them: layers (n_layer), as kv_cache_restore has them, and
- * borrowed as there; places (n >= 1) in the order of their lengths, the last of all n_tokens. The states of the places move. On
+/* An empty sequence takes its tokens and what the cache knows of them: pieces, as kv_cache_restore has them, and borrowed
+ * as there; places (n >= 1) in the order of their lengths, the last of all n_tokens. The states of the places move. On
  * failure the sequence is to be freed. */
-kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *layers, rt_place *places,
+kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *pieces, rt_place *places,
                          uint32_t n, kv_err *err);
 
 /* ---- a sequence with a workspace of its own ---- */
