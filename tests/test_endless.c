@@ -86,7 +86,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
     kv_err err = {0};
     uint32_t from;
     make_ids(m, ids);
-    rt_session *a = new_session(m, cfg), *c = new_session(m, cfg), *d;
+    rt_session *a = new_session(m, cfg), *c = new_session(m, cfg), *d = NULL;
     assert_int_equal(rt_session_forgets(a, &from), STEP);
     assert_int_equal(from, KEEP);
     read_ids(a, ids, LEN);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MOST_BROKEN = 64 }; /* ids of an answer that may be left of it and be unlike those of its text */
+
 struct conversation {
     const tok *tok;
     gen *g;
@@ -19,7 +21,7 @@ struct conversation {
     chat_msg *msgs; /* their text is ours, but for the system prompt's */
     size_t n, cap;
     tpl_text sent; /* the rendering of the last turn, which the context holds together with the answer to it; or nothing */
-    /* Of what an endless gen forgot, in ids of a rendering of all turns that there ever were, from `keep` on: */
+    /* Of what an endless gen forgot, in ids of all that was ever read, from `keep` on: */
     size_t keep;
     uint64_t before;  /* what the gen no longer counts, */
     uint64_t removed; /* and what is not in msgs any more: so many turns */
@@ -145,16 +147,45 @@ done:
     return st;
 }
 
+/* Where what the context holds behind `keep` goes on in a rendering of all turns: its ids from `to` on are those of the
+ * rendering from `from` on. The first ones may be in the middle of an answer, which is not always made of the tokens of its
+ * text; so it is where most is the same. */
+typedef struct junction {
+    size_t to, from;
+} junction;
+
+static junction find_junction(const conversation *c, const int32_t *ids, size_t n, size_t keep, size_t skip) {
+    const int32_t *held = gen_ids(c->g);
+    const size_t n_held = gen_len(c->g);
+    junction best = {keep, keep + skip < n ? keep + skip : keep};
+    size_t most = 1;
+    for (size_t to = keep; to < n_held && to < keep + MOST_BROKEN; to++)
+        for (size_t from = keep; from < n; from++) {
+            size_t same = 0;
+            while (to + same < n_held && from + same < n && held[to + same] == ids[from + same])
+                same++;
+            if (same >= most) {
+                most = same;
+                best = (junction){to, from};
+            }
+        }
+    return best;
+}
+
 /* All turns anew: what is the same as before stays read. What was forgotten stays so. */
 static kv_status set_all(conversation *c, int32_t *ids, size_t n, kv_err *err) {
-    const uint64_t was = gone(c), skip = was - c->removed;
+    const uint64_t was = gone(c);
     size_t keep;
     kv_status st = count_kept(c, ids, n, &keep, err);
     if (st)
         return st;
-    if (skip && keep + skip < n) {
-        memmove(ids + keep, ids + keep + skip, (n - keep - skip) * sizeof *ids);
-        n -= skip;
+    if (was) {
+        const junction j = find_junction(c, ids, n, keep, was > c->removed ? (size_t)(was - c->removed) : 0);
+        if (j.from >= j.to) {
+            memcpy(ids + keep, gen_ids(c->g) + keep, (j.to - keep) * sizeof *ids);
+            memmove(ids + j.to, ids + j.from, (n - j.from) * sizeof *ids);
+            n -= j.from - j.to;
+        }
     }
     c->keep = keep;
     if (!(st = gen_set_keep(c->g, keep, err)))
@@ -186,18 +217,11 @@ done:
 
 /* ---- what is forgotten ---- */
 
-static kv_status count_ids(const conversation *c, const tpl_text *text, size_t *n, kv_err *err) {
-    int32_t *ids = NULL;
-    kv_status st = tok_encode_chat(c->tok, text, 0, TOK_BOS, &ids, n, err);
-    free(ids);
-    return st;
-}
-
 /* Turns of which nothing is left in the context are no longer rendered, so that they need no memory and no time. */
 static kv_status remove_turns(conversation *c, kv_err *err) {
     const size_t told = c->system != NULL;
     tpl_text rest = {0};
-    size_t turns = 0, before, after;
+    size_t turns = 0;
     while (turns + 1 < c->n_turns && c->ends[turns] <= c->keep + gone(c))
         turns++;
     if (!turns || !c->sent.len)
@@ -208,18 +232,16 @@ static kv_status remove_turns(conversation *c, kv_err *err) {
         first[-1] = c->msgs[0];
     kv_status st = chat_render(c->format, first - told, c->n - 2 * turns - 1, true, &rest, err); /* up to the last question */
     first[-1] = was;
-    if (st || (st = count_ids(c, &c->sent, &before, err)) || (st = count_ids(c, &rest, &after, err)) || after > before) {
-        tpl_text_free(&rest);
+    if (st)
         return st;
-    }
     for (size_t i = told; i < told + 2 * turns; i++)
         free((char *)c->msgs[i].text);
     memmove(c->msgs + told, first, (c->n - told - 2 * turns) * sizeof *c->msgs);
     c->n -= 2 * turns;
+    c->removed = c->ends[turns - 1] - c->keep;
     memmove(c->ends, c->ends + turns, (c->n_turns - turns) * sizeof *c->ends);
     c->n_turns -= turns;
     c->n_removed += turns;
-    c->removed += before - after;
     tpl_text_free(&c->sent);
     c->sent = rest;
     return KV_OK;
