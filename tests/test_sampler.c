@@ -242,11 +242,11 @@ static void sampler_greedy_takes_the_best_that_is_left(void **state) {
 
 /* ---- Mirostat ---- */
 
-enum { WORDS = 3000 };
+enum { WORDS = 1000 };
 
 /* Tokens by Zipf's law: the mean surprise of many, in bits, by the probabilities of what was left; and of how many that was. */
 static double mean_surprise(rt_sampling cfg, double *left) {
-    enum { DRAWS = 4000, SETTLE = 500 };
+    enum { DRAWS = 2000, SETTLE = 300 };
     float logits[WORDS];
     double surprise = 0;
     for (int i = 0; i < WORDS; i++)
