@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY
 
 import libkv
 
@@ -96,6 +97,56 @@ def test_samplers_repeat_themselves(tiny: libkv.Model) -> None:
             draw(temperature=-1.0)
         with pytest.raises(libkv.InvalidArgument, match="floats"):
             libkv.Sampler(tiny).pick(memoryview(b"1234").cast("f"))
+
+
+def test_samplers_have_all_that_the_library_has(tiny: libkv.Model) -> None:
+    with tiny.session() as s:
+        ids = tiny.tokenize(TEXT)
+        s.prefill(ids)
+        logits = s.logits()
+        best = s.sample()
+
+        def pick(before: list[int] | None = None, **how: Any) -> int:
+            return libkv.Sampler(tiny, temperature=0, **how).pick(logits, before or [])
+
+        assert pick(logit_bias={7: 1000.0}) == 7
+        second = pick(logit_bias={best: -math.inf})
+        assert second != best
+        assert pick(before=[best], presence_penalty=1000.0, order="penalties;temperature") == second
+        assert pick(before=[], presence_penalty=1000.0) == best
+        never = libkv.Sampler(tiny, temperature=0, logit_bias={best: -math.inf})
+        assert s.sample(never) == second
+        assert s.complete(TEXT, max_tokens=1, sampler=never) == tiny.detokenize([second])
+        libkv.Sampler(
+            tiny,
+            typical_p=0.9,
+            top_n_sigma=1.0,
+            dynatemp_range=0.1,
+            dynatemp_exponent=1.0,
+            xtc_probability=0.5,
+            xtc_threshold=0.1,
+            repeat_last_n=32,
+            repeat_penalty=1.1,
+            frequency_penalty=0.1,
+            dry_multiplier=0.8,
+            dry_base=1.75,
+            dry_allowed_length=2,
+            dry_penalty_last_n=64,
+            dry_breakers=["\n", "."],
+            mirostat=2,
+            mirostat_tau=5.0,
+            mirostat_eta=0.1,
+            ignore_eos=True,
+        ).pick(logits, ids)
+        with libkv.Model(TINY / "gemma3.gguf") as other, pytest.raises(libkv.InvalidArgument, match="another vocabulary"):
+            assert other.n_vocab != tiny.n_vocab
+            s.sample(libkv.Sampler(other))
+        with pytest.raises(libkv.InvalidArgument, match="no_such_stage"):
+            pick(order="no_such_stage")
+        with pytest.raises(libkv.OutOfRange, match="vocabulary"):
+            pick(logit_bias={tiny.n_vocab: 1.0})
+        with pytest.raises(libkv.OutOfRange, match="outside the vocabulary"):
+            pick(before=[tiny.n_vocab])
 
 
 def test_logprobs_are_what_logits_say(tiny: libkv.Model) -> None:

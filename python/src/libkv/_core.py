@@ -103,6 +103,16 @@ class SessionCore(native.Closable):
         self._changes += 1
         self._call(function, *args, watch=watch)
 
+    def _choose(self, function: Callable[..., int], sampler: Sampler | None, *args: Any) -> None:
+        """The same for those that take a sampler."""
+        if sampler is None:
+            self._call(function, ffi.NULL, *args)
+        elif sampler._n_vocab != self._n_vocab:
+            raise InvalidArgument("the sampler was made for a model of another vocabulary")
+        else:
+            with sampler._lock:
+                self._call(function, sampler._use().pointer, *args)
+
     def _check_stop(self) -> None:
         if self._stop:
             raise Cancelled("stopped")
@@ -182,11 +192,7 @@ class SessionCore(native.Closable):
         """Choose what comes next, without adding it; without a sampler, the most likely one."""
         self._read()
         place = ffi.new("int32_t *")
-        if sampler is None:
-            self._call(lib.kv_session_sample, ffi.NULL, place)
-        else:
-            with sampler._lock:
-                self._call(lib.kv_session_sample, sampler._use().pointer, place)
+        self._choose(lib.kv_session_sample, sampler, place)
         return int(place[0])
 
     def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Generator[Token, None, None]:
@@ -231,14 +237,9 @@ class SessionCore(native.Closable):
         self._check_stop()
         self._read()
         before, end = len(self), ffi.new("kv_end *")
-        try:
-            if sampler is None:
-                self._change(lib.kv_session_decode, ffi.NULL, 1, ffi.NULL, ffi.NULL, end)
-            else:
-                with sampler._lock:
-                    self._change(lib.kv_session_decode, sampler._use().pointer, 1, ffi.NULL, ffi.NULL, end)
-        finally:
-            turn.changes = self._changes
+        self._changes += 1
+        turn.changes = self._changes
+        self._choose(lib.kv_session_decode, sampler, 1, ffi.NULL, ffi.NULL, end)
         pointer = self._use().pointer
         id = int(lib.kv_session_ids(pointer)[before]) if lib.kv_session_len(pointer) > before else None
         return id, before, _ENDS[end[0]]

@@ -14,6 +14,7 @@ from .context import context_facts
 from .document import Message
 from .errors import Cancelled, InvalidArgument, OutOfRange, check
 from .profile import Profile, open_profile
+from .sampler import Sampler
 from .session import Session
 
 _WAITS = {"auto": lib.KV_WAIT_AUTO, "spin": lib.KV_WAIT_SPIN, "sleep": lib.KV_WAIT_SLEEP}
@@ -323,6 +324,7 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
     ) -> str:
         """``Session.ask`` in a session of its own; cache: arguments of ``session``."""
@@ -336,6 +338,7 @@ class Model(native.Closable):
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
+                sampler=sampler,
                 **cache,
             )
         )
@@ -350,6 +353,7 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
     ) -> str:
         """``Session.chat`` in a session of its own; cache: arguments of ``session``."""
@@ -364,6 +368,7 @@ class Model(native.Closable):
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
+                sampler=sampler,
                 **cache,
             )
         )
@@ -378,6 +383,7 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
     ) -> Generator[str, None, None]:
         """``Session.stream`` in a session of its own; cache: arguments of ``session``."""
@@ -389,6 +395,7 @@ class Model(native.Closable):
             top_p=top_p,
             min_p=min_p,
             seed=seed,
+            sampler=sampler,
         )
 
     def read(

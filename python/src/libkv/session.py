@@ -28,6 +28,7 @@ class Sampling(NamedTuple):
     top_p: float
     min_p: float
     seed: int | None
+    sampler: Sampler | None
 
 
 class Session(SessionCore):
@@ -42,7 +43,8 @@ class Session(SessionCore):
     What answers in words (``ask``, ``chat``, ``complete``, ``stream``) takes
 
     - max_tokens: most tokens of the answer; None: until the model ends it, or the context is full (``end`` says why);
-    - temperature (0: always the most likely token), top_k, top_p, min_p, seed: see ``Sampler``;
+    - temperature (0: always the most likely token), top_k, top_p, min_p, seed: see ``Sampler``; or, in place of all of these,
+      sampler: one that was made before, with more options;
     - progress: told how far reading the question is;
 
     and raises ``OutOfRange`` where the question does not fit into the context, and ``Cancelled``.
@@ -84,6 +86,7 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """The answer to a question: about the document that was read, if there is one (``read``), else on its own.
@@ -91,7 +94,7 @@ class Session(SessionCore):
         After a question about a document, the session is where it was before. system: a system prompt in place of the
         template's (with a document: an argument of ``read``). Raises ``Unsupported``: the model has no chat template.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._question(question, system, how, progress))
 
     @alone
@@ -105,6 +108,7 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """What the model says after these messages, oldest first. What the session holds of them is not read again.
@@ -113,7 +117,7 @@ class Session(SessionCore):
         say never becomes a special token. Raises ``Unsupported``: the model has no chat template; ``InvalidArgument``: messages
         that the template refuses.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._answer(document.chat_ids(self._model, messages), how, progress))
 
     @alone
@@ -128,10 +132,11 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """How the model goes on with a plain text, without a template. special: special tokens in it are read as such."""
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._answer(self._model.tokenize(text, bos=True, special=special), how, progress))
 
     @alone
@@ -146,6 +151,7 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> Generator[str, None, None]:
         """The same answer as ``ask`` (a text) or ``chat`` (messages), piece by piece, in whole characters.
@@ -153,7 +159,7 @@ class Session(SessionCore):
         The question is read before this returns. The iterator may be left at any time; whatever else changes the session
         meanwhile ends it with ``InUse``.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         if isinstance(messages, str):
             return self._question(messages, system, how, progress)
         if system is not None:
@@ -244,7 +250,7 @@ class Session(SessionCore):
 
     def _speak(self, how: Sampling, leave: Callable[[Turn], None] | None) -> Generator[str, None, None]:
         """Pieces of the answer to what the session holds now."""
-        sampler = Sampler(
+        sampler = how.sampler or Sampler(
             self._model, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p, seed=how.seed
         )
         turn = self._turn()
