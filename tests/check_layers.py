@@ -38,7 +38,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped lib/document",
+        "lib/eval lib/shipped lib/document lib/contexts",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [

@@ -43,6 +43,10 @@ rt_ctx *rt_session_ctx(rt_session *s) {
     return s->ctx;
 }
 
+const rt_model *rt_session_model(const rt_session *s) {
+    return s->m;
+}
+
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s) {
     return &s->cfg;
 }
