@@ -36,6 +36,10 @@ static kv_status key_of(rt_session *s, contexts_key *key, kv_err *err) {
     return rt_model_identity(rt_session_model(s), NULL, NULL, key->model, err);
 }
 
+uint64_t contexts_limit(const contexts *c) {
+    return c->limit;
+}
+
 /* ---- taking ---- */
 
 typedef struct candidate {

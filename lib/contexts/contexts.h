@@ -21,6 +21,7 @@ typedef struct contexts contexts;
  * Caller frees with contexts_close. What is open may be used by several threads at once. */
 kv_status contexts_open(const char *folder, uint64_t limit, contexts **out, kv_err *err);
 void contexts_close(contexts *c); /* NULL is fine */
+uint64_t contexts_limit(const contexts *c);
 
 /* What was found for a prompt. */
 typedef struct contexts_found {

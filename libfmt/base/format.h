@@ -2,9 +2,14 @@
 #ifndef KV_FORMAT_H
 #define KV_FORMAT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 enum { FORMAT_BYTES = 24 };
 
 /* "17.3 MiB", units being powers of 1024. Returns buf. */
 char *format_bytes(double bytes, char buf[FORMAT_BYTES]);
+/* "500M", "1.5G", "2GiB", "4096": a number of bytes, in units of powers of 1024, as people write it. False: it is none. */
+bool parse_bytes(const char *s, int64_t *out);
 
 #endif

@@ -80,7 +80,7 @@ void cli_help_text(const cli_opt *o, char buf[CLI_HELP]) {
         len += (size_t)snprintf(buf + len, size - len, "%s", o->help);
     if (len >= size)
         return;
-    if (o->kind == CLI_INT && *(int64_t *)o->dst >= 0)
+    if ((o->kind == CLI_INT || (o->kind == CLI_SIZE && !*(int64_t *)o->dst)) && *(int64_t *)o->dst >= 0)
         snprintf(buf + len, size - len, " [%lld]", (long long)*(int64_t *)o->dst);
     else if (o->kind == CLI_REAL && *(double *)o->dst >= 0)
         snprintf(buf + len, size - len, " [%g]", *(double *)o->dst);

@@ -3,6 +3,7 @@
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
 #include "kvrun/engine.h"
+#include "kvrun/remember.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template;
-    int64_t n, ctx, seed, top_k;
+    int64_t n, ctx, seed, top_k, context_cache;
     double temp, top_p, min_p;
     cli_cache cache;
     cli_machine machine;
@@ -44,6 +45,9 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--context-cache", NULL, CLI_SIZE, "SIZE", &o->context_cache, 0, 0,
+         "keep what is read on the disk, in files that take up to SIZE (2G) together, so that a prompt which begins alike need "
+         "not be read from its beginning; 0: keep nothing"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
@@ -130,7 +134,12 @@ static void say_speed(const gen_stats *s) {
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
 
-static int run(const options *o, const engine *e, gen *g, kv_err *err) {
+/* What people know it by whom 'kvrun contexts' lists it. */
+static const char *title(const options *o) {
+    return o->file ? o->file : o->said ? o->said : "a chat";
+}
+
+static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *err) {
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
@@ -147,6 +156,8 @@ static int run(const options *o, const engine *e, gen *g, kv_err *err) {
         code = chat_loop(tool, c, g, o->n);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
+    if (!st)
+        remember_keep(r, gen_session(g), title(o));
 done:
     conversation_free(c);
     return st ? cli_report(tool, err) : code;
@@ -155,21 +166,30 @@ done:
 static int open_and_run(options *o, kv_err *err) {
     gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0}, .shift = o->shift, .stop = cli_interrupted};
     engine e = {0};
+    remember r = {0};
     gen *g = NULL;
     int code = CLI_OK;
+    cfg.recall = remember_recall;
+    cfg.recall_user = &r;
     cfg.sampling.seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
     kv_status st = take_texts(o, err);
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
-        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
+        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
+        goto done;
+    remember_open(&r, tool, o->context_cache, o->verbose);
+    if (r.c)
+        cfg.ctx.checkpoint_every = RT_BATCH; /* prompts may part anywhere */
+    if ((st = engine_gen(&e, &cfg, &g, err)))
         goto done;
     engine_say_cache(&e, g);
     if (o->verbose)
         say_model(e.model, e.format, cfg.sampling.seed);
-    code = run(o, &e, g, err);
+    code = run(o, &e, g, &r, err);
     if (o->verbose)
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    remember_close(&r);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;
 }
