@@ -72,7 +72,7 @@ class Kvcalib:
         self.child.wait()
 
 
-def serve_llama_cpp(model, n_ctx, threads, cache):
+def serve_llama_cpp(model, n_ctx, threads, cache, slots=""):
     """Print the server's address, and serve until stdin ends."""
     import xllamacpp as xl
     p = xl.CommonParams()
@@ -89,6 +89,8 @@ def serve_llama_cpp(model, n_ctx, threads, cache):
     p.port = 0
     p.warmup = True
     p.verbosity = 1  # warnings
+    if slots:
+        p.slot_save_path = slots
     server = xl.Server(p)
     print(server.listening_address, flush=True)
     sys.stdin.read()
@@ -100,8 +102,9 @@ class LlamaCpp:
     Each has a process of its own: of several in one process all decode at a third of their speed, as libgomp's threads hardly spin
     any more where they are more than there are cores, working or not."""
 
-    def __init__(self, model, n_ctx, threads, cache):
-        command = [sys.executable, __file__, str(model), str(n_ctx), str(threads), cache]
+    def __init__(self, model, n_ctx, threads, cache, slots=""):
+        """slots: a folder, with / at its end, that slots can be saved in."""
+        command = [sys.executable, __file__, str(model), str(n_ctx), str(threads), cache, slots]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.child.stdout.readline().strip()
         if not self.url:
@@ -112,11 +115,14 @@ class LlamaCpp:
         self.child.stdin.close()
         self.child.wait()
 
+    def post(self, path, body):
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=24 * 3600) as answer:
+            return json.load(answer)
+
     def complete(self, tokens, n_predict):
         body = {"prompt": tokens, "n_predict": n_predict, "temperature": 0, "cache_prompt": True, "ignore_eos": True}
-        request = urllib.request.Request(self.url + "/completion", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=24 * 3600) as answer:
-            return json.load(answer)["timings"]
+        return self.post("/completion", body)["timings"]
 
     def read(self, depth, prefill, decode):
         self.prefix, self.prefill, self.decode = [1000 + i % 997 for i in range(depth)], prefill, decode
@@ -157,4 +163,4 @@ def spread(values, unit="x"):
 
 
 if __name__ == "__main__":
-    serve_llama_cpp(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    serve_llama_cpp(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -346,7 +346,7 @@ def planes(values, n):
 
 def packed_profiles():
     zeros = [0.0] * 32
-    for v in (0, 5, (1 << 32) - 1):
+    for v in (0, 6, (1 << 32) - 1):
         changed(f"packed, version {v}", lambda f, v=v: f.set("kvcalib.version", U32, v).set("kvcalib.profile", STR, yaml()) and None,
                 ["kvcalib.version", "reads versions 1 to"])
     packed("packed without its text", None, frame(blob()), "key 'kvcalib.profile' is missing")
@@ -424,6 +424,10 @@ def yaml_profiles():
     written("not UTF-8", b"version: 3 # \xff\xfe\xfd\n", "byte 13")
     written("UTF-16", v.encode("utf-16"), "is UTF-16")
     written("two documents", v + "---\n" + v, ":2: a second document")
+    written("five documents", 5 * (v + "---\n"), ":8: more than 4 documents")
+    w = "version: 5\npolicy: {sinks: 4, window: %d, k: f16, v: f16}\n"
+    written("windows that rise", w % 8 + "---\n" + w % 9, "9 comes behind 8, but windows must fall")
+    written("windows of no codec", w % 8 + "---\n" + w % 7, "only calibrated profiles")
     written("an open quote", v + 'policy: {k: "f16}\n', ":")
     written("tabs", "version: 3\npolicy:\n\tsinks: 4\n", ":3:")
     written("an unknown key", v + "nosuch: 1\n", ":2: unknown key 'nosuch'; known here: version")

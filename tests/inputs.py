@@ -435,6 +435,38 @@ def windows():
         assert ("the profile was made for 16" in r) == (narrow[:2] == ["--window", "8"]), r
 
 
-for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, windows, special_tokens, late):
+def several_windows():
+    """A profile for several windows: measured with each, and no narrow one is one that it was not made for."""
+    for name, data in FILES.items():
+        write(name, data)
+    made = ("kvcalib", MODEL, "--text", "text", "--ctx", "64", "--chunks", "4", "--bits", "4", "-q", "-t", "1")
+    for wrong in ("0,16,0", "0,", ",0", "16 0", "-1,0", "0,1048577", "1,2,3,4,5", "0x1"):
+        bad(2, f"--windows {wrong}: give up to 4 different numbers", *made, "--windows=" + wrong, "--out", "out.yaml")
+    bad(2, "--window and --windows say the same thing", *made, "--window", "8", "--windows", "0,16", "--out", "out.yaml")
+    bad(2, "a window of 48 leaves too little", *made, "--windows", "0,48", "--out", "out.yaml")
+    r = json.loads(good(*made, "--windows", "0,16", "--out", "out.yaml", "--json", "--report", "page.html").stdout)
+    assert r["window"] == 16 and r["windows"] == [16, 0] and [m["window"] for m in r["measured"]] == [16, 16, 0, 0], r
+    assert all(f"window {m['window']}, sinks 4" in m["text"] for m in r["measured"]), r
+    page = pathlib.Path("page.html").read_text()
+    assert "held-out part; window 16" in page and "held-out part; window 0" in page
+    good("kvpack", MODEL, "out.yaml", "--out", "packed.gguf")
+    for profile in ("out.yaml", "packed.gguf"):
+        shown = json.loads(good("kvpack", "--show", profile, "--json").stdout)
+        assert shown["version"] == 5 and shown["policy"]["windows"] == [16, 0], shown
+        assert [(m["window"], m["kld"]) for m in shown["measured"]] == [(m["window"], m["kld"]) for m in r["measured"]], shown
+        text = good("kvpack", "--show", profile).stdout.decode()
+        assert "transforms for each of 16, 0:" in text and "held-out part; window 0, sinks 4" in text, text
+    good("kvcalib", *made[1:], "--window", "0", "--out", "zero.yaml")
+    for narrow in ("0", "8", "16"):
+        words = ("--text", "text", "--ctx", "64", "--chunks", "2", "-t", "1", "--window", narrow)
+        r = good("kveval kld", "packed.gguf", *words)
+        assert b"was made for" not in r.stdout and b"was calibrated for" not in r.stderr, r
+        one, other = (json.loads(good("kveval kld", *m, *words, "--json").stdout) for m in (("packed.gguf",), (MODEL, "--profile", "zero.yaml")))
+        assert (one["kld"] == other["kld"]) == (narrow != "16"), (narrow, one["kld"], other["kld"])
+        r = good("kvrun", "packed.gguf", "--raw", "-p", "x", "-n", "1", "-t", "1", "--window", narrow)
+        assert b"was calibrated for" not in r.stderr, r
+
+
+for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, windows, several_windows, special_tokens, late):
     check()
 print("all passed")

@@ -1,9 +1,11 @@
 /* What a calibration finds out before it runs any text. */
 #include "calibrate/calibrate.h"
+#include "calibrate/calibrate_saved.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -24,6 +26,12 @@ static rt_model *load(void) {
 static bool count(void *calls, double done) {
     (void)done;
     ++*(int *)calls;
+    return true;
+}
+
+static bool rising(void *last, double done) {
+    assert_true(done >= *(double *)last && done <= 1 + 1e-9);
+    *(double *)last = done;
     return true;
 }
 
@@ -124,12 +132,84 @@ static void calibrate_lets_through_what_ends_well(void **state) {
     rt_model_free(m);
 }
 
+static char *format(const prof *p, size_t *len) {
+    char *text = NULL;
+    assert_int_equal(prof_format(p, &text, len, NULL), KV_OK);
+    return text;
+}
+
+/* What is made for several windows is, window by window, what is made for each alone. */
+static void calibrate_for_several_windows(void **state) {
+    (void)state;
+    static const calibrate_window all[] = {{16, 256}, {8, 64}, {0, 128}};
+    rt_model *m = load();
+    calibrate_cfg cfg = good;
+    prof *both = NULL;
+    cfg.narrower = all + 1;
+    cfg.n_narrower = 2;
+    double last = 0;
+    assert_int_equal(calibrate_run(m, &cfg, &bits, (calibrate_progress){rising, &last}, &both, NULL, NULL), KV_OK);
+    assert_float_equal(last, 1, 1e-9);
+    cfg.n_narrower = 0;
+    prof *p = both, *next;
+    for (size_t i = 0; i < 3; i++, p = next) {
+        prof *alone = NULL;
+        size_t a, b;
+        assert_non_null(p);
+        next = p->narrower;
+        p->narrower = NULL;
+        cfg.window = all[i].window;
+        cfg.frame = all[i].frame;
+        assert_int_equal(calibrate_run(m, &cfg, &bits, (calibrate_progress){0}, &alone, NULL, NULL), KV_OK);
+        char *x = format(p, &a), *y = format(alone, &b);
+        assert_int_equal(a, b);
+        assert_memory_equal(x, y, a);
+        free(x);
+        free(y);
+        prof_free(alone);
+        prof_free(p);
+    }
+    assert_null(p);
+    rt_model_free(m);
+}
+
+static void calibrate_refuses_windows_that_do_not_fall(void **state) {
+    (void)state;
+    static const calibrate_window same[] = {{16, 64}}, wider[] = {{8, 64}, {9, 64}};
+    rt_model *m = load();
+    calibrate_cfg cfg = good;
+    cfg.narrower = same;
+    cfg.n_narrower = 1;
+    refused(m, &cfg, &bits, KV_EINVAL, "a window of 16 is not narrower than one of 16");
+    cfg.narrower = wider;
+    cfg.n_narrower = 2;
+    refused(m, &cfg, &bits, KV_EINVAL, "a window of 9 is not narrower than one of 8");
+    cfg.n_narrower = 4;
+    refused(m, &cfg, &bits, KV_EINVAL, "for 4 windows at most, not for 5");
+    rt_model_free(m);
+}
+
+/* Often enough that a calibration of a minute has something to go on from, and not for more than a twentieth of the time. */
+static void calibrate_keeps_what_it_has_in_time(void **state) {
+    (void)state;
+    static const struct {
+        double passed, cost;
+        bool due;
+    } cases[] = {{15, 0.5, true},  {15, 0.7, true},   {14, 0.7, false}, {15, 0.8, false},
+                 {100, 4.9, true}, {100, 5.1, false}, {6, 0.1, true},   {5.9, 0.1, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(calibrate_save_due(cases[i].passed, cases[i].cost), cases[i].due);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calibrate_refuses_before_reading),
         cmocka_unit_test(calibrate_refuses_text_that_repeats_itself),
         cmocka_unit_test(calibrate_judges_a_text),
         cmocka_unit_test(calibrate_lets_through_what_ends_well),
+        cmocka_unit_test(calibrate_for_several_windows),
+        cmocka_unit_test(calibrate_refuses_windows_that_do_not_fall),
+        cmocka_unit_test(calibrate_keeps_what_it_has_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

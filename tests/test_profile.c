@@ -356,7 +356,7 @@ static const struct {
     {"", "t.yaml: is empty"},
     {"# only a comment\n", "t.yaml: is empty"},
     {"hello", "t.yaml:1: expected a mapping of keys to values"},
-    {"version: 5\nfuture: x\n", "t.yaml:1: version: 5 is outside 1..4"},
+    {"version: 6\nfuture: x\n", "t.yaml:1: version: 6 is outside 1..5"},
     {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
     {"version: 1\n", "t.yaml:1: policy: missing"},
     {P "polices: 1\n",

@@ -21,7 +21,7 @@ static uint8_t *unpacked(size_t *n) {
     size_t len;
     assert_int_equal(prof_blob_encode(p, &frame, &len, NULL), KV_OK);
     *n = (size_t)ZSTD_getFrameContentSize(frame, len);
-    raw = malloc(*n + 64);
+    raw = calloc(1, *n + 64); /* what is behind it is read, too */
     assert_non_null(raw);
     assert_int_equal(ZSTD_decompress(raw, *n, frame, len), *n);
     free(frame);

@@ -22,7 +22,7 @@ enum {
 typedef struct kv_context_options {
     size_t size;
     const char *title; /* what was read, the name of a document say; NULL: none. At most 1,000 bytes */
-    uint32_t flags;    /* KV_CONTEXT_* */
+    uint64_t flags;    /* KV_CONTEXT_* */
 } kv_context_options;
 #define KV_CONTEXT_OPTIONS_INIT                                                                                                \
     { sizeof(kv_context_options), NULL, 0 }
@@ -49,10 +49,11 @@ typedef struct kv_context_facts {
     uint64_t bytes_f16;                          /* what an f16 cache of as many tokens takes */
     int64_t saved;                               /* when; seconds since 1970 */
     uint32_t n_tokens, n_ctx;                    /* held; and most tokens of the session that was saved */
+    uint32_t n_checkpoints;                      /* places to go back to */
     uint32_t packed;                             /* 1: it is */
 } kv_context_facts;
 #define KV_CONTEXT_FACTS_INIT                                                                                                  \
-    { sizeof(kv_context_facts), "", "", "", "", 0, 0, 0, 0, 0, 0 }
+    { sizeof(kv_context_facts), "", "", "", "", 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a file says of itself, without a model; *out needs its size. Sums of what it says are checked, not those of the cache.
  * KV_EFORMAT, KV_EIO. */

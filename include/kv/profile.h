@@ -50,7 +50,8 @@ typedef struct kv_profile_facts {
 #define KV_PROFILE_FACTS_INIT                                                                                                  \
     { sizeof(kv_profile_facts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Fill *out, whose size is set. KV_EINVAL: it is not. */
+/* Fill *out, whose size is set; of a profile for several windows, bits and what was measured are those of the widest.
+ * KV_EINVAL: it is not. */
 KV_API kv_status kv_profile_get_facts(const kv_profile *profile, kv_profile_facts *out, kv_err *err);
 /* True bits per number of keys and values of one layer, mean over heads. KV_ERANGE: no such layer; profiles that fit any model
  * have as many as one asks for. */

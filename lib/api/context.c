@@ -8,7 +8,7 @@
 kv_status kv_context_save(kv_session *session, const char *path, const kv_context_options *options, kv_progress progress,
                           void *user, kv_err *err) {
     static const kv_context_options defaults = KV_CONTEXT_OPTIONS_INIT;
-    const uint32_t known = KV_CONTEXT_PACKED | KV_CONTEXT_LEAN;
+    const uint64_t known = KV_CONTEXT_PACKED | KV_CONTEXT_LEAN;
     kv_context_options o;
     kv_status st = api_options(options, &defaults, sizeof o, &o, "KV_CONTEXT_OPTIONS", err);
     if (st)
@@ -16,7 +16,7 @@ kv_status kv_context_save(kv_session *session, const char *path, const kv_contex
     if (!path)
         return api_missing("path of a context", err);
     if (o.flags & ~known)
-        return kv_fail(err, KV_EINVAL, "unknown flags %#x of a context", o.flags & ~known);
+        return kv_fail(err, KV_EINVAL, "unknown flags %#llx of a context", (unsigned long long)(o.flags & ~known));
     if (o.title && strlen(o.title) > 1000)
         return kv_fail(err, KV_EINVAL, "the title of a context has at most 1,000 bytes, not %zu", strlen(o.title));
     const rt_save_cfg cfg = {.title = o.title,
@@ -41,6 +41,7 @@ kv_status kv_context_get_facts(const char *path, kv_context_facts *out, kv_err *
                                   .saved = a.saved,
                                   .n_tokens = a.n_tokens,
                                   .n_ctx = a.n_ctx,
+                                  .n_checkpoints = a.n_marks,
                                   .packed = ctx_file_packed(f)};
         snprintf(facts.title, sizeof facts.title, "%s", a.title);
         snprintf(facts.model_name, sizeof facts.model_name, "%s", a.model);

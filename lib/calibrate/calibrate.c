@@ -21,11 +21,11 @@ struct calibration {
     rt_hparams hp;
     rt_exec exec; /* the model's, with threads of its own */
     char hash[33];
-    cal_stats *stats;
+    calibrate_sums sums;
+    uint32_t at; /* window of what is solved and measured */
     bool windowed[PROF_MAX_LAYERS];
     uint16_t heads[PROF_MAX_LAYERS], stored[PROF_MAX_LAYERS]; /* of layers */
-    cal_losses *losses;                                       /* where budgets are made by loss */
-    uint32_t long_ctx;                                        /* that these were measured at */
+    uint32_t long_ctx;                                        /* that losses were measured at, where budgets are made by loss */
     calibrate_saved saved;
 };
 
@@ -37,8 +37,19 @@ static cal_team team_of(const calibration *c) {
     return (cal_team){share, &c->exec};
 }
 
+static calibrate_window window_of(const calibrate_cfg *cfg, uint32_t i) {
+    return i ? cfg->narrower[i - 1] : (calibrate_window){cfg->window, cfg->frame};
+}
+
+/* Whose statistics a pass is for. */
+typedef struct tapped {
+    const calibration *c;
+    cal_stats *stats;
+} tapped;
+
 static void tap(void *user, const rt_backward_view *v) {
-    const calibration *c = user;
+    const tapped *t = user;
+    const calibration *c = t->c;
     const cal_batch b = {.layer = v->layer,
                          .n = v->n,
                          .entropy_from = c->cfg->ctx / 2,
@@ -48,7 +59,7 @@ static void tap(void *user, const rt_backward_view *v) {
                          .dk = v->dk,
                          .dv = v->dv,
                          .entropy = v->entropy};
-    cal_stats_add(c->stats, &b, team_of(c));
+    cal_stats_add(t->stats, &b, team_of(c));
 }
 
 static bool has_budget(const calibrate_cfg *cfg) {
@@ -67,25 +78,40 @@ static kv_status new_stats(calibration *c, kv_err *err) {
         hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, c->cfg->sinks, 0, c->text->n_fit * (c->cfg->ctx - c->cfg->sinks),
         c->windowed, c->heads,   c->stored};
     shape.n_samples = samples < SAMPLES_LEAST ? SAMPLES_LEAST : samples > SAMPLES_MOST ? SAMPLES_MOST : (uint32_t)samples;
-    kv_status st = cal_stats_new(&shape, &c->stats, err);
-    return st || !by_loss(c->cfg) ? st : cal_losses_new(&shape, &c->losses, err);
+    kv_status st = KV_OK;
+    for (uint32_t i = 0; i <= c->cfg->n_narrower && !st; i++)
+        st = cal_stats_new(&shape, &c->sums.stats[i], err);
+    return st || !by_loss(c->cfg) ? st : cal_losses_new(&shape, &c->sums.losses, err);
 }
 
-/* Run every chunk of text through the model, forward and backward. */
+/* Run a chunk of text through the model, forward and backward, for one window. */
+static kv_status gather_chunk(calibration *c, const rt_model *m, uint32_t chunk, uint32_t which, kv_progress_part *part,
+                              kv_err *err) {
+    const calibrate_window w = window_of(c->cfg, which);
+    tapped to = {c, c->sums.stats[which]};
+    const rt_backward_cfg cfg = {.seed = c->cfg->seed + chunk,
+                                 .window = w.window,
+                                 .frame = w.frame,
+                                 .tap = tap,
+                                 .tap_user = &to,
+                                 .progress = kv_progress_of_part,
+                                 .progress_user = part};
+    return rt_backward(m, c->text->fit + (size_t)chunk * c->cfg->ctx, c->cfg->ctx, &cfg, err);
+}
+
+/* Run every chunk of text, once for each window. */
 static kv_status gather(calibration *c, const rt_model *m, calibrate_progress progress, kv_err *err) {
-    const uint32_t ctx = c->cfg->ctx, n = c->text->n_fit;
+    const uint32_t n = c->text->n_fit, windows = c->cfg->n_narrower + 1;
+    const double passes = (double)n * windows;
     kv_status st = KV_OK;
     for (uint32_t i = c->saved.done.chunks; i < n && !st; i++) {
-        kv_progress_part chunk = {progress.call, progress.user, (double)i / n, (i + 1.0) / n};
-        const rt_backward_cfg cfg = {.seed = c->cfg->seed + i,
-                                     .window = c->cfg->window,
-                                     .frame = c->cfg->frame,
-                                     .tap = tap,
-                                     .tap_user = c,
-                                     .progress = kv_progress_of_part,
-                                     .progress_user = &chunk};
-        if (!(st = rt_backward(m, c->text->fit + (size_t)i * ctx, ctx, &cfg, err)))
-            calibrate_save(&c->saved, (calibrate_done){i + 1, 0}, c->stats, c->losses);
+        for (uint32_t w = 0; w < windows && !st; w++) {
+            const double before = (double)i * windows + w;
+            kv_progress_part part = {progress.call, progress.user, before / passes, (before + 1) / passes};
+            st = gather_chunk(c, m, i, w, &part, err);
+        }
+        if (!st)
+            calibrate_save(&c->saved, (calibrate_done){i + 1, 0}, &c->sums);
     }
     return st;
 }
@@ -96,8 +122,8 @@ static kv_status gather_losses(calibration *c, const rt_model *m, calibrate_prog
     kv_status st = calibrate_long_texts(m, c->text, c->cfg->seed, &texts, err);
     c->long_ctx = texts.ctx;
     for (uint32_t i = c->saved.done.texts; i < texts.n && !st; i++)
-        if (!(st = calibrate_losses(m, c->cfg, &texts, i, c->losses, progress, err)))
-            calibrate_save(&c->saved, (calibrate_done){c->text->n_fit, i + 1}, c->stats, c->losses);
+        if (!(st = calibrate_losses(m, c->cfg, &texts, i, c->sums.losses, progress, err)))
+            calibrate_save(&c->saved, (calibrate_done){c->text->n_fit, i + 1}, &c->sums);
     calibrate_long_free(&texts);
     return st;
 }
@@ -107,7 +133,7 @@ static kv_status gather_all(calibration *c, const rt_model *m, calibrate_progres
     const bool long_texts = by_loss(c->cfg);
     kv_progress_part chunks = {progress.call, progress.user, 0, long_texts ? 0.5 : 1},
                      texts = {progress.call, progress.user, 0.5, 1};
-    kv_status st = calibrate_saved_open(&c->saved, m, c->cfg, c->text, c->stats, c->losses, err);
+    kv_status st = calibrate_saved_open(&c->saved, m, c->cfg, c->text, &c->sums, err);
     if (!st)
         st = gather(c, m, (calibrate_progress){kv_progress_of_part, &chunks}, err);
     if (!st && long_texts)
@@ -141,14 +167,20 @@ kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const cal
 void calibration_free(calibration *c) {
     if (!c)
         return;
-    cal_stats_free(c->stats);
-    cal_losses_free(c->losses);
+    for (uint32_t i = 0; i <= c->cfg->n_narrower; i++)
+        cal_stats_free(c->sums.stats[i]);
+    cal_losses_free(c->sums.losses);
     rt_exec_stop(&c->exec);
     free(c);
 }
 
+void calibration_use(calibration *c, uint32_t which) {
+    c->at = which;
+}
+
 /* Who the profile is for and how it was made. */
 static void describe(const calibration *c, double bits, prof *p) {
+    const calibrate_window w = window_of(c->cfg, c->at);
     snprintf(p->model_hash, sizeof p->model_hash, "%s", c->hash);
     snprintf(p->model_name, sizeof p->model_name, "%s", c->hp.name);
     snprintf(p->arch, sizeof p->arch, "%s", c->hp.arch);
@@ -160,16 +192,16 @@ static void describe(const calibration *c, double bits, prof *p) {
     p->seed = c->cfg->seed;
     p->target_bits = bits;
     p->sinks = c->cfg->sinks;
-    p->window = c->cfg->window;
-    p->frame = c->cfg->frame;
+    p->window = w.window;
+    p->frame = w.frame;
     p->evict = c->cfg->evict;
 }
 
 /* What cal_solve says of budgets is advice for half the context; here they are for what was asked. */
 static kv_status set_budgets(const calibration *c, prof *p, kv_err *err) {
     const kv_budget asked = c->cfg->evict.budget;
-    if (c->losses)
-        return cal_budget_by_loss(c->losses, calibrate_share(asked, c->long_ctx), c->long_ctx, p, err);
+    if (c->sums.losses)
+        return cal_budget_by_loss(c->sums.losses, calibrate_share(asked, c->long_ctx), c->long_ctx, p, err);
     if (has_budget(c->cfg))
         cal_budget_by_entropy(c->windowed, calibrate_share(asked, c->cfg->ctx), p);
     return KV_OK;
@@ -186,7 +218,7 @@ kv_status calibration_solve(const calibration *c, double bits, calibrate_progres
     if (st)
         return st;
     describe(c, bits, p);
-    st = cal_solve(c->stats, &cfg, p, progress.call, progress.user, err);
+    st = cal_solve(c->sums.stats[c->at], &cfg, p, progress.call, progress.user, err);
     if (!st)
         st = set_budgets(c, p, err);
     if (st)

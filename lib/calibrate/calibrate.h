@@ -7,8 +7,9 @@
 #include "model/model.h"
 
 /* A file for the statistics while they are gathered, so that a calibration that was cut off can go on with the same bits. It is
- * written now and then between chunks of text, so seldom that this takes less than 2 % of the time; that it cannot be written
- * is a note, not a failure. It stays when a calibration ends, and is for the caller to remove once the profile is safe. */
+ * written now and then between chunks of text: every 15 seconds or so, as long as that takes less than 5 % of the time, and
+ * more often where it takes less than 2 %. That it cannot be written is a note, not a failure. It stays when a calibration
+ * ends, and is for the caller to remove once the profile is safe. */
 typedef struct calibrate_keep {
     const char *path; /* NULL: none */
     bool resume; /* go on from what is there, if anything is; KV_EMISMATCH: it is of another model, text, option or version,
@@ -18,6 +19,11 @@ typedef struct calibrate_keep {
 } calibrate_keep;
 /* Whether there is such a file, and how far it is. */
 bool calibrate_kept(const char *path, uint32_t *chunks, uint32_t *of);
+
+/* A window, and the positions of a RoPE frame (cache.h) of the transforms that are made for it; 0: none. */
+typedef struct calibrate_window {
+    uint32_t window, frame;
+} calibrate_window;
 
 typedef struct calibrate_cfg {
     const char *const *texts; /* files, joined in this order; or NULL */
@@ -30,7 +36,9 @@ typedef struct calibrate_cfg {
     uint32_t chunks;    /* for fitting; 0: enough for CALIBRATE_TOKENS */
     uint64_t seed;      /* which chunks, where the text has more than are wanted */
     uint32_t window, sinks;
-    uint32_t frame;           /* positions of a RoPE frame (cache.h); 0: none */
+    uint32_t frame;                   /* as in calibrate_window */
+    const calibrate_window *narrower; /* windows, falling, that the profile is to be made for as well; (n_narrower) */
+    uint32_t n_narrower;              /* at most PROF_MAX_WINDOWS - 1; each takes as much time and memory again */
     prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
     prof_budget_by budget_by; /* by loss takes a pass over long texts, and only where there is a budget */
     calibrate_keep keep;
@@ -67,6 +75,9 @@ typedef struct calibration calibration;
 kv_status calibration_new(const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text, calibrate_progress progress,
                           calibration **out, kv_err *err);
 void calibration_free(calibration *c); /* NULL is fine */
+
+/* Which window the next profiles are solved for: 0, as at first, is cfg's, others are those of its `narrower` from 1 on. */
+void calibration_use(calibration *c, uint32_t which);
 
 /* A profile of `bits` true bits per element of K and V on average, without measurements; the same for any number of threads.
  * *out: caller frees with prof_free. */
@@ -109,7 +120,7 @@ kv_status calibrate_check(const rt_hparams *hp, const calibrate_cfg *cfg, const 
 
 /* All of it: calibrate_check, read text and judge it, gather statistics of m, solve for the aim, measure with exact products:
  * on what is held out of the text, and after a text of one's own also on the one that is built in. Errors as of all these.
- * verdict: or NULL. */
+ * The aim is that of every window: *out is for cfg's, and has those for narrower ones behind it. verdict: or NULL. */
 kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calibrate_aim *aim, calibrate_progress progress,
                         prof **out, calibrate_verdict *verdict, kv_err *err);
 

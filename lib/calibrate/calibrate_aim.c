@@ -150,7 +150,7 @@ static calibrate_progress next_part(kv_progress_part *part, double to) {
 /* A profile that meets the aim, measured unless that is not wanted. */
 static kv_status meet(const calibration *c, const rt_model *exact, const calibrate_aim *aim, kv_progress_part *part, double end,
                       prof **p, kv_err *err) {
-    const double solved = aim->measure ? part->to + SOLVED_AFTER : end;
+    const double solved = aim->measure ? part->to + fmin(SOLVED_AFTER, (end - part->to) / 2) : end;
     if (aim->kld > 0)
         return calibrate_for_kld(c, exact, aim->kld, next_part(part, end), p, err);
     kv_status st = aim->fit_bytes ? calibrate_for_memory(c, aim->fit_ctx, aim->fit_bytes, next_part(part, solved), p, err)
@@ -160,12 +160,25 @@ static kv_status meet(const calibration *c, const rt_model *exact, const calibra
     return st;
 }
 
+/* The same for every window, one behind the other. */
+static kv_status meet_all(calibration *c, const rt_model *exact, const calibrate_cfg *cfg, const calibrate_aim *aim,
+                          kv_progress_part *part, double end, prof **out, kv_err *err) {
+    const double begin = part->to, windows = cfg->n_narrower + 1.0;
+    kv_status st = KV_OK;
+    for (uint32_t i = 0; i <= cfg->n_narrower && !st; i++, out = &(*out)->narrower) {
+        calibration_use(c, i);
+        if ((st = meet(c, exact, aim, part, begin + (end - begin) * (i + 1) / windows, out, err)))
+            break;
+    }
+    return st;
+}
+
 /* What the profile loses on text that is not like the one it was made from. */
 static kv_status measure_on_built_in(const calibration *c, const rt_model *exact, const calibrate_cfg *cfg,
                                      calibrate_progress progress, prof *p, kv_err *err) {
     calibrate_text text = {0};
     kv_status st = calibrate_text_load(rt_model_tok(exact), &(calibrate_cfg){0}, cfg->ctx, &text, err);
-    if (!st)
+    for (; p && !st; p = p->narrower)
         st = calibration_measure_also(c, exact, &text, progress, p, err);
     calibrate_text_free(&text);
     return st;
@@ -190,7 +203,7 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
         (st = calibrate_judge(&text, rt_model_hparams(m)->head_dim, verdict ? verdict : &own, err)) ||
         (st = rt_model_exact(m, &exact, err)) ||
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
-        (st = meet(c, exact, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
+        (st = meet_all(c, exact, &settled, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
         (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))))
         goto done;
     *out = p;

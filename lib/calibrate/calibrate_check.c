@@ -10,6 +10,17 @@
 
 static const double SLACK = 1.02; /* heads of a finished profile are not all alike */
 
+static kv_status check_windows(const calibrate_cfg *cfg, kv_err *err) {
+    uint32_t last = cfg->window;
+    if (cfg->n_narrower >= PROF_MAX_WINDOWS)
+        return kv_fail(err, KV_EINVAL, "a profile holds transforms for %d windows at most, not for %u", PROF_MAX_WINDOWS,
+                       cfg->n_narrower + 1);
+    for (uint32_t i = 0; i < cfg->n_narrower; last = cfg->narrower[i++].window)
+        if (cfg->narrower[i].window >= last)
+            return kv_fail(err, KV_EINVAL, "a window of %u is not narrower than one of %u", cfg->narrower[i].window, last);
+    return KV_OK;
+}
+
 static kv_status check_chunks(const calibrate_cfg *cfg, const rt_hparams *hp, kv_err *err) {
     if (cfg->ctx > hp->n_ctx_train)
         return kv_fail(err, KV_EINVAL, "chunks of %u tokens are longer than the %u that the model was trained for", cfg->ctx,
@@ -20,7 +31,7 @@ static kv_status check_chunks(const calibrate_cfg *cfg, const rt_hparams *hp, kv
         return kv_fail(err, KV_EINVAL,
                        "a window of %u leaves too little of a chunk of %u tokens to calibrate for; take longer chunks",
                        cfg->window, cfg->ctx);
-    return KV_OK;
+    return check_windows(cfg, err);
 }
 
 /* A head of CALIBRATE_LEAST_BITS per element, gain included, in the basis that it came in. */

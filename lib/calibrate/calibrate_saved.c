@@ -25,7 +25,9 @@ _Static_assert(sizeof(header) == 56, "as it lies in the file");
 
 static const char magic[8] = "KVCAL\0\0\1";
 
-enum { WORTH = 60 /* times as long as writing took must pass before it is done again: 1.7 % */ };
+/* Times as long as writing took must pass before it is done again: 1.7 % of the time. Where that would be long, a calibration
+ * of a minute or two would never come to it: 5 % are allowed then. */
+static const double CHEAP = 60, LEAST = 20, LONG = 15 /* seconds */;
 static const double GUESS = 100e6; /* bytes that are written in a second, before any were */
 
 /* ---- what it is bound to ---- */
@@ -57,6 +59,7 @@ static kv_status bind(calibrate_saved *s, const rt_model *m, const calibrate_cfg
     bind_model(hash, rt_model_gguf(m));
     XXH3_128bits_update(hash, text->fit, (size_t)text->n_fit * text->ctx * sizeof *text->fit);
     XXH3_128bits_update(hash, options, sizeof options);
+    XXH3_128bits_update(hash, cfg->narrower, cfg->n_narrower * sizeof *cfg->narrower);
     const XXH128_hash_t h = XXH3_128bits_digest(hash);
     XXH3_freeState(hash);
     snprintf(s->binding, sizeof s->binding, "%016" PRIx64 "%016" PRIx64, (uint64_t)h.high64, (uint64_t)h.low64);
@@ -90,11 +93,14 @@ static bool count(void *user, void *data, size_t n) {
     return true;
 }
 
-static bool pass(cal_stats *stats, cal_losses *losses, cal_bytes *how, void *user) {
-    return cal_stats_pass(stats, how, user) && (!losses || cal_losses_pass(losses, how, user));
+static bool pass(const calibrate_sums *sums, cal_bytes *how, void *user) {
+    for (size_t i = 0; i < PROF_MAX_WINDOWS && sums->stats[i]; i++)
+        if (!cal_stats_pass(sums->stats[i], how, user))
+            return false;
+    return !sums->losses || cal_losses_pass(sums->losses, how, user);
 }
 
-static kv_status write_file(const calibrate_saved *s, calibrate_done done, cal_stats *stats, cal_losses *losses, kv_err *err) {
+static kv_status write_file(const calibrate_saved *s, calibrate_done done, const calibrate_sums *sums, kv_err *err) {
     header h = {.done = done, .all = s->all};
     atomic_file *file = NULL;
     stream to = {.hash = XXH3_createState()};
@@ -105,7 +111,7 @@ static kv_status write_file(const calibrate_saved *s, calibrate_done done, cal_s
     memcpy(h.magic, magic, sizeof magic);
     memcpy(h.binding, s->binding, sizeof h.binding);
     XXH3_64bits_reset(to.hash);
-    if (put(&to, &h, sizeof h) && pass(stats, losses, put, &to)) {
+    if (put(&to, &h, sizeof h) && pass(sums, put, &to)) {
         const uint64_t sum = XXH3_64bits_digest(to.hash);
         fwrite(&sum, 1, sizeof sum, to.f);
     }
@@ -133,21 +139,21 @@ bool calibrate_kept(const char *path, uint32_t *chunks, uint32_t *of) {
 }
 
 /* From behind the header. */
-static kv_status read_rest(const calibrate_saved *s, FILE *f, header *h, cal_stats *stats, cal_losses *losses, kv_err *err) {
+static kv_status read_rest(const calibrate_saved *s, FILE *f, header *h, const calibrate_sums *sums, kv_err *err) {
     stream from = {f, XXH3_createState()};
     uint64_t sum;
     if (!from.hash)
         return kv_fail(err, KV_ENOMEM, "out of memory");
     XXH3_64bits_reset(from.hash);
     XXH3_64bits_update(from.hash, h, sizeof *h);
-    const bool good = pass(stats, losses, take, &from) && fread(&sum, 1, sizeof sum, f) == sizeof sum &&
+    const bool good = pass(sums, take, &from) && fread(&sum, 1, sizeof sum, f) == sizeof sum &&
                       sum == XXH3_64bits_digest(from.hash) && h->done.chunks <= s->all.chunks && h->done.texts <= s->all.texts;
     XXH3_freeState(from.hash);
     return good ? KV_OK
                 : kv_fail(err, KV_EFORMAT, "%s: is damaged: remove it, or leave --resume out, to start anew", s->keep.path);
 }
 
-static kv_status read_file(calibrate_saved *s, cal_stats *stats, cal_losses *losses, kv_err *err) {
+static kv_status read_file(calibrate_saved *s, const calibrate_sums *sums, kv_err *err) {
     header h;
     FILE *f = fopen(s->keep.path, "rbe");
     if (!f && errno == ENOENT)
@@ -161,7 +167,7 @@ static kv_status read_file(calibrate_saved *s, cal_stats *stats, cal_losses *los
         st = kv_fail(err, KV_EMISMATCH,
                      "%s: is of another model, text, option or version; start it as it was, or anew, without going on from it",
                      s->keep.path);
-    else if (!(st = read_rest(s, f, &h, stats, losses, err)))
+    else if (!(st = read_rest(s, f, &h, sums, err)))
         s->done = h.done;
     fclose(f);
     return st;
@@ -175,17 +181,18 @@ static void note(const calibrate_saved *s, const char *sentence) {
 }
 
 kv_status calibrate_saved_open(calibrate_saved *s, const rt_model *m, const calibrate_cfg *cfg, const calibrate_text *text,
-                               cal_stats *stats, cal_losses *losses, kv_err *err) {
+                               const calibrate_sums *sums, kv_err *err) {
     char said[128];
     size_t bytes = 0;
-    *s = (calibrate_saved){.keep = cfg->keep, .all = {text->n_fit, losses ? CALIBRATE_LONG_TEXTS : 0}, .last = clock_now()};
+    *s = (calibrate_saved){
+        .keep = cfg->keep, .all = {text->n_fit, sums->losses ? CALIBRATE_LONG_TEXTS : 0}, .last = clock_now()};
     if (!s->keep.path)
         return KV_OK;
-    pass(stats, losses, count, &bytes);
+    pass(sums, count, &bytes);
     s->cost = (double)bytes / GUESS;
     kv_status st = bind(s, m, cfg, text, err);
     if (!st && s->keep.resume)
-        st = read_file(s, stats, losses, err);
+        st = read_file(s, sums, err);
     if (st || !s->keep.resume)
         return st;
     const uint32_t done = s->done.chunks + s->done.texts, all = s->all.chunks + s->all.texts;
@@ -197,12 +204,16 @@ kv_status calibrate_saved_open(calibrate_saved *s, const rt_model *m, const cali
     return KV_OK;
 }
 
-void calibrate_save(calibrate_saved *s, calibrate_done done, cal_stats *stats, cal_losses *losses) {
+bool calibrate_save_due(double passed, double cost) {
+    return passed >= CHEAP * cost || (passed >= LONG && passed >= LEAST * cost);
+}
+
+void calibrate_save(calibrate_saved *s, calibrate_done done, const calibrate_sums *sums) {
     const double started = clock_now();
     kv_err why = {0};
-    if (!s->keep.path || started - s->last < WORTH * s->cost)
+    if (!s->keep.path || !calibrate_save_due(started - s->last, s->cost))
         return;
-    if (write_file(s, done, stats, losses, &why)) {
+    if (write_file(s, done, sums, &why)) {
         char said[sizeof why.msg + 64];
         snprintf(said, sizeof said, "what has been gathered cannot be kept for --resume: %s", why.msg);
         note(s, said);

@@ -2,32 +2,28 @@
 #include "base/text.h"
 #include "document/document_internal.h"
 
-#include <utf8proc.h>
-
-kv_status document_check_utf8(const char *where, const char *text, size_t len, kv_err *err) {
+/* The line in which text[at] is, from 1. */
+static size_t line_of(const char *text, size_t at) {
     size_t line = 1;
-    for (size_t i = 0; i < len;) {
-        utf8proc_int32_t c;
-        const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(len - i), &c);
-        if (n <= 0)
-            return kv_fail(
-                err, KV_EFORMAT,
-                "%s: byte 0x%02X at offset %zu, in line %zu, is not UTF-8, which a text must be (iconv -f ISO-8859-1 "
-                "-t UTF-8 converts what is Latin-1)",
-                where, (unsigned char)text[i], i, line);
-        line += c == '\n';
-        i += (size_t)n;
-    }
-    return KV_OK;
+    for (size_t i = 0; i < at; i++)
+        line += text[i] == '\n';
+    return line;
 }
 
-/* What is no text at all, or another encoding, is said before a byte is named: text_clean knows more of that. */
+/* What is no text at all, or in another encoding that text_clean knows, is said rather than which byte that begins with. */
 kv_status document_text_parse(document_input *in, document *out, kv_err *err) {
-    kv_err where = {0};
-    const kv_status utf8 = document_check_utf8(in->where, in->bytes, in->size, &where);
+    const size_t bad = document_utf8_end(in->bytes, in->size);
+    const bool whole = bad == in->size;
+    const unsigned byte = whole ? 0 : (unsigned char)in->bytes[bad];
+    const size_t line = line_of(in->bytes, bad);
     kv_status st = text_clean(in->where, in->bytes, &in->size, err);
-    if (st || utf8)
-        return st ? st : kv_fail(err, utf8, "%s", where.msg);
+    if (st)
+        return st;
+    if (!whole)
+        return kv_fail(err, KV_EFORMAT,
+                       "%s: byte 0x%02X at offset %zu, in line %zu, is not UTF-8, which a text must be (iconv -f ISO-8859-1 -t "
+                       "UTF-8 converts what is Latin-1)",
+                       in->where, byte, bad, line);
     out->text = in->bytes;
     out->len = in->size;
     in->bytes = NULL;

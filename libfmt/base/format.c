@@ -26,21 +26,14 @@ char *format_date(int64_t seconds, char buf[FORMAT_DATE]) {
     return buf;
 }
 
-bool parse_bytes(const char *s, int64_t *out) {
+uint64_t format_parse_bytes(const char *text) {
     static const char units[] = "KMGT";
     char *end;
-    if (*s < '0' || *s > '9' || s[1] == 'x' || s[1] == 'X') /* strtod takes more than people mean */
-        return false;
-    double bytes = strtod(s, &end);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        bytes *= 1024;
-    end += unit != NULL;
-    if (unit && *end == 'i' && end[1] == 'B')
-        end++;
-    end += *end == 'B';
-    if (*end || !(bytes < 0x1p62))
-        return false;
-    *out = (int64_t)bytes;
-    return true;
+    double v = strtod(text, &end);
+    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
+    if (unit) {
+        v *= (double)((uint64_t)1 << 10 * (unit - units + 1));
+        end += 1 + 2 * !strcmp(end + 1, "iB");
+    }
+    return end > text && !*end && v >= 1 && v < 1e15 ? (uint64_t)v : 0;
 }

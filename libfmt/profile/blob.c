@@ -219,6 +219,11 @@ static kv_status decompress(const prof *p, const uint8_t *frame, size_t len, lay
     return st;
 }
 
+size_t prof_blob_frame(const uint8_t *frames, size_t len) {
+    const size_t n = frames ? ZSTD_findFrameCompressedSize(frames, len) : 0;
+    return ZSTD_isError(n) ? len : n;
+}
+
 static kv_status get_head(const uint8_t *raw, const layout *l, size_t head, prof_tc *t, kv_err *err) {
     size_t rows = l->heads * l->dim;
     kv_status st = prof_tc_alloc(t, (uint32_t)l->dim, err);

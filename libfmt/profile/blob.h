@@ -30,6 +30,9 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
  * does that. */
 kv_status prof_blob_decode(prof *p, const uint8_t *frame, size_t len, const char *where, kv_err *err);
 
+/* Bytes of the first of several frames, of so many bytes together; all of them where it is damaged. NULL: 0. */
+size_t prof_blob_frame(const uint8_t *frames, size_t len);
+
 /* Lines of 76 characters, each ended by a newline. *text: caller frees with free(); NULL when out of memory. */
 char *prof_base64_encode(const uint8_t *bytes, size_t n, size_t *text_len);
 /* out: len / 4 * 3 + 3 bytes. Spaces and newlines are skipped; false for anything that is not exactly base64. */

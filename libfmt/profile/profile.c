@@ -111,12 +111,10 @@ uint32_t prof_all_kv_heads(const prof *p) {
 }
 
 uint32_t prof_version(const prof *p) {
-    return p->heads || p->kv_heads ? PROF_VERSION : PROF_VERSION - 1;
+    return p->narrower ? PROF_WINDOWS_VERSION : p->heads || p->kv_heads ? 4 : 3;
 }
 
-void prof_free(prof *p) {
-    if (!p)
-        return;
+static void free_one(prof *p) {
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
         prof_layer *l = &p->layers[i];
         free(l->entropy);
@@ -132,6 +130,14 @@ void prof_free(prof *p) {
     free(p->layers);
     free(p->overrides);
     free(p);
+}
+
+void prof_free(prof *p) {
+    while (p) {
+        prof *next = p->narrower;
+        free_one(p);
+        p = next;
+    }
 }
 
 /* ---- small shared things ---- */
@@ -203,13 +209,18 @@ static void round_kv(prof_kv *kv, uint32_t n_kv_head) {
     }
 }
 
-void prof_round(prof *p) {
+static void round_one(prof *p) {
     prof_round_evict(p);
     prof_walk(p, round_value, NULL, NULL);
     for (uint32_t i = 0; p->layers && i < p->n_layer; i++) {
         round_kv(&p->layers[i].k, prof_kv_heads(p, i));
         round_kv(&p->layers[i].v, prof_kv_heads(p, i));
     }
+}
+
+void prof_round(prof *p) {
+    for (; p; p = p->narrower)
+        round_one(p);
 }
 
 /* ---- checking ---- */
@@ -323,7 +334,7 @@ static kv_status check_policy(const prof *p, const char *where, kv_err *err) {
     return prof_check_overrides(p, p->n_layer, p->n_kv_head, where, err);
 }
 
-kv_status prof_check(const prof *p, const char *where, kv_err *err) {
+kv_status prof_check_one(const prof *p, const char *where, kv_err *err) {
     kv_status st = prof_walk(p, check_value, (void *)where, err);
     if (st == KV_OK && p->aim_bits != 0 && p->aim_kld != 0)
         st = kv_fail(err, KV_ERANGE, "%s: aim: bits or kld, not both", where);
@@ -337,6 +348,13 @@ kv_status prof_check(const prof *p, const char *where, kv_err *err) {
         if ((st = check_kv(p, &p->layers[i].k, i, "k", where, err)) == KV_OK)
             st = check_kv(p, &p->layers[i].v, i, "v", where, err);
     return st;
+}
+
+kv_status prof_check(const prof *p, const char *where, kv_err *err) {
+    kv_status st = KV_OK;
+    for (const prof *q = p; q && st == KV_OK; q = q->narrower)
+        st = prof_check_one(q, where, err);
+    return st == KV_OK ? prof_check_windows(p, where, err) : st;
 }
 
 /* ---- identity ---- */

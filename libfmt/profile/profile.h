@@ -19,13 +19,14 @@
 #include <stdint.h>
 
 enum {
-    PROF_VERSION = 4,                 /* the newest that is read, as all before it are. Which one is written: prof_version */
+    PROF_VERSION = 5,                 /* the newest that is read, as all before it are. Which one is written: prof_version */
     PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
     PROF_FRAME = 64,   /* RoPE frames are multiples of so many positions */
     PROF_QUERIES = 16, /* that a profile keeps of a KV head */
+    PROF_MAX_WINDOWS = 4,
 };
 
 /* Calibrated transform codec of one KV head, for K or for V. docs/codec.md.
@@ -163,6 +164,9 @@ typedef struct prof {
     prof_measured measured[4];
     uint32_t n_facts;
     prof_facts facts[4];
+    /* The same model's profile for the next narrower window, and so on; or NULL. Owned. All that is said of a profile below,
+     * how it is written, read, checked, rounded and freed, is of these as well. */
+    struct prof *narrower;
 } prof;
 
 /* Allocate a full profile's arrays, zeroed: layers with entropy, importance and, codec being KV_TC, heads for K and V (of dim 0
@@ -178,7 +182,8 @@ static inline uint32_t prof_kv_heads(const prof *p, uint32_t layer) {
     return p->kv_heads ? p->kv_heads[layer] : p->n_kv_head;
 }
 uint32_t prof_all_kv_heads(const prof *p); /* of all layers */
-/* 4 where layers differ in their heads, else 3: older programs read what they understand. */
+/* 5 where it holds profiles for narrower windows, 4 where layers differ in their heads, else 3: older programs read what they
+ * understand. */
 uint32_t prof_version(const prof *p);
 
 /* Allocate one head's arrays, zeroed. */
@@ -188,6 +193,11 @@ kv_status prof_budgets_alloc(const prof *p, prof_layer *l, kv_err *err);
 kv_status prof_losses_alloc(const prof *p, prof_layer *l, kv_err *err);
 kv_status prof_queries_alloc(const prof *p, prof_layer *l, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
+
+/* The one that a cache with this window is to be made of: of those that were made for no more, that for the widest; where none
+ * was, that for the least. window < 0: not said, p itself. NULL of NULL. Borrowed from p. */
+const prof *prof_for_window(const prof *p, int64_t window);
+uint32_t prof_least_window(const prof *p); /* that it was made for */
 
 /* Allocate codecs and head_bits, filled with codec and bits; for heads that are to differ. KV_ENOMEM. */
 kv_status prof_kv_alloc(prof_kv *kv, uint32_t n_kv_head, kv_err *err);

@@ -16,8 +16,9 @@ typedef struct writer {
     yaml_emitter_t emitter;
     char *text;
     size_t len, cap;
-    const prof *p;
-    const char *data; /* base64, or NULL */
+    uint32_t version;
+    const prof *p; /* the document's */
+    char *data;    /* its binary part as base64, or NULL */
     size_t data_len;
 } writer;
 
@@ -157,7 +158,7 @@ static kv_status write_value(writer *w, const prof_place *at, kv_err *err) {
     char text[32];
     switch (f->kind) {
     case PK_CONST:
-        return number(w, prof_version(w->p), 9, err);
+        return number(w, w->version, 9, err);
     case PK_INDEX:
         return number(w, at->n, 9, err);
     case PK_U32:
@@ -226,24 +227,6 @@ static kv_status write_place(void *user, const prof_place *at, kv_err *err) {
     return f->kind == PK_MAP ? map_begin(w, f->flags & PF_FLOW && !at->n, err) : list_begin(w, false, err);
 }
 
-static kv_status write_document(writer *w, const prof *p, kv_err *err) {
-    yaml_event_t ev;
-    kv_status st = emit(w, yaml_stream_start_event_initialize(&ev, YAML_UTF8_ENCODING), &ev, err);
-    if (st == KV_OK)
-        st = emit(w, yaml_document_start_event_initialize(&ev, NULL, NULL, NULL, 1), &ev, err);
-    if (st == KV_OK)
-        st = map_begin(w, false, err);
-    if (st == KV_OK)
-        st = prof_walk(p, write_place, w, err);
-    if (st == KV_OK)
-        st = map_end(w, err);
-    if (st == KV_OK)
-        st = emit(w, yaml_document_end_event_initialize(&ev, 1), &ev, err);
-    if (st == KV_OK)
-        st = emit(w, yaml_stream_end_event_initialize(&ev), &ev, err);
-    return st;
-}
-
 static kv_status encode_data(const prof *p, char **text, size_t *len, kv_err *err) {
     uint8_t *frame;
     size_t frame_len;
@@ -256,17 +239,42 @@ static kv_status encode_data(const prof *p, char **text, size_t *len, kv_err *er
     return st;
 }
 
+static kv_status write_document(writer *w, const prof *p, bool first, bool with_data, kv_err *err) {
+    yaml_event_t ev;
+    kv_status st = KV_OK;
+    w->p = p;
+    if (with_data && prof_has_data(p))
+        st = encode_data(p, &w->data, &w->data_len, err);
+    if (st == KV_OK)
+        st = emit(w, yaml_document_start_event_initialize(&ev, NULL, NULL, NULL, first), &ev, err);
+    if (st == KV_OK)
+        st = map_begin(w, false, err);
+    if (st == KV_OK)
+        st = prof_walk(p, write_place, w, err);
+    if (st == KV_OK)
+        st = map_end(w, err);
+    if (st == KV_OK)
+        st = emit(w, yaml_document_end_event_initialize(&ev, 1), &ev, err);
+    free(w->data);
+    w->data = NULL;
+    return st;
+}
+
+static kv_status write_all(writer *w, const prof *p, bool with_data, kv_err *err) {
+    yaml_event_t ev;
+    kv_status st = emit(w, yaml_stream_start_event_initialize(&ev, YAML_UTF8_ENCODING), &ev, err);
+    for (const prof *q = p; q && st == KV_OK; q = q->narrower)
+        st = write_document(w, q, q == p, with_data, err);
+    return st == KV_OK ? emit(w, yaml_stream_end_event_initialize(&ev), &ev, err) : st;
+}
+
 kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *len, kv_err *err) {
-    writer w = {.p = p};
-    char *data = NULL;
+    writer w = {.version = prof_version(p)};
     *text = NULL;
     *len = 0;
     kv_status st = prof_check(p, "profile", err);
-    if (st == KV_OK && with_data && prof_has_data(p))
-        st = encode_data(p, &data, &w.data_len, err);
-    w.data = data;
     if (st != KV_OK)
-        goto done;
+        return st;
     if (!yaml_emitter_initialize(&w.emitter) || !append(&w, (unsigned char *)TITLE, sizeof TITLE - 1)) {
         st = kv_fail(err, KV_ENOMEM, "profile: out of memory");
         goto done;
@@ -274,10 +282,9 @@ kv_status prof_format_parts(const prof *p, bool with_data, char **text, size_t *
     yaml_emitter_set_output(&w.emitter, append, &w);
     yaml_emitter_set_width(&w.emitter, WIDTH);
     yaml_emitter_set_unicode(&w.emitter, 1);
-    st = write_document(&w, p, err);
+    st = write_all(&w, p, with_data, err);
 done:
     yaml_emitter_delete(&w.emitter);
-    free(data);
     if (st == KV_OK) {
         *text = w.text;
         *len = w.len;

@@ -108,6 +108,14 @@ kv_status prof_check_evict(const prof *p, const char *where, kv_err *err);
  * all are 0. False where q is not exactly that. */
 bool prof_query_code(const float *q, uint32_t dim, int8_t *codes, float *scale);
 
+/* --- profile_window.c --- */
+enum { PROF_WINDOWS_VERSION = 5 }; /* from which on a file may hold profiles for several windows */
+/* Whether p and those for narrower windows belong together. KV_ERANGE. */
+kv_status prof_check_windows(const prof *p, const char *where, kv_err *err);
+
+/* prof_check without those for narrower windows. */
+kv_status prof_check_one(const prof *p, const char *where, kv_err *err);
+
 bool prof_is_hash(const char *s);
 bool prof_is_utf8(const char *s, size_t len);                       /* and free of control characters */
 float prof_codec_bits(kv_codec_id id, bool key, uint32_t head_dim); /* kv_codec_bits, but 0 where head_dim is missing */
@@ -132,7 +140,7 @@ bool prof_dims_parse(const char *text, uint32_t dim, uint8_t *bits);
 typedef struct prof_source {
     const char *text;
     size_t len;
-    const uint8_t *frame; /* the binary part as a zstd frame; NULL: in the text */
+    const uint8_t *frame; /* the binary parts as zstd frames, one after the other; NULL: in the text */
     size_t frame_len;
     const char *where;       /* for messages */
     const prof_model *model; /* what it must be for; or NULL */

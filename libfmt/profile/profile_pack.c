@@ -50,12 +50,31 @@ static void packed_free(packed *k) {
     free(k->frame);
 }
 
+/* The binary parts of p and those for narrower windows, one frame after the other. */
+static kv_status pack_frames(const prof *p, packed *k, kv_err *err) {
+    kv_status st = KV_OK;
+    for (; p && prof_has_data(p) && st == KV_OK; p = p->narrower) {
+        uint8_t *frame = NULL;
+        size_t len;
+        if ((st = prof_blob_encode(p, &frame, &len, err)) != KV_OK)
+            break;
+        uint8_t *all = realloc(k->frame, k->frame_len + len);
+        if (all) {
+            memcpy(all + k->frame_len, frame, len);
+            k->frame = all;
+            k->frame_len += len;
+        } else {
+            st = kv_fail(err, KV_ENOMEM, "profile: out of memory");
+        }
+        free(frame);
+    }
+    return st;
+}
+
 static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
     *k = (packed){.version = prof_version(p)};
     kv_status st = prof_format_parts(p, false, &k->text, &k->text_len, err);
-    if (st == KV_OK && prof_has_data(p))
-        st = prof_blob_encode(p, &k->frame, &k->frame_len, err);
-    return st;
+    return st == KV_OK ? pack_frames(p, k, err) : st;
 }
 
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err) {

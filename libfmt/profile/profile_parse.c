@@ -520,41 +520,62 @@ static kv_status check_alternatives(const reader *r, const yaml_node *root) {
     return KV_OK;
 }
 
+/* The version comes first: keys that a later one adds must not be called unknown. */
+static kv_status read_version(const reader *r, const yaml_node *root) {
+    const yaml_node *version = yaml_find(root, "version");
+    uint64_t v = 0;
+    kv_status st = version ? read_integer(r, &prof_schema[0], version, "version", &v) : KV_OK;
+    if (st == KV_OK && root->next && v < PROF_WINDOWS_VERSION)
+        st = bad(r, root->next, "", "a second document starts here, which version %d alone has", PROF_WINDOWS_VERSION);
+    return st;
+}
+
+/* One document. frame: its binary part, or NULL. */
+static kv_status read_document(reader *r, const yaml_node *root, const prof_model *m, const uint8_t *frame, size_t frame_len) {
+    kv_status st = read_map(r, prof_schema, r->p, root, "");
+    if (st != KV_OK || (st = check_alternatives(r, root)) != KV_OK)
+        return st;
+    fill_bits(r->p);
+    prof_mean_budgets(r->p);
+    if (m && (st = prof_matches(r->p, m->hash, m->shape, r->where, r->err)) != KV_OK)
+        return st; /* before the data: a profile that is for nothing here shall take no memory */
+    if ((st = read_data(r, frame, frame_len)) == KV_OK && (st = prof_check_one(r->p, r->where, r->err)) == KV_OK)
+        st = check_dims(r, root);
+    return st;
+}
+
 kv_status prof_parse_parts(const prof_source *from, prof **out, kv_err *err) {
-    const char *where = from->where;
-    const prof_model *m = from->model;
-    *out = NULL;
     yaml_tree *tree;
-    kv_status st = yaml_tree_read(from->text, from->len, where, &tree, err);
+    prof *first = NULL, **tail = &first;
+    const uint8_t *frame = from->frame;
+    size_t left = from->frame_len;
+    *out = NULL;
+    kv_status st = yaml_tree_read(from->text, from->len, from->where, &tree, err);
     if (st != KV_OK)
         return st;
-    reader r = {.where = where, .err = err, .p = calloc(1, sizeof *r.p)};
-    const yaml_node *root = yaml_tree_root(tree), *version = yaml_find(root, "version");
-    if (!r.p) {
-        st = kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
-        goto done;
+    for (const yaml_node *root = yaml_tree_root(tree); root && st == KV_OK; root = root->next, tail = &(*tail)->narrower) {
+        const size_t len = root->next ? prof_blob_frame(frame, left) : left;
+        reader r = {.where = from->where, .err = err, .p = *tail = calloc(1, sizeof *r.p)};
+        if (!r.p) {
+            st = kv_fail(err, KV_ENOMEM, "%s: out of memory", from->where);
+            break;
+        }
+        r.p->default_k = r.p->default_v = KV_F16;
+        r.p->evict = PROF_EVICT_DEFAULT;
+        r.has_layers = yaml_find(root, "layers") != NULL;
+        if ((st = read_version(&r, root)) == KV_OK)
+            st = read_document(&r, root, from->model, frame, len);
+        if (frame)
+            frame += len;
+        left -= len;
     }
-    r.p->default_k = r.p->default_v = KV_F16;
-    r.p->evict = PROF_EVICT_DEFAULT;
-    r.has_layers = yaml_find(root, "layers") != NULL;
-    if (version) /* first: keys that a later version adds must not be called unknown */
-        st = read_field(&r, &prof_schema[0], r.p, version, "version");
     if (st == KV_OK)
-        st = read_map(&r, prof_schema, r.p, root, "");
-    if (st != KV_OK || (st = check_alternatives(&r, root)) != KV_OK)
-        goto done;
-    fill_bits(r.p);
-    prof_mean_budgets(r.p);
-    if (m && (st = prof_matches(r.p, m->hash, m->shape, where, err)) != KV_OK)
-        goto done; /* before the data: a profile that is for nothing here shall take no memory */
-    if ((st = read_data(&r, from->frame, from->frame_len)) == KV_OK && (st = prof_check(r.p, where, err)) == KV_OK)
-        st = check_dims(&r, root);
-done:
+        st = prof_check_windows(first, from->where, err);
     yaml_tree_free(tree);
     if (st == KV_OK)
-        *out = r.p;
+        *out = first;
     else
-        prof_free(r.p);
+        prof_free(first);
     return st;
 }
 

@@ -171,25 +171,41 @@ static kv_status build(builder *b, yaml_event_t *ev, int depth, yaml_node **out)
     return st;
 }
 
-/* Stream start, document start, the node, document end, stream end. */
-static kv_status build_document(builder *b) {
-    static const yaml_event_type_t frame[] = {YAML_STREAM_START_EVENT, YAML_DOCUMENT_START_EVENT, YAML_NO_EVENT,
-                                              YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT};
-    for (size_t i = 0; i < sizeof frame / sizeof *frame; i++) {
+static kv_status skip_event(builder *b) {
+    yaml_event_t ev;
+    kv_status st = next_event(b, &ev);
+    if (st == KV_OK)
+        yaml_event_delete(&ev);
+    return st;
+}
+
+/* Stream start; documents, each between a start and an end; stream end. */
+static kv_status build_stream(builder *b) {
+    yaml_node **tail = &b->tree->root;
+    kv_status st = skip_event(b);
+    for (int n = 0; st == KV_OK; n++) {
         yaml_event_t ev;
-        kv_status st = next_event(b, &ev);
-        if (st != KV_OK)
-            return st;
-        if (frame[i] == YAML_NO_EVENT)
-            st = build(b, &ev, 1, &b->tree->root);
-        else if (ev.type != frame[i])
-            st = ev.type == YAML_STREAM_END_EVENT ? kv_fail(b->err, KV_EFORMAT, "%s: is empty", b->where)
-                                                  : refuse(b, ev.start_mark.line + 1, "a second document starts here");
+        if ((st = next_event(b, &ev)) != KV_OK)
+            break;
+        const bool ends = ev.type == YAML_STREAM_END_EVENT;
+        const size_t line = ev.start_mark.line + 1;
+        yaml_event_delete(&ev);
+        if (ends)
+            return n ? KV_OK : kv_fail(b->err, KV_EFORMAT, "%s: is empty", b->where);
+        if (n == YAML_MAX_DOCUMENTS)
+            return refuse(b, line, "more than 4 documents");
+        if ((st = next_event(b, &ev)) != KV_OK)
+            break;
+        st = build(b, &ev, 1, tail);
         yaml_event_delete(&ev);
         if (st != KV_OK)
-            return st;
+            break;
+        if (n)
+            (*tail)->line = (uint32_t)line;
+        tail = &(*tail)->next;
+        st = skip_event(b);
     }
-    return KV_OK;
+    return st;
 }
 
 kv_status yaml_tree_read(const char *text, size_t len, const char *where, yaml_tree **out, kv_err *err) {
@@ -203,7 +219,7 @@ kv_status yaml_tree_read(const char *text, size_t len, const char *where, yaml_t
     if (st == KV_OK) {
         yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
         yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, len);
-        st = build_document(&b);
+        st = build_stream(&b);
     }
     yaml_parser_delete(&b.parser);
     if (st == KV_OK)

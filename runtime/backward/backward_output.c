@@ -69,7 +69,7 @@ kv_status back_output(pass *p, kv_err *err) {
     const rt_model *m = p->m;
     const uint32_t dim = m->hp.n_embd;
     const size_t n_vocab = m->hp.n_vocab, fit = LOGITS / n_vocab, slice = fit < MIN_ROWS ? MIN_ROWS : fit < p->n ? fit : p->n;
-    float *logits = malloc((slice + (size_t)p->exec.n_threads) * n_vocab * sizeof *logits), *slopes = logits + slice * n_vocab;
+    float *logits = malloc((slice + (size_t)p->exec.n_threads) * n_vocab * sizeof *logits);
     kv_status st = KV_OK;
     if (!logits)
         return kv_fail(err, KV_ENOMEM, "out of memory for logits of %zu tokens", slice);
@@ -78,7 +78,7 @@ kv_status back_output(pass *p, kv_err *err) {
         const size_t n = p->n - at < slice ? p->n - at : slice;
         act_set(p->act, &p->exec, p->h + at * dim, n, dim);
         mat_mul(m->output, &p->exec, p->act, logits, n_vocab);
-        rt_for(&p->exec, n, BACK_GRAIN, logit_rows, &(logit_job){p, at, logits, slopes});
+        rt_for(&p->exec, n, BACK_GRAIN, logit_rows, &(logit_job){p, at, logits, logits + slice * n_vocab});
         mat_mul_t(m->output, &p->exec, logits, n, p->g + at * dim, false, p->mat_t);
         st = back_advance(p, 0, err);
     }

@@ -121,8 +121,11 @@ uint32_t rt_batch_tokens(const rt_hparams *hp, const rt_ctx_cfg *cfg) {
     return n_batch < n_ctx ? n_batch : n_ctx;
 }
 
-kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err) {
-    const prof *p = cfg->profile;
+kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *wanted, kv_cache_cfg *out, kv_err *err) {
+    const prof *p = prof_for_window(wanted->profile, wanted->window);
+    rt_ctx_cfg own = *wanted;
+    const rt_ctx_cfg *cfg = &own;
+    own.profile = p;
     const size_t n = (size_t)hp->n_layer * hp->n_kv_head;
     kv_codec_sel *k = calloc(n, sizeof *k), *v = calloc(n, sizeof *v);
     uint32_t *swa = calloc(hp->n_layer, sizeof *swa);

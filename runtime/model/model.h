@@ -156,7 +156,8 @@ typedef struct rt_ctx_cfg {
 } rt_ctx_cfg;
 #define RT_CTX_CFG_DEFAULT ((rt_ctx_cfg){.ctk = -1, .ctv = -1, .window = -1, .sinks = -1, .evict = -1, .recent = -1})
 
-/* The cache that a context with cfg gets for a model of this shape; a profile must fit the model (rt_profile_fits). Arrays
+/* The cache that a context with cfg gets for a model of this shape; a profile must fit the model (rt_profile_fits); of one that
+ * was made for several windows, what prof_for_window says is taken. Arrays
  * belong to *out, but for those that are hp's: free with rt_cache_cfg_free. KV_EINVAL: tc, or eviction by expected attention,
  * without calibrated data; a policy without a budget; KV_ENOMEM. */
 kv_status rt_cache_cfg_new(const rt_hparams *hp, const rt_ctx_cfg *cfg, kv_cache_cfg *out, kv_err *err);

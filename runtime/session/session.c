@@ -36,6 +36,7 @@ void rt_session_free(rt_session *s) {
     tok_writer_free(&s->text);
     free(s->ids);
     free(s->logits);
+    free(s->rows);
     free(s);
 }
 
@@ -73,7 +74,7 @@ static kv_status make_room(rt_session *s, size_t n, kv_err *err) {
     return KV_OK;
 }
 
-kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
+static kv_status add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
     kv_status st = make_room(s, n, err);
     if (st || !n)
         return st;
@@ -81,6 +82,23 @@ kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *er
     s->n += n;
     s->fresh = false;
     return KV_OK;
+}
+
+/* Make the context hold no more than n tokens: those, or where it cannot go there, fewer. */
+static void rewind_ctx(rt_session *s, uint32_t n) {
+    uint32_t reached = rt_ctx_len(s->ctx);
+    rt_seq_go_back(rt_ctx_seq(s->ctx), n < reached ? n : reached, &reached);
+}
+
+void rt_session_leave_guesses(rt_session *s) {
+    s->n_guess = 0;
+    if (rt_ctx_len(s->ctx) > s->n)
+        rewind_ctx(s, (uint32_t)s->n);
+}
+
+kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
+    rt_session_leave_guesses(s);
+    return add(s, ids, n, err);
 }
 
 void rt_session_cut(rt_session *s, uint32_t at, uint32_t n) {
@@ -98,12 +116,6 @@ bool rt_session_is_read(const rt_session *s) {
 
 const float *rt_session_logits(const rt_session *s) {
     return s->logits;
-}
-
-/* Make the context hold no more than n tokens: those, or where it cannot go there, fewer. */
-static void rewind_ctx(rt_session *s, uint32_t n) {
-    uint32_t reached = rt_ctx_len(s->ctx);
-    rt_seq_go_back(rt_ctx_seq(s->ctx), n < reached ? n : reached, &reached);
 }
 
 kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_err *err) {
@@ -130,7 +142,40 @@ kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_er
 
 /* Read what the context would have to have read for going on. */
 static kv_status catch_up(rt_session *s, kv_err *err) {
+    rt_session_leave_guesses(s);
     return rt_ctx_len(s->ctx) < s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
+}
+
+kv_status rt_session_guess(rt_session *s, const int32_t *ids, uint32_t *n, kv_err *err) {
+    int32_t batch[2 * RT_GUESSES];
+    const size_t read = rt_ctx_len(s->ctx) < s->n ? rt_ctx_len(s->ctx) : s->n - 1, due = s->n - read;
+    const uint32_t guesses = *n;
+    *n = 0;
+    if (s->fresh) /* perhaps by guesses of before, of which more may turn out right */
+        return KV_OK;
+    s->n_guess = s->n_right = 0;
+    if (!guesses || due > RT_GUESSES || guesses > RT_GUESSES || due + guesses > rt_ctx_n_batch(s->ctx) ||
+        s->n + guesses > rt_ctx_n_ctx(s->ctx))
+        return rt_session_read(s, NULL, NULL, err);
+    if (!s->rows && !(s->rows = malloc((RT_GUESSES + 1) * (size_t)n_vocab(s) * sizeof *s->rows)))
+        return kv_fail(err, KV_ENOMEM, "out of memory for guesses");
+    rewind_ctx(s, (uint32_t)read);
+    if (rt_ctx_len(s->ctx) != read) /* more is to be read again */
+        return rt_session_read(s, NULL, NULL, err);
+    memcpy(batch, s->ids + read, due * sizeof *batch);
+    memcpy(batch + due, ids, guesses * sizeof *batch);
+    kv_status st = rt_forward(s->ctx, batch, (uint32_t)due + guesses, guesses + 1, s->rows, err);
+    if (st)
+        return st;
+    memcpy(s->guess, ids, guesses * sizeof *ids);
+    memcpy(s->logits, s->rows, n_vocab(s) * sizeof *s->logits);
+    s->n_guess = *n = guesses;
+    s->fresh = true;
+    return s->file ? ctx_file_unchanged(s->file, err) : KV_OK;
+}
+
+uint32_t rt_session_guessed_right(const rt_session *s) {
+    return s->n_right;
 }
 
 kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
@@ -148,6 +193,7 @@ kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint
 /* ---- ways back ---- */
 
 uint32_t rt_session_go_back(rt_session *s, uint32_t n) {
+    s->n_guess = 0;
     rewind_ctx(s, n);
     s->fresh = s->fresh && s->n == n;
     s->n = n;
@@ -178,6 +224,8 @@ kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_
 
 kv_status rt_session_checkpoint(rt_session *s, kv_err *err) {
     kv_status st = s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
+    if (!st)
+        rt_session_leave_guesses(s);
     return st || !s->n ? st : rt_seq_checkpoint(rt_ctx_seq(s->ctx), s->logits, err); /* one becomes empty without help */
 }
 
@@ -189,7 +237,14 @@ kv_status rt_session_say(rt_session *s, int32_t id, const char **text, size_t *l
     kv_status st = make_room(s, 1, err);
     if (st || (st = tok_writer_push(&s->text, piece, n, text, len, err)))
         return st;
-    return rt_session_add(s, &id, 1, err);
+    if (!s->fresh || s->n_right >= s->n_guess || s->guess[s->n_right] != id)
+        return rt_session_add(s, &id, 1, err);
+    if ((st = add(s, &id, 1, err)))
+        return st;
+    s->n_right++; /* it was read already */
+    memcpy(s->logits, s->rows + (size_t)s->n_right * n_vocab(s), n_vocab(s) * sizeof *s->logits);
+    s->fresh = true;
+    return KV_OK;
 }
 
 kv_status rt_session_said(rt_session *s, const char **text, size_t *len, kv_err *err) {

@@ -34,6 +34,11 @@ void rt_session_cut(rt_session *s, uint32_t at, uint32_t n);
  * context has room for; KV_ECANCEL. */
 kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_err *err);
 bool rt_session_is_read(const rt_session *s);
+/* rt_session_read, and in the same batch *n ids that may be said next: those that are, in their order, are read already. Sets
+ * *n to how many were; 0 where so many do not fit, or more than a batch is unread. */
+enum { RT_GUESSES = 15 };
+kv_status rt_session_guess(rt_session *s, const int32_t *ids, uint32_t *n, kv_err *err);
+uint32_t rt_session_guessed_right(const rt_session *s); /* of those of the last call, so far */
 /* (n_vocab) after the last id, once all are read; borrowed until the next is. */
 const float *rt_session_logits(const rt_session *s);
 /* Add n ids, 1..n_batch, and read them in one batch: logits (n_out, n_vocab) of the last n_out of them; NULL with n_out 0. What

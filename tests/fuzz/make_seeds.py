@@ -73,6 +73,8 @@ def profiles():
         seed("profile", name, text)
     data = HERE.parent / "data" / "profile"
     seed("profile", "full", (data / "full.yaml").read_bytes())
+    five = (data / "full.yaml").read_text().replace("version: 2", "version: 5", 1)
+    seed("profile", "windows", five + "---\n" + five.replace("window: 128", "window: 0", 1))
 
 
 def blob_body(heads, dim, basis=None):
@@ -151,6 +153,29 @@ def questions():
     seed("questions", "utf16", "Who?\tOdo\n".encode("utf-16"))
 
 
+def documents():
+    """The first byte says what the others are: tests/fuzz/fuzz_document.c."""
+    seed("document", "html", "h<!doctype html><title>t &amp; u</title><h1>a</h1><p>b<br>c<ul><li>d<ol><li>e</ol></ul><pre>\n f\n</pre>&eacute;&#x20ac;")
+    seed("document", "table", "h<table><caption>c</caption><tr><th>a<td><td>b<tr><td><p>x<p>y<td><h2>z</h2><table><tr><td>n</table></table><nav>m</nav><p hidden>i")
+    seed("document", "latin", b"h<meta charset=iso-8859-1><p>caf\xe9")
+    seed("document", "sjis", b"h<meta charset=shift_jis><p>\x93\xfa\x96\x7b")
+    seed("document", "utf16", b"h\xff\xfe" + "<p>x</p>".encode("utf-16-le"))
+    seed("document", "script", "h<script>a</script><style>b<!-- </style><svg><title>c</title></svg><![CDATA[d]]><!-- e -->f")
+    body = ("<w:document xmlns:w='w'><w:body><w:p><w:pPr><w:pStyle w:val='h'/></w:pPr><w:r><w:t>a</w:t></w:r></w:p><w:p><w:pPr><w:numPr><w:ilvl w:val='1'/>"
+            "<w:numId w:val='1'/></w:numPr></w:pPr><w:r><w:t>b</w:t><w:footnoteReference w:id='1'/></w:r></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>c</w:t></w:r></w:p>"
+            "</w:tc><w:tc><w:p/></w:tc></w:tr></w:tbl></w:body></w:document>")
+    styles = "<w:styles xmlns:w='w'><w:style w:styleId='h'><w:name w:val='heading 2'/></w:style></w:styles>"
+    notes = "<w:footnotes xmlns:w='w'><w:footnote w:id='1'><w:p><w:r><w:t>d</w:t></w:r></w:p></w:footnote></w:footnotes>"
+    seed("document", "docx", "\0".join(["d" + body, styles, notes, "<w:endnotes xmlns:w='w'/>", "<c><title>t</title></c>"]))
+    seed("document", "laughs", "d<!DOCTYPE d [<!ENTITY a 'ha'><!ENTITY b '&a;&a;'>]><d><p><t>&b;</t></p></d>")
+    opf = ("<package><metadata><title>t</title></metadata><manifest><item id='a' href='1.xhtml'/><item id='b' href='x/../%32.xhtml#y'/></manifest>"
+           "<spine><itemref idref='b'/><itemref idref='a'/></spine></package>")
+    seed("document", "epub", "\0".join(["e" + opf, "<p>one</p>", "<html><body><p>two</p></body></html>"]))
+    for kind in ("docx", "epub"):
+        seed("document", f"{kind}-zip", b"z" + (HERE.parent / f"documents/sample.{kind}").read_bytes())
+    seed("document", "text", b"t\xef\xbb\xbfone\r\ntwo \xc3\xa9")
+
+
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents):
         make()

@@ -168,8 +168,11 @@ static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
 }
 
 static bool take_size(const cli_spec *spec, const cli_opt *o, const char *s) {
-    if (parse_bytes(s, o->dst))
+    const uint64_t bytes = format_parse_bytes(s);
+    if (bytes || !strcmp(s, "0")) {
+        *(int64_t *)o->dst = (int64_t)bytes;
         return true;
+    }
     refuse(spec, "%s: '%s' is not a size, such as 500M or 2G, or 0", o->name, s);
     return false;
 }

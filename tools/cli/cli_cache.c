@@ -9,7 +9,7 @@ kv_status cli_cache_cfg(const cli_cache *c, const prof *p, rt_ctx_cfg *out, kv_e
         return kv_fail(err, KV_EINVAL,
                        "--evict %s needs a budget: add --budget 2048 (tokens) or --budget 50%% (of the context)",
                        kv_evict_names[c->evict].name);
-    cfg.profile = p;
+    cfg.profile = prof_for_window(p, c->window);
     cfg.ctk = c->ctk;
     cfg.ctv = c->ctv;
     cfg.window = (int)c->window;

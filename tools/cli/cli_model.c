@@ -122,6 +122,7 @@ void cli_note_tok(const char *tool, const tok *t) {
 }
 
 uint32_t cli_note_window(const char *tool, const prof *p, int64_t window) {
+    p = prof_for_window(p, window);
     if (!p || !p->model_hash[0] || window < 0 || window >= p->window)
         return 0;
     cli_note(tool,

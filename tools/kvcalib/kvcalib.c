@@ -20,7 +20,7 @@
 
 static const char tool[] = "kvcalib";
 
-enum { DIGITS = 6 };
+enum { DIGITS = 6, MOST_WINDOW = 1 << 20 };
 
 typedef struct options {
     const char *model, *out, *report;
@@ -28,7 +28,9 @@ typedef struct options {
     int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx, facts;
-    const char *fit_mem, *preset, *budget_by;
+    const char *fit_mem, *preset, *budget_by, *windows;
+    calibrate_window narrower[PROF_MAX_WINDOWS]; /* of --windows, all but the widest, falling */
+    uint32_t n_narrower;
     int evict;
     prof_evict keep;
     size_t fit_bytes;
@@ -53,7 +55,11 @@ static int parse(options *o, int argc, char **argv) {
          "minutes"},
         {"--fit-ctx", NULL, CLI_INT, "N", &o->fit_ctx, 1, 1 << 24, "aim: the best cache of which N tokens fit into --fit-mem"},
         {"--fit-mem", NULL, CLI_STR, "SIZE", &o->fit_mem, 0, 0, "memory for --fit-ctx tokens, as 512M or 1.5G"},
-        {"--window", NULL, CLI_INT, "N", &o->window, 0, 1 << 20, "newest tokens that stay in f16"},
+        {"--window", NULL, CLI_INT, "N", &o->window, 0, MOST_WINDOW, "newest tokens that stay in f16"},
+        {"--windows", NULL, CLI_STR, "N,N,...", &o->windows, 0, 0,
+         "make the profile for several such windows, as 0,128: it holds transforms for each, and those for the widest that is "
+         "no "
+         "wider than the cache's are taken; each takes as much time again, and as many bytes"},
         {"--sinks", NULL, CLI_INT, "N", &o->sinks, 0, 1 << 16, "first tokens that stay in f16"},
         {"--frame", NULL, CLI_INT, "N", &o->frame, 0, 1 << 20,
          "store the keys of each run of N positions as if it started the text, so that one transform fits all positions; a "
@@ -188,16 +194,26 @@ static json_t *layers_json(const prof *p) {
     return a;
 }
 
+/* Of all windows. */
 static json_t *measured_json(const prof *p) {
     json_t *a = json_array();
-    for (uint32_t i = 0; i < p->n_measured; i++) {
-        const prof_measured *m = &p->measured[i];
-        cli_json_add(&a, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text),
-                                   "ctx", (int)m->ctx, "tokens", (int)m->tokens, "kld", number(m->kld), "kld_se",
-                                   number(m->kld_se), "dppl_percent", number(m->dppl_percent), "top1", number(m->top1),
-                                   "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token", m->bytes_per_token,
-                                   "f16_bytes_per_token", m->f16_bytes_per_token));
-    }
+    for (; p; p = p->narrower)
+        for (uint32_t i = 0; i < p->n_measured; i++) {
+            const prof_measured *m = &p->measured[i];
+            cli_json_add(&a,
+                         json_pack("{s:o, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "text",
+                                   cli_json_text(m->text), "window", (int)p->window, "ctx", (int)m->ctx, "tokens",
+                                   (int)m->tokens, "kld", number(m->kld), "kld_se", number(m->kld_se), "dppl_percent",
+                                   number(m->dppl_percent), "top1", number(m->top1), "bits_k", m->bits_k, "bits_v", m->bits_v,
+                                   "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
+        }
+    return a;
+}
+
+static json_t *windows_json(const prof *p) {
+    json_t *a = json_array();
+    for (; p; p = p->narrower)
+        cli_json_add(&a, json_integer(p->window));
     return a;
 }
 
@@ -213,12 +229,13 @@ static json_t *facts_json(const prof *p) {
 }
 
 static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
-    json_t *j = json_pack("{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:f}",
-                          "out", cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash",
-                          p->model_hash, "made", "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed",
-                          (json_int_t)p->seed, "text", p->text_hash, "window", (int)p->window, "sinks", (int)p->sinks,
-                          "target_bits", p->target_bits, "bits_k", mean_bits(p, false), "bits_v", mean_bits(p, true),
-                          "measured", measured_json(p), "facts", facts_json(p), "layers", layers_json(p), "seconds", seconds);
+    json_t *j =
+        json_pack("{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:o, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:f}", "out",
+                  cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash", p->model_hash,
+                  "made", "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text",
+                  p->text_hash, "window", (int)p->window, "windows", windows_json(p), "sinks", (int)p->sinks, "target_bits",
+                  p->target_bits, "bits_k", mean_bits(p, false), "bits_v", mean_bits(p, true), "measured", measured_json(p),
+                  "facts", facts_json(p), "layers", layers_json(p), "seconds", seconds);
     return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
@@ -239,11 +256,12 @@ static void print_budgets(const prof *p) {
            prof_budget_by_name(p->budget_by), p->budget_rule.mean, most, all, heads, little);
 }
 
-static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
+/* What the cache takes and loses with one window. */
+static void print_window(const prof *p, bool several) {
     const double elements = (double)prof_all_kv_heads(p) * p->head_dim, bits = mean_bits(p, false) + mean_bits(p, true);
     char now[24], f16[24];
-    cli_say(stdout, "%s: %u layers, %s%u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer,
-            p->kv_heads ? "up to " : "", p->n_kv_head, p->head_dim, p->calib_tokens);
+    if (several)
+        printf("window %u: ", p->window);
     printf("K %.2f, V %.2f bits per number: %s per token, f16 %s (%.2fx smaller)\n", mean_bits(p, false), mean_bits(p, true),
            format_bytes(elements * bits / 8, now), format_bytes(elements * 4, f16), 32 / bits);
     for (uint32_t i = 0; i < p->n_measured; i++) {
@@ -251,6 +269,13 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
         cli_say(stdout, "%s, %u tokens at context %u:\n  KL divergence %.5f ± %.5f, same top-1 %.2f %%, perplexity %+.2f %%\n",
                 m->text, m->tokens, m->ctx, m->kld, m->kld_se, m->top1, m->dppl_percent);
     }
+}
+
+static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
+    cli_say(stdout, "%s: %u layers, %s%u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer,
+            p->kv_heads ? "up to " : "", p->n_kv_head, p->head_dim, p->calib_tokens);
+    for (const prof *q = p; q; q = q->narrower)
+        print_window(q, p->narrower);
     for (uint32_t i = 0; i < p->n_facts; i++)
         printf("facts in documents of %u tokens: %u of %u right, %u with an f16 cache (difference %+.1f to %+.1f points)\n",
                p->facts[i].ctx, p->facts[i].right, p->facts[i].questions, p->facts[i].right_f16, p->facts[i].low,
@@ -288,6 +313,8 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .seed = (uint64_t)o->seed,
                                .window = (uint32_t)o->window,
                                .sinks = (uint32_t)o->sinks,
+                               .narrower = o->narrower,
+                               .n_narrower = o->n_narrower,
                                .evict = o->keep,
                                .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS,
                                .keep = {.path = o->kept, .resume = o->resume, .note = show_note, .user = &bar}};
@@ -328,19 +355,6 @@ done:
     return st;
 }
 
-/* "512M" or "512MiB" -> bytes; K, M, G are powers of 1024. 0: not a size. */
-static size_t parse_size(const char *text) {
-    static const char units[] = "KMG";
-    char *end;
-    double v = strtod(text, &end);
-    const char *unit = *end && end > text ? strchr(units, *end) : NULL;
-    if (unit) {
-        v *= (double)((size_t)1 << 10 * (unit - units + 1));
-        end += 1 + 2 * !strcmp(end + 1, "iB");
-    }
-    return end > text && !*end && v >= 1 && v < 1e15 ? (size_t)v : 0;
-}
-
 /* Which tokens to keep, and how heads share them. */
 static kv_status settle_budget(options *o, kv_err *err) {
     const bool given = kv_budget_given(o->keep.budget);
@@ -355,6 +369,51 @@ static kv_status settle_budget(options *o, kv_err *err) {
     return KV_OK;
 }
 
+/* Frames that suit a window, unless they are given. */
+static int64_t frame_for(const options *o, int64_t window) {
+    return o->frame >= 0 ? o->frame : window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
+}
+
+/* Into v (PROF_MAX_WINDOWS), the widest first; returns how many, 0 where the text is no such list. */
+static size_t parse_windows(const char *text, uint32_t *v) {
+    size_t n = 0;
+    for (const char *at = text; n < PROF_MAX_WINDOWS; at++) {
+        char *end;
+        const unsigned long long window = *at >= '0' && *at <= '9' ? strtoull(at, &end, 10) : MOST_WINDOW + 1;
+        if (window > MOST_WINDOW)
+            return 0;
+        size_t i = n++;
+        for (; i && v[i - 1] < window; i--)
+            v[i] = v[i - 1];
+        v[i] = (uint32_t)window;
+        if (i && v[i - 1] == window)
+            return 0;
+        at = end;
+        if (!*at)
+            return n;
+        if (*at != ',')
+            return 0;
+    }
+    return 0;
+}
+
+/* --window or --windows, or what the preset says. */
+static kv_status settle_windows(options *o, const prof *preset, kv_err *err) {
+    uint32_t v[PROF_MAX_WINDOWS];
+    size_t n = 0;
+    if (o->windows && o->window >= 0)
+        return kv_fail(err, KV_EINVAL, "--window and --windows say the same thing; give one");
+    if (o->windows && !(n = parse_windows(o->windows, v)))
+        return kv_fail(err, KV_EINVAL, "--windows %s: give up to %d different numbers from 0 to %d, as 0,128", o->windows,
+                       PROF_MAX_WINDOWS, MOST_WINDOW);
+    if (o->window < 0)
+        o->window = n ? v[0] : preset->window;
+    for (size_t i = 1; i < n; i++)
+        o->narrower[o->n_narrower++] = (calibrate_window){v[i], (uint32_t)frame_for(o, v[i])};
+    o->frame = frame_for(o, o->window);
+    return KV_OK;
+}
+
 /* Exactly one aim, and what a preset says. */
 static kv_status settle(options *o, kv_err *err) {
     const int aims = (o->bits > 0) + (o->kld > 0) + (o->fit_ctx || o->fit_mem);
@@ -365,7 +424,7 @@ static kv_status settle(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--bits, --kld and --fit-ctx with --fit-mem are different aims; give one");
     if (!o->fit_ctx != !o->fit_mem)
         return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
-    if (o->fit_mem && !(o->fit_bytes = parse_size(o->fit_mem)))
+    if (o->fit_mem && !(o->fit_bytes = format_parse_bytes(o->fit_mem)))
         return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
     kv_status st = settle_budget(o, err);
     if (!st)
@@ -378,13 +437,11 @@ static kv_status settle(options *o, kv_err *err) {
         o->bits = preset->aim_bits;
         o->kld = preset->aim_kld;
     }
-    if (o->window < 0)
-        o->window = preset->window;
     if (o->sinks < 0)
         o->sinks = preset->sinks;
-    if (o->frame < 0)
-        o->frame = o->window ? CALIBRATE_FRAME : CALIBRATE_FRAME_NEAR;
-    if (o->frame % PROF_FRAME)
+    if (!st)
+        st = settle_windows(o, preset, err);
+    if (!st && o->frame % PROF_FRAME)
         st = kv_fail(err, KV_EINVAL, "--frame %lld: only multiples of %d are possible, such as %lld; 0: off",
                      (long long)o->frame, PROF_FRAME, (long long)(o->frame / PROF_FRAME + 1) * PROF_FRAME);
     if (!st && o->kld > 0 && o->no_measure)

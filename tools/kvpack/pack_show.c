@@ -9,6 +9,8 @@
 
 /* ---- what holds for all layers ---- */
 
+enum { WINDOWS_TEXT = PROF_MAX_WINDOWS * 12 };
+
 static void show_codec(const char *name, prof_head h) {
     cli_say(stdout, "%s %s", name, kv_codec_names[h.codec].name);
     if (h.bits > 0)
@@ -27,9 +29,21 @@ static void show_evict(const prof *p) {
             kv_evict_names[e->policy].summary, e->ada ? "; the heads of a layer compete (AdaKV)" : "");
 }
 
+/* "128, 0" */
+static const char *windows_text(const prof *p, char out[WINDOWS_TEXT]) {
+    size_t len = 0;
+    for (const prof *q = p; q; q = q->narrower)
+        len += (size_t)snprintf(out + len, WINDOWS_TEXT - len, "%s%u", q == p ? "" : ", ", q->window);
+    return out;
+}
+
 static void show_policy(const prof *p, const rt_hparams *hp) {
-    char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT];
+    char layers[PROF_RANGES_TEXT], heads[PROF_RANGES_TEXT], windows[WINDOWS_TEXT];
     cli_say(stdout, "policy    the first %u and the newest %u tokens stay f16, the others are encoded\n", p->sinks, p->window);
+    if (p->narrower)
+        cli_say(stdout,
+                "windows   transforms for each of %s: those for the widest that is no wider than the cache's are taken\n",
+                windows_text(p, windows));
     show_evict(p);
     if (p->layers)
         return;
@@ -78,7 +92,9 @@ static void show_identity(const prof *p, const rt_hparams *hp, const char *where
         cli_say(stdout, "aim       of kvcalib --preset: KLD %g\n", p->aim_kld);
 }
 
-static void show_measured(const prof *p) {
+static void show_measured(const prof *p, bool several) {
+    if (several)
+        cli_say(stdout, "window    %u, target %g bits\n", p->window, p->target_bits);
     if (!p->n_measured)
         cli_say(stdout, "measured  nothing (kveval ppl measures)\n");
     for (uint32_t i = 0; i < p->n_measured; i++) {
@@ -235,7 +251,8 @@ static kv_status show_sizes(const prof *p, const rt_hparams *hp, kv_err *err) {
 kv_status pack_show_text(const prof *p, const rt_hparams *hp, const char *where, kv_err *err) {
     show_identity(p, hp, where);
     show_policy(p, hp);
-    show_measured(p);
+    for (const prof *q = p; q; q = q->narrower)
+        show_measured(q, p->narrower);
     show_layers(p, hp);
     kv_status st = show_sizes(p, hp, err);
     return st ? st : fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;

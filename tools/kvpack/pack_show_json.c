@@ -100,8 +100,12 @@ static json_t *json_override(const prof_override *o) {
 }
 
 static json_t *json_policy(const prof *p, const rt_hparams *hp) {
-    json_t *policy = json_pack("{s:i, s:i, s:o, s:o}", "sinks", (int)p->sinks, "window", (int)p->window, "evict", json_evict(p),
-                               "budget_by", prof_has_budgets(p) ? json_string(prof_budget_by_name(p->budget_by)) : json_null());
+    json_t *windows = json_array();
+    for (const prof *q = p; q; q = q->narrower)
+        cli_json_add(&windows, json_integer(q->window));
+    json_t *policy = json_pack("{s:i, s:i, s:o, s:o, s:o}", "sinks", (int)p->sinks, "window", (int)p->window, "windows",
+                               windows, "evict", json_evict(p), "budget_by",
+                               prof_has_budgets(p) ? json_string(prof_budget_by_name(p->budget_by)) : json_null());
     if (p->layers)
         return policy;
     prof by_default = *p;
@@ -115,16 +119,19 @@ static json_t *json_policy(const prof *p, const rt_hparams *hp) {
     return policy;
 }
 
+/* Of all windows. */
 static json_t *json_measured(const prof *p) {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < p->n_measured; i++) {
-        const prof_measured *m = &p->measured[i];
-        cli_json_add(&list,
-                     json_pack("{s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text", cli_json_text(m->text), "ctx",
-                               (json_int_t)m->ctx, "tokens", (json_int_t)m->tokens, "kld", m->kld, "kld_se", m->kld_se,
-                               "dppl_percent", m->dppl_percent, "top1", m->top1, "bits_k", m->bits_k, "bits_v", m->bits_v,
-                               "bytes_per_token", m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
-    }
+    for (; p; p = p->narrower)
+        for (uint32_t i = 0; i < p->n_measured; i++) {
+            const prof_measured *m = &p->measured[i];
+            cli_json_add(&list,
+                         json_pack("{s:o, s:i, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text",
+                                   cli_json_text(m->text), "window", (int)p->window, "ctx", (json_int_t)m->ctx, "tokens",
+                                   (json_int_t)m->tokens, "kld", m->kld, "kld_se", m->kld_se, "dppl_percent", m->dppl_percent,
+                                   "top1", m->top1, "bits_k", m->bits_k, "bits_v", m->bits_v, "bytes_per_token",
+                                   m->bytes_per_token, "f16_bytes_per_token", m->f16_bytes_per_token));
+        }
     return list;
 }
 

@@ -9,7 +9,8 @@ struct gen {
     rt_session *s;
     const tok *tok;
     rt_sampler *sampler;
-    bool shift;
+    bool shift, lookup;
+    rt_guesser guesser;
     bool (*stop)(void);
     gen_recall recall;
     void *recall_user;
@@ -24,6 +25,12 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
     return st ? st : gen_of(m, cfg, s, out, err);
 }
 
+/* Wrong guesses are taken back, which is no way back where tokens were let go of for them. */
+static bool keeps_all(const kv_cache *c) {
+    const kv_cache_info info = kv_cache_get_info(c);
+    return info.chosen == 0 && info.newest == 0;
+}
+
 kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err) {
     gen *g = calloc(1, sizeof *g);
     if (!g) {
@@ -34,6 +41,7 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->tok = rt_model_tok(m);
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
+    g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
     g->stop = cfg->stop;
     g->recall = cfg->recall;
     g->recall_user = cfg->recall_user;
@@ -172,6 +180,14 @@ static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len
         emit(user, text, len);
 }
 
+/* What is due, and guesses of what comes after it. */
+static kv_status read_next(gen *g, kv_err *err) {
+    if (rt_session_is_read(g->s))
+        return KV_OK;
+    rt_guesser_learn(&g->guesser, rt_session_guessed_right(g->s));
+    return g->lookup ? rt_session_read_ahead(g->s, &g->guesser, err) : rt_session_read(g->s, NULL, NULL, err);
+}
+
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
     const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
@@ -199,7 +215,7 @@ kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *
     for (int64_t i = 0; i != n_max && *end == GEN_LIMIT; i++) {
         bool done;
         /* A shift or the last token may have to be read first. */
-        if ((st = make_room(g, err)) || (st = rt_session_read(g->s, NULL, NULL, err)))
+        if ((st = make_room(g, err)) || (st = read_next(g, err)))
             break;
         if (g->stop && g->stop())
             *end = GEN_STOPPED;

@@ -7,6 +7,7 @@
 #ifndef GENERATE_H
 #define GENERATE_H
 
+#include "session/lookup.h"
 #include "session/sampler.h"
 #include "session/session.h"
 
@@ -22,6 +23,7 @@ typedef struct gen_cfg {
     rt_ctx_cfg ctx;
     rt_sampling sampling;
     bool shift;
+    bool lookup;        /* guess by what stands in the context already, where that is faster */
     bool (*stop)(void); /* asked between batches and tokens; NULL: never */
     gen_recall recall;  /* or NULL */
     void *recall_user;

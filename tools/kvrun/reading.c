@@ -200,15 +200,16 @@ static kv_status reopen(const reading *r, const char *what, const char *from, si
                         kv_err *err) {
     rt_ctx_cfg cfg;
     ctx_file *f;
+    reading how = *r;
     kv_status st = ctx_file_open(from, false, NULL, NULL, &f, err);
     if (st)
         return st;
     st = ctx_file_about(f, about, err);
     ctx_file_close(f);
-    if (st || (st = choose_ctx(r, what, about->n_tokens + n, &cfg, err)))
+    if (r->ctx < 0 && about->n_tokens + n + QUESTIONS / 2 < about->n_ctx)
+        how.ctx = about->n_ctx; /* as it was, where that will do */
+    if (st || (st = choose_ctx(&how, what, about->n_tokens + n, &cfg, err)))
         return st;
-    if (r->ctx < 0 && cfg.n_ctx < about->n_ctx)
-        cfg.n_ctx = about->n_ctx;
     return rt_session_open(r->e->model, NULL, &cfg, from, NULL, NULL, out, err);
 }
 

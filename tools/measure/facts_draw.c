@@ -14,7 +14,8 @@ static size_t below(uint64_t *rng, size_t n) {
 static void shuffle(size_t *order, size_t n, uint64_t *rng) {
     for (size_t i = 0; i < n; i++) {
         const size_t k = below(rng, i + 1);
-        order[i] = order[k];
+        if (k < i)
+            order[i] = order[k];
         order[k] = i;
     }
 }

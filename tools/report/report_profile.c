@@ -198,6 +198,18 @@ static void cards(FILE *f, const prof *p) {
     fputs("</ul>\n", f);
 }
 
+static void measured_row(FILE *f, const prof_measured *m) {
+    char pm[EVAL_PM];
+    fputs("<tr><td>", f);
+    rep_text(f, m->text);
+    fprintf(f,
+            "</td><td>%u</td><td>%u</td><td>%s</td><td>%.2f %%</td><td>%+.2f %%</td><td>%.2f / %.2f</td><td>%.0f (f16: "
+            "%.0f)</td></tr>\n",
+            m->ctx, m->tokens, eval_plus_minus(m->kld, m->kld_se, false, pm), m->top1, m->dppl_percent, m->bits_k, m->bits_v,
+            m->bytes_per_token, m->f16_bytes_per_token);
+}
+
+/* Of all windows: each text says its own. */
 static void measured_section(FILE *f, const prof *p) {
     if (!p->n_measured)
         return;
@@ -209,17 +221,9 @@ static void measured_section(FILE *f, const prof *p) {
           "nats</th><th>same top "
           "token</th><th>perplexity</th><th>bits K / V</th><th>bytes per token</th></tr></thead>\n<tbody>\n",
           f);
-    for (uint32_t i = 0; i < p->n_measured; i++) {
-        const prof_measured *m = &p->measured[i];
-        char pm[EVAL_PM];
-        fputs("<tr><td>", f);
-        rep_text(f, m->text);
-        fprintf(f,
-                "</td><td>%u</td><td>%u</td><td>%s</td><td>%.2f %%</td><td>%+.2f %%</td><td>%.2f / %.2f</td><td>%.0f (f16: "
-                "%.0f)</td></tr>\n",
-                m->ctx, m->tokens, eval_plus_minus(m->kld, m->kld_se, false, pm), m->top1, m->dppl_percent, m->bits_k,
-                m->bits_v, m->bytes_per_token, m->f16_bytes_per_token);
-    }
+    for (; p; p = p->narrower)
+        for (uint32_t i = 0; i < p->n_measured; i++)
+            measured_row(f, &p->measured[i]);
     fputs("</tbody></table></div>\n", f);
     rep_section_end(f);
 }
