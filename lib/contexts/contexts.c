@@ -235,7 +235,7 @@ static kv_status store(const contexts *c, rt_session *s, const contexts_key *key
 kv_status contexts_put(contexts *c, rt_session *s, const char *title, const char *program, contexts_end *end, kv_err *err) {
     const rt_save_cfg cfg = {.title = title, .program = program, .cache = true};
     contexts_key key;
-    bool held;
+    bool held, left;
     *end = CONTEXTS_SHORT;
     if (rt_session_len(s) < CONTEXTS_LEAST)
         return KV_OK;
@@ -243,5 +243,7 @@ kv_status contexts_put(contexts *c, rt_session *s, const char *title, const char
     if (st || (st = key_of(s, &key, err)) || (st = is_held(c, s, &key, &held, err)))
         return st;
     *end = held ? CONTEXTS_HELD : bytes_of(s) > c->limit ? CONTEXTS_LARGE : CONTEXTS_KEPT;
-    return *end == CONTEXTS_KEPT ? store(c, s, &key, &cfg, end, err) : KV_OK;
+    if (*end == CONTEXTS_KEPT)
+        return store(c, s, &key, &cfg, end, err);
+    return contexts_shrink(c, "", &left, err); /* the limit may be a new one, or a process was killed before it came to this */
 }

@@ -41,7 +41,7 @@ kv_status contexts_scan(const contexts *c, const uint64_t *begin, contexts_entry
 bool contexts_is_of(const contexts_entry *e, const contexts_key *key);
 void contexts_remove(const contexts *c, const char *name);
 void contexts_touch(const contexts *c, const char *name);
-/* Remove what was used longest ago until the limit is kept; `newest` goes last. *left: whether that one stayed. */
+/* Remove what was used longest ago until the limit is kept; `newest`, if any, goes last. *left: whether that one stayed. */
 kv_status contexts_shrink(const contexts *c, const char *newest, bool *left, kv_err *err);
 
 /* ---- contexts_view.c ---- */

@@ -159,9 +159,8 @@ kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cf
     const kv_progress_part reading = {progress, user, 0, 0.9}, writing = {progress, user, 0.9, 1};
     ctx_writer *w = NULL;
     places p = {.n = 0};
+    rt_session_leave_guesses(s);
     kv_status st = rt_session_read(s, kv_progress_of_part, (void *)&reading, err);
-    if (!st)
-        rt_session_leave_guesses(s);
     if (st || (st = find_places(s, cfg->lean, &p, err)) || (st = ctx_writer_open(path, cfg->packed, &w, err)) ||
         (cfg->cache && (st = ctx_writer_as_cache(w, err))))
         goto done;
