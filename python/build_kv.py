@@ -15,6 +15,10 @@ HERE = Path(__file__).resolve().parent
 INCLUDE = HERE.parent / "include"
 
 HELPERS = """
+enum { KV_PY_MODEL, KV_PY_PROFILE, KV_PY_SESSION, KV_PY_SAMPLER, KV_PY_STREAM };
+typedef struct kv_py_owner kv_py_owner;
+kv_py_owner *kv_py_own(int kind, void *object, kv_py_owner *first, kv_py_owner *second);
+void kv_py_release(kv_py_owner *o);
 void kv_py_logprobs(const float *logits, size_t n, size_t n_vocab, const int32_t *next, double *out);
 void kv_py_log_softmax(float *logits, size_t n, size_t n_vocab);
 extern "Python" bool kv_py_progress(void *user, double done);

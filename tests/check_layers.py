@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session",
+        "runtime/session runtime/sample",
         "runtime/backward",
         "runtime/model",
         "runtime/step",
@@ -30,6 +30,7 @@ PARTS = [
         "runtime/attention",
         "runtime/cache",
         "runtime/codec",
+        "runtime/grammar",
         "runtime/mat runtime/text",
         "runtime/kernels runtime/template",
         "runtime/machine",
@@ -59,7 +60,7 @@ OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
-    ("lib", r"#\s*include\s*<(libxml/|archive)[A-Za-z_]*\.h>"),
+    ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),
 ]
 

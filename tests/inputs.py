@@ -411,6 +411,89 @@ def plain_text():
     assert b"is empty" not in good("kvrun", "mute.gguf", "--raw", "-p", "one", "-n", "0").stderr
 
 
+# ---- how tokens are chosen ----
+
+def chat(args, typed):
+    """A chat at a terminal that types these lines, with answers in a pipe: exit code, what was answered, what was on stderr."""
+    main, side = pty.openpty()
+    p = subprocess.Popen([BIN / "kvrun", *args], stdin=side, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.close(side)
+    os.write(main, typed)
+    out, err = p.communicate(timeout=300)
+    os.close(main)
+    return p.returncode, out, err
+
+
+def best_token(model):
+    """The id that follows "one", and all that the model can say."""
+    ids = json.loads(good("kveval tokens", model, "--in", "-", stdin=b'["one"]').stdout)[0]
+    return json.loads(good("kveval logprobs", model, "--in", "-", "--top", "1", "--fast", "-t", "1",
+                           stdin=json.dumps({"chunks": [{"tokens": ids}]}).encode()).stdout)[0][-1][0][0]
+
+
+def sampling():
+    def says(*args, model=MODEL, temp="0", n="24"):
+        return good("kvrun", model, "--raw", "-p", "one", "-n", n, "--temp", temp, "-t", "1", *args).stdout
+
+    plain, hot = says(), says("-s", "3", temp="2")
+    assert plain != hot == says("-s", "3", temp="2") != says("-s", "4", temp="2")
+    # What is off, and what cannot drop the best token.
+    for words in ("--repeat-penalty 1 --presence-penalty 0", "--repeat-penalty 3 --repeat-last-n 0", "--dry-multiplier 0 --dry-base 3",
+                  "--dry-multiplier 2 --dry-penalty-last-n 0", "--xtc-probability 0", "--xtc-probability 1 --xtc-threshold 0.6",
+                  "--typical 1", "--top-nsigma -1", "--mirostat 0", "--dynatemp-range 0", "--top-k 3 --top-p 0.2 --min-p 0.9",
+                  "--top-nsigma 0.5", "--mirostat 2"):
+        assert says(*words.split()) == plain, words
+    # What changes logits does so at temperature 0, too: a penalty that is as good as a ban leaves nothing twice.
+    best = best_token(MODEL)
+    banned = says("--logit-bias", f"{best}-inf", n="1")
+    assert banned and banned != says(n="1") == says("-l", f"{best}+3.5", "--logit-bias", "5-1e3", n="1")
+    always = says("-l", "70+inf", n="1")
+    assert says("-l", "70+inf", n="5") == always.strip(b"\n") * 5 + b"\n", always
+    assert says("-l", "70+60", "--presence-penalty", "99", "--repeat-last-n", "-1").count(always.strip(b"\n")) <= 2
+    for words in ("--repeat-penalty 4", "--presence-penalty 60", "--frequency-penalty 60", "--typical 0.2",
+                  "--xtc-probability 1 --xtc-threshold 0.0001"):
+        assert says("-l", "70+6", *words.split()) != says("-l", "70+6"), words
+    five = [says("-l", "70+60", "--dry-multiplier", "99", *w.split(), n="9").count(always.strip(b"\n"))
+            for w in ("--dry-allowed-length 1", "--dry-allowed-length 4", "--dry-allowed-length 4 --dry-penalty-last-n 4")]
+    assert five[0] < five[1] < five[2] == 9, five
+    # Each does something where chance decides.
+    for words in ("--dynatemp-range 1.5", "--dynatemp-range 1.5 --dynatemp-exp 0.2", "--mirostat 1 --mirostat-ent 2",
+                  "--mirostat 2 --mirostat-ent 2 --mirostat-lr 0.3", "--top-nsigma 0.7", "--samplers top_k;top_p", "--typical 0.3"):
+        assert says("-s", "3", *words.split(), temp="2") != hot, words
+    some = says("-s", "3", "--samplers", "top_k;temperature", temp="2")
+    assert some == says("-s", "3", "--samplers", "top-k;temp", "--typical", "0.3", "--dry-multiplier", "9", temp="2")
+    assert says("-s", "3", "--samplers", "top_k", temp="2") == says("-s", "3", "--samplers", "top_k", temp="0.1") != some
+    # A list takes one value each time, so that the model may follow.
+    args = "--raw", "-p", "one", "-n", "24", "--temp", "0", "-t", "1"
+    lists = "--dry-multiplier", "3", "--dry-sequence-breaker", "\\n", "--dry-sequence-breaker", "none", "-l", "70+60"
+    assert good("kvrun", *lists, MODEL, *args).stdout == says(*lists)
+    # A model whose best token ends the answer.
+    model = pathlib.Path(MODEL).read_bytes()
+    write("mute.gguf", with_key(model, "tokenizer.ggml.eot_token_id", 4, struct.pack("<I", best)))
+    assert not says(model="mute.gguf") and says("--ignore-eos", model="mute.gguf") == says("-l", f"{best}-inf", "--ignore-eos")
+    # Going back: what was taken back was never said.
+    said = good("kvrun", MODEL, "-n", "12", "--temp", "0", "-t", "1", "--repeat-penalty", "3", "--repeat-last-n", "-1",
+                stdin=b"one\n").stdout
+    code, out, _ = chat([MODEL, "-n", "12", "--temp", "0", "-t", "1", "--repeat-penalty", "3", "--repeat-last-n", "-1"],
+                        b"two\n/undo\none\n/retry\n/exit\n")
+    assert code == 0 and out.count(said) == 2, (said, out)
+    bad(2, "'x' is not the number of a token", "kvrun ask", MODEL, "none.txt", "what?", "-l", "x")
+    for option, value, said in [
+        ("--logit-bias", "x", "'x' is not the number of a token, a sign and by how much, such as 15043+1"), ("--logit-bias", "5", "--logit-bias: '5'"),
+        ("--logit-bias", "5+", "--logit-bias: '5+'"), ("--logit-bias", "5+nan", "--logit-bias: '5+nan'"), ("--logit-bias", "5+-1", "--logit-bias"),
+        ("--samplers", "top_k;nothing", "there is no sampler 'nothing'; an order is some of penalties;dry"), ("--samplers", "top_k;top-k", "twice"),
+        ("--dry-sequence-breaker", "", "breaker 1 is empty"), ("--dry-sequence-breaker", "x" * 41, "breaker 1 is too long"),
+        ("--dry-sequence-breaker", "a\\x00", "--dry-sequence-breaker: \\x00"), ("--dry-base", "0.9", "'0.9' is not a number in 1..100"),
+        ("--xtc-probability", "2", "not a number in 0..1"), ("--typical", "nan", "not a number in 0..1"), ("--repeat-last-n", "-2", "not a whole number"),
+        ("--mirostat", "3", "not a whole number in 0..2"), ("--repeat-penalty", "-1", "not a number"), ("--dry-allowed-length", "-1", "not a whole"),
+    ]:
+        bad(2, said, "kvrun", MODEL, "-p", "one", option, value)
+    bad(1, "logit bias: token 99999 is outside the vocabulary of ", "kvrun", MODEL, "-p", "one", "-l", "99999+1")
+    write("document", FILES["document"])
+    ask = lambda *args: good("kvrun ask", MODEL, "document", "Who?", "-n", "12", "-q", "-t", "1", *args).stdout
+    assert ask() == ask("--top-k", "0") != ask("--presence-penalty", "60") and ask("--temp", "3") == ask("--temp", "3", "-s", "0")
+
+
 # ---- a profile with another window than its own ----
 
 def windows():
@@ -467,6 +550,6 @@ def several_windows():
         assert b"was calibrated for" not in r.stderr, r
 
 
-for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, windows, several_windows, special_tokens, late):
+for check in (prompts, readers, no_end, terminal, messages, foreign, plain_text, sampling, windows, several_windows, special_tokens, late):
     check()
 print("all passed")

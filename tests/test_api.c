@@ -1,7 +1,7 @@
 /* The public API on tiny random models: structures that grow, errors, the same tokens as the engine by hand, callbacks that
  * stop, ways back, taps, calibration and packing. */
 #include "base/atomic_file.h"
-#include "session/sampler.h"
+#include "sample/sampler.h"
 #include "support.h"
 
 #include <kv/kv.h>
@@ -213,6 +213,7 @@ static void api_leaves_texts_open(void **state) {
     kv_free(want);
     kv_model_free(m);
     kv_model_free(plain);
+    assert_int_equal(remove("eos.gguf"), 0);
 }
 
 /* ---- the same as the engine by hand ---- */
@@ -232,11 +233,13 @@ static void by_hand(const char *name, const int32_t *ids, const rt_sampling *how
     cfg.window = 16;
     cfg.sinks = 2;
     OK(rt_ctx_new(m, &cfg, &c, e));
-    OK(rt_sampler_new(how, rt_model_hparams(m)->n_vocab, &sampler, e));
+    OK(rt_sampler_new(how, m, &sampler, e));
     float *logits = malloc(rt_model_hparams(m)->n_vocab * sizeof *logits);
     OK(rt_prefill(c, ids, PROMPT, logits, e));
+    int32_t all[PROMPT + ANSWER];
+    memcpy(all, ids, PROMPT * sizeof *ids);
     for (int i = 0; i < ANSWER; i++) {
-        out[i] = rt_sample(sampler, logits);
+        all[PROMPT + i] = out[i] = rt_sample(sampler, logits, all, PROMPT + (size_t)i);
         OK(rt_forward(c, &out[i], 1, 1, logits, e));
     }
     free(logits);
@@ -276,13 +279,19 @@ static void api_decodes_what_the_engine_decodes(void **state) {
         int32_t ids[PROMPT], want[ANSWER];
         kv_end end;
         make_ids(m, ids, PROMPT, 1);
-        for (int sampled = 0; sampled < 2; sampled++) {
+        for (int sampled = 0; sampled < 3; sampled++) {
             seen got = {0};
             rt_sampling rt = RT_SAMPLING_DEFAULT;
             rt.temp = sampled ? 3 : 0;
             rt.seed = 5;
             how.temperature = 3;
             how.seed = 5;
+            if (sampled == 2) { /* by what was said: prompt and answer */
+                how.repeat_penalty = rt.repeat_penalty = 1.5;
+                how.repeat_last_n = rt.repeat_last_n = -1;
+                how.dry_multiplier = rt.dry_multiplier = 2;
+                how.dry_allowed_length = rt.dry_allowed_length = 1;
+            }
             OK(kv_sampler_new(m, &how, &sampler, e));
             by_hand(tiny[i], ids, &rt, want);
             kv_session_clear(s);
@@ -373,6 +382,135 @@ static void api_decode_ends_for_a_reason(void **state) {
     assert_int_equal(kv_session_len(s), held);
     kv_sampler_free(sampler);
     kv_session_free(s);
+    kv_model_free(m);
+}
+
+/* ---- samplers ---- */
+
+static kv_sampler *new_sampler(const kv_model *m, const kv_sampler_options *how) {
+    kv_sampler *s = NULL;
+    OK(kv_sampler_new(m, how, &s, e));
+    return s;
+}
+
+/* What was said counts, be it prompt or answer, and what was taken back does not: as in a session that never held it. */
+static void api_samplers_look_at_what_the_session_holds(void **state) {
+    (void)state;
+    kv_model *m = load("qwen3");
+    kv_pool *pool = NULL;
+    kv_sampler_options how = KV_SAMPLER_OPTIONS_INIT;
+    kv_session_options in_pool = KV_SESSION_OPTIONS_INIT;
+    kv_session *s = open_session(m, "f16"), *fresh = open_session(m, "f16"), *pooled = NULL;
+    int32_t ids[PROMPT], first[ANSWER], id = -1;
+    how.presence_penalty = 50;
+    how.repeat_last_n = -1;
+    how.temperature = 3;
+    how.seed = 8;
+    make_ids(m, ids, PROMPT, 4);
+    for (int run = 0; run < 3; run++) { /* after the prompt; after going back to it; in a session that saw it alone */
+        kv_sampler *sampler = new_sampler(m, &how);
+        kv_session *now = run == 2 ? fresh : s;
+        if (run == 1)
+            OK(kv_session_go_back(s, PROMPT, NULL, e));
+        else
+            OK(kv_session_prefill(now, ids, PROMPT, NULL, NULL, e));
+        OK(kv_session_decode(now, sampler, ANSWER, NULL, NULL, NULL, e));
+        const int32_t *held = kv_session_ids(now);
+        const uint32_t len = kv_session_len(now);
+        assert_true(len > PROMPT + 5);
+        if (!run)
+            memcpy(first, held + PROMPT, (len - PROMPT) * sizeof *first);
+        assert_memory_equal(held + PROMPT, first, (len - PROMPT) * sizeof *first);
+        for (uint32_t i = PROMPT; i < len; i++) /* 50 is as good as a ban */
+            for (uint32_t j = 0; j < i; j++)
+                assert_int_not_equal(held[i], held[j]);
+        kv_sampler_free(sampler);
+    }
+    OK(kv_pool_new(m, NULL, &pool, e));
+    in_pool.pool = pool;
+    in_pool.n_ctx = CTX;
+    in_pool.cache_k = in_pool.cache_v = "f16";
+    OK(kv_session_new(m, &in_pool, &pooled, e));
+    OK(kv_session_prefill(pooled, ids, PROMPT, NULL, NULL, e));
+    kv_sampler *sampler = new_sampler(m, &how), *other = new_sampler(m, &how);
+    const float *logits;
+    OK(kv_session_logits(pooled, &logits, e));
+    OK(kv_session_sample(pooled, sampler, &id, e));
+    assert_int_equal(id, kv_sampler_pick_after(other, logits, ids, PROMPT));
+    kv_sampler_free(sampler);
+    kv_sampler_free(other);
+    kv_session_free(pooled);
+    kv_pool_free(pool);
+    kv_session_free(s);
+    kv_session_free(fresh);
+    kv_model_free(m);
+}
+
+static void api_samplers_can_be_kept_from_ending(void **state) {
+    (void)state;
+    kv_model *m = load("llama");
+    const int32_t end_id = kv_text_eos(m);
+    kv_session *s = open_session(m, "f16");
+    kv_sampler_options how = KV_SAMPLER_OPTIONS_INIT;
+    const kv_logit_bias at_once = {end_id, 1e6f};
+    kv_end end;
+    int32_t ids[PROMPT];
+    how.logit_bias = &at_once;
+    how.n_logit_bias = 1;
+    make_ids(m, ids, PROMPT, 5);
+    OK(kv_session_prefill(s, ids, PROMPT, NULL, NULL, e));
+    for (int ignore = 0; ignore < 2; ignore++) {
+        how.flags = ignore ? KV_SAMPLER_IGNORE_EOS : 0;
+        kv_sampler *sampler = new_sampler(m, &how);
+        OK(kv_session_decode(s, sampler, 10, NULL, NULL, &end, e));
+        assert_int_equal(end, ignore ? KV_END_LIMIT : KV_END_TURN);
+        assert_int_equal(kv_session_len(s), PROMPT + (ignore ? 10 : 0));
+        kv_sampler_free(sampler);
+    }
+    kv_session_free(s);
+    kv_model_free(m);
+}
+
+static void api_samplers_say_what_is_wrong(void **state) {
+    (void)state;
+    kv_model *m = load("llama");
+    const kv_logit_bias outside = {1 << 24, 1};
+    const char *const missing = NULL;
+    kv_sampler *s = NULL;
+    kv_err err;
+    const kv_sampler_options fine = KV_SAMPLER_OPTIONS_INIT;
+    kv_sampler_options bad[8];
+    const char *said[8] = {"no sampler 'topk'", "bias: token 16777216", "no logit bias",  "no sequence breaker",
+                           "unknown flags 0x2", "DRY base is 0",        "Mirostat is -1", "top-p is 2"};
+    for (int i = 0; i < 8; i++)
+        bad[i] = fine;
+    bad[0].order = "topk";
+    bad[1].logit_bias = &outside;
+    bad[1].n_logit_bias = bad[2].n_logit_bias = 1;
+    bad[3].dry_breakers = &missing;
+    bad[3].n_dry_breakers = 1;
+    bad[4].flags = 2;
+    bad[5].dry_multiplier = 1;
+    bad[5].dry_base = 0;
+    bad[6].mirostat = -1;
+    bad[7].top_p = 2;
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(kv_sampler_new(m, &bad[i], &s, &err), i == 1 ? KV_ERANGE : KV_EINVAL);
+        assert_null(s);
+        if (!strstr(err.msg, said[i]))
+            fail_msg("'%s' does not say '%s'", err.msg, said[i]);
+    }
+    /* A program that knows only the first members: all else is off. */
+    kv_sampler_options old = KV_SAMPLER_OPTIONS_INIT;
+    old.size = offsetof(kv_sampler_options, typical_p);
+    old.dry_multiplier = NAN;
+    OK(kv_sampler_new(m, &old, &s, e));
+    kv_sampler_free(s);
+    /* And zero in all that came later is off as well. */
+    memset((char *)&old + old.size, 0, sizeof old - old.size);
+    old.size = sizeof old;
+    OK(kv_sampler_new(m, &old, &s, e));
+    kv_sampler_free(s);
     kv_model_free(m);
 }
 
@@ -1012,6 +1150,9 @@ int main(void) {
         cmocka_unit_test(api_decodes_what_the_engine_decodes),
         cmocka_unit_test(api_steps_and_batches_give_the_same_logits),
         cmocka_unit_test(api_decode_ends_for_a_reason),
+        cmocka_unit_test(api_samplers_look_at_what_the_session_holds),
+        cmocka_unit_test(api_samplers_can_be_kept_from_ending),
+        cmocka_unit_test(api_samplers_say_what_is_wrong),
         cmocka_unit_test(api_load_says_how_far_it_is_and_can_be_stopped),
         cmocka_unit_test(api_prefill_can_be_stopped_and_gone_on_with),
         cmocka_unit_test(api_goes_back_exactly),

@@ -21,7 +21,7 @@ typedef struct fixture {
     int64_t ctx;
     double bits;
     const char *out, *report;
-    cli_strs text;
+    cli_strs text, each;
     int ctk;
     const char *cpu, *order;
     const char *positional[2];
@@ -61,6 +61,7 @@ static void run(fixture *f, int fd, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "What to read"},
         {"--ctx", "-c", CLI_INT, "N", &f->ctx, 1, 1048576, "tokens of context"},
         {"--text", NULL, CLI_INS, "FILE...", &f->text, 0, 0, "text to read"},
+        {"--nickname", NULL, CLI_EACH, "WORD", &f->each, 0, 0, "a word, several times"},
         {.kind = CLI_HEADING, .help = "What to make of it"},
         {"--bits", NULL, CLI_REAL, "B", &f->bits, 1, 16, "bits per element"},
         {"--out", "-o", CLI_OUT, "FILE", &f->out, 0, 0, "where to write"},
@@ -88,6 +89,7 @@ static void run(fixture *f, int fd, int argc, char **argv) {
 
 static void done(fixture *f) {
     free(f->text.v);
+    free(f->each.v);
 }
 
 #define ARGS(...)                                                                                                              \
@@ -123,6 +125,26 @@ static void cli_fills_every_kind(void **state) {
     assert_int_equal(f.text.n, 3);
     assert_string_equal(f.text.v[0], "a");
     assert_string_equal(f.text.v[2], "c");
+    done(&f);
+}
+
+static void cli_each_takes_one_value_each_time(void **state) {
+    (void)state;
+    fixture f = {0};
+    run(&f, STDERR_FILENO, ARGS("--nickname", "a", "m.gguf", "--nickname", "-b", "more", "--nickname=c"));
+    assert_string_equal(f.said, "");
+    assert_int_equal(f.code, -1);
+    assert_string_equal(f.positional[0], "m.gguf");
+    assert_string_equal(f.positional[1], "more");
+    assert_int_equal(f.each.n, 3);
+    assert_string_equal(f.each.v[0], "a");
+    assert_string_equal(f.each.v[1], "-b");
+    assert_string_equal(f.each.v[2], "c");
+    done(&f);
+    f = (fixture){0};
+    run(&f, STDERR_FILENO, ARGS("m.gguf", "--nickname", "a", "--nickname"));
+    assert_string_equal(f.said, "probe: error: --nickname needs a value (WORD)\n");
+    assert_null(f.each.v);
     done(&f);
 }
 
@@ -520,6 +542,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cli_fills_every_kind),
         cmocka_unit_test(cli_file_may_be_left_out),
+        cmocka_unit_test(cli_each_takes_one_value_each_time),
         cmocka_unit_test(cli_keeps_defaults),
         cmocka_unit_test(cli_takes_one_of_several_words),
         cmocka_unit_test(cli_understands_old_names),

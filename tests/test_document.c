@@ -217,7 +217,8 @@ static void document_docx_keeps_what_word_wrote(void **state) {
     reads(KV_TEST_DATA "/../documents/sample.docx", NULL, "Ferry handbook",
           "# The ferry\n\n# Timetable\n\nIt leaves at nine[1], caf\xc3\xa9 & all daily\nbut Sundays[2]\n\n- pears\n  - green "
           "ones\n- "
-          "letters\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By the clock of the "
+          "letters\n- stamps\n  - rare ones\n\n## Prices\n\nfrom | to | price\nnorth | | 7\n\nin a box\n\nThe end.\n\n[1] By "
+          "the clock of the "
           "pier.\n\n[2] "
           "Nor on holidays.");
 }
@@ -254,8 +255,9 @@ static void document_archive_says_what_is_wrong(void **state) {
     zip_refuses("a.epub", PARTS({"META-INF/container.xml", BYTES("<c/>")}), KV_EFORMAT,
                 "a.epub: META-INF/container.xml names no package file");
     zip_refuses("a.epub", PARTS(CONTAINER), KV_EFORMAT, "a.epub: there is no a/b.opf in it, which should list its pages");
-    zip_refuses("a.epub", PARTS(CONTAINER, {"a/b.opf", BYTES("<p/>")}), KV_EFORMAT,
-                "a.epub: none of the pages that a/b.opf lists is in it");
+    zip_refuses("a.epub", PARTS(CONTAINER, {"a/b.opf", BYTES("<p/>")}), KV_EFORMAT, "a.epub: a/b.opf lists no pages");
+    zip_refuses("a.epub", PARTS(CONTAINER, {"a/b.opf", BYTES("<p><item id='i' href='1.xhtml'/><itemref idref='i'/></p>")}),
+                KV_EFORMAT, "a.epub: there is no a/1.xhtml in it, a page that a/b.opf lists");
     zip_refuses("a.epub", PARTS(CONTAINER, {"META-INF/encryption.xml", BYTES("<e><CipherReference URI='a/1.xhtml'/></e>")}),
                 KV_EUNSUPP, "a.epub: its pages are encrypted (DRM), and cannot be read");
     zip_refuses(
@@ -263,7 +265,7 @@ static void document_archive_says_what_is_wrong(void **state) {
         "a.zip: is a ZIP archive with neither a docx file nor an EPUB book in it (spreadsheets, slides and OpenDocument are "
         "not read; save them as PDF)");
     write_file("a.docx", BYTES("not an archive"));
-    refuses("a.docx", NULL, KV_EFORMAT, "a.docx: the ZIP archive is broken or cut off: Unrecognized archive format");
+    refuses("a.docx", NULL, KV_EFORMAT, "a.docx: the ZIP archive is broken or cut off: Not a zip archive");
 }
 
 /* The first `len` bytes of a file, with byte `at` changed. */
@@ -397,12 +399,12 @@ static void document_archive_stays_within_itself(void **state) {
     needs("epub");
     write_file("secret.xhtml", BYTES("<p>secret"));
     static const char *const hrefs[] = {"../../secret.xhtml", "../../../../../../secret.xhtml", "%2e%2e/%2e%2e/secret.xhtml",
-                                        "file:///secret.xhtml"};
+                                        "../%2e%2e/secret.xhtml"};
     for (size_t i = 0; i < sizeof hrefs / sizeof *hrefs; i++) {
         char opf[256];
         const int n = snprintf(opf, sizeof opf, "<p><item id='i' href='%s'/><itemref idref='i'/></p>", hrefs[i]);
         zip_refuses("a.epub", PARTS(CONTAINER, {"a/b.opf", opf, (size_t)n}, {"../../secret.xhtml", BYTES("<p>packed")}),
-                    KV_EFORMAT, "a.epub: none of the pages that a/b.opf lists is in it");
+                    KV_EFORMAT, "a.epub: a/b.opf lists a page 'i' that is no file of the book");
     }
     zip_refuses("a.epub", PARTS({"META-INF/container.xml", BYTES("<c><rootfile full-path='../secret.xhtml'/></c>")}),
                 KV_EFORMAT, "a.epub: there is no ../secret.xhtml in it, which should list its pages");

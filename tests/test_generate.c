@@ -123,7 +123,7 @@ static void generate_shift_equals_a_fresh_context(void **state) {
     gen_end end;
     int32_t before[32];
     append(g, 10, PROMPT);
-    gen_set_keep(g, KEEP);
+    assert_int_equal(gen_set_keep(g, KEEP, &err), KV_OK);
     assert_int_equal(gen_answer(g, 32 - PROMPT, ignore, NULL, &end, &err), KV_OK);
     assert_int_equal(end, GEN_LIMIT);
     assert_int_equal(gen_len(g), 32);

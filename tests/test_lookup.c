@@ -1,6 +1,6 @@
 /* Prompt lookup: what is guessed, and that answers, logits and caches are those without guesses. */
+#include "sample/sampler.h"
 #include "session/lookup.h"
-#include "session/sampler.h"
 #include "session/store.h"
 #include "support.h"
 
@@ -57,12 +57,12 @@ static rt_session *prompted(const rt_model *m, const rt_ctx_cfg *cfg, uint32_t s
 }
 
 /* So many tokens; guesses with, where there is a guesser. With `blind`, guesses that are often wrong. */
-static void answer(rt_session *s, const rt_sampling *how, rt_guesser *g, bool blind) {
+static void answer(const rt_model *m, rt_session *s, const rt_sampling *how, rt_guesser *g, bool blind) {
     kv_err err = {0};
     const char *text;
     size_t len;
     rt_sampler *sampler = NULL;
-    assert_int_equal(rt_sampler_new(how, n_vocab, &sampler, &err), KV_OK);
+    assert_int_equal(rt_sampler_new(how, m, &sampler, &err), KV_OK);
     for (int i = 0; i < ANSWER; i++) {
         uint32_t n = blind ? i % (RT_GUESSES + 1) : 0;
         kv_status st;
@@ -76,7 +76,8 @@ static void answer(rt_session *s, const rt_sampling *how, rt_guesser *g, bool bl
         } else {
             st = rt_session_read(s, NULL, NULL, &err);
         }
-        if (st || rt_session_say(s, rt_sample(sampler, rt_session_logits(s)), &text, &len, &err))
+        if (st || rt_session_say(s, rt_sample(sampler, rt_session_logits(s), rt_session_ids(s), rt_session_len(s)), &text, &len,
+                                 &err))
             fail_msg("%s", err.msg);
     }
     rt_sampler_free(sampler);
@@ -111,11 +112,14 @@ static void guesses_change_nothing(void **state) {
             cfg.ctk = cfg.ctv = i == 0 && k % 2 ? KV_Q8_0 : KV_F16;
             cfg.window = k % 2 ? 10 * (int)k : -1;
             cfg.checkpoint_every = 16;
-            const rt_sampling how = {.temp = k < 3 ? 0 : 0.7, .top_k = 20, .top_p = 0.9, .min_p = 0, .seed = k};
+            rt_sampling how = RT_SAMPLING_DEFAULT;
+            how.temp = k < 3 ? 0 : 0.7;
+            how.seed = k;
+            how.repeat_penalty = k % 2 ? 1 : 1.05;
             rt_session *plain = prompted(m, &cfg, k), *guessed = prompted(m, &cfg, k), *blind = prompted(m, &cfg, k);
-            answer(plain, &how, NULL, false);
-            answer(guessed, &how, &g, false);
-            answer(blind, &how, NULL, true);
+            answer(m, plain, &how, NULL, false);
+            answer(m, guessed, &how, &g, false);
+            answer(m, blind, &how, NULL, true);
             right += g.right;
             assert_same(plain, guessed, names[i]);
             assert_same(plain, blind, names[i]);

@@ -72,21 +72,58 @@ KV_API kv_status kv_session_step(kv_session *session, int32_t id, float *logits,
 KV_API kv_status kv_session_logits(kv_session *session, const float **logits, kv_err *err);
 
 typedef struct kv_sampler kv_sampler;
-typedef struct kv_sampler_options { /* in the order in which they apply; llama.cpp's flags of the same names */
+
+typedef struct kv_logit_bias {
+    int32_t id;
+    float bias; /* is added to the logit; -INFINITY: never */
+} kv_logit_bias;
+
+enum { KV_SAMPLER_IGNORE_EOS = 1 /* what ends a turn is never chosen */ };
+
+/* Order, meaning and defaults are those of llama.cpp's flags: docs/sampling.md. Where nothing else is said, 0 is off. */
+typedef struct kv_sampler_options {
     size_t size;
     int64_t top_k;      /* only so many most likely tokens; 0: all */
     double top_p;       /* only the most likely ones that make up so much together; 1: all */
     double min_p;       /* only those at least so much as likely as the best; 0: all */
     double temperature; /* 0: always the most likely */
-    uint64_t seed;      /* same seed, same logits, same tokens */
+    uint64_t seed;      /* same seed, same logits and tokens before, same tokens */
+    double typical_p;   /* only those whose surprise is nearest to the mean one, so much of them together; 0, 1: all */
+    double top_n_sigma; /* only those whose logit is at most so many standard deviations below the best */
+    double dynatemp_range, dynatemp_exponent; /* temperature -range .. +range, by the entropy */
+    double xtc_probability, xtc_threshold;    /* so often, of all tokens at least so likely only the least likely stays */
+    int64_t repeat_last_n;                    /* tokens, prompt included, that penalties look back over; -1: all */
+    double repeat_penalty;                    /* divides the logits of those tokens; 0, 1: off */
+    double presence_penalty;                  /* is subtracted from them once */
+    double frequency_penalty;                 /* and this for each time */
+    double dry_multiplier, dry_base; /* penalty of a repetition of the allowed length, and by how much it grows, >= 1 */
+    int64_t dry_allowed_length;      /* shorter ones are free; may be 0 */
+    int64_t dry_penalty_last_n;      /* tokens that DRY looks back over; -1: as many as the model was trained for */
+    const char *const *dry_breakers; /* texts of at most 40 bytes that no repetition reaches across; NULL: newline, colon, quote
+                                        and asterisk */
+    size_t n_dry_breakers;
+    double mirostat_tau, mirostat_eta; /* surprise to aim at, in bits; how fast */
+    const kv_logit_bias *logit_bias;
+    size_t n_logit_bias;
+    const char *order; /* names of stages in the order in which they apply, with ; between them, such as "top_k;temperature";
+                          NULL: penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature */
+    int32_t mirostat;  /* 1, 2: that version of Mirostat, after the temperature and in place of all else but the bias */
+    uint32_t flags;    /* KV_SAMPLER_* */
 } kv_sampler_options;
 #define KV_SAMPLER_OPTIONS_INIT                                                                                                \
-    { sizeof(kv_sampler_options), 40, 0.95, 0.05, 0.8, 0 }
+    {                                                                                                                          \
+        sizeof(kv_sampler_options), 40, 0.95, 0.05, 0.8, 0, 1, 0, 0, 1, 0, 0.1, 64, 1, 0, 0, 0, 1.75, 2, -1, NULL, 0, 5, 0.1,  \
+            NULL, 0, NULL, 0, 0                                                                                                \
+    }
 
-/* options: NULL for all defaults. Belongs to one caller at a time. *out: caller frees with kv_sampler_free. */
+/* options: NULL for all defaults. Belongs to one caller at a time. *out: caller frees with kv_sampler_free. KV_EINVAL: options
+ * that make no sense; KV_ERANGE: a bias for a token outside the vocabulary; KV_ENOMEM. */
 KV_API kv_status kv_sampler_new(const kv_model *model, const kv_sampler_options *options, kv_sampler **out, kv_err *err);
-KV_API void kv_sampler_free(kv_sampler *sampler);                         /* NULL is fine */
-KV_API int32_t kv_sampler_pick(kv_sampler *sampler, const float *logits); /* logits (n_vocab) are left alone */
+KV_API void kv_sampler_free(kv_sampler *sampler); /* NULL is fine */
+/* Choose from logits (n_vocab), which are left alone, what follows ids (n of them, oldest first): penalties and DRY look at
+ * those. A sampler keeps no tokens itself, so that going back needs nothing. */
+KV_API int32_t kv_sampler_pick_after(kv_sampler *sampler, const float *logits, const int32_t *ids, size_t n);
+KV_API int32_t kv_sampler_pick(kv_sampler *sampler, const float *logits); /* the same where nothing came before */
 
 /* Choose what comes next, without adding it. sampler: NULL for the most likely one. */
 KV_API kv_status kv_session_sample(kv_session *session, kv_sampler *sampler, int32_t *id, kv_err *err);

@@ -62,4 +62,7 @@ kv_status api_evict(const char *name, int *evict, kv_err *err);
 /* A budget that is a number of tokens, a share of the context, or (both 0) not given. KV_EINVAL: both are. */
 kv_status api_budget(uint32_t tokens, double share, kv_budget *out, kv_err *err);
 
+/* What follows ids (n) by a sampler (or NULL: the most likely one). */
+int32_t api_pick(kv_sampler *sampler, uint32_t n_vocab, const float *logits, const int32_t *ids, size_t n);
+
 #endif

@@ -1,6 +1,5 @@
 /* Sessions of the engine with what the public API adds: options by name, facts, taps that can stop, one-liners for answers. */
 #include "api/api_internal.h"
-#include "session/sampler.h"
 #include "session/store.h"
 
 #include <stdlib.h>
@@ -227,53 +226,11 @@ kv_status kv_session_logits(kv_session *session, const float **logits, kv_err *e
     return st;
 }
 
-struct kv_sampler {
-    rt_sampler *rt;
-};
-
-kv_status kv_sampler_new(const kv_model *model, const kv_sampler_options *options, kv_sampler **out, kv_err *err) {
-    static const kv_sampler_options defaults = KV_SAMPLER_OPTIONS_INIT;
-    kv_sampler_options o;
-    *out = NULL;
-    kv_status st = api_options(options, &defaults, sizeof o, &o, "KV_SAMPLER_OPTIONS", err);
-    if (st || (st = api_check_range("the temperature", o.temperature, 0, 100, err)) ||
-        (st = api_check_range("top-p", o.top_p, 0, 1, err)) || (st = api_check_range("min-p", o.min_p, 0, 1, err)))
-        return st;
-    const rt_sampling how = {.temp = o.temperature, .top_k = o.top_k, .top_p = o.top_p, .min_p = o.min_p, .seed = o.seed};
-    kv_sampler *s = calloc(1, sizeof *s);
-    if (!s)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a sampler");
-    if ((st = rt_sampler_new(&how, rt_model_hparams(model->rt)->n_vocab, &s->rt, err)))
-        free(s);
-    else
-        *out = s;
-    return st;
-}
-
-void kv_sampler_free(kv_sampler *sampler) {
-    if (sampler)
-        rt_sampler_free(sampler->rt);
-    free(sampler);
-}
-
-int32_t kv_sampler_pick(kv_sampler *sampler, const float *logits) {
-    return rt_sample(sampler->rt, logits);
-}
-
-static int32_t pick(const kv_session *s, kv_sampler *sampler) {
-    const float *logits = rt_session_logits(s->rt);
-    if (sampler)
-        return rt_sample(sampler->rt, logits);
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < s->n_vocab; i++)
-        best = logits[i] > logits[best] ? i : best;
-    return (int32_t)best;
-}
-
 kv_status kv_session_sample(kv_session *session, kv_sampler *sampler, int32_t *id, kv_err *err) {
     kv_status st = read_rest(session, NULL, NULL, err);
     if (!st)
-        *id = pick(session, sampler);
+        *id = api_pick(sampler, session->n_vocab, rt_session_logits(session->rt), rt_session_ids(session->rt),
+                       rt_session_len(session->rt));
     return st;
 }
 

@@ -161,8 +161,8 @@ static kv_status count_bytes(void *user, const void *data, size_t bytes, kv_err 
 static uint64_t bytes_of(rt_session *s) {
     const kv_cache *cache = rt_ctx_cache(rt_session_ctx(s));
     uint64_t bytes = rt_seq_checkpoint_bytes(rt_ctx_seq(rt_session_ctx(s)));
-    for (uint32_t l = 0; l < rt_model_hparams(rt_session_model(s))->n_layer; l++)
-        kv_cache_write(cache, l, count_bytes, &bytes, NULL);
+    for (uint32_t i = 0; i < kv_cache_pieces(cache); i++)
+        kv_cache_write(cache, i, count_bytes, &bytes, NULL);
     return bytes;
 }
 
@@ -236,8 +236,8 @@ kv_status contexts_put(contexts *c, rt_session *s, const char *title, const char
     const rt_save_cfg cfg = {.title = title, .program = program, .cache = true};
     contexts_key key;
     bool held, left;
-    *end = CONTEXTS_SHORT;
-    if (rt_session_len(s) < CONTEXTS_LEAST)
+    *end = rt_session_forgotten(s) ? CONTEXTS_SHIFTED : CONTEXTS_SHORT;
+    if (*end == CONTEXTS_SHIFTED || rt_session_len(s) < CONTEXTS_LEAST)
         return KV_OK;
     kv_status st = rt_session_read(s, NULL, NULL, err);
     if (st || (st = key_of(s, &key, err)) || (st = is_held(c, s, &key, &held, err)))

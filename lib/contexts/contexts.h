@@ -40,10 +40,11 @@ kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n
                         contexts_found *out, kv_err *err);
 
 typedef enum contexts_end {
-    CONTEXTS_KEPT,  /* there is a new file */
-    CONTEXTS_HELD,  /* a stored one can do the same, and counts as used now */
-    CONTEXTS_SHORT, /* fewer than CONTEXTS_LEAST tokens */
-    CONTEXTS_LARGE  /* by itself more than the limit */
+    CONTEXTS_KEPT,    /* there is a new file */
+    CONTEXTS_HELD,    /* a stored one can do the same, and counts as used now */
+    CONTEXTS_SHORT,   /* fewer than CONTEXTS_LEAST tokens */
+    CONTEXTS_SHIFTED, /* it has forgotten some: no prompt of these ids would come to the same */
+    CONTEXTS_LARGE    /* by itself more than the limit */
 } contexts_end;
 
 /* Keep what s has read, with its places to go back to; what it has not read yet is read first. Those that it makes needless are

@@ -14,6 +14,7 @@ enum { STYLE = 64, NOTES_MAX = 1 << 20 };
 typedef struct style {
     char id[STYLE];
     unsigned level; /* of headings; 0: others */
+    unsigned depth; /* of items of lists; 0: others */
 } style;
 
 /* A reference to a note, in their order in the text. */
@@ -73,13 +74,17 @@ static void style_begin(void *user, const char *name, const char *const *attrs) 
     if (!strcmp(name, "style"))
         add_style(d, document_attr(attrs, "styleId"));
     style *s = last_style(d);
-    unsigned level = 0;
+    unsigned level = 0, depth = 0;
     if (!s || !value)
         return;
     if (!strcmp(name, "name") && (sscanf(value, "heading %1u", &level) == 1 || sscanf(value, "Heading %1u", &level) == 1))
         s->level = level;
     else if (!strcmp(name, "name") && !strcmp(value, "Title"))
         s->level = 1;
+    else if (!strcmp(name, "name") && sscanf(value, "List %*s %1u", &depth) == 1) /* "List Bullet 2", a list of its own */
+        s->depth = depth;
+    else if (!strcmp(name, "numId") && number_of(value) > 0 && !s->depth)
+        s->depth = 1;
     else if (!strcmp(name, "outlineLvl") && !s->level && number_of(value) >= 0 && number_of(value) < 9)
         s->level = (unsigned)number_of(value) + 1;
 }
@@ -158,6 +163,7 @@ static void property(docx *d, const char *name, const char *const *attrs) {
     if (!strcmp(name, "pStyle") && value) {
         const style *s = d->n_styles ? bsearch(value, d->styles, d->n_styles, sizeof *s, is_id) : NULL;
         d->level = s ? s->level : 0;
+        d->depth = s ? s->depth : 0;
     } else if (!strcmp(name, "outlineLvl") && number_of(value) >= 0 && number_of(value) < 9)
         d->level = (unsigned)number_of(value) + 1;
     else if (!strcmp(name, "ilvl") && number_of(value) >= 0 && number_of(value) < MARKUP_LISTS)

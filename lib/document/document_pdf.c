@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
 
 enum { ASK_MS = 100, SAID = 256 };
+#define MEMORY ((rlim_t)4 << 30) /* bytes that pdftotext may have */
 
 typedef struct child {
     pid_t pid;
@@ -76,6 +78,13 @@ static int spawn(const int fds[3], pid_t *pid) {
     return code;
 }
 
+/* A hostile file may ask for more than there is. */
+static void bound(pid_t pid) {
+    const struct rlimit memory = {MEMORY, MEMORY}, no_core = {0, 0};
+    prlimit(pid, RLIMIT_AS, &memory, NULL);
+    prlimit(pid, RLIMIT_CORE, &no_core, NULL);
+}
+
 static kv_status start(const document_input *in, child *c, kv_err *err) {
     int file = -1, out[2] = {-1, -1}, said[2] = {-1, -1};
     kv_status st = as_file(in, &file, err);
@@ -88,6 +97,8 @@ static kv_status start(const document_input *in, child *c, kv_err *err) {
     else if (code)
         st =
             kv_fail(err, code == ENOMEM ? KV_ENOMEM : KV_EIO, "%s: pdftotext cannot be started: %s", in->where, strerror(code));
+    else if (!st)
+        bound(c->pid);
     shut(&file);
     shut(&out[1]);
     shut(&said[1]);

@@ -46,7 +46,8 @@ typedef enum library_use {
 kv_status library_open(const char *folder, library_use use, library **out, kv_err *err);
 void library_close(library *l); /* NULL is fine */
 const char *library_folder(const library *l);
-/* Look at all pages of the database and at all of the index, which takes time in proportion: KV_EFORMAT says what is wrong. */
+/* Look at all pages of the database and at all of the index, which takes time in proportion, and nobody else can write
+ * meanwhile: KV_EFORMAT says what is wrong. */
 kv_status library_check(library *l, kv_err *err);
 
 /* ---- documents ---- */

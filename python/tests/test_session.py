@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_logits_do_not_depend_on_how_tokens_came(tiny: libkv.Model) -> None:
         assert a.ids == b.ids == ids and len(a) == len(ids)
         with tiny.session(profile=None) as c:
             c.prefill(ids[:12])
-            assert c.logits().tolist() == rows.tolist()[-1]
+            assert c.logits().tolist() == rows.tolist()[-1]  # type: ignore[comparison-overlap]
         assert a.forward(ids[:3], 0).nbytes == 0 and len(a) == len(ids) + 3
 
 
@@ -83,12 +84,12 @@ def test_samplers_repeat_themselves(tiny: libkv.Model) -> None:
     with tiny.session() as s:
         s.prefill(tiny.tokenize(TEXT))
 
-        def draw(**how: float) -> list[int]:
+        def draw(**how: Any) -> list[int]:
             sampler = libkv.Sampler(tiny, **how)
             logits = s.logits()
             return [sampler.pick(logits) for _ in range(20)]
 
-        hot = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        hot: dict[str, Any] = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
         assert draw(seed=7, **hot) == draw(seed=7, **hot) != draw(seed=8, **hot)
         assert set(draw(temperature=0.0)) == {s.sample()}
         with pytest.raises(libkv.InvalidArgument, match="temperature"):
@@ -115,7 +116,7 @@ def test_logprobs_are_what_logits_say(tiny: libkv.Model) -> None:
 
 
 def test_stream_is_the_answer(tiny: libkv.Model) -> None:
-    how = {"max_tokens": 30, "temperature": 1.0, "seed": 3}
+    how: dict[str, Any] = {"max_tokens": 30, "temperature": 1.0, "seed": 3}
     with tiny.session() as s:
         answer = s.chat(MESSAGES, **how)
         assert answer
@@ -151,7 +152,7 @@ def test_stream_ends_when_the_session_is_used_otherwise(tiny: libkv.Model) -> No
 
 
 def test_document_is_read_once(tiny: libkv.Model, tmp_path: Path) -> None:
-    how = {"max_tokens": 20, "temperature": 0.0}
+    how: dict[str, Any] = {"max_tokens": 20, "temperature": 0.0}
     file = tmp_path / "ferry.txt"
     file.write_bytes(b"\xef\xbb\xbf" + TEXT.replace(". ", ".\r\n").encode())
     plain = TEXT.replace(". ", ".\n")
@@ -198,3 +199,17 @@ def test_facts_of_a_session(tiny: libkv.Model) -> None:
         assert (s.facts.bits_k, s.facts.bits_v, s.facts.has_profile) == (8.5, 4.5, False)
     with tiny.session(budget=0.5, evict="snapkv", n_ctx=1024) as s, tiny.session(budget=300, n_ctx=1024) as t:
         assert s.facts.most <= 512 and t.facts.most <= 300
+
+
+def test_numpy_takes_numbers_and_gives_ids(tiny: libkv.Model) -> None:
+    numpy = pytest.importorskip("numpy")
+    ids = numpy.array(tiny.tokenize(TEXT), dtype=numpy.int64)
+    with tiny.session() as s:
+        rows = s.forward(ids[:4])
+        taken = numpy.asarray(rows)
+        assert (taken.shape, taken.dtype) == ((4, tiny.n_vocab), numpy.float32)
+        taken[0, 0] = 7
+        assert rows[0, 0] == 7  # the same memory
+        assert libkv.Sampler(tiny, temperature=0).pick(taken[3]) == taken[3].argmax()
+        with pytest.raises(libkv.InvalidArgument, match="floats"):
+            libkv.Sampler(tiny).pick(taken[3].astype(numpy.float64))

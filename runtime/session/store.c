@@ -92,10 +92,6 @@ static kv_status find_places(rt_session *s, bool lean, places *p, kv_err *err) {
     return KV_OK;
 }
 
-static kv_status write_piece(void *writer, const void *data, size_t bytes, kv_err *err) {
-    return ctx_writer_add(writer, data, bytes, err);
-}
-
 static kv_status write_places(const rt_session *s, ctx_writer *w, places *p, kv_err *err) {
     const size_t logits_bytes = rt_model_hparams(s->m)->n_vocab * sizeof(float);
     kv_status st = KV_OK;
@@ -140,18 +136,11 @@ static kv_status write_about(const rt_session *s, const rt_save_cfg *cfg, uint32
 
 static kv_status write_all(const rt_session *s, const rt_save_cfg *cfg, places *p, ctx_writer *w, kv_progress progress,
                            void *user, kv_err *err) {
-    const uint32_t n_layer = rt_model_hparams(s->m)->n_layer;
     kv_status st = write_about(s, cfg, p->n, w, err);
-    if (!st)
-        st = ctx_writer_put(w, CTX_IDS, 0, s->ids, s->n * sizeof *s->ids, err);
-    for (uint32_t l = 0; l < n_layer && !st; l++) {
-        if (progress && !progress(user, (double)l / n_layer))
-            return kv_fail(err, KV_ECANCEL, "stopped while the context was written");
-        if (!(st = ctx_writer_begin(w, CTX_BODY, l, err)) &&
-            !(st = kv_cache_write(rt_ctx_cache(s->ctx), l, write_piece, w, err)))
-            st = ctx_writer_end(w, err);
-    }
-    return st ? st : write_places(s, w, p, err);
+    if (st || (st = ctx_writer_put(w, CTX_IDS, 0, s->ids, s->n * sizeof *s->ids, err)) ||
+        (st = rt_store_pieces(s, cfg->packed, w, progress, user, err)))
+        return st;
+    return write_places(s, w, p, err);
 }
 
 kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cfg, kv_progress progress, void *user,
@@ -282,22 +271,20 @@ static kv_status take_ids(rt_session *s, ctx_file *f, const ctx_about *a, const 
 
 /* Into a session that is empty. */
 static kv_status restore(rt_session *s, ctx_file *f, const ctx_about *a, kv_err *err) {
-    const uint32_t n_layer = rt_model_hparams(s->m)->n_layer;
     const int32_t *ids;
     rt_place at[RT_CHECKPOINTS] = {{0}};
     kv_err why = {0};
-    kv_piece *layers = calloc(n_layer, sizeof *layers);
-    kv_status st = layers ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory", ctx_file_path(f));
-    if (st || (st = check_places(f, a, err)) || (st = take_ids(s, f, a, &ids, err)))
+    kv_piece *pieces = calloc(kv_cache_pieces(rt_ctx_cache(s->ctx)) + 1, sizeof *pieces);
+    kv_status st = pieces ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory", ctx_file_path(f));
+    if (st || (st = check_places(f, a, err)) || (st = take_ids(s, f, a, &ids, err)) ||
+        (st = rt_stored_pieces(s, f, pieces, err)))
         goto done;
-    for (uint32_t l = 0; l < n_layer && !st; l++)
-        st = ctx_file_section(f, CTX_BODY, l, (size_t)1 << 40, &layers[l].data, &layers[l].bytes, err);
     for (uint32_t i = 0; i < a->n_marks && !st; i++)
         st = read_place(s, f, i, &at[i], err);
     const float *logits = at[a->n_marks - 1].logits;
     if (st)
         goto done;
-    if ((st = rt_seq_restore(rt_ctx_seq(s->ctx), ids, a->n_tokens, layers, at, a->n_marks, &why))) {
+    if ((st = rt_seq_restore(rt_ctx_seq(s->ctx), ids, a->n_tokens, pieces, at, a->n_marks, &why))) {
         st = not_of_it(f, &why, err);
         goto done;
     }
@@ -308,7 +295,7 @@ static kv_status restore(rt_session *s, ctx_file *f, const ctx_about *a, kv_err 
 done:
     for (uint32_t i = 0; i < RT_CHECKPOINTS; i++)
         kv_checkpoint_free(at[i].state);
-    free(layers);
+    free(pieces);
     return st;
 }
 

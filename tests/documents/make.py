@@ -38,6 +38,7 @@ def docx():
           '<w:r><w:t>, caf&#233; &amp; all</w:t><w:tab/><w:t>daily</w:t><w:br/><w:t>but Sundays</w:t></w:r>'
           '<w:r><w:endnoteReference w:id="3"/></w:r>'),
         item("pears", 0), item("green ones", 1), item("letters", 0),
+        p("stamps", "ListBullet"), p("rare ones", "ListBullet2"),
         p("Prices", "berschrift2"),
         "<w:tbl><w:tblPr/>" + row("from", "to", "price") + row("north", "", "7") + "</w:tbl>",
         p('<w:r><mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"><mc:Choice>'
@@ -46,7 +47,9 @@ def docx():
         p("The end."), "<w:sectPr/>",
     ]
     style = '<w:style w:type="paragraph" w:styleId="{}"><w:name w:val="{}"/></w:style>'
-    styles = "".join(style.format(*s) for s in [("Titel", "Title"), ("berschrift1", "heading 1"), ("berschrift2", "heading 2"), ("ListParagraph", "List Paragraph")])
+    names = [("Titel", "Title"), ("berschrift1", "heading 1"), ("berschrift2", "heading 2"), ("ListParagraph", "List Paragraph"), ("ListBullet2", "List Bullet 2")]
+    styles = "".join(style.format(*s) for s in names)
+    styles += '<w:style w:styleId="ListBullet"><w:name w:val="List Bullet"/><w:pPr><w:numPr><w:numId w:val="4"/></w:numPr></w:pPr></w:style>'
     note = '<w:{0} w:id="{1}"><w:p><w:r><w:t>{2}</w:t></w:r></w:p></w:{0}>'
     return [
         ("[Content_Types].xml", "<Types/>"),
@@ -63,7 +66,7 @@ def epub():
     opf = ('<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>The pears</dc:title>'
            '<dc:title>second title</dc:title></metadata><manifest><item id="b" href="text/two%20.xhtml" media-type="application/xhtml+xml"/>'
            '<item id="a" href="./text/../text/einsé.xhtml#top"/><item id="n" href="nav.xhtml"/><item id="x" href="gone.xhtml"/></manifest>'
-           '<spine><itemref idref="n"/><itemref idref="a"/><itemref idref="x"/><itemref idref="b"/><itemref idref="a"/></spine></package>')
+           '<spine><itemref idref="n"/><itemref idref="a"/><itemref idref="b"/><itemref idref="a"/></spine></package>')
     return [
         ("mimetype", "application/epub+zip"),
         ("META-INF/container.xml", '<container><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'),

@@ -20,6 +20,19 @@ def seed(target, name, data):
     (folder / f"seed-{name}").write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
+def grammars():
+    for name, rules, text in (
+            ("words", 'root ::= "yes" | "no" [a-c]{1,3} # end\n', "noab"), ("left", 'root ::= root "+" [0-9]+ | "(" root ")" | ""', "(+1)+2"),
+            ("classes", 'root ::= ([^a-z\\n] | . "\\u00e9"?)*', "A\u00e9"), ("twice", 'root ::= a a\na ::= root? | "x"', "xx")):
+        seed("grammar", name, f"{rules}\0{text}")
+    for name, schema, text in (
+            ("object", {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}, "b": {"$ref": "#"}}, "required": ["a"], "additionalProperties": True},
+             '{"a":5}'), ("array", {"type": "array", "prefixItems": [{"enum": ["x", 1]}], "items": {"type": ["null", "boolean"]}, "maxItems": 3}, '["x",null]'),
+            ("string", {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 9}, {"type": "string", "format": "date-time"}, {"const": {"k": [1.5]}}]}, '"abc"'),
+            ("one", {"oneOf": [{"type": "number"}, {"type": "object", "properties": {}}]}, "1.5e3")):
+        seed("grammar", f"schema-{name}", json.dumps(schema) + "\0" + text)
+
+
 def models():
     for kind in ("Q8_0", "Q4_0", "F32", "F16", "BF16", "Q5_1", "IQ4_NL", "MXFP4"):
         seed("gguf", kind.lower(), gg.small(kind=kind, embd=32).bytes())
@@ -177,5 +190,5 @@ def documents():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars):
         make()

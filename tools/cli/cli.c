@@ -206,6 +206,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bo
         *(const char **)o->dst = s;
         return true;
     case CLI_STRS:
+    case CLI_EACH:
     case CLI_INS: {
         cli_strs *list = o->dst;
         const char **grown = realloc(list->v, (list->n + 1) * sizeof *grown);
@@ -227,7 +228,7 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bo
 }
 
 static bool is_list(const cli_opt *o) {
-    return o->kind == CLI_STRS || o->kind == CLI_INS;
+    return o->kind == CLI_STRS || o->kind == CLI_EACH || o->kind == CLI_INS;
 }
 
 /* The option at argv[*i] and its value or values; *i ends on the last word used. */
@@ -259,7 +260,7 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, boo
     do
         if (!take_value(spec, o, argv[++*i], full))
             return false;
-    while (is_list(o) && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
+    while (is_list(o) && o->kind != CLI_EACH && *i + 1 < argc && !looks_like_option(argv[*i + 1]));
     return true;
 }
 

@@ -17,6 +17,7 @@ typedef enum cli_kind {
     CLI_REAL,          /* double *dst, min..max */
     CLI_STR,           /* const char **dst, borrowed from argv: words, never the name of a file */
     CLI_STRS,          /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
+    CLI_EACH,          /* as CLI_STRS, but with one value each time */
     CLI_IN,            /* as CLI_STR: a file that is read */
     CLI_INS,           /* as CLI_STRS: files that are read */
     CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
@@ -69,15 +70,16 @@ typedef struct cli_spec {
     const struct cli_command *commands; /* subcommands, of a tool that does something without one, too; or NULL */
 } cli_spec;
 
-/* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_INS) differ in length. */
+/* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_EACH, CLI_INS) differ in
+ * length. */
 bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
 
 /* Parse argv[1..argc-1]. Accepts "--name value" and "--name=value"; "--" ends the options. --help and --version print on
  * stdout (with spec->err they are unknown). An output that is also an input, or another output, is refused (cli_paths.h): what
  * names a file has a kind that says so. A file of an option that cannot be read, or not be written, is an error (CLI_FAIL).
  * Returns -1 to go on, else the exit code to leave with (CLI_OK after --help, CLI_USAGE after a message that names the option
- * and the nearest known one). The list of a CLI_STRS or CLI_INS is the caller's to free() or to keep until exit; it is empty
- * unless -1 is returned. */
+ * and the nearest known one). The list of a CLI_STRS, CLI_EACH or CLI_INS is the caller's to free() or to keep until exit; it
+ * is empty unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or

@@ -11,7 +11,7 @@
 #define FUSED     "attention never builds the whole matrix of scores"
 #define MAPPED    "the file is mapped, and weights are repacked into memory of their own (where there is --no-repack, unless that)"
 #define BATCHES   "batches are as large as is fastest, and answers do not depend on them"
-#define SAMPLERS  "the samplers here are --temp, --top-k, --top-p and --min-p"
+#define SAMPLERS  "the samplers that there are stand under Sampling in --help"
 #define OF_MODEL  "that is taken from the model file"
 #define OF_CHAT   "chats are by the model's own template"
 #define NO_MODEL  "models are files here; download it first"
@@ -73,14 +73,12 @@ static const struct foreign {
     {"--batch-size", NULL, BATCHES},
     {"-ub", NULL, BATCHES},
     {"--ubatch-size", NULL, BATCHES},
-    {"--repeat-penalty", NULL, SAMPLERS},
-    {"--repeat-last-n", NULL, SAMPLERS},
-    {"--presence-penalty", NULL, SAMPLERS},
-    {"--frequency-penalty", NULL, SAMPLERS},
-    {"--typical", NULL, SAMPLERS},
-    {"--mirostat", NULL, SAMPLERS},
-    {"--samplers", NULL, SAMPLERS},
-    {"--sampling-seq", NULL, SAMPLERS},
+    {"--typical-p", "--typical", NULL},
+    {"--top-n-sigma", "--top-nsigma", NULL},
+    {"--sampling-seq", "--samplers", NULL},
+    {"--sampler-seq", "--samplers", NULL},
+    {"--adaptive-target", NULL, SAMPLERS},
+    {"--adaptive-decay", NULL, SAMPLERS},
     {"--grammar", NULL, SAMPLERS},
     {"--json-schema", NULL, SAMPLERS},
     {"--rope-scaling", NULL, OF_MODEL},

@@ -49,6 +49,7 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b) {
         return x && y ? strcmp(x, y) != 0 : x != y;
     }
     case CLI_STRS:
+    case CLI_EACH:
     case CLI_INS:
         return ((cli_strs *)a->dst)->n != ((cli_strs *)b->dst)->n;
     case CLI_HEADING:

@@ -29,7 +29,7 @@ static void action(cli_kind kind, const cli_opt *o, const char *tool, FILE *to) 
 
 static void option(const cli_opt *o, const char *tool, FILE *to) {
     char help[CLI_SHORT];
-    const bool list = o->kind == CLI_STRS || o->kind == CLI_INS, value = o->kind != CLI_FLAG;
+    const bool list = o->kind == CLI_STRS || o->kind == CLI_EACH || o->kind == CLI_INS, value = o->kind != CLI_FLAG;
     cli_short_help(o, help);
     fputs(" \\\n        ", to);
     if (o->alias && list)

@@ -37,7 +37,7 @@ static kv_status prepare(asked *a, kv_err *err) {
         return st;
     if (!a->frame.format)
         cli_note_plain(e->cfg.tool, e->model);
-    a->cfg.sampling = (rt_sampling){.temp = how->temp, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .seed = (uint64_t)how->seed};
+    a->cfg.sampling = how->sampling;
     a->cfg.lookup = true; /* answers quote */
     a->cfg.stop = cli_interrupted;
     a->cfg.ctx.n_ctx = how->ctx > 0 ? (uint32_t)how->ctx : how->ctx == 0 ? rt_model_hparams(e->model)->n_ctx_train : 0;

@@ -10,8 +10,7 @@ typedef struct asking {
     const cli_strs *questions;
     int64_t ctx; /* tokens of context; 0: as many as the model was trained for; -1: as the file says, or as it takes */
     int64_t n;   /* most tokens of an answer; -1: until the model is done */
-    int64_t seed;
-    double temp;
+    rt_sampling sampling;
     bool json, quiet;
     const char *name; /* what the document is called, for JSON; or NULL */
 } asking;

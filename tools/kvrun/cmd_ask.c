@@ -1,4 +1,5 @@
 /* kvrun ask: questions about a document that was read, each as if it were the first. */
+#include "cli/cli_sampling.h"
 #include "context/context_file.h"
 #include "document/document.h"
 #include "kvrun/asking.h"
@@ -12,8 +13,8 @@ static const char tool[] = "kvrun ask";
 typedef struct options {
     const char *model, *what, *as;
     cli_strs questions;
-    int64_t ctx, n, seed;
-    double temp;
+    int64_t ctx, n;
+    cli_sampling sampling;
     bool json, quiet;
     cli_cache cache;
     cli_machine machine;
@@ -22,8 +23,6 @@ typedef struct options {
 static int parse(options *o, int argc, char **argv) {
     const cli_opt opts[] = {
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
-        {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
-        {"--seed", "-s", CLI_INT, "N", &o->seed, 0, 4294967295.0, "same seed, same answers, with a temperature"},
         {"--as", NULL, CLI_CHOICE, DOCUMENT_KIND_NAMES, &o->as, 0, 0, "read a document that is no .kv file as this kind"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
          "tokens of context; 0: as many as the model was trained for (without this option: as the .kv file says)"},
@@ -33,6 +32,8 @@ static int parse(options *o, int argc, char **argv) {
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Cache"},
         CLI_CACHE_ROWS(&o->cache),
+        {.kind = CLI_HEADING, .help = "Sampling"},
+        CLI_SAMPLING_ROWS(&o->sampling),
         {0},
     };
     return cli_parse(
@@ -57,21 +58,24 @@ static kv_status ask_it(const options *o, const asking *how, bool *stopped, kv_e
 }
 
 int cmd_ask(int argc, char **argv) {
-    options o = {.ctx = -1, .n = -1, .cache = CLI_CACHE_DEFAULT};
+    options o = {.ctx = -1, .n = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     engine e = {0};
     kv_err err = {0};
     bool stopped = false;
+    o.sampling.how.temp = 0;
+    o.sampling.seed = 0;
     const int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
     kv_status st = asking_check(&o.questions, "kvrun ask MODEL DOCUMENT 'QUESTION'", &err);
-    if (!st) {
-        const asking how = {&e, &o.questions, o.ctx, o.n, o.seed, o.temp, o.json, o.quiet, NULL};
+    if (!st && !(st = cli_sampling_read(&o.sampling, false, &err))) {
+        const asking how = {&e, &o.questions, o.ctx, o.n, o.sampling.how, o.json, o.quiet, NULL};
         cli_catch_signals(CLI_PATIENT);
         if (!(st = engine_open(&(engine_cfg){tool, o.model, &o.cache, &o.machine, NULL, true}, &e, &err)))
             st = ask_it(&o, &how, &stopped, &err);
     }
     engine_close(&e);
     free(o.questions.v);
+    cli_sampling_free(&o.sampling);
     return st ? cli_report(tool, &err) : stopped ? CLI_INTERRUPTED : CLI_OK;
 }

@@ -1,13 +1,14 @@
 /* kvrun without a subcommand: talk to a model, or let it answer once. */
 #include "base/text.h"
+#include "cli/cli_sampling.h"
 #include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
+#include "kvrun/constrain.h"
 #include "kvrun/engine.h"
 #include "kvrun/remember.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char tool[] = "kvrun";
 
@@ -15,11 +16,12 @@ enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template, *lookup;
-    int64_t n, ctx, seed, top_k, context_cache;
-    double temp, top_p, min_p;
+    int64_t n, ctx, context_cache;
+    cli_sampling sampling;
+    constrain constrain;
     cli_cache cache;
     cli_machine machine;
-    bool raw, escape, no_escape, shift, verbose;
+    bool raw, escape, no_escape, shift, endless, verbose;
     char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
@@ -45,20 +47,20 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--endless", NULL, CLI_FLAG, NULL, &o->endless, 0, 0,
+         "go on past the context in the same memory: when it is full, forget the oldest eighth (the system prompt and sinks "
+         "stay), "
+         "without reading the rest again"},
         {"--context-cache", NULL, CLI_SIZE, "SIZE", &o->context_cache, 0, 0,
          "keep what is read on the disk, in files that take up to SIZE (2G) together, so that a prompt which begins alike need "
          "not be read from its beginning; 0: keep nothing"},
         {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
          "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
-         "where "
-         "they quote"},
+         "where they quote"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
-        {"--temp", NULL, CLI_REAL, "T", &o->temp, 0, 100, "temperature; 0: always the most likely token"},
-        {"--top-k", NULL, CLI_INT, "K", &o->top_k, 0, 1 << 30, "only the K most likely tokens; 0: all"},
-        {"--top-p", NULL, CLI_REAL, "P", &o->top_p, 0, 1, "only the most likely tokens that make up P together; 1: all"},
-        {"--min-p", NULL, CLI_REAL, "P", &o->min_p, 0, 1, "only tokens at least P times as likely as the best; 0: all"},
-        {"--seed", "-s", CLI_INT, "N", &o->seed, -1, 4294967295.0, "same seed, same answer; -1: another one every time"},
+        CLI_SAMPLING_ROWS(&o->sampling),
+        CONSTRAIN_ROWS(&o->constrain),
         {.kind = CLI_HEADING, .help = "Output"},
         {"--verbose", "-v", CLI_FLAG, NULL, &o->verbose, 0, 0, "say what runs, and how fast, on stderr"},
         {0},
@@ -90,6 +92,8 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
     if (o->escape && o->no_escape)
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
+    if (o->shift && o->endless)
+        return kv_fail(err, KV_EINVAL, "--context-shift reads the newer half again, --endless forgets in place; choose one");
     if (o->raw && o->template)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
@@ -157,7 +161,8 @@ static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *e
     if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
         note_empty_answer(tool, g, end);
     else if (!o->said)
-        code = chat_loop(tool, c, g, o->n);
+        code = chat_loop(tool, c, g, o->n, o->verbose);
+    note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
     if (!st)
@@ -168,8 +173,9 @@ done:
 }
 
 static int open_and_run(options *o, kv_err *err) {
-    gen_cfg cfg = {.sampling = {o->temp, o->top_k, o->top_p, o->min_p, 0},
+    gen_cfg cfg = {.sampling = o->sampling.how,
                    .shift = o->shift,
+                   .endless = o->endless,
                    .lookup = !o->lookup || strcmp(o->lookup, "off"),
                    .stop = cli_interrupted};
     engine e = {0};
@@ -178,8 +184,11 @@ static int open_and_run(options *o, kv_err *err) {
     int code = CLI_OK;
     cfg.recall = remember_recall;
     cfg.recall_user = &r;
-    cfg.sampling.seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
+    grammar *rules = NULL;
     kv_status st = take_texts(o, err);
+    if (!st)
+        st = constrain_open(&o->constrain, &rules, err);
+    cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
         (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
         goto done;
@@ -197,28 +206,24 @@ static int open_and_run(options *o, kv_err *err) {
 done:
     gen_free(g);
     remember_close(&r);
+    grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;
 }
 
 int cmd_chat(const cli_command *others, int argc, char **argv) {
-    const rt_sampling s = RT_SAMPLING_DEFAULT;
-    options o = {.n = -1,
-                 .ctx = -1,
-                 .seed = -1,
-                 .cache = CLI_CACHE_DEFAULT,
-                 .temp = s.temp,
-                 .top_k = s.top_k,
-                 .top_p = s.top_p,
-                 .min_p = s.min_p};
+    options o = {.n = -1, .ctx = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     kv_err err = {0};
     int code = parse(&o, others, argc, argv);
     if (code >= 0)
         return code;
-    if (check(&o, &err))
-        return cli_report(tool, &err);
-    cli_catch_signals(CLI_PATIENT);
-    code = open_and_run(&o, &err);
+    if (check(&o, &err) || cli_sampling_read(&o.sampling, o.no_escape, &err))
+        code = cli_report(tool, &err);
+    else {
+        cli_catch_signals(CLI_PATIENT);
+        code = open_and_run(&o, &err);
+    }
+    cli_sampling_free(&o.sampling);
     free(o.said);
     free(o.told);
     return code;

@@ -234,14 +234,11 @@ kv_status docs_ask(const docs_options *o, bool *stopped, kv_err *err) {
         goto done;
     if ((st = open_reader(o, &r, err)))
         goto done;
-    asking how = {.e = &r.e,
-                  .questions = &questions,
-                  .ctx = o->ctx,
-                  .n = o->n,
-                  .seed = o->seed,
-                  .temp = o->temp,
-                  .json = o->json,
-                  .quiet = o->quiet};
+    rt_sampling sampling = RT_SAMPLING_DEFAULT;
+    sampling.temp = o->temp;
+    sampling.seed = (uint64_t)o->seed;
+    asking how = {
+        .e = &r.e, .questions = &questions, .ctx = o->ctx, .n = o->n, .sampling = sampling, .json = o->json, .quiet = o->quiet};
     st = ask_kept(&r, l, name, about, &how, stopped, err);
 done:
     library_list_free(&found);

@@ -1,15 +1,19 @@
 #include "kvrun/generate.h"
 
 #include "base/clock.h"
+#include "grammar/constraint.h"
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gen {
     rt_session *s;
     const tok *tok;
     rt_sampler *sampler;
-    bool shift, lookup;
+    constraint *constraint; /* or NULL */
+    float *masked;          /* (n_vocab) logits, while there is a constraint */
+    bool shift, endless, lookup;
     rt_guesser guesser;
     bool (*stop)(void);
     gen_recall recall;
@@ -31,6 +35,13 @@ static bool keeps_all(const kv_cache *c) {
     return info.chosen == 0 && info.newest == 0;
 }
 
+static kv_status constrain(gen *g, const rt_model *m, const grammar *rules, kv_err *err) {
+    g->masked = malloc(rt_model_hparams(m)->n_vocab * sizeof *g->masked);
+    if (!g->masked)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", rt_model_hparams(m)->n_vocab);
+    return constraint_new(rules, g->tok, &g->constraint, err);
+}
+
 kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err) {
     gen *g = calloc(1, sizeof *g);
     if (!g) {
@@ -42,10 +53,15 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
+    g->endless = cfg->endless;
     g->stop = cfg->stop;
     g->recall = cfg->recall;
     g->recall_user = cfg->recall_user;
-    kv_status st = rt_sampler_new(&cfg->sampling, rt_model_hparams(m)->n_vocab, &g->sampler, err);
+    kv_status st = rt_sampler_new(&cfg->sampling, m, &g->sampler, err);
+    if (!st && g->endless)
+        st = rt_session_endless(s, 0, 0, err);
+    if (!st && cfg->grammar)
+        st = constrain(g, m, cfg->grammar, err);
     if (st)
         gen_free(g);
     else
@@ -58,6 +74,8 @@ void gen_free(gen *g) {
         return;
     rt_session_free(g->s);
     rt_sampler_free(g->sampler);
+    constraint_free(g->constraint);
+    free(g->masked);
     free(g);
 }
 
@@ -81,8 +99,15 @@ const int32_t *gen_ids(const gen *g) {
     return rt_session_ids(g->s);
 }
 
-void gen_set_keep(gen *g, size_t keep) {
+kv_status gen_set_keep(gen *g, size_t keep, kv_err *err) {
     g->keep = keep;
+    return g->endless ? rt_session_endless(g->s, (uint32_t)keep, 0, err) : KV_OK;
+}
+
+uint64_t gen_forgotten(const gen *g, uint32_t *at_once) {
+    uint32_t from;
+    *at_once = rt_session_forgets(g->s, &from);
+    return rt_session_forgotten(g->s);
 }
 
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err) {
@@ -136,7 +161,7 @@ static kv_status too_long(gen *g, kv_err *err) {
 
 static kv_status make_room(gen *g, kv_err *err) {
     const size_t n_ctx = rt_ctx_n_ctx(gen_ctx(g)), n = gen_len(g);
-    if (n <= n_ctx)
+    if (n <= n_ctx || g->endless)
         return KV_OK;
     const size_t over = n - n_ctx, rest = n > g->keep ? n - g->keep : 0;
     const size_t may = droppable(g);
@@ -164,7 +189,7 @@ static kv_status read_prompt(gen *g, kv_err *err) {
     if (rt_session_is_read(g->s))
         return KV_OK;
     const double started = clock_now();
-    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g);
+    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g); /* what is forgotten while it is read was read, too */
     kv_status st = rt_session_read(g->s, go_on, g, err);
     if (st || (st = rt_session_checkpoint(g->s, err)))
         return st;
@@ -188,16 +213,30 @@ static kv_status read_next(gen *g, kv_err *err) {
     return g->lookup ? rt_session_read_ahead(g->s, &g->guesser, err) : rt_session_read(g->s, NULL, NULL, err);
 }
 
+/* Choose a token; where a grammar refuses it, once more from those that it does not. */
+static kv_status choose(gen *g, int32_t *id, kv_err *err) {
+    const float *logits = rt_session_logits(g->s);
+    kv_status st = KV_OK;
+    *id = rt_sample(g->sampler, logits, gen_ids(g), gen_len(g));
+    if (!g->constraint || constraint_allows(g->constraint, *id, &st))
+        return KV_OK;
+    memcpy(g->masked, logits, tok_n_vocab(g->tok) * sizeof *logits);
+    if ((st = constraint_mask(g->constraint, g->masked, err)))
+        return st;
+    *id = rt_sample(g->sampler, g->masked, gen_ids(g), gen_len(g));
+    return KV_OK;
+}
+
 /* Choose a token, add it and show the text that it completes. */
 static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_err *err) {
-    const int32_t id = rt_sample(g->sampler, rt_session_logits(g->s));
+    int32_t id;
     const char *text;
     size_t len;
-    *done = tok_is_eog(g->tok, id);
-    if (*done)
-        return KV_OK;
-    kv_status st = rt_session_say(g->s, id, &text, &len, err);
-    if (st)
+    *done = g->constraint && constraint_is_over(g->constraint);
+    kv_status st = *done ? KV_OK : choose(g, &id, err);
+    if (st || *done || (*done = tok_is_eog(g->tok, id)))
+        return st;
+    if ((g->constraint && (st = constraint_take(g->constraint, id, err))) || (st = rt_session_say(g->s, id, &text, &len, err)))
         return st;
     show(g, emit, user, text, len);
     g->stats.answer_tokens++;
@@ -208,6 +247,8 @@ static kv_status answer_one(gen *g, gen_emit emit, void *user, bool *done, kv_er
 kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *end, kv_err *err) {
     *end = GEN_LIMIT;
     g->stats.last_tokens = g->stats.last_visible = 0;
+    if (g->constraint)
+        constraint_restart(g->constraint);
     kv_status st = make_room(g, err);
     if (st || (st = read_prompt(g, err)))
         return st;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, cast
 
 from . import _native as native
@@ -75,10 +75,10 @@ class SessionCore(native.Closable):
 
     _kind = "session"
 
-    def __init__(self, model: Model, pointer: Any, *borrowed: native.Owner) -> None:
+    def __init__(self, model: Model, pointer: Any, profile: native.Owner | None) -> None:
         self._model = model
         self._n_vocab = model.n_vocab
-        self._owner = native.Owner(pointer, lib.kv_session_free, *borrowed)
+        self._owner = native.Owner(lib.KV_PY_SESSION, pointer, model._use(), profile)
         self._lock = threading.RLock()
         self._depth = 0  # of calls within calls
         self._stop = False  # cancel() was called
@@ -189,7 +189,7 @@ class SessionCore(native.Closable):
                 self._call(lib.kv_session_sample, sampler._use().pointer, place)
         return int(place[0])
 
-    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Iterator[Token]:
+    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Generator[Token, None, None]:
         """Choose tokens and add them, one after the other; ``end`` says afterwards why they end.
 
         max_tokens: None: as many as fit. Without a sampler, the most likely ones. Bytes at the end that make up no character
@@ -200,16 +200,18 @@ class SessionCore(native.Closable):
     def _turn(self) -> Turn:
         return Turn(self._changes)
 
-    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Iterator[Token]:
+    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Generator[Token, None, None]:
         if max_tokens is not None and max_tokens < 0:
             raise InvalidArgument(f"max_tokens: {max_tokens} is less than none")
         owner = self._model._use()
         stream = native.create("kv_text_stream", lib.kv_text_stream_free, lib.kv_text_stream_new, owner.pointer, 0)
-        text = native.Owner(stream, lib.kv_text_stream_free, owner)
+        text = native.Owner(lib.KV_PY_STREAM, stream, owner)
         self._end = ""
         return self._tokens(turn, max_tokens, sampler, text)
 
-    def _tokens(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner) -> Iterator[Token]:
+    def _tokens(
+        self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner
+    ) -> Generator[Token, None, None]:
         shown, end = 0, "limit"
         while shown != max_tokens and end == "limit":
             id, position, end = self._decode_one(turn, sampler)

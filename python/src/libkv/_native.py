@@ -8,12 +8,11 @@ and is raised again when the C function has returned.
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Optional, TypeVar, Union
 
 from ._kv import ffi, lib
-from .errors import Closed, InUse, InvalidArgument, OutOfRange, check
+from .errors import Closed, InUse, InvalidArgument, OutOfMemory, OutOfRange, check
 
 Progress = Callable[[float], Optional[bool]]
 """Told how far a long call is, 0..1, in the thread that called; returning ``False`` stops it (``Cancelled``)."""
@@ -28,20 +27,17 @@ _Self = TypeVar("_Self", bound="Closable")
 
 
 class Owner:
-    """A C object, freed when the last reference to this one is gone; what it borrows is kept until then."""
+    """A C object, and what it borrows: freed with the last that needs it (native.c)."""
 
-    __slots__ = ("__weakref__", "pid", "pointer")
+    __slots__ = ("handle", "pid", "pointer")
 
-    def __init__(self, pointer: Any, free: Callable[[Any], None], *borrowed: Any) -> None:
+    def __init__(self, kind: int, pointer: Any, first: Owner | None = None, second: Owner | None = None) -> None:
         self.pointer = pointer
         self.pid = os.getpid()
-        # At exit nothing is freed: a daemon thread may be in the middle of using it.
-        weakref.finalize(self, _free, self.pid, free, pointer, borrowed).atexit = False
-
-
-def _free(pid: int, free: Callable[[Any], None], pointer: Any, borrowed: tuple[Any, ...]) -> None:
-    if os.getpid() == pid:  # after fork, the threads that would have to be waited for are not there
-        free(pointer)
+        handle = lib.kv_py_own(kind, pointer, first.handle if first else ffi.NULL, second.handle if second else ffi.NULL)
+        if handle == ffi.NULL:
+            raise OutOfMemory("out of memory for what owns an object")
+        self.handle: Any = ffi.gc(handle, lib.kv_py_release)
 
 
 class Closable:

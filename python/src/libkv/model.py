@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from . import _native as native
@@ -80,7 +80,7 @@ class Model(native.Closable):
         finally:
             watch.again()
         del kept
-        self._owner = native.Owner(made, lib.kv_model_free)
+        self._owner = native.Owner(lib.KV_PY_MODEL, made)
         self._lock = threading.Lock()
         self._profile: Profile | None = None
         self._looked = False
@@ -379,7 +379,7 @@ class Model(native.Closable):
         min_p: float = 0.05,
         seed: int | None = None,
         **cache: Any,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """``Session.stream`` in a session of its own; cache: arguments of ``session``."""
         return self.session(**cache).stream(
             messages,

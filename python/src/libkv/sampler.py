@@ -42,7 +42,7 @@ class Sampler(native.Closable):
         self.seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
         given, _ = native.options("sampler", temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=self.seed)
         made = native.create("kv_sampler", lib.kv_sampler_free, lib.kv_sampler_new, owner.pointer, given)
-        self._owner = native.Owner(made, lib.kv_sampler_free, owner)
+        self._owner = native.Owner(lib.KV_PY_SAMPLER, made, owner)
 
     def pick(self, logits: memoryview[float]) -> int:
         """A token for logits (n_vocab), 32-bit floats: what ``Session.logits`` gives, or a numpy array changed by you."""

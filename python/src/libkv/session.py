@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _native as native
@@ -56,13 +56,11 @@ class Session(SessionCore):
         cls, model: Model, *, profile: Profile | None, flags: int, path: native.PathLike | None = None, **given: Any
     ) -> Session:
         """What ``Model.session`` does, and with a path ``Model.load_context``."""
-        owner = model._use()
-        borrowed = [owner]
-        if profile is None:
+        owner, used = model._use(), None if profile is None else profile._use()
+        if used is None:
             flags |= lib.KV_SESSION_NO_PROFILE
         else:
-            borrowed.append(profile._use())
-            given["profile"] = borrowed[-1].pointer
+            given["profile"] = used.pointer
         structure, kept = native.options("session", flags=flags, **given)
         if path is None:
             made = native.create("kv_session", lib.kv_session_free, lib.kv_session_new, owner.pointer, structure)
@@ -70,7 +68,7 @@ class Session(SessionCore):
             place = native.c_path(path)
             made = native.create("kv_session", lib.kv_session_free, lib.kv_context_open, owner.pointer, place, structure)
         del kept
-        return cls(model, made, *borrowed)
+        return cls(model, made, used)
 
     # ---- answers ----
 
@@ -149,7 +147,7 @@ class Session(SessionCore):
         min_p: float = 0.05,
         seed: int | None = None,
         progress: native.Progress | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """The same answer as ``ask`` (a text) or ``chat`` (messages), piece by piece, in whole characters.
 
         The question is read before this returns. The iterator may be left at any time; whatever else changes the session
@@ -226,7 +224,9 @@ class Session(SessionCore):
 
     # ---- how ----
 
-    def _question(self, question: str, system: str | None, how: Sampling, progress: native.Progress | None) -> Iterator[str]:
+    def _question(
+        self, question: str, system: str | None, how: Sampling, progress: native.Progress | None
+    ) -> Generator[str, None, None]:
         if not self._document:
             first = [] if system is None else [("system", system)]
             return self._answer(document.chat_ids(self._model, [*first, ("user", question)]), how, progress)
@@ -236,13 +236,13 @@ class Session(SessionCore):
         self.prefill(document.tail(self._model, question), progress=progress)
         return self._speak(how, self._leave)
 
-    def _answer(self, ids: list[int], how: Sampling, progress: native.Progress | None) -> Iterator[str]:
+    def _answer(self, ids: list[int], how: Sampling, progress: native.Progress | None) -> Generator[str, None, None]:
         if self._document:
             raise InvalidArgument("the session holds a document: ask() about it, or clear() the session first")
         self.prompt(ids, progress=progress)
         return self._speak(how, None)
 
-    def _speak(self, how: Sampling, leave: Callable[[Turn], None] | None) -> Iterator[str]:
+    def _speak(self, how: Sampling, leave: Callable[[Turn], None] | None) -> Generator[str, None, None]:
         """Pieces of the answer to what the session holds now."""
         sampler = Sampler(
             self._model, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p, seed=how.seed
@@ -261,7 +261,9 @@ class Session(SessionCore):
             self._to_document()
 
 
-def _pieces(tokens: Iterator[Token], turn: Turn, leave: Callable[[Turn], None] | None) -> Iterator[str]:
+def _pieces(
+    tokens: Generator[Token, None, None], turn: Turn, leave: Callable[[Turn], None] | None
+) -> Generator[str, None, None]:
     try:
         for token in tokens:
             if token.text:
