@@ -308,6 +308,23 @@ static void contexts_keep_the_longest_of_nested_ones(void **state) {
     assert_int_equal(count_files(f), 0);
 }
 
+/* What has forgotten tokens is what no prompt comes to. */
+static void contexts_do_not_keep_what_forgot(void **state) {
+    fixture *f = *state;
+    rt_ctx_cfg cfg = setting(KV_Q8_0, 0);
+    kv_err err = {0};
+    contexts_end end;
+    cfg.n_ctx = 512;
+    rt_session *s = new_session(f, &cfg);
+    if (rt_session_endless(s, 0, 0, &err) || rt_session_add(s, f->ids, 600, &err) || rt_session_read(s, NULL, NULL, &err))
+        fail_msg("%s", err.msg);
+    assert_true(rt_session_len(s) >= CONTEXTS_LEAST);
+    assert_int_equal(contexts_put(f->c, s, NULL, "test", &end, &err), KV_OK);
+    assert_int_equal(end, CONTEXTS_SHIFTED);
+    assert_int_equal(count_files(f), 0);
+    rt_session_free(s);
+}
+
 /* Wrong guesses that were read beyond the end are no part of it, also where they cannot simply be taken back. */
 static void contexts_are_kept_without_guesses(void **state) {
     fixture *f = *state;
@@ -640,6 +657,7 @@ int main(void) {
         T(contexts_load_into_an_empty_session_only),
         T(contexts_keep_the_longest_of_nested_ones),
         T(contexts_are_kept_without_guesses),
+        T(contexts_do_not_keep_what_forgot),
         T(contexts_keep_what_longer_ones_cannot_go_back_to),
         T(contexts_keep_to_their_limit),
         T(contexts_are_private),

@@ -6,7 +6,7 @@
  * folder, a file appears whole or not at all, and one that is removed while somebody uses it stays there for them.
  *
  * What would save less than CONTEXTS_LEAST tokens is neither kept nor used: reading them is as fast as a file. So of contexts
- * that begin alike one stays where it can do what the other could; docs/cache.md says when that is.
+ * that begin alike one stays where it can do what the other could; docs/prefix-cache.md says when that is.
  */
 #ifndef CONTEXTS_H
 #define CONTEXTS_H
