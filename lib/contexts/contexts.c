@@ -199,15 +199,14 @@ static kv_status is_held(const contexts *c, rt_session *s, const contexts_key *k
     return KV_OK;
 }
 
-/* Those that s, which is stored now, can stand in for. */
+/* Those that the file of s can stand in for. */
 static kv_status remove_needless(const contexts *c, rt_session *s, const contexts_key *key, const char *stored, kv_err *err) {
-    contexts_entry *all;
+    contexts_entry *all = NULL;
     contexts_view mine, v;
-    size_t n;
+    size_t n = 0;
+    if (contexts_view_file(c, stored, key, rt_ctx_cache(rt_session_ctx(s)), &mine, NULL))
+        return KV_OK; /* another process has removed it already */
     kv_status st = scan_alike(c, s, &all, &n, err);
-    if (st)
-        return st;
-    contexts_view_session(s, &mine);
     for (size_t i = 0; i < n; i++) {
         if (!strcmp(all[i].name, stored) || !open_alike(c, &all[i], s, key, &v))
             continue;
@@ -215,8 +214,9 @@ static kv_status remove_needless(const contexts *c, rt_session *s, const context
             contexts_remove(c, all[i].name);
         contexts_view_close(&v);
     }
+    contexts_view_close(&mine);
     free(all);
-    return KV_OK;
+    return st;
 }
 
 static kv_status store(const contexts *c, rt_session *s, const contexts_key *key, const rt_save_cfg *cfg, contexts_end *end,
