@@ -39,7 +39,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped lib/document lib/library",
+        "lib/eval lib/shipped lib/document lib/library lib/contexts",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [

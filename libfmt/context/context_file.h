@@ -61,6 +61,8 @@ typedef struct ctx_writer ctx_writer;
 
 /* The file appears whole, or not at all. KV_EIO, KV_ENOMEM. */
 kv_status ctx_writer_open(const char *path, bool packed, ctx_writer **out, kv_err *err);
+/* It can be made again: atomic_file_as_cache. Before anything is written to it. KV_EIO. */
+kv_status ctx_writer_as_cache(ctx_writer *w, kv_err *err);
 /* A section: begin, any number of pieces, end. KV_EIO, KV_ENOMEM; a writer that failed is to be aborted. */
 kv_status ctx_writer_begin(ctx_writer *w, ctx_kind kind, uint32_t index, kv_err *err);
 kv_status ctx_writer_add(ctx_writer *w, const void *data, size_t bytes, kv_err *err);

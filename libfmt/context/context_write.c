@@ -61,6 +61,10 @@ kv_status ctx_writer_open(const char *path, bool packed, ctx_writer **out, kv_er
     return st;
 }
 
+kv_status ctx_writer_as_cache(ctx_writer *w, kv_err *err) {
+    return atomic_file_as_cache(w->file, err);
+}
+
 kv_status ctx_writer_begin(ctx_writer *w, ctx_kind kind, uint32_t index, kv_err *err) {
     if (w->n == w->cap) {
         ctx_row *grown = realloc(w->rows, 2 * (size_t)w->cap * sizeof *grown);

@@ -90,6 +90,8 @@ uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
 /* Whether kv_cache_truncate could. */
 bool kv_cache_can_truncate(const kv_cache *c, uint32_t n);
+/* Whether it could at every n, however many tokens there are. */
+bool kv_cache_cuts_anywhere(const kv_cache *c);
 /* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
  * way.
  */

@@ -44,6 +44,10 @@ rt_ctx *rt_session_ctx(rt_session *s) {
     return s->ctx;
 }
 
+const rt_model *rt_session_model(const rt_session *s) {
+    return s->m;
+}
+
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s) {
     return &s->cfg;
 }
@@ -88,8 +92,10 @@ static void rewind_ctx(rt_session *s, uint32_t n) {
 
 void rt_session_leave_guesses(rt_session *s) {
     s->n_guess = 0;
-    if (rt_ctx_len(s->ctx) > s->n)
-        rewind_ctx(s, (uint32_t)s->n);
+    if (rt_ctx_len(s->ctx) <= s->n)
+        return;
+    rewind_ctx(s, (uint32_t)s->n);
+    s->fresh &= rt_ctx_len(s->ctx) == s->n; /* else more is to be read again */
 }
 
 kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
@@ -255,7 +261,7 @@ uint32_t rt_session_go_back(rt_session *s, uint32_t n) {
     s->n_guess = 0;
     rewind_ctx(s, n);
     s->forgotten = n > s->keep ? s->forgotten : 0;
-    s->fresh = s->fresh && s->n == n;
+    s->fresh = s->fresh && s->n == n && rt_ctx_len(s->ctx) == n;
     s->n = n;
     const float *there = s->fresh || rt_ctx_len(s->ctx) < n ? NULL : rt_seq_checkpoint_logits(rt_ctx_seq(s->ctx));
     if (there) {
@@ -283,9 +289,8 @@ kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_
 }
 
 kv_status rt_session_checkpoint(rt_session *s, kv_err *err) {
+    rt_session_leave_guesses(s);
     kv_status st = s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
-    if (!st)
-        rt_session_leave_guesses(s);
     return st || !s->n ? st : rt_seq_checkpoint(rt_ctx_seq(s->ctx), s->logits, err); /* one becomes empty without help */
 }
 

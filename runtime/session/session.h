@@ -16,6 +16,7 @@ typedef struct rt_session rt_session;
 kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
 void rt_session_free(rt_session *s);
 rt_ctx *rt_session_ctx(rt_session *s);                 /* borrowed */
+const rt_model *rt_session_model(const rt_session *s); /* borrowed */
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s); /* that it was made with; borrowed */
 
 /* ---- ids ---- */

@@ -26,7 +26,7 @@ struct rt_session {
     ctx_file *file;     /* that it came from, and that the cache still uses; or NULL */
 };
 
-/* session.c: nothing is read beyond the last id. */
+/* session.c: nothing is read beyond the last id; where that takes going further back, it is to be read again. */
 void rt_session_leave_guesses(rt_session *s);
 
 /* ---- store_pieces.c ---- */

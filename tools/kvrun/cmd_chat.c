@@ -5,6 +5,7 @@
 #include "kvrun/cmd.h"
 #include "kvrun/constrain.h"
 #include "kvrun/engine.h"
+#include "kvrun/remember.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template, *lookup;
-    int64_t n, ctx;
+    int64_t n, ctx, context_cache;
     cli_sampling sampling;
     constrain constrain;
     cli_cache cache;
@@ -50,6 +51,9 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "go on past the context in the same memory: when it is full, forget the oldest eighth (the system prompt and sinks "
          "stay), "
          "without reading the rest again"},
+        {"--context-cache", NULL, CLI_SIZE, "SIZE", &o->context_cache, 0, 0,
+         "keep what is read on the disk, in files that take up to SIZE (2G) together, so that a prompt which begins alike need "
+         "not be read from its beginning; 0: keep nothing"},
         {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
          "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
          "where they quote"},
@@ -138,7 +142,12 @@ static void say_speed(const gen_stats *s) {
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
 
-static int run(const options *o, const engine *e, gen *g, kv_err *err) {
+/* What people know it by whom 'kvrun contexts' lists it. */
+static const char *title(const options *o) {
+    return o->file ? o->file : o->said ? o->said : "a chat";
+}
+
+static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *err) {
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
@@ -156,6 +165,8 @@ static int run(const options *o, const engine *e, gen *g, kv_err *err) {
     note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
+    if (!st)
+        remember_keep(r, gen_session(g), title(o));
 done:
     conversation_free(c);
     return st ? cli_report(tool, err) : code;
@@ -168,24 +179,33 @@ static int open_and_run(options *o, kv_err *err) {
                    .lookup = !o->lookup || strcmp(o->lookup, "off"),
                    .stop = cli_interrupted};
     engine e = {0};
+    remember r = {0};
     gen *g = NULL;
     int code = CLI_OK;
+    cfg.recall = remember_recall;
+    cfg.recall_user = &r;
     grammar *rules = NULL;
     kv_status st = take_texts(o, err);
     if (!st)
         st = constrain_open(&o->constrain, &rules, err);
     cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
-        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
+        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
+        goto done;
+    remember_open(&r, tool, o->context_cache, o->verbose);
+    if (r.c)
+        cfg.ctx.checkpoint_every = RT_BATCH; /* prompts may part anywhere */
+    if ((st = engine_gen(&e, &cfg, &g, err)))
         goto done;
     engine_say_cache(&e, g);
     if (o->verbose)
         say_model(e.model, e.format, cfg.sampling.seed);
-    code = run(o, &e, g, err);
+    code = run(o, &e, g, &r, err);
     if (o->verbose)
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    remember_close(&r);
     grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;

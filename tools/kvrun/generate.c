@@ -16,6 +16,8 @@ struct gen {
     bool shift, endless, lookup;
     rt_guesser guesser;
     bool (*stop)(void);
+    gen_recall recall;
+    void *recall_user;
     size_t keep;
     uint32_t n_ctx_train;
     gen_stats stats;
@@ -53,6 +55,8 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
     g->endless = cfg->endless;
     g->stop = cfg->stop;
+    g->recall = cfg->recall;
+    g->recall_user = cfg->recall_user;
     kv_status st = rt_sampler_new(&cfg->sampling, m, &g->sampler, err);
     if (!st && g->endless)
         st = rt_session_endless(s, 0, 0, err);
@@ -77,6 +81,10 @@ void gen_free(gen *g) {
 
 rt_ctx *gen_ctx(gen *g) {
     return rt_session_ctx(g->s);
+}
+
+rt_session *gen_session(gen *g) {
+    return g->s;
 }
 
 const gen_stats *gen_get_stats(const gen *g) {
@@ -111,9 +119,20 @@ void gen_truncate(gen *g, size_t n) {
         rt_session_go_back(g->s, (uint32_t)n);
 }
 
+/* What the session need not read, as it was read before. */
+static kv_status recall(gen *g, const int32_t *ids, size_t n, kv_err *err) {
+    const double started = clock_now();
+    size_t read = 0;
+    kv_status st = g->recall(g->recall_user, g->s, ids, n, &read, err);
+    g->stats.prompt_tokens += read;
+    g->stats.prompt_seconds += read ? clock_now() - started : 0;
+    return st;
+}
+
 kv_status gen_set(gen *g, const int32_t *ids, size_t n, kv_err *err) {
     uint32_t reused;
-    return rt_session_prompt(g->s, ids, n, &reused, err);
+    kv_status st = g->recall && !gen_len(g) ? recall(g, ids, n, err) : KV_OK;
+    return st ? st : rt_session_prompt(g->s, ids, n, &reused, err);
 }
 
 /* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */

@@ -16,6 +16,10 @@
 
 typedef struct gen gen;
 
+/* Asked for the ids of a first prompt: may put some of their beginning into s, which is empty, read; *read: how many of these
+ * it read itself. */
+typedef kv_status (*gen_recall)(void *user, rt_session *s, const int32_t *ids, size_t n, size_t *read, kv_err *err);
+
 typedef struct gen_cfg {
     rt_ctx_cfg ctx;
     rt_sampling sampling;
@@ -23,6 +27,8 @@ typedef struct gen_cfg {
     const struct grammar *grammar; /* that answers follow, borrowed; NULL: none */
     bool lookup;                   /* guess by what stands in the context already, where that is faster */
     bool (*stop)(void);            /* asked between batches and tokens; NULL: never */
+    gen_recall recall;             /* or NULL */
+    void *recall_user;
 } gen_cfg;
 
 typedef enum gen_end {
@@ -43,6 +49,7 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
 kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err);
 void gen_free(gen *g);
 rt_ctx *gen_ctx(gen *g);                      /* borrowed */
+rt_session *gen_session(gen *g);              /* borrowed */
 const gen_stats *gen_get_stats(const gen *g); /* since gen_new */
 
 size_t gen_len(const gen *g);
