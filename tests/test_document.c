@@ -325,6 +325,33 @@ static void document_archive_is_unpacked_up_to_a_limit(void **state) {
     reads(KV_TEST_DATA "/../documents/bomb.docx", NULL, "bomb.docx", "");
 }
 
+/* Whether their names are alike to whoever hashes them (c * 33 is the same for "Ab" and "BA"), or there are too many. */
+static void document_archive_holds_so_many_files(void **state) {
+    (void)state;
+    needs("docx");
+    enum { MOST = 1 << 13, NAME = 32 };
+    zip_part *parts = calloc(MOST + 1, sizeof *parts);
+    char(*names)[NAME] = calloc(MOST + 1, sizeof *names), *zip;
+    size_t n;
+    assert_non_null(parts);
+    assert_non_null(names);
+    for (int i = 0; i <= MOST; i++) {
+        for (int bit = 0; bit < 15; bit++)
+            memcpy(names[i] + 2 * bit, i >> bit & 1 ? "Ab" : "BA", 2);
+        parts[i] = (zip_part){names[i], "", 0};
+    }
+    parts[MOST - 1] = (zip_part){"word/document.xml", BYTES("<d><p><t>x</t></p></d>")};
+    zip_refuses("many.docx", parts, MOST + 1, KV_ERANGE, "many.docx: more than 8192 files in the archive");
+    zip = zip_make(parts, MOST, &n);
+    write_file("many.docx", zip, n);
+    reads("many.docx", NULL, "many.docx", "x");
+    free(zip);
+    free(names);
+    free(parts);
+    zip_refuses("a.docx", PARTS({"PK\6\7", BYTES("")}), KV_EUNSUPP,
+                "a.docx: is a ZIP64 archive, for files of gigabytes; no document is one");
+}
+
 static void document_xml_has_no_entities(void **state) {
     (void)state;
     needs("docx");
@@ -565,6 +592,7 @@ int main(void) {
         cmocka_unit_test(document_archive_may_be_broken_anywhere),
         cmocka_unit_test(document_archive_is_unpacked_up_to_a_limit),
         cmocka_unit_test(document_archive_stays_within_itself),
+        cmocka_unit_test(document_archive_holds_so_many_files),
         cmocka_unit_test(document_xml_has_no_entities),
         cmocka_unit_test(document_xml_of_any_depth_ends),
         cmocka_unit_test(document_tags_have_limits),
