@@ -64,10 +64,10 @@ static uint32_t slot_of(const kv_cache *c, const kv_head *h, uint32_t pos) {
 
 /* Tokens that a layer must hold for a head to forget n from `border` on. */
 static uint32_t needed(const kv_cache *c, const kv_layer *l, uint32_t border, uint32_t n) {
-    uint64_t near = l->window + l->group - 1;
-    if (reuses(c, l)) /* what the next query sees must not reach what stays in place */
-        near = max_u32((uint32_t)near, l->swa);
-    const uint64_t all = border + n + near;
+    uint32_t near = max_u32(l->window + l->group - 1, n / 2); /* not nearly everything */
+    if (reuses(c, l))                                         /* what the next query sees must not reach what stays in place */
+        near = max_u32(near, l->swa);
+    const uint64_t all = (uint64_t)border + n + near;
     return all < UINT32_MAX ? (uint32_t)all : UINT32_MAX;
 }
 
@@ -86,6 +86,12 @@ static kv_status too_short(uint32_t len, uint32_t keep, uint32_t n, uint64_t lea
         len, n, keep, (uint32_t)(least + 255) / 256 * 256);
 }
 
+/* How long a context must be for that: with a budget the last eviction may be as long ago as it makes room for, an eighth. */
+static uint64_t least_context(const kv_cache *c, const kv_layer *l, uint32_t border, uint32_t n) {
+    const uint64_t least = needed(c, l, border, n);
+    return l->evicts ? (least + KV_STEP) * 8 / 7 + 1 : least;
+}
+
 kv_status kv_shift_fits(const kv_cache *c, uint32_t keep, uint32_t n, kv_err *err) {
     uint64_t most = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
@@ -94,9 +100,8 @@ kv_status kv_shift_fits(const kv_cache *c, uint32_t keep, uint32_t n, kv_err *er
             continue;
         if (l->evicts && !c->frame)
             return no_frames(err);
-        /* with a budget whole frames go, and the last eviction may be as long ago as it makes room for */
         const uint32_t border = l->evicts ? (keep + c->frame - 1) / c->frame * c->frame : keep;
-        const uint64_t least = (uint64_t)needed(c, l, border, n) + (l->evicts ? c->n_ctx / 8 + KV_STEP : 0);
+        const uint64_t least = least_context(c, l, border, n);
         most = least > most ? least : most;
     }
     return most > c->n_ctx ? too_short(c->n_ctx, keep, n, most, err) : KV_OK;
@@ -112,7 +117,7 @@ static kv_status check_layer(const job *j, uint32_t index, kv_err *err) {
         if (head->cut > j->keep && !c->frame)
             return no_frames(err);
         if (c->len < least || (l->evicted && l->evicted < border + j->n))
-            return too_short(c->len, j->keep, j->n, (uint64_t)least + (l->evicts ? c->len / 8 + KV_STEP : 0), err);
+            return too_short(c->len, j->keep, j->n, least_context(c, l, border, j->n), err);
     }
     return st;
 }
