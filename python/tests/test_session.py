@@ -218,6 +218,12 @@ def test_document_is_read_once(tiny: libkv.Model, tmp_path: Path) -> None:
         next(stream)
         stream.close()
         assert len(d) == n
+        with pytest.raises(libkv.Cancelled):
+            d.ask("What comes back?", progress=lambda done: False)
+        assert len(d) == n
+        with pytest.raises(libkv.InvalidArgument, match="temperature"):
+            d.ask("What comes back?", temperature=-1)
+        assert len(d) == n
         assert s.read(plain) is s and s.ids == d.ids
         assert s.ask("What comes back?", **how) == first
         # the same as one turn that is read at once

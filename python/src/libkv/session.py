@@ -239,8 +239,12 @@ class Session(SessionCore):
         if system is not None:
             raise InvalidArgument("the document was read with its system prompt already: it is an argument of read()")
         self._to_document()
-        self.prefill(document.tail(self._model, question), progress=progress)
-        return self._speak(how, self._leave)
+        try:
+            self.prefill(document.tail(self._model, question), progress=progress)
+            return self._speak(how, self._leave)
+        except BaseException:
+            self._to_document()
+            raise
 
     def _answer(self, ids: list[int], how: Sampling, progress: native.Progress | None) -> Generator[str, None, None]:
         if self._document:
