@@ -21,7 +21,7 @@ typedef struct options {
     constrain constrain;
     cli_cache cache;
     cli_machine machine;
-    bool raw, escape, no_escape, shift, endless, verbose;
+    bool calibrate, raw, escape, no_escape, shift, endless, verbose;
     char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
@@ -57,6 +57,8 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
         {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
          "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
          "where they quote"},
+        {"--calibrate", NULL, CLI_FLAG, NULL, &o->calibrate, 0, 0,
+         "if the model has no profile, make one first, which takes some minutes; it applies ever after"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         CLI_SAMPLING_ROWS(&o->sampling),
@@ -94,6 +96,9 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
     if (o->shift && o->endless)
         return kv_fail(err, KV_EINVAL, "--context-shift reads the newer half again, --endless forgets in place; choose one");
+    if (o->calibrate && (o->cache.profile || cli_cache_given(&o->cache)))
+        return kv_fail(err, KV_EINVAL,
+                       "--calibrate makes a profile where none applies: leave --profile and options of the cache out");
     if (o->raw && o->template)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
@@ -190,7 +195,7 @@ static int open_and_run(options *o, kv_err *err) {
         st = constrain_open(&o->constrain, &rules, err);
     cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
-        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
+        (o->calibrate && (st = engine_calibrate(&e, err))) || (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
         goto done;
     remember_open(&r, tool, o->context_cache, o->verbose);
     if (r.c)
