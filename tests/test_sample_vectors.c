@@ -1,12 +1,14 @@
-/* The test vectors that llama.cpp publishes (tests/test-sampling.cpp): probabilities in, parameters, probabilities out; and its
- * queues of top-k, top-p and min-p over 10,000 tokens, against a plain model in whole numbers.
+/* llama.cpp: the test vectors that it publishes (tests/test-sampling.cpp), probabilities in, parameters, probabilities out; its
+ * queues of top-k, top-p and min-p over 10,000 tokens, against a plain model in whole numbers; and what its samplers made of
+ * random cases and of texts with sequence breakers (make_sample_cases.py).
  *
- * What is expected is written by token, and only up to a factor: llama.cpp lists candidates in the order that its samplers
+ * What vectors expect is written by token, and only up to a factor: llama.cpp lists candidates in the order that its samplers
  * leave.
  */
 #include "sampling.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { MOST = 5 };
@@ -194,10 +196,154 @@ static void queues_of_llama_cpp(void **state) {
     free(share);
 }
 
+/* ---- what its samplers made of cases ---- */
+
+enum { MOST_NUMBERS = 400, MOST_BREAKERS = 4 };
+
+/* "NAME n ..." */
+static int read_numbers(FILE *f, const char *name, double *v) {
+    char word[16];
+    int n;
+    assert_int_equal(fscanf(f, "%15s %d", word, &n), 2);
+    assert_string_equal(word, name);
+    assert_true(n <= MOST_NUMBERS);
+    for (int i = 0; i < n; i++)
+        assert_int_equal(fscanf(f, "%lf", &v[i]), 1);
+    return n;
+}
+
+static int read_ids(FILE *f, int32_t *ids) {
+    double v[MOST_NUMBERS];
+    const int n = read_numbers(f, "ids", v);
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)v[i];
+    return n;
+}
+
+static void check_case(FILE *f) {
+    char order[200];
+    double v[17], in[MOST_NUMBERS], want[MOST_NUMBERS], share[MOST_NUMBERS];
+    float logits[MOST_NUMBERS];
+    int32_t ids[MOST_NUMBERS];
+    assert_int_equal(fscanf(f, "%199s", order), 1);
+    for (int i = 0; i < 17; i++)
+        assert_int_equal(fscanf(f, "%lf", &v[i]), 1);
+    const rt_sampling cfg = {.temp = v[0],
+                             .dynatemp_range = v[1],
+                             .dynatemp_exponent = v[2],
+                             .top_k = (int64_t)v[3],
+                             .top_p = v[4],
+                             .min_p = v[5],
+                             .typical_p = v[6],
+                             .top_n_sigma = v[7],
+                             .xtc_probability = 1,
+                             .xtc_threshold = v[8],
+                             .repeat_last_n = (int64_t)v[9],
+                             .repeat_penalty = v[10],
+                             .frequency_penalty = v[11],
+                             .presence_penalty = v[12],
+                             .dry_multiplier = v[13],
+                             .dry_base = v[14],
+                             .dry_allowed_length = (int64_t)v[15],
+                             .dry_penalty_last_n = (int64_t)v[16],
+                             .order = order};
+    const int n = read_numbers(f, "logits", in), n_ids = read_ids(f, ids);
+    assert_int_equal(read_numbers(f, "shares", want), n);
+    for (int i = 0; i < n; i++)
+        logits[i] = (float)in[i];
+    rt_sampler *s = sampling_new(cfg, (uint32_t)n);
+    sampling_shares(s, logits, ids, (size_t)n_ids, share);
+    for (int i = 0; i < n; i++)
+        if (fabs(share[i] - want[i]) > 1e-5)
+            fail_msg("%s: token %d of %d has %.6f, in llama.cpp %.6f (logits begin with %g)", order, i, n, share[i], want[i],
+                     in[0]);
+    rt_sampler_free(s);
+}
+
+static tok *open_tok(const char *name) {
+    char path[512];
+    gguf *g = NULL;
+    tok *t = NULL;
+    kv_err err = {0};
+    snprintf(path, sizeof path, "%s/tiny/%s.gguf", KV_TEST_DATA, name);
+    if (gguf_open(path, &g, &err) || tok_new(g, &t, &err))
+        fail_msg("%s", err.msg);
+    gguf_close(g);
+    return t;
+}
+
+static void check_text(FILE *f) {
+    char model[32], hex[100], texts[MOST_BREAKERS][50] = {{0}};
+    const char *cut[MOST_BREAKERS];
+    double less[MOST_NUMBERS], got;
+    int32_t ids[MOST_NUMBERS];
+    int allowed, last, n, id;
+    kv_err err = {0};
+    rt_sampler *s = NULL;
+    assert_int_equal(fscanf(f, "%31s %d %d breakers %d", model, &allowed, &last, &n), 4);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(fscanf(f, "%99s", hex), 1);
+        for (size_t j = 0; hex[2 * j]; j++)
+            texts[i][j] = (char)strtol((char[]){hex[2 * j], hex[2 * j + 1], 0}, NULL, 16);
+        cut[i] = texts[i];
+    }
+    tok *t = open_tok(model);
+    rt_sampling cfg = SAMPLING_PLAIN;
+    cfg.dry_multiplier = 1;
+    cfg.dry_base = 2;
+    cfg.dry_allowed_length = allowed;
+    cfg.dry_penalty_last_n = last;
+    cfg.dry_breakers = cut;
+    cfg.n_dry_breakers = (size_t)n;
+    const uint32_t n_vocab = tok_n_vocab(t);
+    if (sample_new(&cfg, &(sample_vocab){n_vocab, SAMPLING_CTX, t}, &s, &err))
+        fail_msg("%s", err.msg);
+    float *logits = calloc(n_vocab, sizeof *logits);
+    double *share = calloc(n_vocab, sizeof *share);
+    sampling_shares(s, logits, ids, (size_t)read_ids(f, ids), share);
+    int more = 0;
+    for (uint32_t i = 0; i < n_vocab; i++) { /* as they were left */
+        logits[s->choice.c[i].id] = s->choice.c[i].logit;
+        more += s->choice.c[i].logit != 0;
+    }
+    assert_int_equal(fscanf(f, " less %d", &n), 1);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(fscanf(f, "%d %lf", &id, &less[i]), 2);
+        got = -logits[id];
+        if (fabs(got - less[i]) > 1e-6)
+            fail_msg("%s, %d breakers, the first %s: token %d loses %g, in llama.cpp %g", model, (int)cfg.n_dry_breakers,
+                     cfg.n_dry_breakers ? texts[0] : "none", id, got, less[i]);
+    }
+    assert_int_equal(more, n);
+    free(logits);
+    free(share);
+    rt_sampler_free(s);
+    tok_free(t);
+}
+
+static void cases_are_what_llama_cpp_makes_of_them(void **state) {
+    (void)state;
+    char kind[8];
+    int cases = 0, texts = 0;
+    FILE *f = fopen(KV_TEST_DATA "/sample_cases.txt", "r");
+    assert_non_null(f);
+    while (fscanf(f, "%7s", kind) == 1)
+        if (!strcmp(kind, "case")) {
+            check_case(f);
+            cases++;
+        } else {
+            check_text(f);
+            texts++;
+        }
+    assert_true(cases == 400 && texts == 168);
+    fclose(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_of_llama_cpp),
         cmocka_unit_test(queues_of_llama_cpp),
+        cmocka_unit_test(cases_are_what_llama_cpp_makes_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

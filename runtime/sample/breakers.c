@@ -110,11 +110,16 @@ bool breakers_has(const breakers *b, int32_t id) {
     return false;
 }
 
+/* After its head come `left` more tokens. */
+static bool goes_on(const breakers *b, const breaker *v, const int32_t *head, uint32_t left) {
+    return !v->n || (v->n <= left && !memcmp(head + 1, b->rest + v->at, v->n * sizeof *head));
+}
+
 uint32_t breakers_limit(const breakers *b, const int32_t *ids, uint32_t n) {
     for (uint32_t newer = 0; newer < n && b->n; newer++) {
         const int32_t *head = &ids[n - 1 - newer];
         for (size_t i = find(b, *head); i < b->n && b->v[i].head == *head; i++)
-            if (b->v[i].n <= newer && !memcmp(head + 1, b->rest + b->v[i].at, b->v[i].n * sizeof *head))
+            if (goes_on(b, &b->v[i], head, newer))
                 return newer - b->v[i].n;
     }
     return n;
