@@ -2,20 +2,18 @@
 
 enum { WORD = 4 };
 
-static void start(ctx_coder *e) {
-    e->range = UINT64_MAX;
-    for (unsigned i = 0; i <= CTX_BIT_USES; i++)
-        e->rate[i] = (uint16_t)(131072 / (2 * i + 3));
-}
+#define RATE(uses)     (131072 / (2 * (uses) + 3))
+#define RATES_4(uses)  RATE(uses), RATE((uses) + 1), RATE((uses) + 2), RATE((uses) + 3)
+#define RATES_16(uses) RATES_4(uses), RATES_4((uses) + 4), RATES_4((uses) + 8), RATES_4((uses) + 12)
+#define RATES_64(uses) RATES_16(uses), RATES_16((uses) + 16), RATES_16((uses) + 32), RATES_16((uses) + 48)
+const uint16_t ctx_bit_rates[CTX_BIT_USES + 1] = {RATES_64(0), RATES_64(64), RATES_64(128), RATES_64(192)};
 
 void ctx_coder_start(ctx_coder *e, uint8_t *out, size_t size) {
-    *e = (ctx_coder){.out = out, .size = size};
-    start(e);
+    *e = (ctx_coder){.out = out, .size = size, .range = UINT64_MAX};
 }
 
 void ctx_coder_read(ctx_coder *e, const uint8_t *in, size_t size) {
-    *e = (ctx_coder){.in = in, .size = size};
-    start(e);
+    *e = (ctx_coder){.in = in, .size = size, .range = UINT64_MAX};
     e->value = (uint64_t)ctx_coder_get(e) << 32;
     e->value |= ctx_coder_get(e);
 }
@@ -28,14 +26,6 @@ void ctx_coder_put(ctx_coder *e) {
         e->out[e->at + (size_t)i] = (uint8_t)(e->value >> (56 - 8 * i));
     e->at += WORD;
     e->value <<= 32;
-}
-
-uint32_t ctx_coder_get(ctx_coder *e) {
-    uint32_t word = 0;
-    for (size_t i = e->at; i < e->at + WORD; i++)
-        word = word << 8 | (i < e->size ? e->in[i] : 0);
-    e->at += WORD;
-    return word;
 }
 
 void ctx_coder_carry(ctx_coder *e) {

@@ -26,26 +26,35 @@ typedef struct ctx_coder {
     uint8_t *out;      /* coding */
     size_t at, size;   /* bytes done, and there */
     uint64_t range;
-    uint64_t value;                  /* coding: where the interval begins; decoding: how far into it what is read lies */
-    bool full;                       /* there was not room for all */
-    uint16_t rate[CTX_BIT_USES + 1]; /* 65536 / (uses + 1.5) */
+    uint64_t value; /* coding: where the interval begins; decoding: how far into it what is read lies */
+    bool full;      /* there was not room for all */
 } ctx_coder;
+
+extern const uint16_t ctx_bit_rates[CTX_BIT_USES + 1]; /* 65536 / (uses + 1.5) */
 
 /* out, in: borrowed. */
 void ctx_coder_start(ctx_coder *e, uint8_t *out, size_t size);
 void ctx_coder_read(ctx_coder *e, const uint8_t *in, size_t size);
 /* Of a coder: what is left goes out; false: there was not room. Of a decoder: whether just these bytes were coded. */
 bool ctx_coder_end(ctx_coder *e, bool decode);
-/* For ctx_code: the next word, out or in. */
+/* For ctx_code: the next word out. */
 void ctx_coder_put(ctx_coder *e);
-uint32_t ctx_coder_get(ctx_coder *e);
 /* Adds one to what was written: the beginning of the interval grew beyond its bits. */
 void ctx_coder_carry(ctx_coder *e);
 
-static inline void ctx_bit_learn(const ctx_coder *e, ctx_bit *p, bool bit) {
+/* And in; here, so that a coder that is a local variable can stay in registers while it decodes. */
+static inline uint32_t ctx_coder_get(ctx_coder *e) {
+    uint32_t word = 0;
+    for (size_t i = e->at; i < e->at + 4; i++)
+        word = word << 8 | (i < e->size ? e->in[i] : 0);
+    e->at += 4;
+    return word;
+}
+
+static inline void ctx_bit_learn(ctx_bit *p, bool bit) {
     const uint32_t uses = *p & ((1u << CTX_BIT_COUNT) - 1);
     const int32_t chance = (int32_t)(*p >> CTX_BIT_COUNT), aim = bit ? (1 << 22) - 1 : 0;
-    const int32_t learnt = chance + (int32_t)((int64_t)(aim - chance) * e->rate[uses] >> 16);
+    const int32_t learnt = chance + (int32_t)((int64_t)(aim - chance) * ctx_bit_rates[uses] >> 16);
     *p = (uint32_t)learnt << CTX_BIT_COUNT | (uses + (uses < CTX_BIT_USES));
 }
 
@@ -72,7 +81,7 @@ static inline bool ctx_code(ctx_coder *e, ctx_bit *p, bool bit, const bool decod
         else
             ctx_coder_put(e);
     }
-    ctx_bit_learn(e, p, bit);
+    ctx_bit_learn(p, bit);
     return bit;
 }
 

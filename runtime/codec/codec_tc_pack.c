@@ -84,6 +84,9 @@ static inline int16_t cut(int16_t x, int16_t most) {
     return x < -most ? (int16_t)-most : x;
 }
 
+/* Compiled once for each value of `decode`. */
+#define FOLDED static inline __attribute__((always_inline))
+
 /* ---- gains ---- */
 
 /* In 256ths. */
@@ -91,7 +94,7 @@ static int gain_units(unsigned code) {
     return code ? (int)(32 + (code & 31)) << (code >> 5) : 0;
 }
 
-static unsigned code_gain(model *m, size_t kind, unsigned gain, const bool decode) {
+FOLDED unsigned code_gain(model *m, size_t kind, unsigned gain, const bool decode) {
     const unsigned seen = m->kind_seen[kind];
     m->gain_source[0] = m->last_gain * 16 - m->gain_mean;
     m->gain_source[1] = seen ? m->kind_gain[kind] - m->gain_mean : 0;
@@ -134,21 +137,23 @@ static void guess(model *m, size_t kind, int gain) {
 }
 
 /* The codes of slot t of the block. */
-static void code_slot(model *m, size_t t, const bool decode) {
+FOLDED void code_slot(model *m, size_t t, const bool decode) {
     const tc_layout *l = m->layout;
+    ctx_coder e = m->coder; /* in registers */
     unsigned window = 0;
     for (size_t i = 0; i < l->n; i++) {
         const unsigned b = l->bits[i], state = window % TRELLIS_STATES, is = m->block[i][t];
         ctx_bit *tree = m->codes + ((TRELLIS_STATES * STEPS << b) - CODES) + ((state * STEPS + (unsigned)m->step[i]) << b);
-        const unsigned path = ctx_code(&m->coder, &tree[1], is & 1, decode);
+        const unsigned path = ctx_code(&e, &tree[1], is & 1, decode);
         unsigned node = 2 + path;
         for (unsigned k = b - 1; k > 0; k--)
-            node = node * 2 + ctx_code(&m->coder, &tree[node], is >> k & 1, decode);
+            node = node * 2 + ctx_code(&e, &tree[node], is >> k & 1, decode);
         window = (window * 2 + path) % TRELLIS_WINDOWS;
         const unsigned which = node & ((1u << (b - 1)) - 1);
         m->block[i][t] = (uint8_t)(which << 1 | path);
         m->level[i] = l->levels[trellis_table(b) + which * TRELLIS_WINDOWS + window];
     }
+    m->coder = e;
 }
 
 static void learn(model *m, size_t kind, int gain) {
@@ -186,24 +191,20 @@ static bool has_codes(const model *m, size_t t) {
     return any != 0;
 }
 
-static void code_token(model *m, size_t kind, size_t t, const bool decode) {
+FOLDED void code_token(model *m, size_t kind, size_t t, const bool decode) {
     uint8_t *gain = &m->block[m->layout->n][t];
-    if (ctx_code(&m->coder, &m->no_gain, !*gain, decode)) {
-        *gain = 0;
-        /* Slots without a token, most of all: nothing is learnt from them. */
-        if (ctx_code(&m->coder, &m->empty, !decode && !has_codes(m, t), decode)) {
-            for (size_t i = 0; i < m->layout->n; i++)
-                m->block[i][t] = 0;
-            return;
-        }
-        guess(m, kind, 0);
-        code_slot(m, t, decode);
+    const bool none = ctx_code(&m->coder, &m->no_gain, !*gain, decode);
+    if (none && ctx_code(&m->coder, &m->empty, !decode && !has_codes(m, t), decode)) {
+        for (size_t i = 0; i <= m->layout->n; i++) /* a slot without a token */
+            m->block[i][t] = 0;
         return;
     }
-    *gain = (uint8_t)code_gain(m, kind, *gain, decode);
+    *gain = none ? 0 : (uint8_t)code_gain(m, kind, *gain, decode);
     const int units = between(gain_units(*gain), 0, MOST_GAIN);
     guess(m, kind, units);
     code_slot(m, t, decode);
+    if (none) /* which says nothing of others */
+        return;
     learn(m, kind, units);
     learn_gain(m, kind, *gain);
     m->kind_seen[kind] += m->kind_seen[kind] < UINT8_MAX;
