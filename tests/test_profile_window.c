@@ -92,12 +92,14 @@ static void window_profiles_come_back_from_text(void **state) {
 
 static void window_profiles_come_back_from_a_model(void **state) {
     (void)state;
-    char dir[] = "/tmp/kv-test-window-XXXXXX", in[64], out[64];
+    const char *tmp = getenv("TMPDIR");
+    char dir[200], in[256], out[256];
     prof *p = made_for(three, 3), *back;
     kv_err err;
     gguf *g, *packed;
     size_t bytes, before, after;
     char *file;
+    snprintf(dir, sizeof dir, "%s/kv-test-window-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(dir));
     snprintf(in, sizeof in, "%s/in.gguf", dir);
     snprintf(out, sizeof out, "%s/out.gguf", dir);
