@@ -42,7 +42,7 @@ cmp answer1 answer2 || die "the answer depends on the number of threads"
 
 step "what was read before is not read again, for the same answer"
 for q in "How many crates came on day 3?" "How many letters went on day 5?"; do
-    { ferries | head -n 16; echo "$q"; } >prompt
+    { ferries | head -n 32; echo "$q"; } >prompt
     "$bin/kvrun" packed.gguf -f prompt -n 8 --temp 0 >plain 2>/dev/null
     XDG_CACHE_HOME="$dir/cache" "$bin/kvrun" packed.gguf -f prompt -n 8 --temp 0 -v --context-cache 1G >cached 2>err
     cmp plain cached || die "another answer where something was read before"
