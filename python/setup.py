@@ -72,7 +72,7 @@ class BuildExtension(build_ext):
 
 
 class BuildPython(build_py):
-    """Shipped profiles lie beside the modules."""
+    """Shipped profiles lie beside the modules, and so does the licence."""
 
     def run(self) -> None:
         super().run()
@@ -80,6 +80,7 @@ class BuildPython(build_py):
             to = Path(self.build_lib) / "libkv" / "profiles"
             shutil.rmtree(to, ignore_errors=True)
             shutil.copytree(ROOT / "profiles", to)
+            shutil.copy(ROOT / "LICENSE", to.parent)
 
 
 setup(

@@ -39,7 +39,7 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate",
-        "lib/eval lib/shipped lib/document lib/library",
+        "lib/eval lib/shipped lib/document lib/library lib/contexts",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
@@ -60,7 +60,7 @@ OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
-    ("lib", r"#\s*include\s*<(libxml/|archive)[A-Za-z_]*\.h>"),
+    ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),
 ]
 

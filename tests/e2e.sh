@@ -40,6 +40,15 @@ grep -q Paris answer1 || { cat answer1; die "no Paris"; }
 cmp answer1 answer2 || die "the answer depends on the number of threads"
 "$bin/kvrun" packed.gguf -p "What is the capital city of the country France? Answer with one word." -n 24 --temp 0 -ctk f16 -ctv f16 2>/dev/null | grep -q Paris || die "f16 override"
 
+step "what was read before is not read again, for the same answer"
+for q in "How many crates came on day 3?" "How many letters went on day 5?"; do
+    { ferries | head -n 16; echo "$q"; } >prompt
+    "$bin/kvrun" packed.gguf -f prompt -n 8 --temp 0 >plain 2>/dev/null
+    XDG_CACHE_HOME="$dir/cache" "$bin/kvrun" packed.gguf -f prompt -n 8 --temp 0 -v --context-cache 1G >cached 2>err
+    cmp plain cached || die "another answer where something was read before"
+done
+grep -q "tokens were read before, in: prompt" err || { cat err; die "nothing is found of what was read before"; }
+
 step "measure"
 i=0
 while [ $i -lt 40 ]; do

@@ -314,6 +314,10 @@ def messages():
     assert "--context-shift" not in err, err
     bad(1, "trained for 512; give it less text; what is asked now may not be dropped",
         "kvrun", MODEL, "--raw", "-f", long, "-c", "256", "--context-shift")
+    bad(2, "--endless forgets in place; choose one", "kvrun", MODEL, "--endless", "--context-shift")
+    bad(1, "a context of 256 would do", "kvrun", MODEL, "-c", "64", "--endless")
+    said = good("kvrun", MODEL, "--raw", "-f", long, "-c", "256", "--endless", "-n", "4").stderr.decode()
+    assert "the context of 256 tokens is full: the oldest " in said and "by 64 at a time" in said, said
     # Names that are no UTF-8 are written as well as JSON can.
     odd = [os.fsdecode(b"m\xff.gguf"), os.fsdecode(b"p\xff.yaml"), os.fsdecode(b"t\xff.txt")]
     os.link(MODEL, odd[0])

@@ -41,6 +41,7 @@ TOOLS = {
     "kveval qa": ([("MODEL", "model.gguf"), ("DOCUMENT", "document"), ("QUESTIONS", "questions"), *SETTINGS], RESULTS, "-q -t 1"),
     "kveval facts": ([("MODEL", "model.gguf"), ("--text", "filler"), *SETTINGS], RESULTS, "--docs 1 --tokens 3000 -q -t 1"),
     "kveval speed": ([("MODEL", "model.gguf")], [], ""),
+    "kveval endless": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval list": ([], [], ""),
     "kveval tokens": ([("MODEL", "model.gguf"), ("--in", "text")], [], ""),
     "kveval logprobs": ([("MODEL", "model.gguf"), ("--in", "text")], [], ""),

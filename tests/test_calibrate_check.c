@@ -138,6 +138,18 @@ static char *format(const prof *p, size_t *len) {
     return text;
 }
 
+/* Of a cache with this window. */
+static uint32_t frame_of(const rt_model *m, const prof *p, int window) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    kv_cache_cfg cache;
+    cfg.profile = p;
+    cfg.window = window;
+    assert_int_equal(rt_cache_cfg_new(rt_model_hparams(m), &cfg, &cache, NULL), KV_OK);
+    const uint32_t frame = cache.frame;
+    rt_cache_cfg_free(&cache);
+    return frame;
+}
+
 /* What is made for several windows is, window by window, what is made for each alone. */
 static void calibrate_for_several_windows(void **state) {
     (void)state;
@@ -150,6 +162,9 @@ static void calibrate_for_several_windows(void **state) {
     double last = 0;
     assert_int_equal(calibrate_run(m, &cfg, &bits, (calibrate_progress){rising, &last}, &both, NULL, NULL), KV_OK);
     assert_float_equal(last, 1, 1e-9);
+    assert_int_equal(frame_of(m, both, -1), 256);
+    assert_int_equal(frame_of(m, both, 15), 64);
+    assert_int_equal(frame_of(m, both, 0), 128);
     cfg.n_narrower = 0;
     prof *p = both, *next;
     for (size_t i = 0; i < 3; i++, p = next) {

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -16,6 +18,15 @@ static void format_bytes_reads_well(void **state) {
     assert_string_equal(format_bytes(17.3 * 1048576, buf), "17.3 MiB");
     assert_string_equal(format_bytes(200.0 * 1073741824, buf), "200 GiB");
     assert_string_equal(format_bytes(-1536, buf), "-1.5 KiB");
+}
+
+static void format_dates_are_local(void **state) {
+    (void)state;
+    char buf[FORMAT_DATE];
+    setenv("TZ", "UTC-2", 1);
+    tzset();
+    assert_string_equal(format_date(1772384700, buf), "2026-03-01 19:05");
+    assert_string_equal(format_date(INT64_MAX, buf), "unknown");
 }
 
 static void format_parses_sizes(void **state) {
@@ -46,6 +57,7 @@ static void format_parses_sizes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(format_bytes_reads_well),
+        cmocka_unit_test(format_dates_are_local),
         cmocka_unit_test(format_parses_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,11 +40,15 @@ static void count_calls(void *user, const char *text, size_t len) {
     *(size_t *)user += len;
 }
 
-static gen *new_gen(const rt_model *m, uint32_t n_ctx, bool shift, bool (*stop)(void)) {
+static gen *make_gen(const rt_model *m, uint32_t n_ctx, bool shift, bool endless, bool (*stop)(void)) {
     gen *g = NULL;
     kv_err err = {0};
     /* A high temperature: the answer wanders, and hardly ever ends by itself. The seed decides; it is fixed. */
-    gen_cfg cfg = {.ctx = RT_CTX_CFG_DEFAULT, .sampling = {.temp = 5, .top_p = 1, .seed = 3}, .shift = shift, .stop = stop};
+    gen_cfg cfg = {.ctx = RT_CTX_CFG_DEFAULT,
+                   .sampling = {.temp = 5, .top_p = 1, .seed = 3},
+                   .shift = shift,
+                   .endless = endless,
+                   .stop = stop};
     cfg.ctx.n_ctx = n_ctx;
     cfg.ctx.n_batch = 16;
     cfg.ctx.ctk = cfg.ctx.ctv = KV_Q8_0;
@@ -53,6 +57,10 @@ static gen *new_gen(const rt_model *m, uint32_t n_ctx, bool shift, bool (*stop)(
     if (gen_new(m, &cfg, &g, &err))
         fail_msg("%s", err.msg);
     return g;
+}
+
+static gen *new_gen(const rt_model *m, uint32_t n_ctx, bool shift, bool (*stop)(void)) {
+    return make_gen(m, n_ctx, shift, false, stop);
 }
 
 static void append(gen *g, int32_t from, int32_t n) {
@@ -123,7 +131,7 @@ static void generate_shift_equals_a_fresh_context(void **state) {
     gen_end end;
     int32_t before[32];
     append(g, 10, PROMPT);
-    gen_set_keep(g, KEEP);
+    assert_int_equal(gen_set_keep(g, KEEP, &err), KV_OK);
     assert_int_equal(gen_answer(g, 32 - PROMPT, ignore, NULL, &end, &err), KV_OK);
     assert_int_equal(end, GEN_LIMIT);
     assert_int_equal(gen_len(g), 32);
@@ -141,6 +149,35 @@ static void generate_shift_equals_a_fresh_context(void **state) {
     assert_int_equal(gen_answer(g, 150, ignore, NULL, &end, &err), KV_OK);
     assert_memory_equal(gen_ids(g), before, KEEP * sizeof *before);
     assert_like_fresh(*state, g);
+    gen_free(g);
+}
+
+/* A prompt longer than the context, and an answer longer than that. */
+static void generate_endless_goes_on(void **state) {
+    gen *g = make_gen(*state, 160, false, true, NULL);
+    kv_err err = {0};
+    gen_end end;
+    uint32_t at_once;
+    int32_t first[KEEP];
+    for (int i = 0; i < 3; i++)
+        append(g, 10 + i, 100);
+    memcpy(first, gen_ids(g), sizeof first);
+    assert_int_equal(gen_set_keep(g, KEEP, &err), KV_OK);
+    assert_int_equal(gen_answer(g, 1, ignore, NULL, &end, &err), KV_OK);
+    assert_int_equal(gen_forgotten(g, &at_once), 192);
+    assert_int_equal(at_once, 64);
+    assert_int_equal(gen_len(g), 300 - 192 + 1);
+    assert_int_equal(gen_ids(g)[300 - 192 - 1], 10 + 2 + 99);
+    assert_int_equal(gen_get_stats(g)->prompt_tokens, 300);
+    for (int i = 0; i < 200 && gen_forgotten(g, &at_once) < 512; i++) { /* answers may end early */
+        append(g, 77, 1);
+        assert_int_equal(gen_answer(g, 50, ignore, NULL, &end, &err), KV_OK);
+        assert_true(gen_len(g) <= 161);
+    }
+    assert_int_equal(gen_forgotten(g, &at_once), 512);
+    assert_memory_equal(gen_ids(g), first, sizeof first);
+    assert_int_equal(gen_set_keep(g, 120, &err), KV_EINVAL);
+    assert_non_null(strstr(err.msg, "a context of 256 would do"));
     gen_free(g);
 }
 
@@ -324,6 +361,81 @@ static void conversation_follows_templates_that_change_the_past(void **state) {
     remove("generate-past.jinja");
 }
 
+static size_t undo_all(conversation *c) {
+    size_t n = 0;
+    for (char *said; (said = conversation_undo(c)); n++)
+        free(said);
+    return n;
+}
+
+/* The system prompt stays, nothing but new turns is read, and turns that are gone are dropped. */
+static void conversation_goes_on_past_its_context(void **state) {
+    gen *g = make_gen(*state, 256, false, true, NULL);
+    chat_format *format;
+    conversation *c = new_conversation(*state, g, "Be brief.", &format);
+    FILE *to = tmpfile();
+    int32_t ids[8];
+    size_t most = 0;
+    uint32_t at_once;
+    turn(c, "Hello, how are you?", to);
+    memcpy(ids, gen_ids(g), 8 * sizeof *ids);
+    for (int i = 0; i < 60; i++) {
+        const size_t read = gen_get_stats(g)->prompt_tokens;
+        turn(c, "Hello, how are you?", to);
+        most = gen_get_stats(g)->prompt_tokens - read > most ? gen_get_stats(g)->prompt_tokens - read : most;
+        assert_true(gen_len(g) <= 256 + 1);
+        assert_memory_equal(gen_ids(g), ids, 8 * sizeof *ids);
+    }
+    assert_true(gen_forgotten(g, &at_once) > 1000);
+    assert_true(most < 50);
+    /* the last question once more: what comes before it is the same */
+    const uint64_t forgotten = gen_forgotten(g, &at_once);
+    const size_t len = gen_len(g);
+    char *again = conversation_undo(c);
+    turn(c, again, to);
+    free(again);
+    assert_int_equal(gen_forgotten(g, &at_once), forgotten);
+    assert_memory_equal(gen_ids(g), ids, 8 * sizeof *ids);
+    assert_true(gen_len(g) > len / 2);
+    const size_t left = undo_all(c);
+    assert_true(left >= 2 && left < 20);
+    conversation_free(c);
+    chat_free(format);
+    gen_free(g);
+    fclose(to);
+}
+
+/* Where a template writes the past anew, what was forgotten stays so. */
+static void conversation_forgets_a_changing_past(void **state) {
+    gen *g = make_gen(*state, 256, false, true, NULL);
+    conversation *c = NULL;
+    chat_format *f = NULL;
+    kv_err err = {0};
+    FILE *to = tmpfile(), *file = fopen("generate-endless.jinja", "w");
+    fputs("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.role == 'user' else '...' }}<|im_end|>\n{% "
+          "endfor %}"
+          "<|im_start|>assistant\n",
+          file);
+    fclose(file);
+    assert_int_equal(chat_open(rt_model_gguf(*state), rt_model_tok(*state), "generate-endless.jinja", &f, &err), KV_OK);
+    assert_int_equal(conversation_new(*state, g, f, NULL, &c, &err), KV_OK);
+    for (int i = 0; i < 60; i++) {
+        const size_t read = gen_get_stats(g)->prompt_tokens;
+        char asks[64]; /* no two alike, as it goes by what is the same */
+        snprintf(asks, sizeof asks, "Hello %d times %d, how are you? %d", i * i, i, 1000 - i);
+        turn(c, asks, to);
+        assert_true(gen_len(g) <= 256 + 1);
+        assert_true(gen_get_stats(g)->prompt_tokens - read <= 256 + 64); /* all of it, after something was forgotten */
+    }
+    const size_t left = undo_all(c);
+    assert_true(left >= 2 && left < 20);
+    conversation_free(c);
+    chat_free(f);
+    gen_free(g);
+    fclose(to);
+    remove("generate-endless.jinja");
+}
+
 static void conversation_forgets_a_turn_that_failed(void **state) {
     gen *g = new_gen(*state, 96, false, NULL);
     chat_format *format;
@@ -387,6 +499,7 @@ int main(void) {
         cmocka_unit_test(generate_long_prompt_is_refused_even_with_shift),
         cmocka_unit_test(generate_says_what_would_work),
         cmocka_unit_test(generate_shift_equals_a_fresh_context),
+        cmocka_unit_test(generate_endless_goes_on),
         cmocka_unit_test(generate_truncate_takes_back),
         cmocka_unit_test(generate_same_seed_same_answer),
         cmocka_unit_test(generate_stops_when_asked),
@@ -395,6 +508,8 @@ int main(void) {
         cmocka_unit_test(conversation_feeds_only_what_is_new),
         cmocka_unit_test(conversation_takes_turns_back),
         cmocka_unit_test(conversation_follows_templates_that_change_the_past),
+        cmocka_unit_test(conversation_goes_on_past_its_context),
+        cmocka_unit_test(conversation_forgets_a_changing_past),
         cmocka_unit_test(conversation_forgets_a_turn_that_failed),
         cmocka_unit_test(conversation_answers_end_with_a_newline),
         cmocka_unit_test(conversation_without_format_continues_plain_text),

@@ -1,5 +1,6 @@
 /* Sessions in .kv files: going on from a file is going on, to the bit, whatever the codec, policy, model and processor; and
  * what is not whole, or of something else, is refused. */
+#include "cache_fixture.h"
 #include "session/store.h"
 #include "support.h"
 
@@ -120,7 +121,8 @@ static void goes_on_exactly(const rt_model *m, const rt_ctx_cfg *cfg, const char
         rt_session *whole = new_session(m, cfg), *other;
         read_ids(whole, ids, places[i]);
         save(whole, path, i % 2, i % 3 == 0);
-        const rt_ctx_cfg open_cfg = i % 2 ? *cfg : RT_CTX_CFG_DEFAULT;
+        rt_ctx_cfg open_cfg = i % 2 ? *cfg : RT_CTX_CFG_DEFAULT;
+        open_cfg.profile = cfg->profile;
         other = open_session(m, &open_cfg, path);
         assert_same(whole, other, what);
         read_ids(whole, ids + places[i], LEN - places[i]);
@@ -145,6 +147,81 @@ static void store_goes_on_exactly_with_every_codec(void **state) {
     rt_ctx_cfg mixed = setting(KV_F16, KV_Q4_0, 20);
     goes_on_exactly(m, &mixed, "f16 keys, q4_0 values");
     rt_model_free(m);
+}
+
+/* As calibration might have made it for the model. */
+static prof *calibrated(const rt_model *m) {
+    const rt_hparams *hp = rt_model_hparams(m);
+    prof *p;
+    kv_err err = {0};
+    if (prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, &err))
+        fail_msg("%s", err.msg);
+    for (uint32_t i = 0; i < 2 * hp->n_layer * hp->n_kv_head; i++) {
+        prof_layer *l = &p->layers[i / 2 / hp->n_kv_head];
+        prof_tc *to = &(i % 2 ? &l->v : &l->k)->heads[i / 2 % hp->n_kv_head], *from = tc_make(hp->head_dim, 3, !(i % 2), i);
+        if (prof_tc_alloc(to, hp->head_dim, &err))
+            fail_msg("%s", err.msg);
+        memcpy(to->bits, from->bits, to->dim);
+        memcpy(to->mean, from->mean, to->dim * sizeof *to->mean);
+        memcpy(to->basis, from->basis, (size_t)to->dim * to->dim * sizeof *to->basis);
+        memcpy(to->sigma, from->sigma, to->dim * sizeof *to->sigma);
+        memcpy(to->step, from->step, (PROF_MAX_BITS + 1) * sizeof *to->step);
+        memcpy(to->levels, from->levels, TRELLIS_LEVELS);
+        tc_drop(from);
+    }
+    p->frame = 64;
+    return p;
+}
+
+static bool is_coded(const char *path) {
+    ctx_file *f;
+    ctx_coded coded;
+    kv_err err = {0};
+    bool any = false;
+    assert_int_equal(ctx_file_open(path, true, NULL, NULL, &f, &err), KV_OK);
+    for (uint32_t i = 0; i < 99; i++) {
+        assert_int_equal(ctx_file_coded(f, CTX_BODY, i, 1 << 20, &coded, &err), KV_OK);
+        any |= coded.data != NULL;
+    }
+    ctx_file_close(f);
+    return any;
+}
+
+/* Its blocks are packed by what they are. */
+static void store_goes_on_exactly_with_a_calibrated_codec(void **state) {
+    (void)state;
+    static const char *const names[] = {"tiny/llama", "tiny/gemma3"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        rt_model *m = load(names[i], NULL);
+        prof *p = calibrated(m);
+        for (int j = 0; j < 3; j++) {
+            rt_ctx_cfg cfg = setting(-1, -1, j ? 20 : 0);
+            cfg.profile = p;
+            if (j == 2) {
+                cfg.evict = KV_EVICT_H2O;
+                cfg.budget.tokens = 128;
+                cfg.recent = 16;
+            }
+            goes_on_exactly(m, &cfg, names[i]);
+            int32_t ids[LEN];
+            make_ids(m, ids);
+            for (int t = 0; t < LEN; t++)
+                ids[t] %= 12; /* so that there is something to guess */
+            rt_session *s = new_session(m, &cfg);
+            read_ids(s, ids, AT);
+            save(s, in_folder("a.kv"), true, false);
+            assert_true(is_coded(in_folder("a.kv")));
+            rt_session *other = open_session(m, &cfg, in_folder("a.kv"));
+            assert_same(s, other, names[i]);
+            read_ids(s, ids + AT, LEN - AT);
+            read_ids(other, ids + AT, LEN - AT);
+            assert_same(s, other, names[i]);
+            rt_session_free(s);
+            rt_session_free(other);
+        }
+        prof_free(p);
+        rt_model_free(m);
+    }
 }
 
 static void store_goes_on_exactly_with_every_policy(void **state) {
@@ -314,11 +391,13 @@ static void write_file(const char *path, const char *data, size_t len) {
 static void store_refuses_what_is_not_whole(void **state) {
     (void)state;
     rt_model *m = load("tiny/llama", NULL);
-    const rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q4_0, 20);
     int32_t ids[LEN];
     kv_err err = {0};
+    prof *p = calibrated(m);
     make_ids(m, ids);
-    for (int packed = 0; packed < 2; packed++) {
+    for (int packed = 0; packed < 3; packed++) { /* the last by what it is */
+        rt_ctx_cfg cfg = packed == 2 ? setting(-1, -1, 20) : setting(KV_Q8_0, KV_Q4_0, 20), open_cfg = RT_CTX_CFG_DEFAULT;
+        open_cfg.profile = cfg.profile = packed == 2 ? p : NULL;
         rt_session *s = new_session(m, &cfg);
         size_t len;
         read_ids(s, ids, AT);
@@ -327,20 +406,21 @@ static void store_refuses_what_is_not_whole(void **state) {
         for (size_t i = 0, step = len / 640; i < len; i += i < 64 || i > len - 1200 ? 1 : step) {
             data[i] = (char)(data[i] ^ 1 << i % 8);
             write_file(in_folder("b.kv"), data, len);
-            const kv_status st = try_open(m, &RT_CTX_CFG_DEFAULT, in_folder("b.kv"), &err);
+            const kv_status st = try_open(m, &open_cfg, in_folder("b.kv"), &err);
             if (st != KV_EFORMAT && st != KV_EUNSUPP)
                 fail_msg("byte %zu of %zu: %d %s", i, len, st, err.msg);
             data[i] = (char)(data[i] ^ 1 << i % 8);
         }
         for (size_t cut = 0; cut < len; cut += 1 + len / 97) {
             write_file(in_folder("b.kv"), data, cut);
-            assert_int_equal(try_open(m, &RT_CTX_CFG_DEFAULT, in_folder("b.kv"), &err), KV_EFORMAT);
+            assert_int_equal(try_open(m, &open_cfg, in_folder("b.kv"), &err), KV_EFORMAT);
         }
         write_file(in_folder("b.kv"), data, len);
-        assert_int_equal(try_open(m, &RT_CTX_CFG_DEFAULT, in_folder("b.kv"), &err), KV_OK);
+        assert_int_equal(try_open(m, &open_cfg, in_folder("b.kv"), &err), KV_OK);
         free(data);
         rt_session_free(s);
     }
+    prof_free(p);
     rt_model_free(m);
 }
 
@@ -410,6 +490,7 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_goes_on_exactly_with_every_codec),
+        cmocka_unit_test(store_goes_on_exactly_with_a_calibrated_codec),
         cmocka_unit_test(store_goes_on_exactly_with_every_policy),
         cmocka_unit_test(store_goes_on_exactly_on_every_model),
         cmocka_unit_test(store_goes_on_exactly_on_other_processors),

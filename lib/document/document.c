@@ -16,7 +16,7 @@
 #else
 #define WITH_XML(parse) NULL
 #endif
-#if defined KV_LIBXML2 && defined KV_LIBARCHIVE
+#if defined KV_LIBXML2 && defined KV_LIBZIP
 #define WITH_ZIP(parse) parse
 #else
 #define WITH_ZIP(parse) NULL
@@ -30,8 +30,8 @@ static const struct {
 } kinds[DOCUMENT_KINDS] = {
     [DOCUMENT_TEXT] = {"text", document_text_parse, "", ""},
     [DOCUMENT_HTML] = {"html", WITH_XML(document_html_parse), "libxml2-dev", " .html .htm .xhtml "},
-    [DOCUMENT_DOCX] = {"docx", WITH_ZIP(document_docx_parse), "libxml2-dev libarchive-dev", " .docx .docm .dotx "},
-    [DOCUMENT_EPUB] = {"epub", WITH_ZIP(document_epub_parse), "libxml2-dev libarchive-dev", " .epub "},
+    [DOCUMENT_DOCX] = {"docx", WITH_ZIP(document_docx_parse), "libxml2-dev libzip-dev", " .docx .docm .dotx "},
+    [DOCUMENT_EPUB] = {"epub", WITH_ZIP(document_epub_parse), "libxml2-dev libzip-dev", " .epub "},
     [DOCUMENT_PDF] = {"pdf", document_pdf_parse, "", " .pdf "},
 };
 
@@ -91,7 +91,7 @@ static bool looks_like_html(const document_input *in) {
 /* An archive that is not called like what it holds. */
 static kv_status kind_of_zip(const document_input *in, document_kind *out, kv_err *err) {
     *out = DOCUMENT_DOCX;
-#if defined KV_LIBXML2 && defined KV_LIBARCHIVE
+#if defined KV_LIBXML2 && defined KV_LIBZIP
     bool found;
     kv_status st = document_zip_has(in, "word/document.xml", &found, err);
     if (st || found)

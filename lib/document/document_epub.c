@@ -214,18 +214,21 @@ static void drop_later(item *a, item *b) {
     a->place = 0;
 }
 
-/* The items of the spine to the front, in its order, each file once: how many. */
-static size_t order_pages(epub *e) {
-    size_t n = 0;
-    if (!e->n_items)
-        return 0;
-    qsort(e->items, e->n_items, sizeof *e->items, by_id);
+/* The items of the spine to the front, in its order, each file once: *n of them. */
+static kv_status order_pages(epub *e, size_t *n, kv_err *err) {
+    *n = 0;
+    if (e->n_items)
+        qsort(e->items, e->n_items, sizeof *e->items, by_id);
     for (size_t i = 0; i < e->n_spine; i++) {
-        item *found = bsearch(e->spine[i], e->items, e->n_items, sizeof *found, is_id);
-        if (found && found->path && !found->place)
+        item *found = e->n_items ? bsearch(e->spine[i], e->items, e->n_items, sizeof *found, is_id) : NULL;
+        if (!found || !found->path)
+            return kv_fail(err, KV_EFORMAT, "%s: %s lists a page '%s' that is no file of the book", e->in->where, e->package,
+                           e->spine[i]);
+        if (!found->place)
             found->place = (unsigned)i + 1;
     }
-    qsort(e->items, e->n_items, sizeof *e->items, by_path);
+    if (e->n_items)
+        qsort(e->items, e->n_items, sizeof *e->items, by_path);
     for (size_t i = 1; i < e->n_items; i++)
         if (e->items[i].place && e->items[i - 1].place && !strcmp(e->items[i].path, e->items[i - 1].path))
             drop_later(&e->items[i - 1], &e->items[i]);
@@ -233,9 +236,10 @@ static size_t order_pages(epub *e) {
         if (!e->items[i].place)
             e->items[i].place = ITEMS + 1;
         else
-            n++;
-    qsort(e->items, e->n_items, sizeof *e->items, by_place);
-    return n;
+            ++*n;
+    if (e->n_items)
+        qsort(e->items, e->n_items, sizeof *e->items, by_place);
+    return *n ? KV_OK : kv_fail(err, KV_EFORMAT, "%s: %s lists no pages", e->in->where, e->package);
 }
 
 /* Takes the bytes of p. */
@@ -256,22 +260,21 @@ static kv_status read_page(const document_input *book, document_part *p, double 
 }
 
 static kv_status read_pages(epub *e, size_t *left, document_out *out, kv_err *err) {
-    const size_t n = order_pages(e);
+    size_t n;
     markup m = {.out = out};
-    document_part *pages = calloc(n + 1, sizeof *pages);
+    kv_status st = order_pages(e, &n, err);
+    if (st)
+        return st;
+    document_part *pages = calloc(n, sizeof *pages);
     if (!pages)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for its pages", e->in->where);
     for (size_t i = 0; i < n; i++)
         pages[i].name = e->items[i].path;
-    kv_status st = n ? document_unzip(e->in, pages, n, left, err) : KV_OK;
-    size_t found = 0;
+    st = document_unzip(e->in, pages, n, left, err);
     for (size_t i = 0; i < n && !st; i++)
-        if (pages[i].bytes) {
-            found++;
-            st = read_page(e->in, &pages[i], (double)i / (double)n, (double)(i + 1) / (double)n, &m, err);
-        }
-    if (!st && !found)
-        st = kv_fail(err, KV_EFORMAT, "%s: none of the pages that %s lists is in it", e->in->where, e->package);
+        st = pages[i].bytes ? read_page(e->in, &pages[i], (double)i / (double)n, (double)(i + 1) / (double)n, &m, err)
+                            : kv_fail(err, KV_EFORMAT, "%s: there is no %s in it, a page that %s lists", e->in->where,
+                                      pages[i].name, e->package);
     document_parts_free(pages, n);
     free(pages);
     return st;

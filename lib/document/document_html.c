@@ -184,12 +184,9 @@ static kv_status feed(page *p, const char *s, size_t len, kv_err *err) {
         return st;
     if (!p->deep && !p->m->out->st)
         htmlParseChunk(p->parser, NULL, 0, 1);
-    const xmlError *e = xmlCtxtGetLastError(p->parser);
     if (p->deep)
         return kv_fail(err, KV_EFORMAT, "%s: line %d: more than %d elements within each other", p->in->where,
                        p->parser->input ? p->parser->input->line : 0, DOCUMENT_DEPTH);
-    if (e && e->code == XML_ERR_NO_MEMORY)
-        return kv_fail(err, KV_ENOMEM, "%s: out of memory for the page", p->in->where);
     return KV_OK;
 }
 
@@ -201,12 +198,15 @@ kv_status document_html_append(const document_input *in, const char *s, size_t l
     if (crowded < len)
         return kv_fail(err, KV_EFORMAT, "%s: a tag with more than %d attributes, at offset %zu", in->where, DOCUMENT_ATTRS,
                        crowded);
+    document_watch_memory();
     p.parser = htmlCreatePushParserCtxt(&sax, &p, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
     if (!p.parser)
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for the page", in->where);
     htmlCtxtUseOptions(p.parser, HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET |
                                      HTML_PARSE_IGNORE_ENC | XML_PARSE_HUGE);
     kv_status st = feed(&p, s, len, err);
+    if (document_memory_failed())
+        st = kv_fail(err, KV_ENOMEM, "%s: out of memory for the page", in->where);
     if (!st)
         st = document_title(&p.title, in->where, title, err);
     document_out_free(&p.title);

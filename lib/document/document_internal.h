@@ -98,6 +98,10 @@ kv_status document_html_append(const document_input *in, const char *text, size_
 
 /* ---- XML ---- */
 
+/* Before libxml2 is used for a document, and behind: whether it ever lacked memory in between. */
+void document_watch_memory(void);
+bool document_memory_failed(void);
+
 /* Elements within each other; attributes of one; namespaces that are declared at a time. */
 enum { DOCUMENT_DEPTH = 512, DOCUMENT_ATTRS = 256, DOCUMENT_SPACES = 1024 };
 

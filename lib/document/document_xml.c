@@ -80,7 +80,7 @@ static bool goes_on(const reading *r) {
 static kv_status verdict(const reading *r, kv_err *err) {
     const xmlError *e = xmlCtxtGetLastError(r->parser);
     const int line = r->parser->input ? r->parser->input->line : 0;
-    if (r->full || (e && e->code == XML_ERR_NO_MEMORY))
+    if (r->full || document_memory_failed())
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %s", r->in->where, r->part);
     if (r->deep)
         return kv_fail(err, KV_EFORMAT, "%s: %s, line %d: more than %d elements within each other", r->in->where, r->part, line,
@@ -118,6 +118,7 @@ kv_status document_xml_read(const document_input *in, const char *part, const ch
     if (crowded < n)
         return kv_fail(err, KV_EFORMAT, "%s: %s: a tag with more than %d attributes, at offset %zu", in->where, part,
                        DOCUMENT_ATTRS, crowded);
+    document_watch_memory();
     if (!(r.parser = xmlCreatePushParserCtxt(&sax, &r, NULL, 0, NULL)))
         return kv_fail(err, KV_ENOMEM, "%s: out of memory for %s", in->where, part);
     xmlCtxtUseOptions(r.parser, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_HUGE);

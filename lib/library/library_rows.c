@@ -1,6 +1,7 @@
 /* Documents as rows: reading, finding and removing them. */
 #include "library/library_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static library_document read_document(const library *l, sqlite3_stmt *s) {
                           .used = sqlite3_column_int64(s, 7) / MICRO,
                           .bytes = (uint64_t)sqlite3_column_int64(s, 8),
                           .tokens = (uint32_t)sqlite3_column_int64(s, 9)};
-    d.missing = d.payload_path && stat(d.payload_path, &there);
+    d.missing = d.payload_path && stat(d.payload_path, &there) && errno == ENOENT; /* else it could only not be looked at */
     return d;
 }
 

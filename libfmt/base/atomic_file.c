@@ -21,6 +21,7 @@ struct atomic_file {
     char *path;       /* as the caller wrote it, for messages */
     char *target;     /* links resolved */
     atomic_temp temp; /* of what is not written straight */
+    bool lazy;        /* need not be on the disk when it gets its name */
 };
 
 void atomic_file_cleanup(void) {
@@ -135,6 +136,12 @@ kv_status atomic_file_check(const char *path, kv_err *err) {
     return status;
 }
 
+kv_status atomic_file_as_cache(atomic_file *f, kv_err *err) {
+    f->lazy = true;
+    return f->target && fchmod(fileno(f->stream), S_IRUSR | S_IWUSR) ? fail_errno(err, f->path, "cannot be made private")
+                                                                     : KV_OK;
+}
+
 FILE *atomic_file_stream(atomic_file *f) {
     return f->stream;
 }
@@ -154,7 +161,7 @@ static void sync_folder(const char *target) {
 /* All of it is on the disk. */
 static kv_status finish(const atomic_file *f, kv_err *err) {
     const bool failed_before = ferror(f->stream);
-    if (fflush(f->stream) != 0 || (f->target && fsync(fileno(f->stream)) != 0))
+    if (fflush(f->stream) != 0 || (f->target && !f->lazy && fsync(fileno(f->stream)) != 0))
         return fail_errno(err, f->path, "cannot write");
     if (failed_before) /* errno of that write is long gone */
         return kv_fail(err, KV_EIO, "%s: could not be written in full (is the disk full?)", f->path);
@@ -176,7 +183,7 @@ kv_status atomic_files_commit(atomic_file *const *files, size_t n, kv_err *err) 
             unlink(files[i]->target);
         if (st)
             atomic_file_abort(files[i]);
-        else if (files[i]->target)
+        else if (files[i]->target && !files[i]->lazy)
             sync_folder(files[i]->target);
         if (!st)
             release(files[i]);

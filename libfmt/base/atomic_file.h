@@ -22,6 +22,9 @@ kv_status atomic_file_open(const char *path, atomic_file **out, kv_err *err);
 /* Whether a file could be written there, found out by beginning to; what is written straight is only asked about. Nothing is
  * left of it. */
 kv_status atomic_file_check(const char *path, kv_err *err);
+/* What can be made again: for the user alone whatever the umask says, and not forced onto the disk, so that it may turn out
+ * damaged when the power fails. Before anything is written. KV_EIO. */
+kv_status atomic_file_as_cache(atomic_file *f, kv_err *err);
 FILE *atomic_file_stream(atomic_file *f); /* borrowed; do not close */
 /* Flush, fsync, rename over the target, fsync the folder; frees f in every case. */
 kv_status atomic_file_commit(atomic_file *f, kv_err *err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 char *format_bytes(double bytes, char buf[FORMAT_BYTES]) {
     static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
@@ -14,6 +15,14 @@ char *format_bytes(double bytes, char buf[FORMAT_BYTES]) {
         u++;
     }
     snprintf(buf, FORMAT_BYTES, u && fabs(bytes) < 100 ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
+    return buf;
+}
+
+char *format_date(int64_t seconds, char buf[FORMAT_DATE]) {
+    const time_t t = (time_t)seconds;
+    struct tm when;
+    if (!localtime_r(&t, &when) || !strftime(buf, FORMAT_DATE, "%Y-%m-%d %H:%M", &when))
+        snprintf(buf, FORMAT_DATE, "unknown");
     return buf;
 }
 

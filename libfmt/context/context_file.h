@@ -6,8 +6,8 @@
  *     tail      64 bytes: where the table is, how long the file is, and the sums of table and tail
  *
  * Numbers are little-endian. So nothing of a file is unaccounted for: any byte that is not as it was written is found when the
- * file is opened. Sections are read where they lie, through a mapping; those of packed files are compressed by zstd, and are
- * unpacked when they are asked for.
+ * file is opened. Sections are read where they lie, through a mapping. Those of packed files are compressed, and unpacked when
+ * they are asked for: by zstd, or by whoever knows better what they are made of (entropy.h has what that takes).
  */
 #ifndef KV_CONTEXT_FILE_H
 #define KV_CONTEXT_FILE_H
@@ -24,7 +24,7 @@ enum { CTX_VERSION = 1, CTX_ALIGN = 64, CTX_ROW = 40 };
 typedef enum ctx_kind {
     CTX_ABOUT = 1,   /* ctx_about as JSON */
     CTX_IDS,         /* int32 per token */
-    CTX_BODY,        /* index: layer. Sinks and encoded blocks, as the cache has them in memory */
+    CTX_BODY,        /* index: piece of the cache. Sinks of a layer, or blocks of a stream, as the cache has them in memory */
     CTX_MARK,        /* index: place to go back to, the last is where the session stood. A checkpoint of the cache */
     CTX_MARK_LOGITS, /* index: likewise; float32 per token of the vocabulary. Not of all */
     CTX_KINDS
@@ -61,12 +61,17 @@ typedef struct ctx_writer ctx_writer;
 
 /* The file appears whole, or not at all. KV_EIO, KV_ENOMEM. */
 kv_status ctx_writer_open(const char *path, bool packed, ctx_writer **out, kv_err *err);
+/* It can be made again: atomic_file_as_cache. Before anything is written to it. KV_EIO. */
+kv_status ctx_writer_as_cache(ctx_writer *w, kv_err *err);
 /* A section: begin, any number of pieces, end. KV_EIO, KV_ENOMEM; a writer that failed is to be aborted. */
 kv_status ctx_writer_begin(ctx_writer *w, ctx_kind kind, uint32_t index, kv_err *err);
 kv_status ctx_writer_add(ctx_writer *w, const void *data, size_t bytes, kv_err *err);
 kv_status ctx_writer_end(ctx_writer *w, kv_err *err);
 /* All three for one piece. */
 kv_status ctx_writer_put(ctx_writer *w, ctx_kind kind, uint32_t index, const void *data, size_t bytes, kv_err *err);
+/* A section of `raw` bytes that somebody else has packed; only in packed files. */
+kv_status ctx_writer_coded(ctx_writer *w, ctx_kind kind, uint32_t index, const void *data, size_t bytes, size_t raw,
+                           kv_err *err);
 /* Write table and tail, give it its name; frees w in every case. */
 kv_status ctx_writer_commit(ctx_writer *w, kv_err *err);
 void ctx_writer_abort(ctx_writer *w); /* NULL is fine */
@@ -88,6 +93,15 @@ bool ctx_file_packed(const ctx_file *f);
  * than `most` bytes, or cannot be unpacked; KV_ENOMEM. */
 kv_status ctx_file_section(ctx_file *f, ctx_kind kind, uint32_t index, size_t most, const void **data, size_t *bytes,
                            kv_err *err);
+/* A section that somebody else has packed: as it lies there, and room for `raw` bytes, 64-byte aligned, where that one is to
+ * unpack it before it is asked for. data NULL: there is none, or it is not such a one. Errors as above. */
+typedef struct ctx_coded {
+    const void *data;
+    size_t bytes;
+    void *to;
+    size_t raw;
+} ctx_coded;
+kv_status ctx_file_coded(ctx_file *f, ctx_kind kind, uint32_t index, size_t most, ctx_coded *out, kv_err *err);
 kv_status ctx_file_about(ctx_file *f, ctx_about *out, kv_err *err);
 /* KV_EIO: the file became shorter while it was mapped. */
 kv_status ctx_file_unchanged(const ctx_file *f, kv_err *err);

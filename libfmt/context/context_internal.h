@@ -21,8 +21,12 @@ typedef struct ctx_head {
 #define CTX_TAIL_MAGIC "kv end\n"
 #define CTX_HEAD       ((ctx_head){.magic = CTX_MAGIC, .version = CTX_VERSION})
 
+/* How a section lies there. */
+typedef enum ctx_how { CTX_PLAIN, CTX_ZSTD, CTX_CODED, CTX_HOWS } ctx_how;
+
 typedef struct ctx_row {
-    uint32_t kind, index;
+    uint16_t kind, how;
+    uint32_t index;
     uint64_t offset, bytes; /* as they lie there, without zeros at the end */
     uint64_t raw;           /* bytes once they are unpacked; the same where they are not packed */
     uint64_t sum;

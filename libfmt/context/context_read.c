@@ -80,7 +80,8 @@ static kv_status check_rows(const ctx_file *f, uint64_t table, kv_err *err) {
     uint64_t at = sizeof(ctx_head);
     for (uint32_t i = 0; i < f->n; i++) {
         const ctx_row *r = &f->rows[i];
-        if (r->offset != at || r->bytes > table - at || (!f->packed && r->raw != r->bytes))
+        if (r->offset != at || r->bytes > table - at || r->how >= CTX_HOWS || (!f->packed && r->how != CTX_PLAIN) ||
+            (r->how == CTX_PLAIN && r->raw != r->bytes))
             return damaged(f, err, "its table");
         at += r->bytes;
         if (ctx_padding(at) > table - at)
@@ -189,33 +190,56 @@ kv_status ctx_file_unchanged(const ctx_file *f, kv_err *err) {
     return kv_fail(err, KV_EIO, "%s: some of it could not be read: its disk fails, or it was changed meanwhile", f->path);
 }
 
-static kv_status unpack(ctx_file *f, uint32_t i, kv_err *err) {
-    const ctx_row *r = &f->rows[i];
-    if (f->unpacked[i])
+/* The row of a section, or NULL; it is looked at by how much it may hold. */
+static kv_status find(const ctx_file *f, ctx_kind kind, uint32_t index, size_t most, const ctx_row **out, kv_err *err) {
+    *out = NULL;
+    for (uint32_t i = 0; i < f->n && !*out; i++)
+        if (f->rows[i].kind == (uint16_t)kind && f->rows[i].index == index)
+            *out = &f->rows[i];
+    return *out && (*out)->raw > most ? damaged(f, err, "a section is longer than it can be") : KV_OK;
+}
+
+static kv_status make_room(ctx_file *f, const ctx_row *r, kv_err *err) {
+    void **room = &f->unpacked[r - f->rows];
+    if (!*room)
+        *room = aligned_alloc(CTX_ALIGN, (r->raw / CTX_ALIGN + 1) * CTX_ALIGN);
+    return *room ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory for %llu bytes", f->path, (unsigned long long)r->raw);
+}
+
+static kv_status unpack(ctx_file *f, const ctx_row *r, kv_err *err) {
+    void *const *room = &f->unpacked[r - f->rows];
+    if (*room)
         return KV_OK;
-    if (!(f->unpacked[i] = malloc(r->raw + 1)))
-        return kv_fail(err, KV_ENOMEM, "%s: out of memory for %llu bytes", f->path, (unsigned long long)r->raw);
-    const size_t n = ZSTD_decompress(f->unpacked[i], r->raw, f->map + r->offset, r->bytes);
-    return n == r->raw ? KV_OK : damaged(f, err, "a section cannot be unpacked");
+    if (r->how != CTX_ZSTD)
+        return damaged(f, err, "a section is packed in a way that is not for it");
+    kv_status st = make_room(f, r, err);
+    if (st || ZSTD_decompress(*room, r->raw, f->map + r->offset, r->bytes) == r->raw)
+        return st;
+    free(*room);
+    f->unpacked[r - f->rows] = NULL;
+    return damaged(f, err, "a section cannot be unpacked");
 }
 
 kv_status ctx_file_section(ctx_file *f, ctx_kind kind, uint32_t index, size_t most, const void **data, size_t *bytes,
                            kv_err *err) {
+    const ctx_row *r;
+    kv_status st = find(f, kind, index, most, &r, err);
     *data = NULL;
     *bytes = 0;
-    for (uint32_t i = 0; i < f->n; i++) {
-        const ctx_row *r = &f->rows[i];
-        if (r->kind != (uint32_t)kind || r->index != index)
-            continue;
-        if (r->raw > most)
-            return damaged(f, err, "a section is longer than it can be");
-        kv_status st = f->packed ? unpack(f, i, err) : KV_OK;
-        if (st)
-            return st;
-        *data = f->packed ? f->unpacked[i] : f->map + r->offset;
-        *bytes = r->raw;
-        return KV_OK;
-    }
+    if (st || !r || (r->how != CTX_PLAIN && (st = unpack(f, r, err))))
+        return st;
+    *data = r->how == CTX_PLAIN ? f->map + r->offset : f->unpacked[r - f->rows];
+    *bytes = r->raw;
+    return KV_OK;
+}
+
+kv_status ctx_file_coded(ctx_file *f, ctx_kind kind, uint32_t index, size_t most, ctx_coded *out, kv_err *err) {
+    const ctx_row *r;
+    kv_status st = find(f, kind, index, most, &r, err);
+    *out = (ctx_coded){.data = NULL};
+    if (st || !r || r->how != CTX_CODED || (st = make_room(f, r, err)))
+        return st;
+    *out = (ctx_coded){f->map + r->offset, r->bytes, f->unpacked[r - f->rows], r->raw};
     return KV_OK;
 }
 

@@ -61,6 +61,10 @@ kv_status ctx_writer_open(const char *path, bool packed, ctx_writer **out, kv_er
     return st;
 }
 
+kv_status ctx_writer_as_cache(ctx_writer *w, kv_err *err) {
+    return atomic_file_as_cache(w->file, err);
+}
+
 kv_status ctx_writer_begin(ctx_writer *w, ctx_kind kind, uint32_t index, kv_err *err) {
     if (w->n == w->cap) {
         ctx_row *grown = realloc(w->rows, 2 * (size_t)w->cap * sizeof *grown);
@@ -69,7 +73,7 @@ kv_status ctx_writer_begin(ctx_writer *w, ctx_kind kind, uint32_t index, kv_err 
         w->rows = grown;
         w->cap *= 2;
     }
-    w->rows[w->n] = (ctx_row){.kind = kind, .index = index, .offset = w->at};
+    w->rows[w->n] = (ctx_row){.kind = (uint16_t)kind, .how = w->packed ? CTX_ZSTD : CTX_PLAIN, .index = index, .offset = w->at};
     XXH3_64bits_reset(w->sum);
     return KV_OK;
 }
@@ -95,7 +99,7 @@ kv_status ctx_writer_add(ctx_writer *w, const void *data, size_t bytes, kv_err *
 kv_status ctx_writer_end(ctx_writer *w, kv_err *err) {
     static const uint8_t zeros[CTX_ALIGN] = {0};
     ctx_row *row = &w->rows[w->n];
-    kv_status st = w->packed ? compress(w, NULL, 0, ZSTD_e_end, err) : KV_OK;
+    kv_status st = row->how == CTX_ZSTD ? compress(w, NULL, 0, ZSTD_e_end, err) : KV_OK;
     row->bytes = w->at - row->offset;
     if (!st)
         st = write_summed(w, zeros, ctx_padding(w->at), err);
@@ -109,6 +113,16 @@ kv_status ctx_writer_put(ctx_writer *w, ctx_kind kind, uint32_t index, const voi
     if (st || (st = ctx_writer_add(w, data, bytes, err)))
         return st;
     return ctx_writer_end(w, err);
+}
+
+kv_status ctx_writer_coded(ctx_writer *w, ctx_kind kind, uint32_t index, const void *data, size_t bytes, size_t raw,
+                           kv_err *err) {
+    kv_status st = ctx_writer_begin(w, kind, index, err);
+    if (st)
+        return st;
+    w->rows[w->n].how = CTX_CODED;
+    w->rows[w->n].raw = raw;
+    return (st = write_summed(w, data, bytes, err)) ? st : ctx_writer_end(w, err);
 }
 
 static void free_writer(ctx_writer *w) {

@@ -197,7 +197,6 @@ void prof_free(prof *p); /* NULL is fine */
 /* The one that a cache with this window is to be made of: of those that were made for no more, that for the widest; where none
  * was, that for the least. window < 0: not said, p itself. NULL of NULL. Borrowed from p. */
 const prof *prof_for_window(const prof *p, int64_t window);
-uint32_t prof_least_window(const prof *p); /* that it was made for */
 
 /* Allocate codecs and head_bits, filled with codec and bits; for heads that are to differ. KV_ENOMEM. */
 kv_status prof_kv_alloc(prof_kv *kv, uint32_t n_kv_head, kv_err *err);

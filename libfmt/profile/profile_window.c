@@ -9,12 +9,6 @@ const prof *prof_for_window(const prof *p, int64_t window) {
     return p;
 }
 
-uint32_t prof_least_window(const prof *p) {
-    while (p->narrower)
-        p = p->narrower;
-    return p->window;
-}
-
 static bool same_heads(const uint16_t *a, const uint16_t *b, uint32_t n) {
     return a && b ? !memcmp(a, b, n * sizeof *a) : a == b;
 }

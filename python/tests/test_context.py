@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY
@@ -12,11 +13,12 @@ from conftest import TINY
 import libkv
 
 TEXT = "The ferry leaves the harbour at noon and comes back with seven crates of pears. " * 3
-HOW = {"max_tokens": 20, "temperature": 0.0}
+HOW: dict[str, Any] = {"max_tokens": 20, "temperature": 0.0}
 
 
 def test_session_goes_on_to_the_bit(tiny: libkv.Model, tmp_path: Path) -> None:
-    ids, cache = tiny.tokenize(TEXT), {"profile": "small", "window": 16}
+    ids = tiny.tokenize(TEXT)
+    cache: dict[str, Any] = {"profile": "small", "window": 16}
     before = datetime.now(timezone.utc).replace(microsecond=0)
     with tiny.session(n_ctx=300, **cache) as s:
         s.prefill(ids[:50])
@@ -30,7 +32,8 @@ def test_session_goes_on_to_the_bit(tiny: libkv.Model, tmp_path: Path) -> None:
     assert (facts.title, facts.n_tokens, facts.n_ctx, facts.packed, facts.arch) == ("half a text", 50, 300, False, "qwen2")
     assert before <= facts.saved <= datetime.now(timezone.utc)
     assert facts.bytes == (tmp_path / "a.kv").stat().st_size and "turbo" in facts.cache
-    assert libkv.context_facts(tmp_path / "b.kv").packed
+    packed = libkv.context_facts(tmp_path / "b.kv")
+    assert packed.packed and packed.n_checkpoints == 1
     for file, n_ctx in [("a.kv", 300), ("b.kv", 400)]:
         with tiny.load_context(tmp_path / file, document=False, n_ctx=None if n_ctx == 300 else n_ctx, **cache) as s:
             assert s.ids == ids[:50] and s.facts.n_ctx == n_ctx

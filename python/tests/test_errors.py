@@ -35,7 +35,12 @@ def test_errors_have_their_kind_and_the_librarys_words(tiny: libkv.Model, tmp_pa
         libkv.Model(TINY / "qwen2.gguf", wait="never")
     with pytest.raises(libkv.InvalidArgument, match="threads"):
         libkv.Model(TINY / "qwen2.gguf", threads=0)
-    for wrong, says in [({"cache_k": "q3"}, "unknown cache type 'q3'"), ({"n_ctx": -1}, "n_ctx"), ({"budget": 1.5}, "share")]:
+    wrongs: list[tuple[dict[str, Any], str]] = [
+        ({"cache_k": "q3"}, "unknown cache type 'q3'"),
+        ({"n_ctx": -1}, "n_ctx"),
+        ({"budget": 1.5}, "share"),
+    ]
+    for wrong, says in wrongs:
         with pytest.raises(libkv.InvalidArgument, match=says):
             tiny.session(**wrong)
     with pytest.raises(TypeError, match="n_ctx"):
@@ -75,7 +80,7 @@ def test_bad_tokens_and_texts(tiny: libkv.Model) -> None:
         with pytest.raises(libkv.InvalidArgument, match="max_tokens"):
             s.chat(CHAT, max_tokens=-2)
         with pytest.raises(TypeError, match="role"):
-            s.chat("Hello")
+            s.chat("Hello")  # type: ignore[arg-type]
         assert s.chat(CHAT, max_tokens=3)
     with pytest.raises(libkv.InvalidArgument, match="no tokens"):
         tiny.logprobs([])
@@ -193,6 +198,27 @@ def test_any_order_of_freeing() -> None:
     packed.close()
 
 
+def test_closing_gives_back_what_was_taken() -> None:
+    """Threads can be counted."""
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    with libkv.Model(TINY / "qwen2.gguf", threads=4) as model:
+        before = threads()
+        session = model.session()
+        session.prefill([1, 2, 3])
+        assert threads() == before + 3
+        session.close()
+        assert threads() == before
+        with model.session() as session:
+            session.prefill([1, 2, 3])
+        assert threads() == before
+        model.session().prefill([1, 2, 3])
+        gc.collect()
+        assert threads() == before
+
+
 def test_garbage_in_circles() -> None:
     for _ in range(3):
         model = libkv.Model(TINY / "qwen2.gguf", threads=1)
@@ -301,7 +327,7 @@ def test_cancel_from_another_thread(tiny: libkv.Model) -> None:
 
 def test_threads_take_turns(tiny: libkv.Model) -> None:
     """An answer that is asked for while another thread waits for its own comes after that."""
-    how = {"max_tokens": 8, "temperature": 0.0}
+    how: dict[str, Any] = {"max_tokens": 8, "temperature": 0.0}
     answered = threading.Event()
     got: dict[str, str | Exception] = {}
     others: list[threading.Thread] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, TINY
@@ -78,7 +79,7 @@ def test_packed_profile_applies_by_itself(tmp_path: Path) -> None:
 
 def test_calibrating(tiny: libkv.Model, tmp_path: Path) -> None:
     text = "".join(f"Day {i}: {i * 7 % 31} crates of pears came, {i * 13 % 17} letters went.\n" for i in range(300))
-    how = {"text": text, "chunks": 2, "ctx": 256, "window": 16}
+    how: dict[str, Any] = {"text": text, "chunks": 2, "ctx": 256, "window": 16}
     told: list[float] = []
     with libkv.Profile.calibrate(tiny, bits=3.5, **how, progress=told.append) as p:
         assert told and told == sorted(told)
@@ -87,7 +88,7 @@ def test_calibrating(tiny: libkv.Model, tmp_path: Path) -> None:
             assert s.facts.bits_k == pytest.approx(p.bits_k, abs=0.01)
         p.save(tmp_path / "a.yaml")
     (tmp_path / "text").write_text(text)
-    files = {**how, "text": None, "files": [tmp_path / "text"]}
+    files: dict[str, Any] = {**how, "text": None, "files": [tmp_path / "text"]}
     with libkv.Profile.calibrate(tiny, bits=3.5, measure=False, **files) as p:
         assert p.kld is None
     with pytest.raises(libkv.Cancelled):

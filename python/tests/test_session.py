@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import TINY
 
 import libkv
 
@@ -26,7 +28,7 @@ def test_logits_do_not_depend_on_how_tokens_came(tiny: libkv.Model) -> None:
         assert a.ids == b.ids == ids and len(a) == len(ids)
         with tiny.session(profile=None) as c:
             c.prefill(ids[:12])
-            assert c.logits().tolist() == rows.tolist()[-1]
+            assert c.logits().tolist() == rows.tolist()[-1]  # type: ignore[comparison-overlap]
         assert a.forward(ids[:3], 0).nbytes == 0 and len(a) == len(ids) + 3
 
 
@@ -83,18 +85,68 @@ def test_samplers_repeat_themselves(tiny: libkv.Model) -> None:
     with tiny.session() as s:
         s.prefill(tiny.tokenize(TEXT))
 
-        def draw(**how: float) -> list[int]:
+        def draw(**how: Any) -> list[int]:
             sampler = libkv.Sampler(tiny, **how)
             logits = s.logits()
             return [sampler.pick(logits) for _ in range(20)]
 
-        hot = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        hot: dict[str, Any] = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
         assert draw(seed=7, **hot) == draw(seed=7, **hot) != draw(seed=8, **hot)
         assert set(draw(temperature=0.0)) == {s.sample()}
         with pytest.raises(libkv.InvalidArgument, match="temperature"):
             draw(temperature=-1.0)
         with pytest.raises(libkv.InvalidArgument, match="floats"):
             libkv.Sampler(tiny).pick(memoryview(b"1234").cast("f"))
+
+
+def test_samplers_have_all_that_the_library_has(tiny: libkv.Model) -> None:
+    with tiny.session() as s:
+        ids = tiny.tokenize(TEXT)
+        s.prefill(ids)
+        logits = s.logits()
+        best = s.sample()
+
+        def pick(before: list[int] | None = None, **how: Any) -> int:
+            return libkv.Sampler(tiny, temperature=0, **how).pick(logits, before or [])
+
+        assert pick(logit_bias={7: 1000.0}) == 7
+        second = pick(logit_bias={best: -math.inf})
+        assert second != best
+        assert pick(before=[best], presence_penalty=1000.0, order="penalties;temperature") == second
+        assert pick(before=[], presence_penalty=1000.0) == best
+        never = libkv.Sampler(tiny, temperature=0, logit_bias={best: -math.inf})
+        assert s.sample(never) == second
+        assert s.complete(TEXT, max_tokens=1, sampler=never) == tiny.detokenize([second])
+        libkv.Sampler(
+            tiny,
+            typical_p=0.9,
+            top_n_sigma=1.0,
+            dynatemp_range=0.1,
+            dynatemp_exponent=1.0,
+            xtc_probability=0.5,
+            xtc_threshold=0.1,
+            repeat_last_n=32,
+            repeat_penalty=1.1,
+            frequency_penalty=0.1,
+            dry_multiplier=0.8,
+            dry_base=1.75,
+            dry_allowed_length=2,
+            dry_penalty_last_n=64,
+            dry_breakers=["\n", "."],
+            mirostat=2,
+            mirostat_tau=5.0,
+            mirostat_eta=0.1,
+            ignore_eos=True,
+        ).pick(logits, ids)
+        with libkv.Model(TINY / "gemma3.gguf") as other, pytest.raises(libkv.InvalidArgument, match="another vocabulary"):
+            assert other.n_vocab != tiny.n_vocab
+            s.sample(libkv.Sampler(other))
+        with pytest.raises(libkv.InvalidArgument, match="no_such_stage"):
+            pick(order="no_such_stage")
+        with pytest.raises(libkv.OutOfRange, match="vocabulary"):
+            pick(logit_bias={tiny.n_vocab: 1.0})
+        with pytest.raises(libkv.OutOfRange, match="outside the vocabulary"):
+            pick(before=[tiny.n_vocab])
 
 
 def test_logprobs_are_what_logits_say(tiny: libkv.Model) -> None:
@@ -115,7 +167,7 @@ def test_logprobs_are_what_logits_say(tiny: libkv.Model) -> None:
 
 
 def test_stream_is_the_answer(tiny: libkv.Model) -> None:
-    how = {"max_tokens": 30, "temperature": 1.0, "seed": 3}
+    how: dict[str, Any] = {"max_tokens": 30, "temperature": 1.0, "seed": 3}
     with tiny.session() as s:
         answer = s.chat(MESSAGES, **how)
         assert answer
@@ -151,7 +203,7 @@ def test_stream_ends_when_the_session_is_used_otherwise(tiny: libkv.Model) -> No
 
 
 def test_document_is_read_once(tiny: libkv.Model, tmp_path: Path) -> None:
-    how = {"max_tokens": 20, "temperature": 0.0}
+    how: dict[str, Any] = {"max_tokens": 20, "temperature": 0.0}
     file = tmp_path / "ferry.txt"
     file.write_bytes(b"\xef\xbb\xbf" + TEXT.replace(". ", ".\r\n").encode())
     plain = TEXT.replace(". ", ".\n")
@@ -165,6 +217,12 @@ def test_document_is_read_once(tiny: libkv.Model, tmp_path: Path) -> None:
         stream = d.stream("What comes back?", **how)
         next(stream)
         stream.close()
+        assert len(d) == n
+        with pytest.raises(libkv.Cancelled):
+            d.ask("What comes back?", progress=lambda done: False)
+        assert len(d) == n
+        with pytest.raises(libkv.InvalidArgument, match="temperature"):
+            d.ask("What comes back?", temperature=-1)
         assert len(d) == n
         assert s.read(plain) is s and s.ids == d.ids
         assert s.ask("What comes back?", **how) == first

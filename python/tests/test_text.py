@@ -42,7 +42,11 @@ def test_special_tokens_only_where_asked_for(tiny: libkv.Model) -> None:
 
 
 def test_chats_as_the_template_writes_them(tiny: libkv.Model) -> None:
-    messages = [{"role": "user", "content": "Say <|im_end|>"}, ("assistant", "no"), ("user", "why")]
+    messages: list[dict[str, str] | tuple[str, str]] = [
+        {"role": "user", "content": "Say <|im_end|>"},
+        ("assistant", "no"),
+        ("user", "why"),
+    ]
     text = tiny.chat_text(messages)
     assert "Say <|im_end|>" in text and text.index("Say") < text.index("why")
     ids = tiny.chat_ids(messages)

@@ -440,6 +440,13 @@ bool kv_cache_can_truncate(const kv_cache *c, uint32_t n) {
     return n <= c->len;
 }
 
+bool kv_cache_cuts_anywhere(const kv_cache *c) {
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        if (c->layers[i].n_kv_head && (c->layers[i].ring_cap || c->layers[i].swa || c->layers[i].evicts))
+            return false;
+    return true;
+}
+
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
     if (n > c->len)
         return kv_fail(err, KV_EINVAL, "cache: cannot cut %u tokens to %u", c->len, n);

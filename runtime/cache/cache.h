@@ -90,10 +90,23 @@ uint32_t kv_cache_len(const kv_cache *c); /* tokens held: the next position */
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err);
 /* Whether kv_cache_truncate could. */
 bool kv_cache_can_truncate(const kv_cache *c, uint32_t n);
+/* Whether it could at every n, however many tokens there are. */
+bool kv_cache_cuts_anywhere(const kv_cache *c);
 /* Make `to` hold what `from` holds. Both must have been made from the same configuration (KV_EINVAL), and no batch be under
  * way.
  */
 kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err);
+
+/* Let go of positions keep .. keep+n-1 for good: what came later moves down by n, as if it had always stood there
+ * (docs/cache.md, "Going on"). Heads with a budget forget whole RoPE frames, the first n positions behind the frame in which
+ * keep ends. KV_EINVAL: not so many, not from there on, or too few tokens are newer than what goes (says how long a context
+ * would do); KV_EUNSUPP: tokens were evicted, and there are no RoPE frames; KV_ENOMEM. Nothing changes on failure. No
+ * checkpoint from before can be reached afterwards. */
+kv_status kv_cache_shift(kv_cache *c, const rt_exec *e, uint32_t keep, uint32_t n, kv_err *err);
+/* Whether it could be done whenever n_ctx tokens are held; the same errors. */
+kv_status kv_shift_fits(const kv_cache *c, uint32_t keep, uint32_t n, kv_err *err);
+uint32_t kv_shift_step(const kv_cache *c);                /* n is a multiple of this */
+uint32_t kv_shift_keep(const kv_cache *c, uint32_t keep); /* the least that keep may be: sinks stay, and groups of keys whole */
 
 /* Working memory of attention, and the threads: one for any number of caches, which are made known to it with kv_work_fit. For
  * one caller at a time. Calls have at most n_batch tokens together. e is copied, its team borrowed. */

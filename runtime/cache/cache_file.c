@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- what it says of itself ---- */
@@ -68,24 +69,93 @@ static size_t sink_bytes(const kv_layer *l) {
     return l->sink_elems * sizeof *l->sink;
 }
 
-kv_status kv_cache_write(const kv_cache *c, uint32_t layer, kv_write write, void *user, kv_err *err) {
-    const kv_layer *l = &c->layers[layer];
+/* ---- pieces ---- */
+
+/* Of a layer: its sinks, then its streams. */
+static uint32_t pieces_of(const kv_layer *l) {
+    return kv_stores(l) ? 1 + 2 * l->n_kv_head : 0;
+}
+
+uint32_t kv_cache_pieces(const kv_cache *c) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        n += pieces_of(&c->layers[i]);
+    return n;
+}
+
+typedef struct place {
+    const kv_layer *layer;
+    const kv_stream *stream; /* NULL: sinks */
+    uint32_t blocks;
+    size_t bytes;
+} place;
+
+static place place_of(const kv_cache *c, uint32_t piece) {
+    const kv_layer *l = c->layers;
+    while (piece >= pieces_of(l))
+        piece -= pieces_of(l++);
+    if (!piece)
+        return (place){.layer = l, .bytes = sink_bytes(l)};
+    const uint32_t n = blocks_of(l, piece - 1, c->len);
+    return (place){l, &l->streams[piece - 1], n, n * l->streams[piece - 1].coder.block_bytes};
+}
+
+size_t kv_cache_piece_most(const kv_cache *c, uint32_t piece) {
+    const place p = place_of(c, piece);
+    return !p.stream ? p.bytes : p.layer->evicts ? p.layer->body_bytes : p.stream->cap * p.stream->coder.block_bytes;
+}
+
+kv_status kv_cache_write(const kv_cache *c, uint32_t piece, kv_write write, void *user, kv_err *err) {
+    const place p = place_of(c, piece);
     kv_status st = KV_OK;
-    if (!kv_stores(l))
-        return KV_OK;
-    if (sink_bytes(l))
-        st = write(user, l->sink, sink_bytes(l), err);
-    for (uint32_t s = 0; s < 2 * l->n_kv_head && !st; s++) {
-        const kv_stream *stream = &l->streams[s];
-        const uint32_t n = blocks_of(l, s, c->len), base = min_u32(n, stream->n_base);
-        const size_t bytes = stream->coder.block_bytes;
-        if (base)
-            st = write(user, stream->base, base * bytes, err);
-        if (!st && n > base)
-            st = write(user, kv_body_block(l, stream, base), (n - base) * bytes, err);
-    }
+    if (!p.stream)
+        return p.bytes ? write(user, p.layer->sink, p.bytes, err) : KV_OK;
+    const uint32_t base = min_u32(p.blocks, p.stream->n_base);
+    const size_t bytes = p.stream->coder.block_bytes;
+    if (base)
+        st = write(user, p.stream->base, base * bytes, err);
+    if (!st && p.blocks > base)
+        st = write(user, kv_body_block(p.layer, p.stream, base), (p.blocks - base) * bytes, err);
     return st;
 }
+
+/* Where a layer lets go of tokens, its slots are not those of the text. */
+static kv_kinds kinds_for(const kv_layer *l, const kv_kinds *kinds) {
+    return l->evicts ? (kv_kinds){.n = 1} : *kinds;
+}
+
+uint8_t *kv_cache_pack(const kv_cache *c, uint32_t piece, const kv_kinds *kinds, size_t *bytes, size_t *whole) {
+    const place p = place_of(c, piece);
+    *bytes = 0;
+    *whole = p.bytes;
+    if (!p.blocks || !p.stream->coder.ops->pack)
+        return NULL;
+    const uint8_t **blocks = malloc(p.blocks * sizeof *blocks);
+    uint8_t *out = malloc(p.bytes);
+    for (uint32_t b = 0; blocks && b < p.blocks; b++)
+        blocks[b] = kv_body_block(p.layer, p.stream, b);
+    const kv_kinds k = kinds_for(p.layer, kinds);
+    if (blocks && out)
+        *bytes = p.stream->coder.ops->pack(&p.stream->coder, &k, blocks, p.blocks, out, p.bytes);
+    free(blocks);
+    if (!*bytes) {
+        free(out);
+        return NULL;
+    }
+    return out;
+}
+
+kv_status kv_cache_unpack(const kv_cache *c, uint32_t piece, const kv_kinds *kinds, const void *packed, size_t bytes, void *to,
+                          size_t whole, kv_err *err) {
+    const place p = place_of(c, piece);
+    const kv_coder *coder = p.stream ? &p.stream->coder : NULL;
+    if (!coder || !coder->ops->unpack || whole % coder->block_bytes || whole / coder->block_bytes > UINT32_MAX)
+        return kv_fail(err, KV_EFORMAT, "packed codes where there are none");
+    const kv_kinds k = kinds_for(p.layer, kinds);
+    return coder->ops->unpack(coder, &k, packed, bytes, to, (uint32_t)(whole / coder->block_bytes), err);
+}
+
+/* ---- taking them back ---- */
 
 /* The blocks of one stream, from `from`. Whole ones stay there. */
 static void take_stream(kv_layer *l, uint32_t s, uint32_t n, uint32_t len, const uint8_t *from) {
@@ -101,29 +171,29 @@ static void take_stream(kv_layer *l, uint32_t s, uint32_t n, uint32_t len, const
 }
 
 /* Heads are in place already, so it is known how much there must be. */
-static bool take_layer(kv_layer *l, const kv_piece *piece, uint32_t len) {
-    size_t bytes = sink_bytes(l), at = bytes;
-    for (uint32_t s = 0; s < 2 * l->n_kv_head; s++) {
-        if (blocks_of(l, s, len) > l->streams[s].cap)
-            return false;
-        bytes += blocks_of(l, s, len) * l->streams[s].coder.block_bytes;
-    }
-    if (bytes != piece->bytes || (bytes && !piece->data))
+static bool fits(const kv_piece *p, size_t bytes) {
+    return p->bytes == bytes && (p->data || !bytes);
+}
+
+static bool take_layer(kv_layer *l, const kv_piece *pieces, uint32_t len) {
+    if (!fits(&pieces[0], sink_bytes(l)))
         return false;
-    if (at)
-        memcpy(l->sink, piece->data, at);
     for (uint32_t s = 0; s < 2 * l->n_kv_head; s++) {
         const uint32_t n = blocks_of(l, s, len);
-        take_stream(l, s, n, len, (const uint8_t *)piece->data + at);
-        at += n * l->streams[s].coder.block_bytes;
+        if (n > l->streams[s].cap || !fits(&pieces[1 + s], n * l->streams[s].coder.block_bytes))
+            return false;
     }
+    if (sink_bytes(l))
+        memcpy(l->sink, pieces[0].data, sink_bytes(l));
+    for (uint32_t s = 0; s < 2 * l->n_kv_head; s++)
+        take_stream(l, s, blocks_of(l, s, len), len, pieces[1 + s].data);
     return true;
 }
 
-kv_status kv_cache_restore(kv_cache *c, const kv_piece *layers, const kv_checkpoint *at, kv_err *err) {
+kv_status kv_cache_restore(kv_cache *c, const kv_piece *pieces, const kv_checkpoint *at, kv_err *err) {
     kv_checkpoint_restore(c, at);
-    for (uint32_t i = 0; i < c->n_layer; i++)
-        if (kv_stores(&c->layers[i]) && !take_layer(&c->layers[i], &layers[i], c->len))
+    for (uint32_t i = 0; i < c->n_layer; pieces += pieces_of(&c->layers[i]), i++)
+        if (kv_stores(&c->layers[i]) && !take_layer(&c->layers[i], pieces, c->len))
             return kv_fail(err, KV_EFORMAT, "what is there of layer %u is not of this cache", i);
     return KV_OK;
 }

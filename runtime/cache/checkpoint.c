@@ -14,8 +14,8 @@
 
 struct kv_checkpoint {
     uint32_t len, n_layer;
-    uint64_t evictions; /* then */
-    size_t bytes;       /* of data */
+    uint64_t evictions, shifts; /* then */
+    size_t bytes;               /* of data */
     uint8_t data[];
 };
 
@@ -178,7 +178,7 @@ static kv_status new_checkpoint(const kv_cache *c, uint32_t len, size_t bytes, k
     kv_checkpoint *p = malloc(sizeof *p + bytes);
     if (!p)
         return kv_fail(err, KV_ENOMEM, "no memory for a checkpoint of %u tokens", len);
-    *p = (kv_checkpoint){.len = len, .n_layer = c->n_layer, .bytes = bytes};
+    *p = (kv_checkpoint){.len = len, .n_layer = c->n_layer, .shifts = c->shifts, .bytes = bytes};
     *out = p;
     return KV_OK;
 }
@@ -240,7 +240,7 @@ size_t kv_checkpoint_bytes(const kv_checkpoint *p) {
 }
 
 bool kv_checkpoint_reached(const kv_checkpoint *p, const kv_cache *c) {
-    return c->len >= p->len && c->n_layer == p->n_layer && evictions(c) == p->evictions;
+    return c->len >= p->len && c->n_layer == p->n_layer && evictions(c) == p->evictions && c->shifts == p->shifts;
 }
 
 void kv_checkpoint_restore(kv_cache *c, const kv_checkpoint *p) {

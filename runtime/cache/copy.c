@@ -60,6 +60,7 @@ kv_status kv_cache_copy(kv_cache *to, const kv_cache *from, kv_err *err) {
         dst->ring_lo = src->ring_lo;
     }
     to->reads = from->reads;
+    to->shifts = from->shifts;
     to->len = from->len;
     return KV_OK;
 }

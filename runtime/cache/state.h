@@ -124,6 +124,7 @@ struct kv_cache {
     uint32_t n_ropes; /* rows of rope.inv_freq */
     float *rotations; /* (n_ropes, frames, 2, n_rot/2) */
     float cap;        /* of scores; 0: none */
+    uint64_t shifts;  /* kv_cache_shift has let go of tokens so many times */
     kv_layer *layers;
     kv_stream *streams; /* of all layers, (n_layer, 2 n_kv_head): those of layers with fewer heads come first, the rest is 0 */
     kv_head *heads;     /* likewise */

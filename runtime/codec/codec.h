@@ -57,6 +57,13 @@ typedef struct kv_coder {
 
 enum { KV_MAX_CDIM = 2 * PROF_MAX_DIM };
 
+/* Which slots may be expected to look alike, because their tokens are the same. */
+typedef struct kv_kinds {
+    const uint32_t *of; /* (len) < n; borrowed */
+    uint32_t len;       /* Slots from there on are of kind 0. */
+    uint32_t n;         /* There are so many kinds, at least one. */
+} kv_kinds;
+
 typedef struct kv_codec {
     bool framed; /* Keys come in RoPE frames where the cache has them. */
     bool exact;  /* The codec is as good as f16: tokens are stored at once, window and sinks mean nothing. */
@@ -80,6 +87,14 @@ typedef struct kv_codec {
     void (*query)(const kv_coder *c, const rt_kernels *k, const float *q, uint32_t n, float *qc, float *bias);
     /* out (n, dim) += values of oc (n, cdim), whose weights sum to weight (n). */
     void (*output)(const kv_coder *c, const rt_kernels *k, const float *oc, const float *weight, uint32_t n, float *out);
+    /* n blocks in fewer bytes, for keeping; NULL where the codec knows no better than what packs any bytes. Returns how many of
+     * `most` at out it took; 0: they do not suffice, or there is no memory for it. */
+    size_t (*pack)(const kv_coder *c, const kv_kinds *kinds, const uint8_t *const *blocks, uint32_t n, uint8_t *out,
+                   size_t most);
+    /* The same n blocks again, one after the other, 8-byte aligned, under the same kinds. Any bytes may come: KV_EFORMAT, what
+     * blocks hold is then undefined; KV_ENOMEM. */
+    kv_status (*unpack)(const kv_coder *c, const kv_kinds *kinds, const uint8_t *in, size_t bytes, uint8_t *blocks, uint32_t n,
+                        kv_err *err);
 } kv_codec;
 
 #define KV_CODEC_DECLARE_(id, name, ...) extern const kv_codec kv_codec_##name;
@@ -103,5 +118,7 @@ bool kv_coder_gathers(const kv_coder *c);
 /* Copy the slots of src that `keep` names, in their order, to slots from `to` on of dst, which are zero and suffice: codes as
  * they are, nothing is decoded. */
 void kv_coder_gather(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep);
+/* The same to slot `to` of the blocks dst on, which may be those of two; returns the slot behind them. */
+uint32_t kv_coder_append(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep);
 
 #endif

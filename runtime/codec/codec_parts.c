@@ -154,3 +154,23 @@ void kv_coder_gather(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t
         src += bytes;
     }
 }
+
+/* The lowest n set bits. */
+static uint64_t lowest(uint64_t bits, uint32_t n) {
+    uint64_t rest = bits;
+    for (; n; n--)
+        rest &= rest - 1;
+    return bits ^ rest;
+}
+
+uint32_t kv_coder_append(const kv_coder *c, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t keep) {
+    while (keep) {
+        const uint32_t count = (uint32_t)__builtin_popcountll(keep), room = KV_BLOCK - to % KV_BLOCK;
+        const uint32_t n = count < room ? count : room;
+        const uint64_t some = lowest(keep, n);
+        kv_coder_gather(c, dst + to / KV_BLOCK * c->block_bytes, to % KV_BLOCK, src, some);
+        keep ^= some;
+        to += n;
+    }
+    return to;
+}

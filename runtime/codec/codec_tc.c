@@ -11,6 +11,7 @@
  */
 #include "codec/codec.h"
 #include "codec/codec_planes.h"
+#include "codec/codec_tc_pack.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -298,6 +299,23 @@ static void tc_output(const kv_coder *c, const rt_kernels *k, const float *oc, c
     k->attn_values(weight, 1, n, 1, s->p->mean, c->dim, out);
 }
 
+static tc_layout layout_of(const kv_coder *c) {
+    const tc_state *s = c->state;
+    return (tc_layout){s->book.n, s->p->bits, s->p->levels, s->words};
+}
+
+static size_t pack(const kv_coder *c, const kv_kinds *kinds, const uint8_t *const *blocks, uint32_t n, uint8_t *out,
+                   size_t most) {
+    const tc_layout l = layout_of(c);
+    return tc_pack(&l, kinds, blocks, n, out, most);
+}
+
+static kv_status unpack(const kv_coder *c, const kv_kinds *kinds, const uint8_t *in, size_t bytes, uint8_t *blocks, uint32_t n,
+                        kv_err *err) {
+    const tc_layout l = layout_of(c);
+    return tc_unpack(&l, kinds, in, bytes, blocks, n, err);
+}
+
 const kv_codec kv_codec_tc = {.framed = true,
                               .init = tc_init,
                               .free = tc_free,
@@ -305,4 +323,6 @@ const kv_codec kv_codec_tc = {.framed = true,
                               .decode = tc_decode,
                               .levels = tc_levels,
                               .query = tc_query,
-                              .output = tc_output};
+                              .output = tc_output,
+                              .pack = pack,
+                              .unpack = unpack};

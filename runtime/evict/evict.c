@@ -113,34 +113,15 @@ static void choose_together(const kv_cache *c, const kv_layer *l, plan *p) {
 
 /* ---- packing ---- */
 
-/* The lowest n set bits. */
-static uint64_t lowest(uint64_t bits, uint32_t n) {
-    uint64_t rest = bits;
-    for (; n; n--)
-        rest &= rest - 1;
-    return bits ^ rest;
-}
-
-/* Slots of src that `bits` names -> slots of dst from `to` on; returns the slot behind them. */
-static uint32_t append(const kv_coder *k, uint8_t *dst, uint32_t to, const uint8_t *src, uint64_t bits) {
-    while (bits) {
-        const uint32_t n = min_u32((uint32_t)__builtin_popcountll(bits), KV_BLOCK - to % KV_BLOCK);
-        const uint64_t some = lowest(bits, n);
-        kv_coder_gather(k, dst + to / KV_BLOCK * k->block_bytes, to % KV_BLOCK, src, some);
-        bits ^= some;
-        to += n;
-    }
-    return to;
-}
-
 static void pack_lane(const kv_layer *l, const plan *p, const kv_stream *stream, uint8_t *dst) {
     const uint32_t end = kv_lossy(stream) ? p->end : p->total;
     memset(dst, 0, p->cap * stream->coder.block_bytes);
     for (uint32_t b = 0; !kv_lossy(stream) && b * KV_BLOCK < l->sinks; b++)
-        append(&stream->coder, dst, b * KV_BLOCK, kv_body_block(l, stream, b), kv_span(b * KV_BLOCK, 0, l->sinks));
+        kv_coder_append(&stream->coder, dst, b * KV_BLOCK, kv_body_block(l, stream, b), kv_span(b * KV_BLOCK, 0, l->sinks));
     uint32_t to = p->first;
     for (uint32_t b = p->h->first / KV_BLOCK; b * KV_BLOCK < end; b++)
-        to = append(&stream->coder, dst, to, kv_body_block(l, stream, b), p->keep[b] | kv_span(b * KV_BLOCK, p->end, end));
+        to = kv_coder_append(&stream->coder, dst, to, kv_body_block(l, stream, b),
+                             p->keep[b] | kv_span(b * KV_BLOCK, p->end, end));
 }
 
 /* Also those of tokens that an exact stream has stored before they are encoded in the other. */

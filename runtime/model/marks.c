@@ -122,7 +122,7 @@ bool rt_seq_place(const rt_seq *s, uint32_t i, rt_place *out) {
     return true;
 }
 
-kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *layers, rt_place *places,
+kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *pieces, rt_place *places,
                          uint32_t n, kv_err *err) {
     kv_status st = n <= RT_CHECKPOINTS && !s->n_marks ? KV_OK : kv_fail(err, KV_EFORMAT, "%u places to go back to", n);
     for (uint32_t i = 0; i < n && !st; i++) {
@@ -131,7 +131,7 @@ kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, co
             st = kv_fail(err, KV_EFORMAT, "places to go back to that do not rise to %u tokens", n_tokens);
     }
     if (!st)
-        st = kv_cache_restore(s->cache, layers, places[n - 1].state, err);
+        st = kv_cache_restore(s->cache, pieces, places[n - 1].state, err);
     if (st)
         return st;
     memcpy(s->tokens, tokens, n_tokens * sizeof *tokens);

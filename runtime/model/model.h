@@ -211,6 +211,11 @@ size_t rt_seq_checkpoint_bytes(const rt_seq *s);        /* of all that there are
  * caller runs the rest again (rt_seq_tokens still holds the ids up to the old length). */
 void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
 
+/* Forget tokens keep .. keep+n-1 for good, as kv_cache_shift has it; those that came later are then held at lower positions. No
+ * checkpoint from before is left. w: its workspace. Errors of kv_cache_shift, and KV_EUNSUPP where the model norms keys after
+ * they were rotated. */
+kv_status rt_seq_shift(rt_work *w, rt_seq *s, uint32_t keep, uint32_t n, kv_err *err);
+
 /* What a file keeps of a sequence and gives back (cache/cache_file.h). Its places to go back to, and one more where it stands:
  * rt_seq_checkpoint first. state, logits: borrowed; or NULL. false: there is no place i. */
 typedef struct rt_place {
@@ -219,10 +224,10 @@ typedef struct rt_place {
     bool asked;          /* somebody wanted it */
 } rt_place;
 bool rt_seq_place(const rt_seq *s, uint32_t i, rt_place *out);
-/* An empty sequence takes its tokens and what the cache knows of them: layers (n_layer), as kv_cache_restore has them, and
- * borrowed as there; places (n >= 1) in the order of their lengths, the last of all n_tokens. The states of the places move. On
+/* An empty sequence takes its tokens and what the cache knows of them: pieces, as kv_cache_restore has them, and borrowed
+ * as there; places (n >= 1) in the order of their lengths, the last of all n_tokens. The states of the places move. On
  * failure the sequence is to be freed. */
-kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *layers, rt_place *places,
+kv_status rt_seq_restore(rt_seq *s, const int32_t *tokens, uint32_t n_tokens, const kv_piece *pieces, rt_place *places,
                          uint32_t n, kv_err *err);
 
 /* ---- a sequence with a workspace of its own ---- */
@@ -240,6 +245,9 @@ uint32_t rt_ctx_n_ctx(const rt_ctx *c);
 uint32_t rt_ctx_n_batch(const rt_ctx *c);
 uint32_t rt_ctx_len(const rt_ctx *c);
 void rt_ctx_clear(rt_ctx *c);
+kv_status rt_ctx_shift(rt_ctx *c, uint32_t keep, uint32_t n, kv_err *err); /* as rt_seq_shift */
+/* Whether that can be done whenever the context is full; the same errors. */
+kv_status rt_ctx_shifts(const rt_ctx *c, uint32_t keep, uint32_t n, kv_err *err);
 
 /* Run n tokens (1 <= n <= n_batch) at the next positions; logits (n_out, n_vocab) of the last n_out of them (0: none wanted).
  * KV_ERANGE: context full (says how many tokens fit) or a token id outside the vocabulary. Nothing is added on failure. */

@@ -207,6 +207,25 @@ void rt_seq_clear(rt_seq *s) {
     rt_drop_marks(s, 0);
 }
 
+/* A weight of each dimension after the rotation is not the same as one before it. */
+static kv_status turns_back(const rt_model *m, kv_err *err) {
+    if (m->arch->qk_norm_after_rope && m->hp.n_layer && m->layers[0].k_norm.w)
+        return kv_fail(err, KV_EUNSUPP,
+                       "models of architecture %s cannot go on past their context in place, as they norm keys after rotating "
+                       "them: read what is to stay anew",
+                       m->hp.arch);
+    return KV_OK;
+}
+
+kv_status rt_seq_shift(rt_work *w, rt_seq *s, uint32_t keep, uint32_t n, kv_err *err) {
+    kv_status st = turns_back(s->m, err);
+    if (st || (st = kv_cache_shift(s->cache, &w->exec, keep, n, err)))
+        return st;
+    memmove(s->tokens + keep, s->tokens + keep + n, (kv_cache_len(s->cache) - keep) * sizeof *s->tokens);
+    rt_drop_marks(s, 0);
+    return KV_OK;
+}
+
 /* ---- contexts ---- */
 
 struct rt_ctx {
@@ -271,6 +290,14 @@ uint32_t rt_ctx_len(const rt_ctx *c) {
 }
 void rt_ctx_clear(rt_ctx *c) {
     rt_seq_clear(c->seq);
+}
+
+kv_status rt_ctx_shift(rt_ctx *c, uint32_t keep, uint32_t n, kv_err *err) {
+    return rt_seq_shift(c->work, c->seq, keep, n, err);
+}
+kv_status rt_ctx_shifts(const rt_ctx *c, uint32_t keep, uint32_t n, kv_err *err) {
+    kv_status st = turns_back(c->seq->m, err);
+    return st ? st : kv_shift_fits(c->seq->cache, keep, n, err);
 }
 
 kv_status rt_forward(rt_ctx *c, const int32_t *tokens, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {

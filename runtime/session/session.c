@@ -44,6 +44,10 @@ rt_ctx *rt_session_ctx(rt_session *s) {
     return s->ctx;
 }
 
+const rt_model *rt_session_model(const rt_session *s) {
+    return s->m;
+}
+
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s) {
     return &s->cfg;
 }
@@ -88,8 +92,10 @@ static void rewind_ctx(rt_session *s, uint32_t n) {
 
 void rt_session_leave_guesses(rt_session *s) {
     s->n_guess = 0;
-    if (rt_ctx_len(s->ctx) > s->n)
-        rewind_ctx(s, (uint32_t)s->n);
+    if (rt_ctx_len(s->ctx) <= s->n)
+        return;
+    rewind_ctx(s, (uint32_t)s->n);
+    s->fresh &= rt_ctx_len(s->ctx) == s->n; /* else more is to be read again */
 }
 
 kv_status rt_session_add(rt_session *s, const int32_t *ids, size_t n, kv_err *err) {
@@ -114,21 +120,40 @@ const float *rt_session_logits(const rt_session *s) {
     return s->logits;
 }
 
+/* How many tokens the context takes before some must be forgotten. */
+static size_t room(const rt_session *s) {
+    return s->endless ? rt_ctx_n_ctx(s->ctx) - rt_ctx_len(s->ctx) : SIZE_MAX;
+}
+
+/* Where the context is full: forget what is due. */
+static kv_status find_room(rt_session *s, kv_err *err) {
+    if (room(s))
+        return KV_OK;
+    kv_status st = rt_ctx_shift(s->ctx, s->keep, s->gone, err);
+    if (st)
+        return st;
+    s->n -= s->gone;
+    memmove(s->ids + s->keep, s->ids + s->keep + s->gone, (s->n - s->keep) * sizeof *s->ids);
+    s->forgotten += s->gone;
+    return KV_OK;
+}
+
 kv_status rt_session_read(rt_session *s, kv_progress progress, void *user, kv_err *err) {
     if (!s->n)
         return kv_fail(err, KV_EINVAL, "the session is empty: there is nothing to go on from");
     if (s->fresh)
         return KV_OK;
     rewind_ctx(s, (uint32_t)s->n - 1); /* the last is read again for its logits */
-    const size_t from = rt_ctx_len(s->ctx), n_batch = rt_ctx_n_batch(s->ctx);
-    for (size_t at = from; at < s->n;) {
-        if (progress && !progress(user, (double)(at - from) / (double)(s->n - from)))
-            return kv_fail(err, KV_ECANCEL, "stopped in prefill, after %zu of %zu tokens", at, s->n);
-        const size_t n = s->n - at < n_batch ? s->n - at : n_batch;
-        kv_status st = rt_forward(s->ctx, s->ids + at, (uint32_t)n, at + n == s->n, s->logits, err);
-        if (st)
+    const size_t all = s->n - rt_ctx_len(s->ctx), n_batch = rt_ctx_n_batch(s->ctx);
+    for (size_t left = all; left;) {
+        size_t n = left < n_batch ? left : n_batch;
+        if (progress && !progress(user, (double)(all - left) / (double)all))
+            return kv_fail(err, KV_ECANCEL, "stopped in prefill, after %zu of %zu tokens", s->n - left, s->n);
+        kv_status st = find_room(s, err);
+        n = n < room(s) ? n : room(s);
+        if (st || (st = rt_forward(s->ctx, s->ids + (s->n - left), (uint32_t)n, n == left, s->logits, err)))
             return st;
-        at += n;
+        left -= n;
     }
     s->fresh = true;
     if (progress)
@@ -174,9 +199,10 @@ uint32_t rt_session_guessed_right(const rt_session *s) {
     return s->n_right;
 }
 
-kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
-    kv_status st = make_room(s, n, err);
-    if (st || (st = catch_up(s, err)) || (st = rt_forward(s->ctx, ids, n, n_out ? n_out : 1, n_out ? logits : s->logits, err)))
+/* The same for what fits. */
+static kv_status forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
+    kv_status st = rt_forward(s->ctx, ids, n, n_out ? n_out : 1, n_out ? logits : s->logits, err);
+    if (st)
         return st;
     if (n_out)
         memcpy(s->logits, logits + (size_t)(n_out - 1) * n_vocab(s), n_vocab(s) * sizeof *logits);
@@ -186,12 +212,56 @@ kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint
     return KV_OK;
 }
 
+kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err) {
+    kv_status st = make_room(s, n, err);
+    if (st || (st = catch_up(s, err)))
+        return st;
+    do {
+        if ((st = find_room(s, err)))
+            break;
+        const uint32_t some = n < room(s) ? n : (uint32_t)room(s), rest = n - some, out = n_out > rest ? n_out - rest : 0;
+        if ((st = forward(s, ids, some, out, logits, err)))
+            break;
+        logits = logits ? logits + (size_t)out * n_vocab(s) : NULL;
+        ids += some;
+        n = rest;
+        n_out -= out;
+    } while (n);
+    return st;
+}
+
+/* ---- past the context ---- */
+
+kv_status rt_session_endless(rt_session *s, uint32_t keep, uint32_t n, kv_err *err) {
+    const kv_cache *c = rt_ctx_cache(s->ctx);
+    const uint32_t step = kv_shift_step(c), steps = n ? n / step + (n % step > 0) : rt_ctx_n_ctx(s->ctx) / 8 / step;
+    const uint32_t gone = (steps ? steps : 1) * step;
+    keep = kv_shift_keep(c, keep);
+    kv_status st = rt_ctx_shifts(s->ctx, keep, gone, err);
+    if (st)
+        return st;
+    s->endless = true;
+    s->keep = keep;
+    s->gone = gone;
+    return KV_OK;
+}
+
+uint64_t rt_session_forgotten(const rt_session *s) {
+    return s->forgotten;
+}
+
+uint32_t rt_session_forgets(const rt_session *s, uint32_t *from) {
+    *from = s->keep;
+    return s->gone;
+}
+
 /* ---- ways back ---- */
 
 uint32_t rt_session_go_back(rt_session *s, uint32_t n) {
     s->n_guess = 0;
     rewind_ctx(s, n);
-    s->fresh = s->fresh && s->n == n;
+    s->forgotten = n > s->keep ? s->forgotten : 0;
+    s->fresh = s->fresh && s->n == n && rt_ctx_len(s->ctx) == n;
     s->n = n;
     const float *there = s->fresh || rt_ctx_len(s->ctx) < n ? NULL : rt_seq_checkpoint_logits(rt_ctx_seq(s->ctx));
     if (there) {
@@ -219,9 +289,8 @@ kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_
 }
 
 kv_status rt_session_checkpoint(rt_session *s, kv_err *err) {
+    rt_session_leave_guesses(s);
     kv_status st = s->n ? rt_session_read(s, NULL, NULL, err) : KV_OK;
-    if (!st)
-        rt_session_leave_guesses(s);
     return st || !s->n ? st : rt_seq_checkpoint(rt_ctx_seq(s->ctx), s->logits, err); /* one becomes empty without help */
 }
 
@@ -309,7 +378,8 @@ static kv_status prepare(rt_pool *p, const rt_pool_row *rows, uint32_t n, uint32
         const bool last = is_last(rows, n, i);
         p->rows[i] = (rt_row){rt_ctx_seq(rows[i].s->ctx), rows[i].id, last && rows[i].logits};
         *wanted += p->rows[i].logits;
-        if (last && ((st = make_room(rows[i].s, n, err)) || (st = catch_up(rows[i].s, err))))
+        if (last &&
+            ((st = make_room(rows[i].s, n, err)) || (st = catch_up(rows[i].s, err)) || (st = find_room(rows[i].s, err))))
             return st;
     }
     const size_t floats = (size_t)*wanted * rt_model_hparams(p->m)->n_vocab;

@@ -16,6 +16,7 @@ typedef struct rt_session rt_session;
 kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
 void rt_session_free(rt_session *s);
 rt_ctx *rt_session_ctx(rt_session *s);                 /* borrowed */
+const rt_model *rt_session_model(const rt_session *s); /* borrowed */
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s); /* that it was made with; borrowed */
 
 /* ---- ids ---- */
@@ -43,6 +44,19 @@ const float *rt_session_logits(const rt_session *s);
 /* Add n ids, 1..n_batch, and read them in one batch: logits (n_out, n_vocab) of the last n_out of them; NULL with n_out 0. What
  * was not read before is read first. On failure nothing is added. */
 kv_status rt_session_forward(rt_session *s, const int32_t *ids, uint32_t n, uint32_t n_out, float *logits, kv_err *err);
+
+/* ---- past the context ---- */
+
+/* From now on whatever is read finds room: where the context is full, the oldest ids behind the first `keep` (and sinks) are
+ * forgotten, for good, n at a time (rounded up to whole RoPE frames; 0: an eighth of the context) (kv_cache_shift); ids and
+ * positions of the others move down. Depends on the ids alone, not on how they are read. Steps of a pool find room only for a
+ * session whose context is full to the last token before. KV_EINVAL: the context is too short for that (says which would do);
+ * KV_EUNSUPP. */
+kv_status rt_session_endless(rt_session *s, uint32_t keep, uint32_t n, kv_err *err);
+uint64_t
+rt_session_forgotten(const rt_session *s); /* ids, since the session was made or its ids were given up from the first on */
+/* Ids that are forgotten at once, and the first of them; both 0 before rt_session_endless. */
+uint32_t rt_session_forgets(const rt_session *s, uint32_t *from);
 
 /* ---- ways back ---- */
 

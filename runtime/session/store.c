@@ -92,10 +92,6 @@ static kv_status find_places(rt_session *s, bool lean, places *p, kv_err *err) {
     return KV_OK;
 }
 
-static kv_status write_piece(void *writer, const void *data, size_t bytes, kv_err *err) {
-    return ctx_writer_add(writer, data, bytes, err);
-}
-
 static kv_status write_places(const rt_session *s, ctx_writer *w, places *p, kv_err *err) {
     const size_t logits_bytes = rt_model_hparams(s->m)->n_vocab * sizeof(float);
     kv_status st = KV_OK;
@@ -140,18 +136,11 @@ static kv_status write_about(const rt_session *s, const rt_save_cfg *cfg, uint32
 
 static kv_status write_all(const rt_session *s, const rt_save_cfg *cfg, places *p, ctx_writer *w, kv_progress progress,
                            void *user, kv_err *err) {
-    const uint32_t n_layer = rt_model_hparams(s->m)->n_layer;
     kv_status st = write_about(s, cfg, p->n, w, err);
-    if (!st)
-        st = ctx_writer_put(w, CTX_IDS, 0, s->ids, s->n * sizeof *s->ids, err);
-    for (uint32_t l = 0; l < n_layer && !st; l++) {
-        if (progress && !progress(user, (double)l / n_layer))
-            return kv_fail(err, KV_ECANCEL, "stopped while the context was written");
-        if (!(st = ctx_writer_begin(w, CTX_BODY, l, err)) &&
-            !(st = kv_cache_write(rt_ctx_cache(s->ctx), l, write_piece, w, err)))
-            st = ctx_writer_end(w, err);
-    }
-    return st ? st : write_places(s, w, p, err);
+    if (st || (st = ctx_writer_put(w, CTX_IDS, 0, s->ids, s->n * sizeof *s->ids, err)) ||
+        (st = rt_store_pieces(s, cfg->packed, w, progress, user, err)))
+        return st;
+    return write_places(s, w, p, err);
 }
 
 kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cfg, kv_progress progress, void *user,
@@ -159,10 +148,10 @@ kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cf
     const kv_progress_part reading = {progress, user, 0, 0.9}, writing = {progress, user, 0.9, 1};
     ctx_writer *w = NULL;
     places p = {.n = 0};
+    rt_session_leave_guesses(s);
     kv_status st = rt_session_read(s, kv_progress_of_part, (void *)&reading, err);
-    if (!st)
-        rt_session_leave_guesses(s);
-    if (st || (st = find_places(s, cfg->lean, &p, err)) || (st = ctx_writer_open(path, cfg->packed, &w, err)))
+    if (st || (st = find_places(s, cfg->lean, &p, err)) || (st = ctx_writer_open(path, cfg->packed, &w, err)) ||
+        (cfg->cache && (st = ctx_writer_as_cache(w, err))))
         goto done;
     st = write_all(s, cfg, &p, w, kv_progress_of_part, (void *)&writing, err);
     if (!st) {
@@ -204,6 +193,38 @@ kv_status rt_stored_fits(const ctx_file *f, const ctx_about *about, const rt_mod
                    strcmp(hp->name, about->model) ? "" : ", which has other weights, vocabulary or settings");
 }
 
+/* A section that holds a place. */
+static kv_status find_place(ctx_file *f, uint32_t i, mark_head *head, const uint8_t **state, size_t *bytes, kv_err *err) {
+    const void *data;
+    kv_status st = ctx_file_section(f, CTX_MARK, i, (size_t)1 << 40, &data, bytes, err);
+    if (st)
+        return st;
+    if (!data || *bytes < sizeof *head)
+        return kv_fail(err, KV_EFORMAT, "%s: place %u to go back to is missing", ctx_file_path(f), i);
+    memcpy(head, data, sizeof *head);
+    *state = (const uint8_t *)data + sizeof *head;
+    *bytes -= sizeof *head;
+    return KV_OK;
+}
+
+static kv_status check_places(const ctx_file *f, const ctx_about *about, kv_err *err) {
+    if (about->n_marks && about->n_marks <= RT_CHECKPOINTS)
+        return KV_OK;
+    return kv_fail(err, KV_EFORMAT, "%s: has %u places to go back to", ctx_file_path(f), about->n_marks);
+}
+
+kv_status rt_stored_places(ctx_file *f, const ctx_about *about, uint32_t len[RT_CHECKPOINTS], uint32_t *n, kv_err *err) {
+    kv_status st = check_places(f, about, err);
+    for (*n = 0; !st && *n < about->n_marks; ++*n) {
+        mark_head head;
+        const uint8_t *state;
+        size_t bytes;
+        if (!(st = find_place(f, *n, &head, &state, &bytes, err)))
+            len[*n] = head.len;
+    }
+    return st;
+}
+
 static kv_status check_cache(const ctx_file *f, const ctx_about *a, const kv_cache *c, kv_err *err) {
     char id[33], words[sizeof a->cache];
     kv_cache_stamp(c, id);
@@ -221,17 +242,14 @@ static kv_status check_cache(const ctx_file *f, const ctx_about *a, const kv_cac
 static kv_status read_place(rt_session *s, ctx_file *f, uint32_t i, rt_place *to, kv_err *err) {
     const size_t logits_bytes = rt_model_hparams(s->m)->n_vocab * sizeof(float);
     const void *data;
+    const uint8_t *saved = NULL;
     size_t bytes;
     mark_head head;
     kv_err why = {0};
-    kv_status st = ctx_file_section(f, CTX_MARK, i, (size_t)1 << 40, &data, &bytes, err);
+    kv_status st = find_place(f, i, &head, &saved, &bytes, err);
     if (st)
         return st;
-    if (!data || bytes < sizeof head)
-        return kv_fail(err, KV_EFORMAT, "%s: place %u to go back to is missing", ctx_file_path(f), i);
-    memcpy(&head, data, sizeof head);
-    if (kv_checkpoint_read(rt_ctx_cache(s->ctx), head.len, (const uint8_t *)data + sizeof head, bytes - sizeof head, &to->state,
-                           &why))
+    if (kv_checkpoint_read(rt_ctx_cache(s->ctx), head.len, saved, bytes, &to->state, &why))
         return not_of_it(f, &why, err);
     to->asked = head.asked != 0;
     if ((st = ctx_file_section(f, CTX_MARK_LOGITS, i, logits_bytes, &data, &bytes, err)))
@@ -253,24 +271,20 @@ static kv_status take_ids(rt_session *s, ctx_file *f, const ctx_about *a, const 
 
 /* Into a session that is empty. */
 static kv_status restore(rt_session *s, ctx_file *f, const ctx_about *a, kv_err *err) {
-    const uint32_t n_layer = rt_model_hparams(s->m)->n_layer;
     const int32_t *ids;
     rt_place at[RT_CHECKPOINTS] = {{0}};
     kv_err why = {0};
-    kv_piece *layers = calloc(n_layer, sizeof *layers);
-    kv_status st = layers ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory", ctx_file_path(f));
-    if (!st && (!a->n_marks || a->n_marks > RT_CHECKPOINTS))
-        st = kv_fail(err, KV_EFORMAT, "%s: has %u places to go back to", ctx_file_path(f), a->n_marks);
-    if (st || (st = take_ids(s, f, a, &ids, err)))
+    kv_piece *pieces = calloc(kv_cache_pieces(rt_ctx_cache(s->ctx)) + 1, sizeof *pieces);
+    kv_status st = pieces ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory", ctx_file_path(f));
+    if (st || (st = check_places(f, a, err)) || (st = take_ids(s, f, a, &ids, err)) ||
+        (st = rt_stored_pieces(s, f, pieces, err)))
         goto done;
-    for (uint32_t l = 0; l < n_layer && !st; l++)
-        st = ctx_file_section(f, CTX_BODY, l, (size_t)1 << 40, &layers[l].data, &layers[l].bytes, err);
     for (uint32_t i = 0; i < a->n_marks && !st; i++)
         st = read_place(s, f, i, &at[i], err);
     const float *logits = at[a->n_marks - 1].logits;
     if (st)
         goto done;
-    if ((st = rt_seq_restore(rt_ctx_seq(s->ctx), ids, a->n_tokens, layers, at, a->n_marks, &why))) {
+    if ((st = rt_seq_restore(rt_ctx_seq(s->ctx), ids, a->n_tokens, pieces, at, a->n_marks, &why))) {
         st = not_of_it(f, &why, err);
         goto done;
     }
@@ -281,7 +295,44 @@ static kv_status restore(rt_session *s, ctx_file *f, const ctx_about *a, kv_err 
 done:
     for (uint32_t i = 0; i < RT_CHECKPOINTS; i++)
         kv_checkpoint_free(at[i].state);
-    free(layers);
+    free(pieces);
+    return st;
+}
+
+/* f: moves where that succeeds. */
+static kv_status take_file(rt_session *s, ctx_file *f, const ctx_about *a, kv_err *err) {
+    kv_status st = check_cache(f, a, rt_ctx_cache(s->ctx), err);
+    if (st || (st = restore(s, f, a, err)) || (st = ctx_file_unchanged(f, err)))
+        return st;
+    s->file = f;
+    return KV_OK;
+}
+
+static kv_status check_room(const ctx_file *f, const ctx_about *a, uint32_t n_ctx, kv_err *err) {
+    if (a->n_tokens <= n_ctx)
+        return KV_OK;
+    return kv_fail(err, KV_ERANGE, "%s: holds %u tokens, more than a context of %u: allow more", ctx_file_path(f), a->n_tokens,
+                   n_ctx);
+}
+
+kv_status rt_session_load(rt_session *s, const char *path, kv_progress progress, void *user, ctx_about *about, kv_err *err) {
+    ctx_about own, *a = about ? about : &own;
+    ctx_file *f = NULL;
+    if (s->n)
+        return kv_fail(err, KV_EINVAL, "%s: the session that it was to be read into is not empty", path);
+    rt_ctx_clear(s->ctx); /* from now on it does not need the file that it came from */
+    ctx_file_close(s->file);
+    s->file = NULL;
+    kv_status st = ctx_file_open(path, true, progress, user, &f, err);
+    if (!st && !(st = ctx_file_about(f, a, err)) && !(st = rt_stored_fits(f, a, s->m, err)) &&
+        !(st = check_room(f, a, rt_ctx_n_ctx(s->ctx), err)))
+        st = take_file(s, f, a, err);
+    if (st) {
+        s->n = 0;
+        s->fresh = false;
+        rt_ctx_clear(s->ctx);
+        ctx_file_close(f);
+    }
     return st;
 }
 
@@ -300,16 +351,10 @@ kv_status rt_session_open(const rt_model *m, rt_pool *p, const rt_ctx_cfg *given
         st = kv_fail(err, KV_EMISMATCH, "%s: was written with a profile, and there is none now: give the same", path);
         goto done;
     }
-    if (about.n_tokens > cfg.n_ctx) {
-        st = kv_fail(err, KV_ERANGE, "%s: holds %u tokens, more than a context of %u: allow more", path, about.n_tokens,
-                     cfg.n_ctx);
+    if ((st = check_room(f, &about, cfg.n_ctx, err)) ||
+        (st = p ? rt_session_new_in(p, &cfg, &s, err) : rt_session_new(m, &cfg, &s, err)) ||
+        (st = take_file(s, f, &about, err)))
         goto done;
-    }
-    if ((st = p ? rt_session_new_in(p, &cfg, &s, err) : rt_session_new(m, &cfg, &s, err)) ||
-        (st = check_cache(f, &about, rt_ctx_cache(s->ctx), err)) || (st = restore(s, f, &about, err)) ||
-        (st = ctx_file_unchanged(f, err)))
-        goto done;
-    s->file = f;
     *out = s;
     s = NULL;
     f = NULL;

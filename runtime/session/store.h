@@ -9,7 +9,8 @@ typedef struct rt_save_cfg {
     const char *title;   /* or NULL */
     const char *program; /* that writes it, for people */
     bool packed;
-    bool lean; /* without the places to go back to */
+    bool lean;  /* without the places to go back to */
+    bool cache; /* it can be made again: atomic_file_as_cache */
 } rt_save_cfg;
 
 /* Read what was not read yet, and write all that the session holds. KV_EINVAL: it is empty; KV_EIO, KV_ENOMEM, KV_ECANCEL. */
@@ -23,6 +24,13 @@ kv_status rt_session_save(rt_session *s, const char *path, const rt_save_cfg *cf
 kv_status rt_session_open(const rt_model *m, rt_pool *p, const rt_ctx_cfg *cfg, const char *path, kv_progress progress,
                           void *user, rt_session **out, kv_err *err);
 
+/* The same into a session that is empty, from a file whose cache has the stamp of the session's. KV_EINVAL: it is not empty;
+ * KV_ERANGE: the file holds more than the session has room for; others as above. On failure it is empty. about: what the file
+ * says of itself; or NULL. */
+kv_status rt_session_load(rt_session *s, const char *path, kv_progress progress, void *user, ctx_about *about, kv_err *err);
+
+/* Of a file that is open: the lengths that one can go back to, in rising order; the last is all of it. KV_EFORMAT. */
+kv_status rt_stored_places(ctx_file *f, const ctx_about *about, uint32_t len[RT_CHECKPOINTS], uint32_t *n, kv_err *err);
 /* Of a file that is open: the ids, borrowed, (about->n_tokens). KV_EFORMAT. */
 kv_status rt_stored_ids(ctx_file *f, const ctx_about *about, const int32_t **ids, kv_err *err);
 /* KV_EMISMATCH: it is of another model. */

@@ -2,7 +2,7 @@
 """The library of documents when calls fail, or the process is killed at a call: the documents that were there are there, whole,
 what was being added is there whole or not at all, and the database is sound.
 
-usage: library.py BIN_DIR DATA_DIR FAULT_LIBRARY [--most N]      N: calls of each kind that fail, spread over all (default: 25)
+usage: library.py BIN_DIR DATA_DIR FAULT_LIBRARY [--most N] [--only ACTION]      N: calls of each kind that fail, spread over all (default: 25)
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ parser.add_argument("bin", type=pathlib.Path)
 parser.add_argument("data", type=pathlib.Path)
 parser.add_argument("fault", type=pathlib.Path)
 parser.add_argument("--most", type=int, default=25)
+parser.add_argument("--only", help="an action")
 ARGS = parser.parse_args()
 ARGS.bin, ARGS.data, ARGS.fault = (p.absolute() for p in (ARGS.bin, ARGS.data, ARGS.fault))
 NEW, OLD = "An old text, which another one replaces.", "The text of the old document."
@@ -63,15 +64,15 @@ def try_one(words, whole, before, after, fault):
     shutil.copytree(whole, folder)
     r = docs(words, folder, {"KV_FAULT": fault})
     killed = fault.endswith("kill")
-    assert r.returncode in ((0, -signal.SIGKILL) if killed else (0, 1)), r
-    assert killed or (r.returncode == 0) != ("error: " in r.stderr), r
+    assert r.returncode in ((0, -signal.SIGKILL) if killed else (0, 1)), (fault, r)
+    assert killed or (r.returncode == 0) != ("error: " in r.stderr), (fault, r)
     now = state(folder)
-    assert now in (before, after), (r, now)
-    assert r.returncode or now == after, (r, now)
+    assert now in (before, after), (fault, r, now)
+    assert r.returncode or now == after, (fault, r, now)
     # The next one that writes leaves nothing but what rows have.
     assert docs(["limit", "none"], folder).returncode == 0
     left = sorted(p.name for p in (folder / "kvcalib/library/payload").iterdir())
-    assert len(left) == 2 * len(now) and not any(n.startswith(("new", ".")) for n in left), (r, left)
+    assert len(left) == 2 * len(now) and not any(n.startswith(("new", ".")) for n in left), (fault, r, left)
     return r.returncode == 0
 
 
@@ -84,6 +85,8 @@ def main():
         pathlib.Path("new.txt").write_text(NEW)
         assert docs(["add", "-q", "m.gguf", "old.txt", "--name", "old"], "whole").returncode == 0
         for name, words in ACTIONS.items():
+            if ARGS.only not in (None, name):
+                continue
             shutil.rmtree("after", ignore_errors=True)
             shutil.copytree("whole", "after")
             calls = counts(words, pathlib.Path("after"))

@@ -189,6 +189,45 @@ def documents():
     seed("document", "text", b"t\xef\xbb\xbfone\r\ntwo \xc3\xa9")
 
 
+ABOUT = {"title": "t", "model": "m", "arch": "llama", "cache": "K tc", "program": "p", "model_id": "0" * 32, "cache_id": "1" * 32, "saved": 1,
+         "bytes_f16": 100, "n_tokens": 2, "n_ctx": 64, "n_marks": 1, "ctk": "", "ctv": "tc", "evict": "", "window": 128, "sinks": 4, "recent": -1,
+         "budget_tokens": 0, "budget_share": 0.0, "ada": False, "equal_budgets": False, "profile": True}
+
+
+def zstd_frame(data):
+    """One block as it is: of any bytes, and the same with every version of zstd."""
+    assert len(data) < 256
+    return bytes.fromhex("28b52ffd20") + bytes([len(data)]) + struct.pack("<I", len(data) << 3 | 1)[:3] + data
+
+
+def context(sections, packed):
+    """(kind, how, index, bytes as they lie there, bytes unpacked); what sums there are the target makes right."""
+    out, rows = bytearray(64), b""
+    for kind, how, index, data, raw in sections:
+        rows += struct.pack("<HHIQQQQ", kind, how, index, len(out), len(data), raw, 0)
+        out += data + bytes(-(len(out) + len(data)) % 64)
+    table = len(out)
+    return b"\0" + bytes(out) + rows + struct.pack("<8sIIQQQ16xQ", b"", len(sections), packed, table, 0, 0, 0)
+
+
+def contexts():
+    about = json.dumps(ABOUT).encode()
+    ids, body = struct.pack("<2i", 5, 7), bytes(range(200))
+    plain = [(1, 0, 0, about, len(about)), (2, 0, 0, ids, 8), (3, 0, 0, body, 200), (4, 0, 0, body[:70], 70), (5, 0, 0, body[:64], 64)]
+    seed("context", "mapped", context(plain, 0))
+    seed("context", "empty", context([], 0))
+    packed = [(1, 0, 0, about, len(about)), (2, 1, 0, zstd_frame(ids), 8), (3, 2, 0, body, 600), (3, 1, 1, zstd_frame(body), 200), (4, 2, 0, body, 64)]
+    seed("context", "packed", context(packed, 1))
+    seed("context", "longer", context([(1, 1, 0, zstd_frame(body), 199), (3, 2, 0, body, 1 << 60), (3, 3, 1, b"", 0)], 1))
+    seed("context", "how", context([(1, 1, 0, zstd_frame(ids), 8)], 0))
+    for name, value in (("title", "x" * 2000), ("n_tokens", -1), ("saved", 1 << 62), ("budget_share", "x"), ("profile", None)):
+        text = json.dumps({**ABOUT, name: value}).encode()
+        seed("context", "about-" + name.replace("_", "-"), context([(1, 0, 0, text, len(text))], 0))
+    for i, say in enumerate(([64, 2, 20, 3, 200, 5, 3, 1], [0, 0, 0, 0, 0, 0, 0, 0], [80, 5, 80, 1, 255, 7, 1, 3])):
+        seed("context", f"blocks-{i}", bytes([1, *say]) + bytes(range(0, 256, 3)) * 2)
+        seed("context", f"slots-{i}", bytes([1, *say]) + bytes(4))  # none of which holds a token
+
+
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, contexts):
         make()

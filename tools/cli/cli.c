@@ -5,6 +5,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/format.h"
 #include "cli/cli_internal.h"
 #include "profile/evict_id.h"
 
@@ -166,6 +167,16 @@ static bool take_budget(const cli_spec *spec, const cli_opt *o, const char *s) {
     return false;
 }
 
+static bool take_size(const cli_spec *spec, const cli_opt *o, const char *s) {
+    const uint64_t bytes = format_parse_bytes(s);
+    if (bytes || !strcmp(s, "0")) {
+        *(int64_t *)o->dst = (int64_t)bytes;
+        return true;
+    }
+    refuse(spec, "%s: '%s' is not a size, such as 500M or 2G, or 0", o->name, s);
+    return false;
+}
+
 static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bool *full) {
     switch (o->kind) {
     case CLI_INT:
@@ -178,6 +189,8 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bo
         return take_word(spec, o, s);
     case CLI_BUDGET:
         return take_budget(spec, o, s);
+    case CLI_SIZE:
+        return take_size(spec, o, s);
     case CLI_OUT:
         if (!strcmp(s, "-")) {
             refuse(spec, "%s: '-' does not stand for standard output here; name a file (./- for one that is called so)",

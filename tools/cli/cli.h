@@ -28,6 +28,7 @@ typedef enum cli_kind {
     CLI_CPU,           /* as CLI_STR: "auto" or an instruction set by name */
     CLI_CHOICE,        /* as CLI_STR: one of the words in `arg`, which has '|' between them */
     CLI_BUDGET,        /* kv_budget *dst: tokens, or percent of the context */
+    CLI_SIZE,          /* int64_t *dst: bytes, as format_parse_bytes of base/format.h reads them; or 0 */
     CLI_HEADING,       /* no option: `help` is a heading of the --help page */
     CLI_OLD_NAME       /* what the option `arg` was called once: understood, but shown nowhere */
 } cli_kind;

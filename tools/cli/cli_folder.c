@@ -21,14 +21,23 @@ static kv_status make_folders(char *path, kv_err *err) {
     return KV_OK;
 }
 
-kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+/* Below what a variable says, or else below a folder of the home folder. */
+static kv_status user_folder(const char *variable, const char *usual, const char *name, char path[CLI_FOLDER], kv_err *err) {
+    const char *xdg = getenv(variable), *home = getenv("HOME");
     const bool own = xdg && *xdg == '/'; /* others do not count, says the standard */
     if (!own && (!home || !*home))
-        return kv_fail(err, KV_EINVAL, "there is no home folder: set HOME or XDG_CACHE_HOME");
-    const int n = snprintf(path, CLI_FOLDER, "%s%s/kvcalib%s%s", own ? xdg : home, own ? "" : "/.cache", name ? "/" : "",
-                           name ? name : "");
+        return kv_fail(err, KV_EINVAL, "there is no home folder: set HOME or %s", variable);
+    const int n =
+        snprintf(path, CLI_FOLDER, "%s%s/kvcalib%s%s", own ? xdg : home, own ? "" : usual, name ? "/" : "", name ? name : "");
     if (n < 0 || n >= CLI_FOLDER)
-        return kv_fail(err, KV_EINVAL, "the path of the cache folder is too long");
+        return kv_fail(err, KV_EINVAL, "the path of a folder is too long");
     return make_folders(path, err);
+}
+
+kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    return user_folder("XDG_CACHE_HOME", "/.cache", name, path, err);
+}
+
+kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    return user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
 }

@@ -1,4 +1,5 @@
 /* The --help page: usage, summary, the table of options in two columns with the text wrapped, examples, exit codes. */
+#include "base/format.h"
 #include "cli/cli_internal.h"
 #include "profile/codec_id.h"
 #include "profile/evict_id.h"
@@ -70,6 +71,7 @@ static void label(const cli_opt *o, char *buf, size_t size) {
 /* The value before parsing is the default, and cache types have a table: said here so that no help text repeats them. */
 void cli_help_text(const cli_opt *o, char buf[CLI_HELP]) {
     const size_t size = CLI_HELP;
+    char bytes[FORMAT_BYTES];
     size_t len = 0;
     for (int i = 0; o->kind == CLI_CODEC && i < KV_CODEC_COUNT && len < size; i++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", kv_codec_names[i].name, i + 1 < KV_CODEC_COUNT ? ", " : ": ");
@@ -84,6 +86,8 @@ void cli_help_text(const cli_opt *o, char buf[CLI_HELP]) {
         snprintf(buf + len, size - len, " [%lld]", (long long)*(int64_t *)o->dst);
     else if (o->kind == CLI_REAL && *(double *)o->dst >= 0)
         snprintf(buf + len, size - len, " [%g]", *(double *)o->dst);
+    else if (o->kind == CLI_SIZE)
+        snprintf(buf + len, size - len, " [%s]", *(int64_t *)o->dst ? format_bytes((double)*(int64_t *)o->dst, bytes) : "0");
     else if (o->kind == CLI_CODEC && *(int *)o->dst >= 0)
         snprintf(buf + len, size - len, " [%s]", kv_codec_names[*(int *)o->dst].name);
 }

@@ -27,6 +27,7 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b) {
     case CLI_FLAG:
         return *(bool *)a->dst != *(bool *)b->dst;
     case CLI_INT:
+    case CLI_SIZE:
         return *(int64_t *)a->dst != *(int64_t *)b->dst;
     case CLI_REAL:
         return *(double *)a->dst != *(double *)b->dst;

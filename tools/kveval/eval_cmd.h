@@ -12,5 +12,6 @@ int eval_cmd_qa(int argc, char **argv);
 int eval_cmd_list(int argc, char **argv);
 int eval_cmd_facts(int argc, char **argv);
 int eval_cmd_speed(int argc, char **argv);
+int eval_cmd_endless(int argc, char **argv);
 
 #endif

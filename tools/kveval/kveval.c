@@ -11,6 +11,7 @@ int main(int argc, char **argv) {
         {"qa", "questions about a document, and how many of the answers are right", eval_cmd_qa},
         {"facts", "documents with hidden facts, and which answers a setting loses against f16", eval_cmd_facts},
         {"speed", "tokens per second of prefill and decode, at several depths", eval_cmd_speed},
+        {"endless", "perplexity of a long text past the context, with the oldest tokens forgotten", eval_cmd_endless},
         {"list", "cache types and eviction policies that there are", eval_cmd_list},
         {"tokens", "strings to token ids, for comparing tokenizers", eval_cmd_tokens},
         {"logprobs", "token ids to log-probabilities of the next token, for comparing engines", eval_cmd_logprobs},

@@ -10,6 +10,7 @@ int cmd_text(int argc, char **argv);
 int cmd_read(int argc, char **argv);
 int cmd_ask(int argc, char **argv);
 int cmd_info(int argc, char **argv);
+int cmd_contexts(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
 
 #endif

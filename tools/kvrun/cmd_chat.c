@@ -5,6 +5,7 @@
 #include "kvrun/cmd.h"
 #include "kvrun/constrain.h"
 #include "kvrun/engine.h"
+#include "kvrun/remember.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +16,12 @@ enum { MAX_PROMPT = 64 << 20 };
 
 typedef struct options {
     const char *model, *positional, *prompt, *file, *system, *template, *lookup;
-    int64_t n, ctx;
+    int64_t n, ctx, context_cache;
     cli_sampling sampling;
     constrain constrain;
     cli_cache cache;
     cli_machine machine;
-    bool raw, escape, no_escape, shift, verbose;
+    bool calibrate, raw, escape, no_escape, shift, endless, verbose;
     char *said, *told; /* prompt and system prompt as they are fed; or NULL */
 } options;
 
@@ -46,10 +47,18 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
          "tokens of context; 0: as many as the model was trained for (without this option: those, but at most 4096)"},
         {"--context-shift", NULL, CLI_FLAG, NULL, &o->shift, 0, 0,
          "when the context is full, drop the older half (the system prompt stays) instead of stopping"},
+        {"--endless", NULL, CLI_FLAG, NULL, &o->endless, 0, 0,
+         "go on past the context in the same memory: when it is full, forget the oldest eighth (the system prompt and sinks "
+         "stay), "
+         "without reading the rest again"},
+        {"--context-cache", NULL, CLI_SIZE, "SIZE", &o->context_cache, 0, 0,
+         "keep what is read on the disk, in files that take up to SIZE (2G) together, so that a prompt which begins alike need "
+         "not be read from its beginning; 0: keep nothing"},
         {"--lookup", NULL, CLI_CHOICE, "on|off", &o->lookup, 0, 0,
          "guess what comes next by what stands in the context already, and read guesses together: the same answers, sooner "
-         "where "
-         "they quote"},
+         "where they quote"},
+        {"--calibrate", NULL, CLI_FLAG, NULL, &o->calibrate, 0, 0,
+         "if the model has no profile, make one first, which takes some minutes; it applies ever after"},
         CLI_CACHE_ROWS(&o->cache),
         {.kind = CLI_HEADING, .help = "Sampling"},
         CLI_SAMPLING_ROWS(&o->sampling),
@@ -85,6 +94,11 @@ static kv_status check(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "-p and -f both give a prompt");
     if (o->escape && o->no_escape)
         return kv_fail(err, KV_EINVAL, "--escape and --no-escape say the opposite of each other; choose one");
+    if (o->shift && o->endless)
+        return kv_fail(err, KV_EINVAL, "--context-shift reads the newer half again, --endless forgets in place; choose one");
+    if (o->calibrate && (o->cache.profile || cli_cache_given(&o->cache)))
+        return kv_fail(err, KV_EINVAL,
+                       "--calibrate makes a profile where none applies: leave --profile and options of the cache out");
     if (o->raw && o->template)
         return kv_fail(err, KV_EINVAL, "--raw feeds plain text: there is no place for a --chat-template");
     if (o->raw && o->system)
@@ -133,7 +147,12 @@ static void say_speed(const gen_stats *s) {
              s->answer_tokens, s->answer_seconds, s->answer_seconds > 0 ? (double)s->answer_tokens / s->answer_seconds : 0);
 }
 
-static int run(const options *o, const engine *e, gen *g, kv_err *err) {
+/* What people know it by whom 'kvrun contexts' lists it. */
+static const char *title(const options *o) {
+    return o->file ? o->file : o->said ? o->said : "a chat";
+}
+
+static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *err) {
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
@@ -147,9 +166,12 @@ static int run(const options *o, const engine *e, gen *g, kv_err *err) {
     if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
         note_empty_answer(tool, g, end);
     else if (!o->said)
-        code = chat_loop(tool, c, g, o->n);
+        code = chat_loop(tool, c, g, o->n, o->verbose);
+    note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
+    if (!st)
+        remember_keep(r, gen_session(g), title(o));
 done:
     conversation_free(c);
     return st ? cli_report(tool, err) : code;
@@ -158,27 +180,37 @@ done:
 static int open_and_run(options *o, kv_err *err) {
     gen_cfg cfg = {.sampling = o->sampling.how,
                    .shift = o->shift,
+                   .endless = o->endless,
                    .lookup = !o->lookup || strcmp(o->lookup, "off"),
                    .stop = cli_interrupted};
     engine e = {0};
+    remember r = {0};
     gen *g = NULL;
     int code = CLI_OK;
+    cfg.recall = remember_recall;
+    cfg.recall_user = &r;
     grammar *rules = NULL;
     kv_status st = take_texts(o, err);
     if (!st)
         st = constrain_open(&o->constrain, &rules, err);
     cfg.grammar = rules;
     if (st || (st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, o->raw}, &e, err)) ||
-        (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)) || (st = engine_gen(&e, &cfg, &g, err)))
+        (o->calibrate && (st = engine_calibrate(&e, err))) || (st = engine_ctx_cfg(&e, o->ctx, &cfg.ctx, err)))
+        goto done;
+    remember_open(&r, tool, o->context_cache, o->verbose);
+    if (r.c)
+        cfg.ctx.checkpoint_every = RT_BATCH; /* prompts may part anywhere */
+    if ((st = engine_gen(&e, &cfg, &g, err)))
         goto done;
     engine_say_cache(&e, g);
     if (o->verbose)
         say_model(e.model, e.format, cfg.sampling.seed);
-    code = run(o, &e, g, err);
+    code = run(o, &e, g, &r, err);
     if (o->verbose)
         say_speed(gen_get_stats(g));
 done:
     gen_free(g);
+    remember_close(&r);
     grammar_free(rules);
     engine_close(&e);
     return st ? cli_report(tool, err) : code;

@@ -4,8 +4,6 @@
 #include "context/context_file.h"
 #include "kvrun/cmd.h"
 
-#include <time.h>
-
 static const char tool[] = "kvrun info";
 
 static bool go_on(void *user, double done) {
@@ -13,16 +11,8 @@ static bool go_on(void *user, double done) {
     return !cli_interrupted();
 }
 
-static const char *date(int64_t seconds, char buf[32]) {
-    const time_t t = (time_t)seconds;
-    struct tm when;
-    if (!localtime_r(&t, &when) || !strftime(buf, 32, "%Y-%m-%d %H:%M", &when))
-        snprintf(buf, 32, "unknown");
-    return buf;
-}
-
 static void show(const ctx_file *f, const ctx_about *a) {
-    char bytes[FORMAT_BYTES], f16[FORMAT_BYTES], when[32];
+    char bytes[FORMAT_BYTES], f16[FORMAT_BYTES], when[FORMAT_DATE];
     cli_say(stdout, "title     %s\n", *a->title ? a->title : "(none)");
     cli_say(stdout, "model     %s (%s)\n", a->model, a->arch);
     cli_say(stdout, "tokens    %u, of a context of %u\n", a->n_tokens, a->n_ctx);
@@ -30,7 +20,7 @@ static void show(const ctx_file *f, const ctx_about *a) {
     cli_say(stdout, "size      %s%s (an f16 cache: %s, %.1fx)\n", format_bytes((double)ctx_file_bytes(f), bytes),
             ctx_file_packed(f) ? ", packed" : "", format_bytes((double)a->bytes_f16, f16),
             (double)a->bytes_f16 / (double)ctx_file_bytes(f));
-    cli_say(stdout, "written   %s, by %s\n", date(a->saved, when), a->program);
+    cli_say(stdout, "written   %s, by %s\n", format_date(a->saved, when), a->program);
     cli_say(stdout, "checked   every byte is as it was written\n");
 }
 

@@ -32,6 +32,7 @@ int cmd_text(int argc, char **argv) {
          "read it as this kind of document, however it is called and begins"},
         {0},
     };
+    cli_catch_signals(CLI_SOON);
     int code = cli_parse(&(cli_spec){.tool = tool,
                                      .usage = "FILE [--as KIND]",
                                      .summary = "Prints the text that is read of a document; - is standard input.",
@@ -44,7 +45,6 @@ int cmd_text(int argc, char **argv) {
         return code;
     kv_err err = {0};
     document d;
-    cli_catch_signals(CLI_SOON);
     kv_status st = document_read(path, as, go_on, NULL, &d, &err);
     if (!st)
         st = print(&d, &err);

@@ -87,4 +87,6 @@ void engine_say_cache(const engine *e, gen *g) {
                  "all is kept)",
                  info.most);
     cli_note_window(e->cfg.tool, p, o->window);
+    if (!p && !override && !o->profile)
+        engine_say_gain(e, g);
 }

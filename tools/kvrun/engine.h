@@ -40,6 +40,13 @@ kv_status engine_ctx_cfg(const engine *e, int64_t n_ctx, rt_ctx_cfg *out, kv_err
  * e->profile and cfg->ctx.profile are NULL then. Caller frees with gen_free before engine_close. */
 kv_status engine_gen(engine *e, gen_cfg *cfg, gen **out, kv_err *err);
 
+/* first_use.c: where no profile applies to the model, make one from the text that is built in, as kvcalib would, and keep it
+ * where it is found from now on ($XDG_DATA_HOME/kvcalib/profiles/models, else ~/.local/share/...). Takes minutes; KV_ECANCEL.
+ */
+kv_status engine_calibrate(engine *e, kv_err *err);
+/* The same file: what a profile would gain. */
+void engine_say_gain(const engine *e, gen *g);
+
 /* On stderr, in one line: which profile applies, and what the cache of g costs now and as f16. */
 void engine_say_cache(const engine *e, gen *g);
 

@@ -13,9 +13,11 @@ struct gen {
     rt_sampler *sampler;
     constraint *constraint; /* or NULL */
     float *masked;          /* (n_vocab) logits, while there is a constraint */
-    bool shift, lookup;
+    bool shift, endless, lookup;
     rt_guesser guesser;
     bool (*stop)(void);
+    gen_recall recall;
+    void *recall_user;
     size_t keep;
     uint32_t n_ctx_train;
     gen_stats stats;
@@ -51,8 +53,13 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
     g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
+    g->endless = cfg->endless;
     g->stop = cfg->stop;
+    g->recall = cfg->recall;
+    g->recall_user = cfg->recall_user;
     kv_status st = rt_sampler_new(&cfg->sampling, m, &g->sampler, err);
+    if (!st && g->endless)
+        st = rt_session_endless(s, 0, 0, err);
     if (!st && cfg->grammar)
         st = constrain(g, m, cfg->grammar, err);
     if (st)
@@ -76,6 +83,10 @@ rt_ctx *gen_ctx(gen *g) {
     return rt_session_ctx(g->s);
 }
 
+rt_session *gen_session(gen *g) {
+    return g->s;
+}
+
 const gen_stats *gen_get_stats(const gen *g) {
     return &g->stats;
 }
@@ -88,8 +99,15 @@ const int32_t *gen_ids(const gen *g) {
     return rt_session_ids(g->s);
 }
 
-void gen_set_keep(gen *g, size_t keep) {
+kv_status gen_set_keep(gen *g, size_t keep, kv_err *err) {
     g->keep = keep;
+    return g->endless ? rt_session_endless(g->s, (uint32_t)keep, 0, err) : KV_OK;
+}
+
+uint64_t gen_forgotten(const gen *g, uint32_t *at_once) {
+    uint32_t from;
+    *at_once = rt_session_forgets(g->s, &from);
+    return rt_session_forgotten(g->s);
 }
 
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err) {
@@ -101,9 +119,20 @@ void gen_truncate(gen *g, size_t n) {
         rt_session_go_back(g->s, (uint32_t)n);
 }
 
+/* What the session need not read, as it was read before. */
+static kv_status recall(gen *g, const int32_t *ids, size_t n, kv_err *err) {
+    const double started = clock_now();
+    size_t read = 0;
+    kv_status st = g->recall(g->recall_user, g->s, ids, n, &read, err);
+    g->stats.prompt_tokens += read;
+    g->stats.prompt_seconds += read ? clock_now() - started : 0;
+    return st;
+}
+
 kv_status gen_set(gen *g, const int32_t *ids, size_t n, kv_err *err) {
     uint32_t reused;
-    return rt_session_prompt(g->s, ids, n, &reused, err);
+    kv_status st = g->recall && !gen_len(g) ? recall(g, ids, n, err) : KV_OK;
+    return st ? st : rt_session_prompt(g->s, ids, n, &reused, err);
 }
 
 /* What the context has not seen yet is a prompt: dropping its beginning would answer something else than was asked. */
@@ -132,7 +161,7 @@ static kv_status too_long(gen *g, kv_err *err) {
 
 static kv_status make_room(gen *g, kv_err *err) {
     const size_t n_ctx = rt_ctx_n_ctx(gen_ctx(g)), n = gen_len(g);
-    if (n <= n_ctx)
+    if (n <= n_ctx || g->endless)
         return KV_OK;
     const size_t over = n - n_ctx, rest = n > g->keep ? n - g->keep : 0;
     const size_t may = droppable(g);
@@ -160,7 +189,7 @@ static kv_status read_prompt(gen *g, kv_err *err) {
     if (rt_session_is_read(g->s))
         return KV_OK;
     const double started = clock_now();
-    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g);
+    const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g); /* what is forgotten while it is read was read, too */
     kv_status st = rt_session_read(g->s, go_on, g, err);
     if (st || (st = rt_session_checkpoint(g->s, err)))
         return st;

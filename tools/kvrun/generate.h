@@ -1,8 +1,9 @@
 /* From a prompt's tokens to streamed text.
  *
  * A `gen` is a session (session/session.h) that answers and keeps the time. Where the ids outgrow the context, that is an
- * error, or with `shift` the oldest go: the first `keep` ids and the newer half of the rest stay and are fed again, which is
- * exactly what a fresh context with those ids would hold.
+ * error, or the oldest but the first `keep` go. With `shift` the newer half of the rest stays and is fed again, which is
+ * exactly what a fresh context with those ids would hold; `endless` ones forget an eighth in place (rt_session_endless), also
+ * of what is being read.
  */
 #ifndef GENERATE_H
 #define GENERATE_H
@@ -15,13 +16,19 @@
 
 typedef struct gen gen;
 
+/* Asked for the ids of a first prompt: may put some of their beginning into s, which is empty, read; *read: how many of these
+ * it read itself. */
+typedef kv_status (*gen_recall)(void *user, rt_session *s, const int32_t *ids, size_t n, size_t *read, kv_err *err);
+
 typedef struct gen_cfg {
     rt_ctx_cfg ctx;
     rt_sampling sampling;
-    bool shift;
+    bool shift, endless;
     const struct grammar *grammar; /* that answers follow, borrowed; NULL: none */
     bool lookup;                   /* guess by what stands in the context already, where that is faster */
     bool (*stop)(void);            /* asked between batches and tokens; NULL: never */
+    gen_recall recall;             /* or NULL */
+    void *recall_user;
 } gen_cfg;
 
 typedef enum gen_end {
@@ -42,15 +49,19 @@ kv_status gen_new(const rt_model *m, const gen_cfg *cfg, gen **out, kv_err *err)
 kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out, kv_err *err);
 void gen_free(gen *g);
 rt_ctx *gen_ctx(gen *g);                      /* borrowed */
+rt_session *gen_session(gen *g);              /* borrowed */
 const gen_stats *gen_get_stats(const gen *g); /* since gen_new */
 
 size_t gen_len(const gen *g);
 const int32_t *gen_ids(const gen *g); /* gen_len of them; borrowed until the next call that changes them */
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err);
 kv_status gen_set(gen *g, const int32_t *ids, size_t n,
-                  kv_err *err);         /* these, whatever was there: what is the same stays read */
-void gen_truncate(gen *g, size_t n);    /* drop the ids from n on */
-void gen_set_keep(gen *g, size_t keep); /* ids that a shift never drops */
+                  kv_err *err);                           /* these, whatever was there: what is the same stays read */
+void gen_truncate(gen *g, size_t n);                      /* drop the ids from n on */
+kv_status gen_set_keep(gen *g, size_t keep, kv_err *err); /* ids that are never dropped; KV_EINVAL: too many to be endless */
+/* Ids that were forgotten since the first ones were given up last, and how many go at a time; 0 of a gen that is not endless.
+ */
+uint64_t gen_forgotten(const gen *g, uint32_t *at_once);
 
 /* Answer what was appended: up to n_max tokens (-1: until the model ends its turn). Text goes to `emit` in whole characters as
  * it appears. The answer's ids (not the one that ends the turn) are appended. KV_ERANGE: context full (says what would help);

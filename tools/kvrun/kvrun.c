@@ -8,6 +8,7 @@ int main(int argc, char **argv) {
         {"read", "read a document once, into a file that remembers it", cmd_read},
         {"ask", "answer questions about a document that was read", cmd_ask},
         {"info", "what such a file holds", cmd_info},
+        {"contexts", "what --context-cache has kept", cmd_contexts},
         {"docs", "a library of documents that were read, to be asked by name", cmd_docs},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, cast
 
 from . import _native as native
@@ -103,6 +103,16 @@ class SessionCore(native.Closable):
         self._changes += 1
         self._call(function, *args, watch=watch)
 
+    def _choose(self, function: Callable[..., int], sampler: Sampler | None, *args: Any) -> None:
+        """The same for those that take a sampler."""
+        if sampler is None:
+            self._call(function, ffi.NULL, *args)
+        elif sampler._n_vocab != self._n_vocab:
+            raise InvalidArgument("the sampler was made for a model of another vocabulary")
+        else:
+            with sampler._lock:
+                self._call(function, sampler._use().pointer, *args)
+
     def _check_stop(self) -> None:
         if self._stop:
             raise Cancelled("stopped")
@@ -182,14 +192,10 @@ class SessionCore(native.Closable):
         """Choose what comes next, without adding it; without a sampler, the most likely one."""
         self._read()
         place = ffi.new("int32_t *")
-        if sampler is None:
-            self._call(lib.kv_session_sample, ffi.NULL, place)
-        else:
-            with sampler._lock:
-                self._call(lib.kv_session_sample, sampler._use().pointer, place)
+        self._choose(lib.kv_session_sample, sampler, place)
         return int(place[0])
 
-    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Iterator[Token]:
+    def decode(self, max_tokens: int | None = None, *, sampler: Sampler | None = None) -> Generator[Token, None, None]:
         """Choose tokens and add them, one after the other; ``end`` says afterwards why they end.
 
         max_tokens: None: as many as fit. Without a sampler, the most likely ones. Bytes at the end that make up no character
@@ -200,7 +206,7 @@ class SessionCore(native.Closable):
     def _turn(self) -> Turn:
         return Turn(self._changes)
 
-    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Iterator[Token]:
+    def _decode(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None) -> Generator[Token, None, None]:
         if max_tokens is not None and max_tokens < 0:
             raise InvalidArgument(f"max_tokens: {max_tokens} is less than none")
         owner = self._model._use()
@@ -209,7 +215,9 @@ class SessionCore(native.Closable):
         self._end = ""
         return self._tokens(turn, max_tokens, sampler, text)
 
-    def _tokens(self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner) -> Iterator[Token]:
+    def _tokens(
+        self, turn: Turn, max_tokens: int | None, sampler: Sampler | None, text: native.Owner
+    ) -> Generator[Token, None, None]:
         shown, end = 0, "limit"
         while shown != max_tokens and end == "limit":
             id, position, end = self._decode_one(turn, sampler)
@@ -229,14 +237,9 @@ class SessionCore(native.Closable):
         self._check_stop()
         self._read()
         before, end = len(self), ffi.new("kv_end *")
-        try:
-            if sampler is None:
-                self._change(lib.kv_session_decode, ffi.NULL, 1, ffi.NULL, ffi.NULL, end)
-            else:
-                with sampler._lock:
-                    self._change(lib.kv_session_decode, sampler._use().pointer, 1, ffi.NULL, ffi.NULL, end)
-        finally:
-            turn.changes = self._changes
+        self._changes += 1
+        turn.changes = self._changes
+        self._choose(lib.kv_session_decode, sampler, 1, ffi.NULL, ffi.NULL, end)
         pointer = self._use().pointer
         id = int(lib.kv_session_ids(pointer)[before]) if lib.kv_session_len(pointer) > before else None
         return id, before, _ENDS[end[0]]

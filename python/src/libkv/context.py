@@ -21,6 +21,7 @@ class ContextFacts(NamedTuple):
     saved: datetime  #: when, in UTC
     n_tokens: int  #: tokens held
     n_ctx: int  #: most tokens of the session that was saved
+    n_checkpoints: int  #: places to go back to
     packed: bool  #: whether it is smaller, for keeping and sending, and unpacked when it is opened
 
 
@@ -39,5 +40,6 @@ def context_facts(path: native.PathLike) -> ContextFacts:
         saved=datetime.fromtimestamp(f.saved, timezone.utc),
         n_tokens=f.n_tokens,
         n_ctx=f.n_ctx,
+        n_checkpoints=f.n_checkpoints,
         packed=bool(f.packed),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from . import _native as native
@@ -14,6 +14,7 @@ from .context import context_facts
 from .document import Message
 from .errors import Cancelled, InvalidArgument, OutOfRange, check
 from .profile import Profile, open_profile
+from .sampler import Sampler
 from .session import Session
 
 _WAITS = {"auto": lib.KV_WAIT_AUTO, "spin": lib.KV_WAIT_SPIN, "sleep": lib.KV_WAIT_SLEEP}
@@ -323,6 +324,7 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
     ) -> str:
         """``Session.ask`` in a session of its own; cache: arguments of ``session``."""
@@ -336,6 +338,7 @@ class Model(native.Closable):
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
+                sampler=sampler,
                 **cache,
             )
         )
@@ -350,6 +353,7 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
     ) -> str:
         """``Session.chat`` in a session of its own; cache: arguments of ``session``."""
@@ -364,6 +368,7 @@ class Model(native.Closable):
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
+                sampler=sampler,
                 **cache,
             )
         )
@@ -378,8 +383,9 @@ class Model(native.Closable):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         **cache: Any,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """``Session.stream`` in a session of its own; cache: arguments of ``session``."""
         return self.session(**cache).stream(
             messages,
@@ -389,6 +395,7 @@ class Model(native.Closable):
             top_p=top_p,
             min_p=min_p,
             seed=seed,
+            sampler=sampler,
         )
 
     def read(

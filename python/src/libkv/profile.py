@@ -15,14 +15,14 @@ from .errors import InvalidArgument, Mismatch
 if TYPE_CHECKING:
     from .model import Model
 
-_SHIPPED = Path(__file__).resolve().parent / "profiles"
+_HERE = Path(__file__).resolve().parent
+_SHIPPED = next((p for p in (_HERE / "profiles", _HERE.parents[2] / "profiles") if p.is_dir()), None)  # or in the source tree
 
 
 def _folder(directory: native.PathLike | None) -> Any:
     """Where shipped profiles are: as the caller says, else beside this module, else where the library finds them."""
-    if directory is None and not _SHIPPED.is_dir():
-        return ffi.NULL
-    return native.c_path(_SHIPPED if directory is None else directory)
+    where = _SHIPPED if directory is None else directory
+    return ffi.NULL if where is None else native.c_path(where)
 
 
 def _measured(value: float) -> float | None:
@@ -74,7 +74,7 @@ class Profile(native.Closable):
     def names(directory: native.PathLike | None = None) -> list[str]:
         """Names of the shipped profiles that fit any model."""
         if directory is None:
-            directory = _SHIPPED if _SHIPPED.is_dir() else _library_folder()
+            directory = _SHIPPED or _library_folder()
         try:
             return sorted(p.stem for p in Path(directory).iterdir() if p.suffix == ".yaml" and not p.name.startswith("."))
         except OSError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _native as native
@@ -28,6 +28,7 @@ class Sampling(NamedTuple):
     top_p: float
     min_p: float
     seed: int | None
+    sampler: Sampler | None
 
 
 class Session(SessionCore):
@@ -42,7 +43,8 @@ class Session(SessionCore):
     What answers in words (``ask``, ``chat``, ``complete``, ``stream``) takes
 
     - max_tokens: most tokens of the answer; None: until the model ends it, or the context is full (``end`` says why);
-    - temperature (0: always the most likely token), top_k, top_p, min_p, seed: see ``Sampler``;
+    - temperature (0: always the most likely token), top_k, top_p, min_p, seed: see ``Sampler``; or, in place of all of these,
+      sampler: one that was made before, with more options;
     - progress: told how far reading the question is;
 
     and raises ``OutOfRange`` where the question does not fit into the context, and ``Cancelled``.
@@ -84,6 +86,7 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """The answer to a question: about the document that was read, if there is one (``read``), else on its own.
@@ -91,7 +94,7 @@ class Session(SessionCore):
         After a question about a document, the session is where it was before. system: a system prompt in place of the
         template's (with a document: an argument of ``read``). Raises ``Unsupported``: the model has no chat template.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._question(question, system, how, progress))
 
     @alone
@@ -105,6 +108,7 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """What the model says after these messages, oldest first. What the session holds of them is not read again.
@@ -113,7 +117,7 @@ class Session(SessionCore):
         say never becomes a special token. Raises ``Unsupported``: the model has no chat template; ``InvalidArgument``: messages
         that the template refuses.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._answer(document.chat_ids(self._model, messages), how, progress))
 
     @alone
@@ -128,10 +132,11 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
     ) -> str:
         """How the model goes on with a plain text, without a template. special: special tokens in it are read as such."""
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._answer(self._model.tokenize(text, bos=True, special=special), how, progress))
 
     @alone
@@ -146,14 +151,15 @@ class Session(SessionCore):
         top_p: float = 0.95,
         min_p: float = 0.05,
         seed: int | None = None,
+        sampler: Sampler | None = None,
         progress: native.Progress | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """The same answer as ``ask`` (a text) or ``chat`` (messages), piece by piece, in whole characters.
 
         The question is read before this returns. The iterator may be left at any time; whatever else changes the session
         meanwhile ends it with ``InUse``.
         """
-        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed)
+        how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         if isinstance(messages, str):
             return self._question(messages, system, how, progress)
         if system is not None:
@@ -224,25 +230,31 @@ class Session(SessionCore):
 
     # ---- how ----
 
-    def _question(self, question: str, system: str | None, how: Sampling, progress: native.Progress | None) -> Iterator[str]:
+    def _question(
+        self, question: str, system: str | None, how: Sampling, progress: native.Progress | None
+    ) -> Generator[str, None, None]:
         if not self._document:
             first = [] if system is None else [("system", system)]
             return self._answer(document.chat_ids(self._model, [*first, ("user", question)]), how, progress)
         if system is not None:
             raise InvalidArgument("the document was read with its system prompt already: it is an argument of read()")
         self._to_document()
-        self.prefill(document.tail(self._model, question), progress=progress)
-        return self._speak(how, self._leave)
+        try:
+            self.prefill(document.tail(self._model, question), progress=progress)
+            return self._speak(how, self._leave)
+        except BaseException:
+            self._to_document()
+            raise
 
-    def _answer(self, ids: list[int], how: Sampling, progress: native.Progress | None) -> Iterator[str]:
+    def _answer(self, ids: list[int], how: Sampling, progress: native.Progress | None) -> Generator[str, None, None]:
         if self._document:
             raise InvalidArgument("the session holds a document: ask() about it, or clear() the session first")
         self.prompt(ids, progress=progress)
         return self._speak(how, None)
 
-    def _speak(self, how: Sampling, leave: Callable[[Turn], None] | None) -> Iterator[str]:
+    def _speak(self, how: Sampling, leave: Callable[[Turn], None] | None) -> Generator[str, None, None]:
         """Pieces of the answer to what the session holds now."""
-        sampler = Sampler(
+        sampler = how.sampler or Sampler(
             self._model, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p, seed=how.seed
         )
         turn = self._turn()
@@ -259,7 +271,9 @@ class Session(SessionCore):
             self._to_document()
 
 
-def _pieces(tokens: Iterator[Token], turn: Turn, leave: Callable[[Turn], None] | None) -> Iterator[str]:
+def _pieces(
+    tokens: Generator[Token, None, None], turn: Turn, leave: Callable[[Turn], None] | None
+) -> Generator[str, None, None]:
     try:
         for token in tokens:
             if token.text:
