@@ -43,6 +43,8 @@ PATIENCE = 600  # seconds; a run takes a small part of one, but machines may be 
 CASES = {
     "kvrun": ("kvrun IN/packed.gguf -p hello+the+world -n 4 --temp 0 -t 1", []),
     "kvrun file": ("kvrun IN/qwen2.gguf -f IN/prompt -n 3 --temp 0 -t 2 --no-repack -ctk q8_0 --system brief", []),
+    "kvrun samplers": ("kvrun IN/qwen2.gguf -p hello+the+world -n 4 -s 1 -t 1 --repeat-penalty 2 --dry-multiplier 1 --dry-sequence-breaker "
+                       "the+wo --dry-sequence-breaker x -l 70-1 --ignore-eos", []),
     "kvrun text docx": ("kvrun text IN/sample.docx", []),
     "kvrun text epub": ("kvrun text IN/sample.epub", []),
     "kvpack": ("kvpack IN/qwen2.gguf IN/p.yaml --out OUT/packed.gguf", ["packed.gguf"]),
