@@ -503,14 +503,15 @@ static int by_low(const void *a, const void *b) {
 }
 
 static void compile_chars(parser *p, automata *a, const node *n, uint32_t from, uint32_t to) {
-    range *r = p->ranges + n->a;
+    range *r = n->b ? p->ranges + n->a : NULL;
     uint32_t next = 0;
     if (!n->negated) {
         for (uint32_t i = 0; i < n->b; i++)
             automata_chars(a, from, to, r[i].lo, r[i].hi);
         return;
     }
-    qsort(r, n->b, sizeof *r, by_low);
+    if (r)
+        qsort(r, n->b, sizeof *r, by_low);
     for (uint32_t i = 0; i < n->b; i++) {
         if (r[i].lo > next)
             automata_chars(a, from, to, next, r[i].lo - 1);
