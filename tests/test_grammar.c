@@ -131,6 +131,25 @@ static void grammar_follows_long_texts(void **state) {
     free(text);
 }
 
+/* Where a text can be read in ever more ways, following it ends with an error and not never. */
+static void grammar_gives_up_in_time(void **state) {
+    (void)state;
+    static const char rules[] = "root ::= root+++*+ [^a-z]+ \"\"";
+    char text[400];
+    grammar *g;
+    matcher *m;
+    kv_status st;
+    memset(text, 'D', sizeof text);
+    assert_int_equal(grammar_parse(rules, strlen(rules), "test", &g, NULL), KV_OK);
+    assert_int_equal(matcher_new(g, &m, NULL), KV_OK);
+    assert_true(matcher_take(m, text, 3, &st));
+    assert_false(matcher_take(m, text, sizeof text, &st));
+    assert_int_equal(st, KV_ERANGE);
+    assert_int_equal(matcher_len(m), 3);
+    matcher_free(m);
+    grammar_free(g);
+}
+
 static void matcher_goes_back(void **state) {
     (void)state;
     static const char rules[] = "root ::= \"a\"{2,4} (\"b\" root)?";
@@ -322,13 +341,10 @@ static void constraint_masks_what_cannot_follow(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grammar_takes_its_texts),
-        cmocka_unit_test(grammar_says_what_is_wrong),
-        cmocka_unit_test(grammar_follows_long_texts),
-        cmocka_unit_test(matcher_goes_back),
-        cmocka_unit_test(schema_takes_what_is_valid),
-        cmocka_unit_test(schema_says_what_it_cannot),
-        cmocka_unit_test(constraint_masks_what_cannot_follow),
+        cmocka_unit_test(grammar_takes_its_texts),    cmocka_unit_test(grammar_says_what_is_wrong),
+        cmocka_unit_test(grammar_follows_long_texts), cmocka_unit_test(grammar_gives_up_in_time),
+        cmocka_unit_test(matcher_goes_back),          cmocka_unit_test(schema_takes_what_is_valid),
+        cmocka_unit_test(schema_says_what_it_cannot), cmocka_unit_test(constraint_masks_what_cannot_follow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,9 +66,11 @@ kv_status constraint_take(constraint *c, int32_t id, kv_err *err) {
     const char *piece = tok_piece(c->t, id, false, &n);
     if (n && matcher_take(c->m, piece, n, &st))
         return KV_OK;
-    return kv_fail(err, n && st ? st : KV_EINVAL,
-                   n && st ? "the answer is too long to be followed by its grammar" : "the grammar does not allow token %d",
-                   id);
+    return kv_fail(
+        err, n && st ? st : KV_EINVAL,
+        n && st ? "the answer cannot be followed by its grammar any more: it is too long, or can be read in too many ways"
+                : "the grammar does not allow token %d",
+        id);
 }
 
 /* ---- all tokens ---- */
@@ -146,8 +148,9 @@ kv_status constraint_mask(constraint *c, float *logits, kv_err *err) {
     kv_status st = allowed ? sort_tokens(c, err) : kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", n_vocab);
     if (!st && (st = follow_all(c, allowed)))
         kv_fail(err, st,
-                st == KV_ENOMEM ? "out of memory for following a grammar"
-                                : "the answer is too long to be followed by its grammar");
+                st == KV_ENOMEM
+                    ? "out of memory for following a grammar"
+                    : "the answer cannot be followed by its grammar any more: it is too long, or can be read in too many ways");
     for (uint32_t id = 0; id < n_vocab && !st; id++) {
         if (tok_is_eog(c->t, (int32_t)id) ? !end : !allowed[id])
             logits[id] = -INFINITY;

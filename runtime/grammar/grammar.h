@@ -37,7 +37,7 @@ void matcher_free(matcher *m); /* NULL is fine */
 size_t matcher_len(const matcher *m);      /* bytes taken */
 void matcher_back(matcher *m, size_t len); /* drop all but so many */
 /* Take n more bytes. false: the text cannot go on so, and nothing is taken; or *st is set: KV_ENOMEM, KV_ERANGE (the answer is
- * too long to be followed). */
+ * too long to be followed, or can be read in too many ways). */
 bool matcher_take(matcher *m, const char *bytes, size_t n, kv_status *st);
 bool matcher_may_end(const matcher *m);  /* what was taken is a whole text of the grammar */
 bool matcher_must_end(const matcher *m); /* and nothing can follow it */

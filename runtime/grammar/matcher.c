@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ITEMS = 1 << 22 };
+enum {
+    MOST_ITEMS = 1 << 22,
+    MOST_WORK =
+        1 << 18 /* steps of a byte: usual grammars take some hundred, those that can be read in many ways more with length */
+};
 
 typedef struct item {
     uint32_t state, origin;
@@ -18,7 +22,7 @@ struct matcher {
     size_t *sets; /* (len + 2) where the set after each byte begins; the last is their end */
     size_t len, cap_sets;
     uint32_t *table; /* of the set that is made: item + 1, open addressing */
-    size_t mask, used;
+    size_t mask, used, work;
     kv_status st;
 };
 
@@ -47,6 +51,8 @@ static bool grow_table(matcher *m, size_t begin) {
 /* Into the set that is made, once. */
 static void add(matcher *m, size_t begin, item it) {
     size_t at = hash(it) & m->mask;
+    if (!m->st && ++m->work > MOST_WORK)
+        m->st = KV_ERANGE;
     if (m->st)
         return;
     for (; m->table[at]; at = (at + 1) & m->mask) {
@@ -108,7 +114,7 @@ static void close_set(matcher *m, size_t begin, uint32_t pos) {
 static void begin_set(matcher *m) {
     if (m->used)
         memset(m->table, 0, (m->mask + 1) * sizeof *m->table);
-    m->used = 0;
+    m->used = m->work = 0;
 }
 
 kv_status matcher_new(const grammar *g, matcher **out, kv_err *err) {
