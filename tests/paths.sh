@@ -33,7 +33,9 @@ TOOLS = {
     "kvcalib": ([("MODEL", "model.gguf"), ("--text", "text"), ("--text", "text2"), ("--preset", "own.yaml")], ["--out", "--report"],
                 "--ctx 64 --chunks 4 --no-measure -q -t 1"),
     "kvpack": ([("MODEL", "model.gguf"), ("PROFILE", "own.yaml")], ["--out"], ""),
-    "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf"), ("--chat-template", "own.jinja")], [], ""),
+    "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf"), ("--chat-template", "own.jinja"), ("--grammar-file", "own.gbnf"),
+               ("--json-schema-file", "own.json")], [], ""),
+    "kvrun read": ([("MODEL", "model.gguf"), ("DOCUMENT", "filler")], ["--out"], "-q -t 1"),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval kld": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),
@@ -82,7 +84,7 @@ def names(path):
 
 # All options that take a file, by what --help says of them, are above.
 commands = re.findall(r"^  (\w+) ", run("kveval", ["--help"]).stdout, re.M)
-assert {f"kveval {c}" for c in commands} == {t for t in TOOLS if " " in t}, commands
+assert {f"kveval {c}" for c in commands} == {t for t in TOOLS if t.startswith("kveval ")}, commands
 for tool, (ins, outs, _) in TOOLS.items():
     takes = set(re.findall(r"^  (?:-\w+, )?(--[\w-]+) \S*FILE", run(tool, ["--help"]).stdout.split("\nOptions\n")[-1], re.M))
     known = {what for what, _ in ins} | set(outs)

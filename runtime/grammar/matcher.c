@@ -83,6 +83,7 @@ static void add(matcher *m, size_t begin, item it) {
 static void complete(matcher *m, size_t begin, uint32_t rule, uint32_t origin) {
     const automata *a = &m->g->a;
     const size_t from = m->sets[origin], to = m->sets[origin + 1];
+    m->work += to - from;
     for (size_t i = from; i < to && !m->st; i++) {
         const item it = m->items[i];
         for (uint32_t e = a->first[it.state]; e; e = a->edges[e].next)
