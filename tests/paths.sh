@@ -164,7 +164,7 @@ for tool, (ins, outs, more) in TOOLS.items():
         continue
     if tool == "kveval logprobs":
         pathlib.Path("text").write_text('{"chunks": [{"tokens": [1]}]}')
-    r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] != "--model"]], [(o, f"sub/{o}") for o in outs]), *more.split()])
+    r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] not in ("--model", "--grammar-file", "--json-schema-file")]], [(o, f"sub/{o}") for o in outs]), *more.split()])
     assert r.returncode == 1 and f"{parts[0]}: is missing: part 1 of 2" in r.stderr, (tool, r.returncode, r.stderr)
 os.rename("sub/away", parts[0])
 pathlib.Path("text").write_text(was)
