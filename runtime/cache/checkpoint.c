@@ -83,7 +83,7 @@ static uint32_t field(transfer *t, uint32_t *place, uint32_t value, uint32_t low
 static void move_ring(transfer *t, const kv_cache *c, kv_layer *l, uint32_t len) {
     const uint32_t needed = min_u32(max_u32(kv_encoded(l, len), l->sinks), len); /* from there on; sinks are elsewhere */
     const uint32_t before = t->tight && len ? kv_encoded(l, len - 1) : 0;        /* so that the last token can be read again */
-    const uint32_t lo = l->ring_cap ? max_u32(l->ring_lo, before) : 0; /* without a ring it means nothing */
+    const uint32_t lo = l->ring_cap ? max_u32(l->ring_lo, before) : 0;           /* without a ring it means nothing */
     const uint32_t from = field(t, &l->ring_lo, lo, 0, l->ring_cap ? needed : len), n = len - from;
     if (!l->ring_cap)
         return;
