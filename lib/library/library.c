@@ -1,4 +1,5 @@
 /* Opening: folders, the database and what it must be, and what FTS5 is taught. */
+#include "base/folder.h"
 #include "library/library_internal.h"
 
 #include <errno.h>
@@ -62,22 +63,6 @@ static kv_status set_paths(library *l, const char *folder, kv_err *err) {
     if (asprintf(&l->payload, "%s/payload", l->folder) < 0)
         l->payload = NULL;
     return l->path && l->payload ? KV_OK : library_memory(err);
-}
-
-/* With all folders above it that are missing. */
-static kv_status make_folder(char *path, kv_err *err) {
-    for (char *at = path + 1;; at++) {
-        const char was = *at;
-        if (was != '/' && was)
-            continue;
-        *at = '\0';
-        const bool made = !mkdir(path, 0700) || errno == EEXIST;
-        if (!made)
-            return kv_fail(err, KV_EIO, "%.500s: cannot make the folder: %m", path);
-        *at = was;
-        if (!was)
-            return KV_OK;
-    }
 }
 
 /* ---- the database ---- */
@@ -207,7 +192,7 @@ kv_status library_open(const char *folder, library_use use, library **out, kv_er
     l->use = use;
     kv_status st = set_paths(l, folder, err);
     if (!st && use == LIBRARY_WRITE)
-        st = make_folder(l->payload, err);
+        st = folder_make(l->payload, err);
     st = st ? st : open_there(l, err);
     if (!st && use == LIBRARY_WRITE)
         st = library_sweep(l, err);

@@ -2,6 +2,7 @@
  * files it was made from: devices, numbers, sizes and times.
  */
 #include "base/atomic_file.h"
+#include "base/folder.h"
 #include "gguf/gguf_internal.h"
 
 #include <errno.h>
@@ -150,7 +151,8 @@ kv_status gguf_identity(const gguf *g, const char *folder, kv_progress progress,
     if ((st = hash_tensors(g, progress, user, tensors, err)) || !path)
         goto done;
     memcpy(tensors + 32, "\n", 2);
-    file_write(path, tensors, 33, NULL); /* else it is made again next time */
+    if (!folder_make(folder, NULL))
+        file_write(path, tensors, 33, NULL); /* else it is made again next time */
     tensors[32] = '\0';
 done:
     free(path);

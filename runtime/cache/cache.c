@@ -433,11 +433,15 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
     return KV_OK;
 }
 
+static kv_status check_cut(const kv_cache *c, uint32_t n, kv_err *err) {
+    kv_status st = n > c->len ? kv_fail(err, KV_EINVAL, "cache: cannot cut %u tokens to %u", c->len, n) : KV_OK;
+    for (uint32_t i = 0; n && !st && i < c->n_layer; i++)
+        st = kv_layer_rewind(c, &c->layers[i], n, true, err);
+    return st;
+}
+
 bool kv_cache_can_truncate(const kv_cache *c, uint32_t n) {
-    for (uint32_t i = 0; n && i < c->n_layer; i++)
-        if (kv_layer_rewind(c, &c->layers[i], n, true, NULL))
-            return false;
-    return n <= c->len;
+    return !check_cut(c, n, NULL);
 }
 
 bool kv_cache_cuts_anywhere(const kv_cache *c) {
@@ -448,16 +452,12 @@ bool kv_cache_cuts_anywhere(const kv_cache *c) {
 }
 
 kv_status kv_cache_truncate(kv_cache *c, uint32_t n, kv_err *err) {
-    if (n > c->len)
-        return kv_fail(err, KV_EINVAL, "cache: cannot cut %u tokens to %u", c->len, n);
+    kv_status st = check_cut(c, n, err);
+    if (st)
+        return st;
     if (!n) {
         kv_cache_clear(c);
         return KV_OK;
-    }
-    for (uint32_t i = 0; i < c->n_layer; i++) {
-        kv_status st = kv_layer_rewind(c, &c->layers[i], n, true, err);
-        if (st)
-            return st;
     }
     for (uint32_t i = 0; i < c->n_layer; i++)
         kv_layer_rewind(c, &c->layers[i], n, false, NULL);

@@ -60,17 +60,22 @@ bool constraint_allows(constraint *c, int32_t id, kv_status *st) {
     return true;
 }
 
+/* The matcher gave up. */
+static kv_status lost(kv_status st, kv_err *err) {
+    return kv_fail(
+        err, st,
+        st == KV_ENOMEM
+            ? "out of memory for following a grammar"
+            : "the answer cannot be followed by its grammar any more: it is too long, or can be read in too many ways");
+}
+
 kv_status constraint_take(constraint *c, int32_t id, kv_err *err) {
     size_t n;
-    kv_status st;
+    kv_status st = KV_OK;
     const char *piece = tok_piece(c->t, id, false, &n);
     if (n && matcher_take(c->m, piece, n, &st))
         return KV_OK;
-    return kv_fail(
-        err, n && st ? st : KV_EINVAL,
-        n && st ? "the answer cannot be followed by its grammar any more: it is too long, or can be read in too many ways"
-                : "the grammar does not allow token %d",
-        id);
+    return st ? lost(st, err) : kv_fail(err, KV_EINVAL, "the grammar does not allow token %d", id);
 }
 
 /* ---- all tokens ---- */
@@ -147,10 +152,7 @@ kv_status constraint_mask(constraint *c, float *logits, kv_err *err) {
     bool *allowed = calloc(n_vocab, sizeof *allowed);
     kv_status st = allowed ? sort_tokens(c, err) : kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", n_vocab);
     if (!st && (st = follow_all(c, allowed)))
-        kv_fail(err, st,
-                st == KV_ENOMEM
-                    ? "out of memory for following a grammar"
-                    : "the answer cannot be followed by its grammar any more: it is too long, or can be read in too many ways");
+        lost(st, err);
     for (uint32_t id = 0; id < n_vocab && !st; id++) {
         if (tok_is_eog(c->t, (int32_t)id) ? !end : !allowed[id])
             logits[id] = -INFINITY;

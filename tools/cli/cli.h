@@ -106,6 +106,7 @@ typedef enum cli_interrupt {
  * may not grow further and a model that is cut short are errors like others. */
 void cli_catch_signals(cli_interrupt how);
 bool cli_interrupted(void);
+bool cli_go_on(void *unused, double done); /* the same as a kv_progress: not yet */
 void cli_clear_interrupt(void);
 
 /* Progress with ETA on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing with `quiet`. */
@@ -117,6 +118,7 @@ typedef struct cli_progress {
 void cli_progress_start(cli_progress *p, const char *label, bool quiet);
 void cli_progress_set(cli_progress *p, double done); /* 0..1 */
 void cli_progress_end(cli_progress *p);              /* wipes the bar */
+bool cli_progress_show(void *bar, double done);      /* a kv_progress: sets the bar, and goes on until Ctrl-C */
 
 /* What the file of a model is taken to say (CLI_KEYS_ROWS of cli_cache.h). */
 typedef struct cli_keys {

@@ -1,25 +1,9 @@
 #include "cli/cli_folder.h"
 
-#include <errno.h>
+#include "base/folder.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
-/* A folder and those above it. */
-static kv_status make_folders(char *path, kv_err *err) {
-    for (char *end = path + 1; end; end++) {
-        end = strchr(end, '/');
-        if (end)
-            *end = '\0';
-        if (mkdir(path, 0700) && errno != EEXIST)
-            return kv_fail(err, KV_EIO, "%s: cannot make this folder: %s", path, strerror(errno));
-        if (!end)
-            return KV_OK;
-        *end = '/';
-    }
-    return KV_OK;
-}
 
 /* Below what a variable says, or else below a folder of the home folder. */
 static kv_status user_folder(const char *variable, const char *usual, const char *name, char path[CLI_FOLDER], kv_err *err) {
@@ -31,13 +15,19 @@ static kv_status user_folder(const char *variable, const char *usual, const char
         snprintf(path, CLI_FOLDER, "%s%s/kvcalib%s%s", own ? xdg : home, own ? "" : usual, name ? "/" : "", name ? name : "");
     if (n < 0 || n >= CLI_FOLDER)
         return kv_fail(err, KV_EINVAL, "the path of a folder is too long");
-    return make_folders(path, err);
+    return KV_OK;
 }
 
-kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+kv_status cli_cache_path(const char *name, char path[CLI_FOLDER], kv_err *err) {
     return user_folder("XDG_CACHE_HOME", "/.cache", name, path, err);
 }
 
+kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    kv_status st = cli_cache_path(name, path, err);
+    return st ? st : folder_make(path, err);
+}
+
 kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
-    return user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
+    kv_status st = user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
+    return st ? st : folder_make(path, err);
 }

@@ -9,6 +9,7 @@ enum { CLI_FOLDER = 4096 };
 /* $XDG_CACHE_HOME/kvcalib/NAME, else ~/.cache/kvcalib/NAME, to path; it is made if it is not there, for the user alone. name
  * NULL: the folder above. KV_EINVAL: there is no home folder; KV_EIO. */
 kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err);
+kv_status cli_cache_path(const char *name, char path[CLI_FOLDER], kv_err *err); /* the same, and it is not made */
 /* The same in $XDG_DATA_HOME/kvcalib, else in ~/.local/share/kvcalib. */
 kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err);
 

@@ -30,11 +30,6 @@ kv_status cli_exec(const cli_machine *machine, bool exact, rt_exec *out, kv_err 
     return KV_OK;
 }
 
-static bool not_interrupted(void *user, double done) {
-    (void)user, (void)done;
-    return !cli_interrupted();
-}
-
 enum { MOST_KEYS = 32, KEYS_TEXT = 4096 };
 
 typedef struct keys {
@@ -84,8 +79,8 @@ kv_status cli_load(const cli_machine *machine, const char *path, bool exact, rt_
         return st;
     const rt_load_cfg cfg = {.set = k.list,
                              .n_set = k.n,
-                             .progress = not_interrupted,
-                             .identities = cli_cache_folder("identity", identities, NULL) ? NULL : identities};
+                             .progress = cli_go_on,
+                             .identities = cli_cache_path("identity", identities, NULL) ? NULL : identities};
     return rt_model_load_cfg(path, &e, &cfg, out, err);
 }
 

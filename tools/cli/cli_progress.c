@@ -58,3 +58,8 @@ void cli_progress_end(cli_progress *p) {
         fputs("\r\033[K", stderr);
     p->shown = false;
 }
+
+bool cli_progress_show(void *bar, double done) {
+    cli_progress_set(bar, done);
+    return !cli_interrupted();
+}

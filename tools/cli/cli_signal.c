@@ -66,6 +66,11 @@ bool cli_interrupted(void) {
     return interrupted;
 }
 
+bool cli_go_on(void *unused, double done) {
+    (void)unused, (void)done;
+    return !cli_interrupted();
+}
+
 void cli_clear_interrupt(void) {
     interrupted = 0;
 }

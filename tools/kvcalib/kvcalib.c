@@ -114,11 +114,6 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-static bool show_progress(void *user, double done) {
-    cli_progress_set(user, done);
-    return !cli_interrupted();
-}
-
 static void show_note(void *user, const char *sentence) {
     cli_progress_end(user);
     cli_note(tool, "%s", sentence);
@@ -334,13 +329,13 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
     if (o->facts && (st = calib_facts_new(m, (uint32_t)o->facts, &facts, err)))
         goto done;
     cli_progress_start(&bar, tool, o->quiet);
-    st = calibrate_run(m, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, &verdict, err);
+    st = calibrate_run(m, &cfg, &aim, (calibrate_progress){cli_progress_show, &bar}, &p, &verdict, err);
     cli_progress_end(&bar);
     if (!st)
         note_text(&verdict, p);
     if (!st && o->facts) {
         cli_progress_start(&bar, "asking for facts", o->quiet);
-        st = calib_facts_ask(m, &facts, show_progress, &bar, p, err);
+        st = calib_facts_ask(m, &facts, cli_progress_show, &bar, p, err);
         cli_progress_end(&bar);
     }
     if (st || (st = prof_save(p, o->out, err)) || (o->report && (st = report_profile(p, origin, o->report, err))))

@@ -67,8 +67,3 @@ kv_status ask_parse_lengths(const char *option, const char *s, uint32_t low, uin
     }
     return st;
 }
-
-bool ask_show_progress(void *bar, double done) {
-    cli_progress_set(bar, done);
-    return !cli_interrupted();
-}

@@ -71,7 +71,4 @@ enum { ASK_MOST_LENGTHS = 16 };
 kv_status ask_parse_lengths(const char *option, const char *s, uint32_t low, uint32_t high, uint32_t out[ASK_MOST_LENGTHS],
                             size_t *n, kv_err *err);
 
-/* A kv_progress for a cli_progress; Ctrl-C stops. */
-bool ask_show_progress(void *bar, double done);
-
 #endif

@@ -104,7 +104,7 @@ static kv_status measure(const facts_report *r, const ask_frame *frame, bool qui
     if (st)
         return st;
     cli_progress_start(&bar, "asking", quiet);
-    st = facts_run(r->m, r->set, frame, settings, r->settings->n, ask_show_progress, &bar, results, err);
+    st = facts_run(r->m, r->set, frame, settings, r->settings->n, cli_progress_show, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

@@ -49,11 +49,6 @@ static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     return cli_parse(&spec, argc, argv);
 }
 
-static bool show_progress(void *user, double done) {
-    cli_progress_set(user, done);
-    return !cli_interrupted();
-}
-
 static kv_status print_json(const options *o, const eval_result *r, kv_err *err) {
     json_t *j = json_object();
     if (!j || !eval_set_figures(j, r) || json_object_set_new(j, "ctx", json_integer(o->ctx)) ||
@@ -114,7 +109,7 @@ static kv_status measure(options *o, eval_result *r, kv_err *err) {
     cli_note_specials(o->tool, m.model, o->text, o->parse_special);
     o->made_for = cli_note_window(o->tool, m.profile, o->cache.window);
     cli_progress_start(&bar, "measuring", false);
-    st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, show_progress, &bar, r, err);
+    st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, cli_progress_show, &bar, r, err);
     cli_progress_end(&bar);
 done:
     eval_text_free(&text);

@@ -103,7 +103,7 @@ static kv_status measure(const niah_test *t, bool quiet, niah_result *results, k
     if (st)
         return st;
     cli_progress_start(&bar, "searching", quiet);
-    st = niah_run(t->m, &t->cfg, settings, t->settings->n, ask_show_progress, &bar, results, err);
+    st = niah_run(t->m, &t->cfg, settings, t->settings->n, cli_progress_show, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

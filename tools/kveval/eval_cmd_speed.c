@@ -251,12 +251,6 @@ static kv_status serve(const rt_model *m, const speed_cfg *cfg, double load_s, k
     return st;
 }
 
-static bool go_on(void *user, double done) {
-    (void)user;
-    (void)done;
-    return !cli_interrupted();
-}
-
 /* ---- --parallel ---- */
 
 static json_t *parallel_json(uint32_t depth, const parallel_result *r) {
@@ -283,7 +277,7 @@ static kv_status run_parallel(const options *o, const cli_model *m, const rt_ctx
     for (size_t i = 0; i < n * n_seqs && !st; i++) {
         parallel_result r;
         cfg.depth = depths[i / n_seqs];
-        if ((st = parallel_run(m->model, &cfg, seqs[i % n_seqs], go_on, NULL, &r, err)))
+        if ((st = parallel_run(m->model, &cfg, seqs[i % n_seqs], cli_go_on, NULL, &r, err)))
             break;
         if (!o->json)
             print_parallel(cfg.depth, &r, i == 0);
@@ -338,7 +332,7 @@ int eval_cmd_speed(int argc, char **argv) {
         st = run_parallel(&o, &m, &ctx, depths, n, seqs, n_seqs, &err);
         goto done;
     }
-    speed_cfg cfg = {.ctx = ctx, .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode, .progress = go_on};
+    speed_cfg cfg = {.ctx = ctx, .prefill = (uint32_t)o.prefill, .decode = (uint32_t)o.decode, .progress = cli_go_on};
     for (size_t i = 0; i < n && !st; i++) {
         cfg.depth = depths[i];
         if (o.paced)

@@ -65,11 +65,6 @@ static int parse(options *o, int argc, char **argv) {
         argc, argv);
 }
 
-static bool show_progress(void *user, double done) {
-    cli_progress_set(user, done);
-    return !cli_interrupted();
-}
-
 /* Files first: whoever reads the table may leave. */
 static kv_status write_results(const options *o, const sweep *s, kv_err *err) {
     const bool to_stdout = o->json && !strcmp(o->json, "-");
@@ -92,7 +87,7 @@ static kv_status measure(const sweep *s, const eval_text *text, bool quiet, eval
     if (st)
         return st;
     cli_progress_start(&bar, "measuring", quiet);
-    st = eval_run(s->model, &s->cfg, settings, s->settings->n, text->ids, text->n, show_progress, &bar, results, err);
+    st = eval_run(s->model, &s->cfg, settings, s->settings->n, text->ids, text->n, cli_progress_show, &bar, results, err);
     cli_progress_end(&bar);
     free(settings);
     return st;

@@ -6,11 +6,6 @@
 
 static const char tool[] = "kvrun info";
 
-static bool go_on(void *user, double done) {
-    (void)user, (void)done;
-    return !cli_interrupted();
-}
-
 static void show(const ctx_file *f, const ctx_about *a) {
     char bytes[FORMAT_BYTES], f16[FORMAT_BYTES], when[FORMAT_DATE];
     cli_say(stdout, "title     %s\n", *a->title ? a->title : "(none)");
@@ -61,7 +56,7 @@ int cmd_info(int argc, char **argv) {
     ctx_file *f = NULL;
     ctx_about about;
     cli_catch_signals(CLI_SOON);
-    kv_status st = ctx_file_open(path, true, go_on, NULL, &f, &err);
+    kv_status st = ctx_file_open(path, true, cli_go_on, NULL, &f, &err);
     if (!st && !(st = ctx_file_about(f, &about, &err))) {
         if (json)
             st = show_json(f, &about, &err);

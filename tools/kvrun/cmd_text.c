@@ -8,12 +8,6 @@
 
 static const char tool[] = "kvrun text";
 
-static bool go_on(void *user, double done) {
-    (void)user;
-    (void)done;
-    return !cli_interrupted();
-}
-
 /* To a file, byte by byte as it is; on a terminal, what could act on that is escaped. */
 static kv_status print(const document *d, kv_err *err) {
     if (isatty(STDOUT_FILENO))
@@ -45,7 +39,7 @@ int cmd_text(int argc, char **argv) {
         return code;
     kv_err err = {0};
     document d;
-    kv_status st = document_read(path, as, go_on, NULL, &d, &err);
+    kv_status st = document_read(path, as, cli_go_on, NULL, &d, &err);
     if (!st)
         st = print(&d, &err);
     document_free(&d);

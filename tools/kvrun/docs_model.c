@@ -32,17 +32,12 @@ static const char *base_name(const char *path) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static bool go_on(void *user, double done) {
-    (void)user, (void)done;
-    return !cli_interrupted();
-}
-
 /* The caller closes r->e in every case. */
 static kv_status open_reader(const docs_options *o, reader *r, kv_err *err) {
     const char *path = o->words.v[0];
     r->o = o;
     kv_status st = engine_open(&(engine_cfg){docs_tool, path, &o->cache, &o->machine, NULL, true}, &r->e, err);
-    if (st || (st = rt_model_identity(r->e.model, go_on, NULL, r->hash, err)))
+    if (st || (st = rt_model_identity(r->e.model, cli_go_on, NULL, r->hash, err)))
         return st;
     const char *name = rt_model_hparams(r->e.model)->name;
     one_line(*name ? name : base_name(path), r->name);
@@ -83,7 +78,7 @@ static kv_status take_kept(library *l, const char *name, piece *p, kv_err *err) 
         return kv_fail(err, st, "%s", why.msg);
     const library_document *d = &found.v[0];
     p->again = true;
-    if (!(st = document_read(d->text_path, "text", go_on, NULL, &p->d, err)))
+    if (!(st = document_read(d->text_path, "text", cli_go_on, NULL, &p->d, err)))
         st = set_piece(p, d->name, d->title, d->source, err);
     library_list_free(&found);
     return st;
@@ -98,7 +93,7 @@ static kv_status take_piece(const docs_options *o, library *l, const char *path,
         return kv_fail(err, KV_EINVAL, "a document from standard input has no name: say --name NAME");
     if (!is_stdin && access(path, F_OK) && errno == ENOENT)
         st = take_kept(l, path, p, err);
-    else if (!(st = document_read(path, o->as, go_on, NULL, &p->d, err)))
+    else if (!(st = document_read(path, o->as, cli_go_on, NULL, &p->d, err)))
         st = set_piece(p, o->name ? o->name : base_name(path), one_line(p->d.title, title), path, err);
     if (!st && !p->d.len)
         st = kv_fail(err, KV_EINVAL, "%s: there is no text in it", path);

@@ -22,11 +22,6 @@ void engine_say_gain(const engine *e, gen *g) {
         format_bytes((double)info.bytes_f16 * BITS / 16, then), format_bytes((double)info.bytes, now));
 }
 
-static bool show_progress(void *bar, double done) {
-    cli_progress_set(bar, done);
-    return !cli_interrupted();
-}
-
 /* "qwen2.5-coder-0.5b-8f2c31d0.yaml": what the model is called, as far as a file can be, and the beginning of its hash. */
 static void name_of(const rt_model *m, char out[96]) {
     const char *from = rt_model_hparams(m)->name;
@@ -53,7 +48,7 @@ kv_status engine_calibrate(engine *e, kv_err *err) {
     if (st)
         return st;
     cli_progress_start(&bar, "calibrating", false);
-    st = calibrate_run(e->model, &cfg, &aim, (calibrate_progress){show_progress, &bar}, &p, NULL, err);
+    st = calibrate_run(e->model, &cfg, &aim, (calibrate_progress){cli_progress_show, &bar}, &p, NULL, err);
     cli_progress_end(&bar);
     if (st)
         return st;

@@ -26,11 +26,6 @@ void remember_close(remember *r) {
     r->c = NULL;
 }
 
-static bool go_on(void *user, double done) {
-    (void)user, (void)done;
-    return !cli_interrupted();
-}
-
 static void say_found(const remember *r, const contexts_found *f, size_t n) {
     if (f->damaged)
         cli_note(r->tool, "%u of the contexts that were kept could not be used, and were removed: %s", f->damaged, f->why.msg);
@@ -46,7 +41,7 @@ kv_status remember_recall(void *user, rt_session *s, const int32_t *ids, size_t 
     *read = 0;
     if (!r->c)
         return KV_OK;
-    kv_status st = contexts_take(r->c, s, ids, n, go_on, NULL, &found, &why);
+    kv_status st = contexts_take(r->c, s, ids, n, cli_go_on, NULL, &found, &why);
     say_found(r, &found, n);
     if (st == KV_ECANCEL)
         return kv_fail(err, st, "%s", why.msg);
