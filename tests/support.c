@@ -118,3 +118,21 @@ agreement compare_with_reference(const char *model_path, const char *ref_path, c
     json_decref(ref);
     return a;
 }
+
+rt_model *load_test_model(const char *name, const char *cpu, int n_threads) {
+    char path[4096];
+    kv_err err = {0};
+    rt_exec e;
+    rt_model *m = NULL;
+    snprintf(path, sizeof path, "%s/%s.gguf", KV_TEST_DATA, name);
+    if (rt_exec_init(&e, cpu, n_threads, false, &err) || rt_model_load(path, &e, &m, &err))
+        fail_msg("%s", err.msg);
+    return m;
+}
+
+void draw_ids(const rt_model *m, uint32_t seed, int32_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        ids[i] = (int32_t)(((uint64_t)seed * rt_model_hparams(m)->n_vocab) >> 32);
+    }
+}

@@ -52,4 +52,10 @@ typedef struct agreement {
 agreement compare_with_reference(const char *model_path, const char *ref_path, const char *cpu, int n_threads, bool exact,
                                  uint32_t n_batch);
 
+/* The model of tests/data/NAME.gguf, "tiny/llama" say; cpu NULL: the best there is. Fails the running test where it cannot be
+ * loaded. Caller frees. */
+rt_model *load_test_model(const char *name, const char *cpu, int n_threads);
+/* n ids of its vocabulary; the same for the same seed. */
+void draw_ids(const rt_model *m, uint32_t seed, int32_t *ids, size_t n);
+
 #endif

@@ -28,24 +28,6 @@ typedef struct fixture {
     int32_t ids[LEN], other[LEN]; /* other: the same up to where a test makes them part */
 } fixture;
 
-static rt_model *load(const char *name) {
-    char path[4096];
-    kv_err err = {0};
-    rt_exec e;
-    rt_model *m = NULL;
-    snprintf(path, sizeof path, "%s/%s.gguf", KV_TEST_DATA, name);
-    if (rt_exec_init(&e, NULL, 1, false, &err) || rt_model_load(path, &e, &m, &err))
-        fail_msg("%s", err.msg);
-    return m;
-}
-
-static void make_ids(const rt_model *m, uint32_t seed, int32_t *ids, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        ids[i] = (int32_t)(((uint64_t)seed * rt_model_hparams(m)->n_vocab) >> 32);
-    }
-}
-
 static void open_cache(fixture *f, uint64_t limit) {
     kv_err err = {0};
     contexts_close(f->c);
@@ -58,8 +40,8 @@ static int set_up(void **state) {
     strcpy(f->folder, "/tmp/kv-contexts-XXXXXX");
     if (!mkdtemp(f->folder))
         return -1;
-    f->m = load("tiny/llama");
-    make_ids(f->m, 11, f->ids, LEN);
+    f->m = load_test_model("tiny/llama", NULL, 1);
+    draw_ids(f->m, 11, f->ids, LEN);
     open_cache(f, PLENTY);
     *state = f;
     return 0;
@@ -77,7 +59,7 @@ static int tear_down(void **state) {
 
 /* ids that are f->ids up to `at`, and from there on others for every seed. */
 static const int32_t *parting(fixture *f, size_t at, uint32_t seed) {
-    make_ids(f->m, seed, f->other, LEN);
+    draw_ids(f->m, seed, f->other, LEN);
     memcpy(f->other, f->ids, at * sizeof *f->ids);
     if (at < LEN && f->other[at] == f->ids[at])
         f->other[at] = !f->other[at];
@@ -238,7 +220,7 @@ static void contexts_are_of_one_model_and_cache(void **state) {
     other.n_ctx = 2048;
     other.n_batch = 7;
     assert_int_equal(reuse(f, &other, f->ids, 900).tokens, 600);
-    g.m = load("arch/llama-linear");
+    g.m = load_test_model("arch/llama-linear", NULL, 1);
     other = setting(KV_F16, 0);
     assert_int_equal(put(f, &other, f->ids, 600), CONTEXTS_KEPT);
     assert_int_equal(rt_model_hparams(g.m)->n_vocab, rt_model_hparams(f->m)->n_vocab);

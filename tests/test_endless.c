@@ -12,25 +12,6 @@
 
 enum { LEN = 1100, CTX = 384, KEEP = 21, STEP = 64 };
 
-static rt_model *load(const char *name) {
-    char path[4096];
-    kv_err err = {0};
-    rt_exec e;
-    rt_model *m = NULL;
-    snprintf(path, sizeof path, "%s/%s.gguf", KV_TEST_DATA, name);
-    if (rt_exec_init(&e, NULL, 2, false, &err) || rt_model_load(path, &e, &m, &err))
-        fail_msg("%s", err.msg);
-    return m;
-}
-
-static void make_ids(const rt_model *m, int32_t ids[LEN]) {
-    uint32_t state = 5;
-    for (int i = 0; i < LEN; i++) {
-        state = state * 1664525u + 1013904223u;
-        ids[i] = (int32_t)(((uint64_t)state * rt_model_hparams(m)->n_vocab) >> 32);
-    }
-}
-
 static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
     cfg.ctk = k;
@@ -85,7 +66,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
     int32_t ids[LEN];
     kv_err err = {0};
     uint32_t from;
-    make_ids(m, ids);
+    draw_ids(m, 5, ids, LEN);
     rt_session *a = new_session(m, cfg), *c = new_session(m, cfg), *d = NULL;
     assert_int_equal(rt_session_forgets(a, &from), STEP);
     assert_int_equal(from, KEEP);
@@ -124,7 +105,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
 
 static void endless_goes_on_with_every_codec(void **state) {
     (void)state;
-    rt_model *m = load("tiny/llama");
+    rt_model *m = load_test_model("tiny/llama", NULL, 2);
     static const kv_codec_id ids[] = {KV_F16, KV_Q8_0, KV_Q4_0, KV_TURBO4};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         for (int window = 0; window <= 70; window += 70) {
@@ -142,7 +123,7 @@ static void endless_goes_on_with_every_model(void **state) {
                                         "arch/llama-shared-kv", "arch/phi3-longrope", "arch/cohere2",
                                         "arch/olmo2-window",    "arch/exaone4",       "arch/mistral3"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        rt_model *m = load(names[i]);
+        rt_model *m = load_test_model(names[i], NULL, 2);
         rt_ctx_cfg exact = setting(KV_F16, KV_F16, 0);
         goes_on(m, &exact, names[i]);
         rt_model_free(m);
@@ -152,7 +133,7 @@ static void endless_goes_on_with_every_model(void **state) {
 /* Too short a context, keys that are normed last, and budgets without frames. */
 static void endless_says_what_cannot_be(void **state) {
     (void)state;
-    rt_model *m = load("tiny/llama"), *late = load("arch/hunyuan-dense");
+    rt_model *m = load_test_model("tiny/llama", NULL, 2), *late = load_test_model("arch/hunyuan-dense", NULL, 2);
     rt_session *s;
     kv_err err = {0};
     rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q8_0, 70);

@@ -31,13 +31,7 @@ static void lookup_takes_the_longest_and_then_the_latest(void **state) {
 static uint32_t n_vocab; /* of the model that was loaded last */
 
 static rt_model *load(const char *name) {
-    char path[4096];
-    kv_err err = {0};
-    rt_exec e;
-    rt_model *m = NULL;
-    snprintf(path, sizeof path, "%s/%s.gguf", KV_TEST_DATA, name);
-    if (rt_exec_init(&e, NULL, 2, false, &err) || rt_model_load(path, &e, &m, &err))
-        fail_msg("%s", err.msg);
+    rt_model *m = load_test_model(name, NULL, 2);
     n_vocab = rt_model_hparams(m)->n_vocab;
     return m;
 }

@@ -27,23 +27,9 @@ static const char *in_folder(const char *name) {
 }
 
 static rt_model *load(const char *name, const char *cpu) {
-    char path[4096];
-    kv_err err = {0};
-    rt_exec e;
-    rt_model *m = NULL;
-    snprintf(path, sizeof path, "%s/%s.gguf", KV_TEST_DATA, name);
-    if (rt_exec_init(&e, cpu, 2, false, &err) || rt_model_load(path, &e, &m, &err))
-        fail_msg("%s", err.msg);
+    rt_model *m = load_test_model(name, cpu, 2);
     n_vocab = rt_model_hparams(m)->n_vocab;
     return m;
-}
-
-static void make_ids(const rt_model *m, int32_t ids[LEN]) {
-    uint32_t state = 11;
-    for (int i = 0; i < LEN; i++) {
-        state = state * 1664525u + 1013904223u;
-        ids[i] = (int32_t)(((uint64_t)state * rt_model_hparams(m)->n_vocab) >> 32);
-    }
 }
 
 static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
@@ -116,7 +102,7 @@ static void goes_on_exactly(const rt_model *m, const rt_ctx_cfg *cfg, const char
     static const uint32_t places[] = {1, 65, AT};
     const char *path = in_folder("a.kv");
     int32_t ids[LEN];
-    make_ids(m, ids);
+    draw_ids(m, 11, ids, LEN);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         rt_session *whole = new_session(m, cfg), *other;
         read_ids(whole, ids, places[i]);
@@ -204,7 +190,7 @@ static void store_goes_on_exactly_with_a_calibrated_codec(void **state) {
             }
             goes_on_exactly(m, &cfg, names[i]);
             int32_t ids[LEN];
-            make_ids(m, ids);
+            draw_ids(m, 11, ids, LEN);
             for (int t = 0; t < LEN; t++)
                 ids[t] %= 12; /* so that there is something to guess */
             rt_session *s = new_session(m, &cfg);
@@ -264,7 +250,7 @@ static void store_goes_on_exactly_on_other_processors(void **state) {
     rt_model *scalar = load("tiny/llama", "scalar"), *best = load("tiny/llama", NULL);
     const rt_ctx_cfg cfg = setting(KV_Q8_0, KV_TURBO3, 20);
     int32_t ids[LEN];
-    make_ids(scalar, ids);
+    draw_ids(scalar, 11, ids, LEN);
     rt_session *a = new_session(scalar, &cfg);
     read_ids(a, ids, AT);
     save(a, in_folder("a.kv"), false, false);
@@ -284,7 +270,7 @@ static void store_keeps_ways_back(void **state) {
     rt_model *m = load("tiny/llama", NULL);
     int32_t ids[LEN];
     kv_err err = {0};
-    make_ids(m, ids);
+    draw_ids(m, 11, ids, LEN);
     for (int i = 0; i < 4; i++) {
         rt_ctx_cfg cfg = setting(KV_Q4_0, KV_Q8_0, 40), other = RT_CTX_CFG_DEFAULT;
         if (i == 3) {
@@ -341,7 +327,7 @@ static void store_refuses_what_is_of_something_else(void **state) {
     const char *path = in_folder("a.kv");
     int32_t ids[LEN];
     kv_err err = {0};
-    make_ids(m, ids);
+    draw_ids(m, 11, ids, LEN);
     rt_session *s = new_session(m, &cfg);
     assert_int_equal(rt_session_save(s, path, &(rt_save_cfg){0}, NULL, NULL, &err), KV_EINVAL); /* nothing in it */
     read_ids(s, ids, AT);
@@ -394,7 +380,7 @@ static void store_refuses_what_is_not_whole(void **state) {
     int32_t ids[LEN];
     kv_err err = {0};
     prof *p = calibrated(m);
-    make_ids(m, ids);
+    draw_ids(m, 11, ids, LEN);
     for (int packed = 0; packed < 3; packed++) { /* the last by what it is */
         rt_ctx_cfg cfg = packed == 2 ? setting(-1, -1, 20) : setting(KV_Q8_0, KV_Q4_0, 20), open_cfg = RT_CTX_CFG_DEFAULT;
         open_cfg.profile = cfg.profile = packed == 2 ? p : NULL;
@@ -433,7 +419,7 @@ static void store_tells_what_it_holds(void **state) {
     ctx_about a;
     const int32_t *held;
     kv_err err = {0};
-    make_ids(m, ids);
+    draw_ids(m, 11, ids, LEN);
     rt_session *s = new_session(m, &cfg);
     read_ids(s, ids, AT);
     save(s, in_folder("a.kv"), true, true);
