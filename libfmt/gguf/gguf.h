@@ -115,7 +115,8 @@ int64_t gguf_array_i64(const gguf_kv *array, uint64_t i);
 kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err);
 /* What the whole model is, as 32 hexadecimal digits: all tensors, the vocabulary and the hyper-parameters, with those that were
  * set by gguf_override; what else is in its keys does not count, a profile say. folder: where the hash of the tensors is kept
- * and found again, by which files they came from; NULL: nowhere. It is made when it is needed. KV_EIO, KV_EFORMAT, KV_ENOMEM, KV_ECANCEL. */
+ * and found again, by which files they came from; NULL: nowhere. It is made when it is needed. KV_EIO, KV_EFORMAT, KV_ENOMEM,
+ * KV_ECANCEL. */
 kv_status gguf_identity(const gguf *g, const char *folder, kv_progress progress, void *user, char out[33], kv_err *err);
 
 /* A key to write in place of, or after, those of the source file. The bytes are borrowed until gguf_copy returns. */
