@@ -534,8 +534,9 @@ static int work(const fixture *f, const rt_ctx_cfg *cfg, rt_session *sessions[4]
             return 1;
         const int32_t *ids = parting(&own, 300, which);
         rt_session *s = new_session(f, cfg);
+        /* Others may have let go of all that fits: then there is nothing to compare. */
         const bool wrong = contexts_take(f->c, s, ids, 400, NULL, NULL, &found, &err) || found.damaged ||
-                           memcmp(rt_session_ids(s), ids, rt_session_len(s) * sizeof *ids);
+                           (rt_session_len(s) && memcmp(rt_session_ids(s), ids, rt_session_len(s) * sizeof *ids));
         rt_session_free(s);
         if (wrong)
             return 2;
