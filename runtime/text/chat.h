@@ -31,4 +31,16 @@ const char *chat_name(const chat_format *f); /* "template", or the format's: "ch
  * three, or the template refuses; KV_ERANGE: it does not end. */
 kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool open, tpl_text *out, kv_err *err);
 
+/* The same for messages as clients send them: an array of objects as in OpenAI's requests (role, content as text or as parts,
+ * tool_calls with arguments as an object or as JSON text, tool_call_id, reasoning_content, ...). */
+typedef struct chat_request {
+    const json_t *messages;
+    const json_t *tools; /* array of {"type": "function", "function": {...}}; or NULL */
+    const json_t *extra; /* object of further values for the template, such as "enable_thinking"; or NULL */
+    bool open;
+} chat_request; /* all borrowed */
+/* *thinking (or NULL): the text ends inside a thought. KV_EINVAL: messages that make no sense (says which), tools where the
+ * format has no place for them, or the template refuses. */
+kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_text *out, bool *thinking, kv_err *err);
+
 #endif
