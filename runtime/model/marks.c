@@ -205,7 +205,8 @@ kv_status rt_seq_share(rt_seq *to, rt_seq *from, uint32_t n, uint32_t *reached, 
         goto done;
     memcpy(to->tokens, from->tokens, kv_cache_len(to->cache) * sizeof *to->tokens);
     if ((st = copy_marks(to, from, there, err))) {
-        rt_seq_clear(to);
+        kv_cache_clear(to->cache);
+        rt_drop_marks(to, 0);
         goto done;
     }
     rt_seq_go_back(to, there, reached);

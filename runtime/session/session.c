@@ -43,6 +43,13 @@ void rt_session_free(rt_session *s) {
     }
 }
 
+void rt_session_give_back(rt_session *s) {
+    if (!s->lender || rt_ctx_len(s->ctx))
+        return;
+    rt_session_free(s->lender);
+    s->lender = NULL;
+}
+
 rt_ctx *rt_session_ctx(rt_session *s) {
     return s->ctx;
 }

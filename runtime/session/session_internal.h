@@ -31,11 +31,10 @@ struct rt_session {
     rt_session *lender; /* whose blocks the cache uses; or NULL */
 };
 
-/* share.c: the cache is empty, so it uses nobody's blocks any more. */
-void rt_session_give_back(rt_session *s);
-
 /* session.c: nothing is read beyond the last id; where that takes going further back, it is to be read again. */
 void rt_session_leave_guesses(rt_session *s);
+/* session.c: where the cache is empty, it uses nobody's blocks any more. */
+void rt_session_give_back(rt_session *s);
 
 /* ---- store_pieces.c ---- */
 

@@ -17,13 +17,6 @@ const rt_session *rt_session_lender(const rt_session *s) {
     return s->lender;
 }
 
-void rt_session_give_back(rt_session *s) {
-    if (!s->lender || rt_ctx_len(s->ctx))
-        return;
-    rt_session_free(s->lender);
-    s->lender = NULL;
-}
-
 /* What comes next is known where `from` knows it. */
 static void take_logits(rt_session *to, const rt_session *from) {
     const float *next = rt_seq_checkpoint_logits(rt_ctx_seq(to->ctx));
