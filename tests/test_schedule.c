@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 enum { CTX = 512, MOST = 64, LEN = 400 };
 
@@ -495,6 +496,62 @@ static void schedule_drains(void **state) {
     sched_free(s);
 }
 
+/* ---- embeddings ---- */
+
+static void check_vector(const json_t *want, const float *got, size_t n, double within) {
+    assert_int_equal(json_array_size(want), n);
+    for (size_t i = 0; i < n; i++)
+        assert_float_equal(got[i], json_number_value(json_array_get(want, i)), within);
+}
+
+/* Against tests/reference/make_states.py; and the same in company, in pieces, after a part was read before. */
+static void schedule_embeds_as_the_reference(void **state) {
+    enum { MOST_EMBD = 256 };
+    (void)state;
+    json_t *all = json_load_file(KV_TEST_DATA "/ref/states.json", 0, NULL);
+    assert_true(json_array_size(all) >= 3);
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *one = json_array_get(all, i), *tokens = json_object_get(one, "tokens");
+        const uint32_t n = (uint32_t)json_array_size(tokens);
+        rt_model *loaded = load_test_model(json_string_value(json_object_get(one, "model")), NULL, 2), *m = NULL;
+        const uint32_t n_embd = rt_model_hparams(loaded)->n_embd;
+        int32_t ids[CTX];
+        float x[4][MOST_EMBD];
+        answer *a[4], *beside = NULL;
+        kv_err err = {0};
+        rt_ctx_cfg cfg = setting();
+        cfg.ctk = cfg.ctv = KV_F32;
+        cfg.window = cfg.sinks = 0;
+        assert_true(n_embd <= MOST_EMBD);
+        if (rt_model_exact(loaded, &m, &err))
+            fail_msg("%s", err.msg);
+        for (uint32_t t = 0; t < n; t++)
+            ids[t] = (int32_t)json_integer_value(json_array_get(tokens, t));
+        scheduler *s = new_scheduler(m, &cfg, 3, 4);
+        beside = start_endless(s, m, 1);
+        wait_tokens(beside, 1);
+        for (uint32_t k = 0; k < 4; k++) {
+            a[k] = new_answer();
+            sched_request r = request(ids, n, 0, a[k]);
+            r.embedding = x[k];
+            r.last_token = k % 2;
+            submit(s, &r, a[k]);
+        }
+        for (uint32_t k = 0; k < 4; k++) {
+            wait_end(a[k]);
+            assert_int_equal(a[k]->why, SCHED_LIMIT);
+            check_vector(json_object_get(one, k % 2 ? "last" : "mean"), x[k], n_embd, 2e-4);
+            assert_memory_equal(x[k], x[k % 2], n_embd * sizeof **x);
+            free_answer(a[k]);
+        }
+        sched_free(s);
+        free_answer(beside);
+        rt_model_free(m);
+        rt_model_free(loaded);
+    }
+    json_decref(all);
+}
+
 /* ---- many threads ---- */
 
 typedef struct crowd {
@@ -558,6 +615,7 @@ int main(void) {
         cmocka_unit_test(schedule_takes_no_more_than_may_wait),
         cmocka_unit_test(schedule_cancels_where_it_stands),
         cmocka_unit_test(schedule_drains),
+        cmocka_unit_test(schedule_embeds_as_the_reference),
         cmocka_unit_test(schedule_bears_a_crowd),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -20,6 +20,7 @@ struct sched_job {
     rt_sampler *sampler;
     constraint *constraint; /* or NULL */
     float *masked;          /* (n_vocab) logits, while there is a constraint */
+    double *sum;            /* (n_embd) of the states of its prompt so far, where their mean is wanted; or NULL */
     atomic_bool cancelled;
     sched_stats stats;
     double since; /* it was submitted; it got its slot; its prompt was read */
@@ -41,6 +42,7 @@ typedef struct slot {
     bool says;      /* all of that is read, and token.id of the pick is to be read next */
     uint64_t used;  /* when a job last began in it */
     uint32_t share; /* rows of the step that is put together */
+    bool ready;     /* they were read, so it is known what follows */
     sched_pick pick;
 } slot;
 
@@ -70,6 +72,8 @@ kv_status sched_job_new(const scheduler *s, const sched_request *r, sched_job **
 void sched_job_free(sched_job *j);
 /* What to say after what the session has read; touches nothing but the job and the pick, so jobs can do it at the same time. */
 void sched_job_choose(sched_job *j, const rt_session *s, sched_pick *out);
+/* States (n, n_embd) of more of its prompt; last: they are the last of it. */
+void sched_job_note(sched_job *j, uint32_t n_embd, const float *states, uint32_t n, bool last);
 
 /* ---- schedule_slot.c ---- */
 

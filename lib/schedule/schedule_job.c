@@ -21,8 +21,8 @@ static kv_status check(const scheduler *s, const sched_request *r, kv_err *err) 
         if (r->ids[i] < 0 || (uint32_t)r->ids[i] >= vocabulary(s->m))
             return kv_fail(err, KV_EINVAL, "token %zu of the prompt: id %d is outside the vocabulary of %u", i, r->ids[i],
                            vocabulary(s->m));
-    if (r->context || r->embedding)
-        return kv_fail(err, KV_EUNSUPP, "contexts by name and embeddings are not there yet");
+    if (r->context)
+        return kv_fail(err, KV_EUNSUPP, "contexts by name are not there yet");
     return KV_OK;
 }
 
@@ -32,6 +32,13 @@ static kv_status take_rules(const scheduler *s, sched_job *j, kv_err *err) {
     if (!(j->masked = malloc(vocabulary(s->m) * sizeof *j->masked)))
         return kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", vocabulary(s->m));
     return constraint_new(j->r.rules, rt_model_tok(s->m), &j->constraint, err);
+}
+
+static kv_status take_embedding(const scheduler *s, sched_job *j, kv_err *err) {
+    const uint32_t n_embd = rt_model_hparams(s->m)->n_embd;
+    if (j->r.embedding && !j->r.last_token && !(j->sum = calloc(n_embd, sizeof *j->sum)))
+        return kv_fail(err, KV_ENOMEM, "out of memory for an embedding of %u dimensions", n_embd);
+    return KV_OK;
 }
 
 kv_status sched_job_new(const scheduler *s, const sched_request *r, sched_job **out, kv_err *err) {
@@ -50,7 +57,7 @@ kv_status sched_job_new(const scheduler *s, const sched_request *r, sched_job **
     j->stats.prompt = (uint32_t)r->n;
     atomic_init(&j->cancelled, false);
     if ((st = rt_sampler_new(r->sampling ? r->sampling : &RT_SAMPLING_DEFAULT, s->m, &j->sampler, err)) ||
-        (st = take_rules(s, j, err)))
+        (st = take_rules(s, j, err)) || (st = take_embedding(s, j, err)))
         goto done;
     *out = j;
     j = NULL;
@@ -65,8 +72,20 @@ void sched_job_free(sched_job *j) {
     rt_sampler_free(j->sampler);
     constraint_free(j->constraint);
     free(j->masked);
+    free(j->sum);
     free(j->ids);
     free(j);
+}
+
+/* One sum after the other, in the order of the tokens: the same however they came in steps. */
+void sched_job_note(sched_job *j, uint32_t n_embd, const float *states, uint32_t n, bool last) {
+    for (uint32_t t = 0; j->sum && t < n; t++)
+        for (uint32_t i = 0; i < n_embd; i++)
+            j->sum[i] += (double)states[(size_t)t * n_embd + i];
+    if (!last || !n)
+        return;
+    for (uint32_t i = 0; i < n_embd; i++)
+        j->r.embedding[i] = j->sum ? (float)(j->sum[i] / j->stats.prompt) : states[(size_t)(n - 1) * n_embd + i];
 }
 
 /* ---- choosing ---- */

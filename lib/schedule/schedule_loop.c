@@ -95,7 +95,8 @@ static void say(scheduler *s, slot *at) {
 static void finish_prefill(scheduler *s, slot *at) {
     sched_job *j = at->job;
     j->stats.prefill_s += lap(j);
-    rt_session_checkpoint(at->s, NULL); /* without it some is read again one day */
+    if (rt_session_is_read(at->s))
+        rt_session_checkpoint(at->s, NULL); /* without it some is read again one day */
     at->says = true;
     if (!j->r.n_predict)
         end_job(s, j, at, SCHED_LIMIT, NULL);
@@ -106,26 +107,39 @@ static void choose_piece(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     for (size_t i = first; i < end; i++) {
         slot *at = &s->slots[i];
-        if (at->job && at->says && at->share)
+        if (at->job && at->ready)
             sched_job_choose(at->job, at->s, &at->pick);
     }
 }
 
-/* share: rows of the step that it had a part in; of a slot that says, it had one. */
+/* Rows of a slot have been read. */
+static void took_rows(scheduler *s, slot *at, uint32_t first) {
+    sched_job *j = at->job;
+    const uint32_t n_embd = rt_model_hparams(s->m)->n_embd;
+    if (!at->says) {
+        at->read += at->share;
+        if (j->r.embedding)
+            sched_job_note(j, n_embd, rt_pool_states(s->pool) + (size_t)first * n_embd, at->share, at->read == j->r.n);
+    }
+    at->ready = true;
+}
+
+/* Who has read on. */
 static void after_step(scheduler *s) {
     for (uint32_t i = 0; i < s->n_slots; i++) {
         slot *at = &s->slots[i];
-        if (!at->job || !at->share || at->says)
+        if (!at->job || !at->ready || at->says)
             continue;
-        at->read += at->share;
         tell_prefill(at);
         if (at->read == at->job->r.n)
             finish_prefill(s, at);
+        else
+            at->ready = false;
     }
     rt_for(rt_ctx_exec(rt_session_ctx(s->slots->s)), s->n_slots, 1, choose_piece, s);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         slot *at = &s->slots[i];
-        if (at->job && at->says && at->share)
+        if (at->job && at->ready)
             say(s, at);
     }
 }
@@ -173,11 +187,18 @@ static uint32_t share_out(scheduler *s) {
     return rows;
 }
 
+/* Is what follows the last token of its prompt of no interest? */
+static bool only_embeds(const sched_job *j) {
+    return j->r.embedding && !j->r.n_predict;
+}
+
 /* The rows of one slot, from `to` on. */
 static uint32_t put_rows(const slot *at, rt_pool_row *to) {
+    const sched_job *j = at->job;
     for (uint32_t i = 0; i < at->share; i++) {
         const uint32_t t = at->read + i;
-        to[i] = (rt_pool_row){at->s, at->says ? at->pick.token.id : at->job->ids[t], at->says || t + 1 == at->job->r.n};
+        to[i] = at->says ? (rt_pool_row){at->s, at->pick.token.id, true}
+                         : (rt_pool_row){at->s, j->ids[t], t + 1 == j->r.n && !only_embeds(j)};
     }
     return at->share;
 }
@@ -187,19 +208,41 @@ static void step_alone(scheduler *s) {
     for (uint32_t i = 0; i < s->n_slots; i++) {
         slot *at = &s->slots[i];
         kv_err err = {0};
-        if (at->job && at->share && rt_pool_step(s->pool, s->rows, put_rows(at, s->rows), &err))
+        if (!at->job || !at->share)
+            continue;
+        if (rt_pool_step(s->pool, s->rows, put_rows(at, s->rows), &err))
             end_job(s, at->job, at, SCHED_FAILED, &err);
+        else
+            took_rows(s, at, 0);
+    }
+}
+
+static void step_together(scheduler *s) {
+    uint32_t n = 0;
+    bool states = false;
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        slot *at = &s->slots[i];
+        n += put_rows(at, s->rows + n);
+        states |= at->share && !at->says && at->job->r.embedding;
+        at->ready = false;
+    }
+    rt_pool_keep_states(s->pool, states, NULL); /* there is memory for them since such a job began */
+    if (rt_pool_step(s->pool, s->rows, n, NULL)) {
+        step_alone(s);
+        return;
+    }
+    n = 0;
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        slot *at = &s->slots[i];
+        if (at->share)
+            took_rows(s, at, n);
+        n += at->share;
     }
 }
 
 static void step(scheduler *s) {
-    uint32_t n = 0;
-    if (share_out(s)) {
-        for (uint32_t i = 0; i < s->n_slots; i++)
-            n += put_rows(&s->slots[i], s->rows + n);
-        if (rt_pool_step(s->pool, s->rows, n, NULL))
-            step_alone(s);
-    }
+    if (share_out(s))
+        step_together(s);
     after_step(s);
     show_now(s);
 }
@@ -211,6 +254,11 @@ static void begin(scheduler *s, slot *at, sched_job *j) {
     at->job = j;
     at->says = false;
     at->used = ++s->begun;
+    kv_err err = {0};
+    if (j->r.embedding && rt_pool_keep_states(s->pool, true, &err)) {
+        end_job(s, j, at, SCHED_FAILED, &err);
+        return;
+    }
     sched_enter_slot(at, j);
     tell_prefill(at);
     if (at->read < j->r.n)

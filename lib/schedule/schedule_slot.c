@@ -36,8 +36,8 @@ static uint32_t go_to(rt_session *s, uint32_t n) {
 
 void sched_enter_slot(slot *at, sched_job *j) {
     const uint32_t n = (uint32_t)j->r.n;
-    at->read = go_to(at->s, common(at->s, j));
-    if (at->read == n && !rt_session_is_read(at->s)) /* the last one is read again for what comes next */
+    at->read = go_to(at->s, j->sum ? 0 : common(at->s, j));              /* the mean of all tokens takes reading all */
+    if (at->read == n && (j->r.embedding || !rt_session_is_read(at->s))) /* the last one is read again for what comes of it */
         at->read = go_to(at->s, n - 1);
     j->stats.cached = at->read;
 }
