@@ -38,7 +38,7 @@ PARTS = [
     ("calib", ["libfmt"], ["calib"]),
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
-        "lib/calibrate",
+        "lib/calibrate lib/schedule",
         "lib/eval lib/shipped lib/document lib/library lib/contexts",
     ]),
     ("examples", ["lib"], ["examples"]),
