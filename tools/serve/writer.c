@@ -74,7 +74,7 @@ static void collect_call(sv_writer *w, sv_choice *c, const sv_event *e) {
 
 static void collect(sv_writer *w, const sv_event *e) {
     sv_choice *c = e->choice < w->n_choices ? &w->choices[e->choice] : NULL;
-    if (e->usage)
+    if (e->usage && e->kind == SV_END)
         w->usage = *e->usage;
     if (e->kind == SV_VECTOR || !c)
         return;
