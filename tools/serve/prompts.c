@@ -57,11 +57,58 @@ kv_status prompts_render(const sv_engine *e, const sv_request *q, tpl_text *out,
     return st;
 }
 
-static kv_status chat_ids(const sv_engine *e, const sv_request *q, unsigned flags, sv_prompts *out, kv_err *err) {
+/* ---- chats about a stored context ---- */
+
+/* The context ends inside the user's first turn, behind the document: what comes before that turn is not there twice, and what
+ * the system says stands in front of what is asked. The place is marked by a control character that no template has. */
+static const char place[] = "\x1a";
+
+static json_t *behind_context(const json_t *messages) {
+    const json_t *first = json_array_get(messages, 0), *second = json_array_get(messages, 1), *told = NULL;
+    const char *role = json_string_value(json_object_get(first, "role"));
+    json_t *all = json_array();
+    size_t from = 0;
+    if (role && !strcmp(role, "system")) {
+        told = json_object_get(first, "content");
+        first = second;
+        from = 1;
+    }
+    role = json_string_value(json_object_get(first, "role"));
+    if (!role || strcmp(role, "user")) {
+        json_decref(all);
+        return NULL;
+    }
+    json_array_append_new(all,
+                          json_pack("{s:s,s:o}", "role", "user", "content",
+                                    json_sprintf("%s\n\n%s%s%s", place, told ? json_string_value(told) : "", told ? "\n\n" : "",
+                                                 json_string_value(json_object_get(first, "content")))));
+    for (size_t i = from + 1; i < json_array_size(messages); i++)
+        json_array_append(all, json_array_get(messages, i));
+    return all;
+}
+
+static kv_status onward_ids(const sv_engine *e, const sv_request *q, sv_prompts *out, kv_err *err) {
+    sv_request changed = *q;
+    tpl_text text = {0};
+    if (!(changed.messages = behind_context(q->messages)))
+        return kv_fail(err, KV_EINVAL, "messages: the first one about a stored context must be the user's");
+    kv_status st = prompts_render(e, &changed, &text, &out->thinking, err);
+    const char *at = st ? NULL : strstr(text.s, place);
+    if (!st && !at)
+        st = kv_fail(err, KV_EUNSUPP, "kv_context: the model's chat template loses the text of a turn");
+    if (!st)
+        st = tok_encode_chat(rt_model_tok(e->m), &text, (size_t)(at - text.s) + strlen(place), 0, &out->p[0].ids, &out->p[0].n,
+                             err);
+    tpl_text_free(&text);
+    json_decref(changed.messages);
+    return st;
+}
+
+static kv_status chat_ids(const sv_engine *e, const sv_request *q, sv_prompts *out, kv_err *err) {
     tpl_text text = {0};
     kv_status st = prompts_render(e, q, &text, &out->thinking, err);
     if (!st)
-        st = tok_encode_chat(rt_model_tok(e->m), &text, 0, flags, &out->p[0].ids, &out->p[0].n, err);
+        st = tok_encode_chat(rt_model_tok(e->m), &text, 0, TOK_BOS, &out->p[0].ids, &out->p[0].n, err);
     tpl_text_free(&text);
     return st;
 }
@@ -106,7 +153,7 @@ kv_status prompts_of(const sv_engine *e, const sv_request *q, bool onward, sv_pr
     if (!out->p)
         return kv_fail(err, KV_ENOMEM, "out of memory for prompts");
     if (q->messages)
-        st = chat_ids(e, q, flags, out, err);
+        st = onward ? onward_ids(e, q, out, err) : chat_ids(e, q, out, err);
     for (size_t i = 0; !q->messages && !st && i < n; i++)
         st = text_ids(e, json_array_get(q->prompts, i), flags, &out->p[i], err);
     for (size_t i = 0; !st && i < n; i++)

@@ -5,14 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const sv_dialect *const *sv_dialects(size_t *n) {
-    static const sv_dialect *const all[] = {
-        &sv_chat,  &sv_completions, &sv_embeddings,      &sv_responses,    &sv_messages,
-        &sv_count, &sv_ollama_chat, &sv_ollama_generate, &sv_ollama_embed, &sv_ollama_embeddings};
-    *n = sizeof all / sizeof *all;
-    return all;
-}
-
 int http_of(kv_status st) {
     static const struct {
         kv_status st;
