@@ -345,6 +345,13 @@ size_t speech_take(sv_speech *s, char *to, size_t most_bytes, bool *over) {
     return n;
 }
 
+bool speech_is_over(sv_speech *s) {
+    pthread_mutex_lock(&s->lock);
+    const bool over = s->over;
+    pthread_mutex_unlock(&s->lock);
+    return over;
+}
+
 kv_status speech_result(sv_speech *s, kv_err *err) {
     pthread_mutex_lock(&s->lock);
     kv_status st = s->err.code;

@@ -50,6 +50,7 @@ sv_shape speech_shape(const sv_speech *s);
 uint32_t speech_prompt(const sv_speech *s); /* tokens */
 /* Up to `most` bytes of what waits. *over: that was all, and nothing more comes. */
 size_t speech_take(sv_speech *s, char *to, size_t most, bool *over);
+bool speech_is_over(sv_speech *s);
 /* Once all is over: an error in place of an answer, which HTTP can still say; KV_OK: there is an answer. */
 kv_status speech_result(sv_speech *s, kv_err *err);
 /* A comment that keeps the connection alive, where nothing was said for so many seconds. */

@@ -39,7 +39,8 @@ static void give_up(sv_exchange *x) {
     pthread_mutex_unlock(&x->lock);
     if (was)
         return;
-    atomic_fetch_add(&x->sv->n_gone, 1);
+    if (working || !s || !speech_is_over(s))
+        atomic_fetch_add(&x->sv->n_gone, 1);
     if (s)
         speech_cancel(s);
     if (!working)
