@@ -13,5 +13,6 @@ int cmd_info(int argc, char **argv);
 int cmd_contexts(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_client(int argc, char **argv);
 
 #endif

@@ -11,6 +11,7 @@ int main(int argc, char **argv) {
         {"contexts", "what --context-cache has kept", cmd_contexts},
         {"docs", "a library of documents that were read, to be asked by name", cmd_docs},
         {"serve", "a server that speaks to clients of OpenAI, Anthropic and Ollama", cmd_serve},
+        {"client", "ask a server, and print what it says as it comes", cmd_client},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},
     };
