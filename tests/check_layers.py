@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session runtime/sample",
+        "runtime/session runtime/sample runtime/reply",
         "runtime/backward",
         "runtime/model",
         "runtime/step",
