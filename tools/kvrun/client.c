@@ -62,7 +62,9 @@ static bool fail(hearing *h, kv_status st, const char *what) {
 /* {"error": {"message": "..."}} or {"error": "..."}; NULL: none. */
 static const char *error_of(const json_t *j) {
     const json_t *e = json_object_get(j, "error"), *message = json_object_get(e, "message");
-    return json_is_string(e) ? json_string_value(e) : e ? json_is_string(message) ? json_string_value(message) : "an error" : NULL;
+    return json_is_string(e) ? json_string_value(e)
+           : e               ? json_is_string(message) ? json_string_value(message) : "an error"
+                             : NULL;
 }
 
 static bool take_piece(hearing *h, const json_t *delta, const char *key, bool thought) {
@@ -149,7 +151,8 @@ static struct curl_slist *headers_of(const client_cfg *cfg) {
     struct curl_slist *all = curl_slist_append(NULL, "Content-Type: application/json");
     if (all && cfg->key) {
         char *line = NULL;
-        struct curl_slist *more = asprintf(&line, "Authorization: Bearer %s", cfg->key) < 0 ? NULL : curl_slist_append(all, line);
+        struct curl_slist *more =
+            asprintf(&line, "Authorization: Bearer %s", cfg->key) < 0 ? NULL : curl_slist_append(all, line);
         free(line);
         if (!more)
             curl_slist_free_all(all);

@@ -9,9 +9,9 @@
 #include <stddef.h>
 
 typedef struct client_cfg {
-    const char *url; /* of the server: "http://127.0.0.1:8080" */
-    const char *key; /* or NULL */
-    double connect;  /* seconds to wait for it */
+    const char *url;     /* of the server: "http://127.0.0.1:8080" */
+    const char *key;     /* or NULL */
+    double connect;      /* seconds to wait for it */
     bool (*go_on)(void); /* asked now and then; false: stop */
     /* a piece of the answer (thought: of what the model thinks); false: it cannot be taken */
     bool (*piece)(void *user, const char *text, size_t len, bool thought);

@@ -63,7 +63,8 @@ static kv_status make_voice(sv_speech *s, uint32_t i, kv_err *err) {
     v->stop.n = s->q.n_stops;
     if (embeds(s) && !(v->embedding = calloc(rt_model_hparams(s->cfg.e->m)->n_embd, sizeof *v->embedding)))
         return kv_fail(err, KV_ENOMEM, "out of memory for an embedding");
-    return voice_init(v, chat ? s->cfg.e->answers : NULL, s->q.tools != NULL, s->prompts.thinking && !s->rules, err);
+    const bool whole = !s->q.stream || s->cfg.d->streams == SV_NDJSON;
+    return voice_init(v, chat ? s->cfg.e->answers : NULL, s->q.tools, s->prompts.thinking && !s->rules, whole, err);
 }
 
 static void speech_tell(sv_speech *s, const sv_event *e) {

@@ -7,10 +7,10 @@
 #ifndef SERVE_SPEECH_H
 #define SERVE_SPEECH_H
 
+#include "reply/reply.h"
 #include "schedule/schedule.h"
 #include "serve/dialect.h"
 #include "text/chat.h"
-#include "text/reply.h"
 
 /* A model that requests run on. All borrowed. */
 typedef struct sv_engine {

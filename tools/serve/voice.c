@@ -64,7 +64,8 @@ static void on_arguments(void *user, uint32_t index, const char *text, size_t le
         tell(user, (sv_event){.kind = SV_ARGUMENTS, .call = index, .text = text, .len = len});
 }
 
-static void on_call_end(void *user, uint32_t index) {
+static void on_call_end(void *user, uint32_t index, bool whole) {
+    (void)whole; /* the client sees it by what the arguments are */
     tell(user, (sv_event){.kind = SV_CALL_END, .call = index});
 }
 
@@ -86,13 +87,14 @@ static void push(sv_voice *v, const char *text, size_t len) {
 
 /* ---- a life ---- */
 
-kv_status voice_init(sv_voice *v, const reply_format *format, bool tools, bool thinking, kv_err *err) {
-    v->special = format && tools;
+kv_status voice_init(sv_voice *v, const reply_format *format, const json_t *tools, bool thinking, bool whole, kv_err *err) {
+    v->format = format;
     if (!format)
         return KV_OK;
     const reply_cfg cfg = {.format = format,
                            .tools = tools,
                            .thinking = thinking,
+                           .whole = whole,
                            .events = {on_content, on_thought, on_call, on_arguments, on_call_end},
                            .user = v};
     return reply_new(&cfg, &v->answer, err);
@@ -109,7 +111,7 @@ void voice_free(sv_voice *v) {
 bool voice_token(sv_voice *v, const sched_token *t) {
     const char *text;
     size_t len, n;
-    const char *piece = tok_piece(v->t, t->id, v->special, &len);
+    const char *piece = v->format ? reply_piece(v->format, v->t, t->id, &len) : tok_piece(v->t, t->id, false, &len);
     if (v->logprobs && !note_token(v, t))
         v->st = KV_ENOMEM;
     if (!v->st && len && !(v->st = tok_writer_push(&v->text, piece, len, &text, &n, NULL)) && n)

@@ -16,7 +16,7 @@ typedef struct sv_voice {
     /* what comes out */
     void (*tell)(struct sv_speech *s, const sv_event *e);
     const tok *t;
-    bool special; /* marks that are tokens are shown, to be taken apart */
+    const reply_format *format; /* or NULL */
     tok_writer text;
     sv_stop stop;
     reply *answer; /* or NULL: all is content */
@@ -30,8 +30,8 @@ typedef struct sv_voice {
     kv_status st; /* first thing that went wrong */
 } sv_voice;
 
-/* format NULL: texts are not taken apart. */
-kv_status voice_init(sv_voice *v, const reply_format *format, bool tools, bool thinking, kv_err *err);
+/* format NULL: texts are not taken apart. tools, thinking, whole: as of reply_cfg. */
+kv_status voice_init(sv_voice *v, const reply_format *format, const json_t *tools, bool thinking, bool whole, kv_err *err);
 void voice_free(sv_voice *v);
 /* false: it is over. */
 bool voice_token(sv_voice *v, const sched_token *t);
