@@ -168,6 +168,13 @@ def contexts(s):
     assert status == 201 and row["name"] == "ship" and row["tokens"] > 20, row
     assert [c["name"] for c in s.ask("GET", "/v1/contexts")[1]["data"]] == ["ship"]
     assert s.ask("PUT", "/v1/contexts/page?as=html&title=Salt", b"<html><p>Bread &amp; salt</p></html>")[1]["title"] == "Salt"
+    ask = {**CHAT, "kv_context": "ship", "messages": [{"role": "user", "content": "Who is the captain?"}], "max_tokens": 20}
+    status, first, _ = s.post("/v1/chat/completions", ask)
+    assert status == 200 and first["usage"]["prompt_tokens"] > row["tokens"], first
+    assert first["usage"]["prompt_tokens_details"]["cached_tokens"] >= row["tokens"] - 1, first
+    again = s.post("/v1/chat/completions", ask)[1]
+    assert again["choices"][0]["message"]["content"] == first["choices"][0]["message"]["content"]
+    assert s.post("/v1/chat/completions", {**ask, "kv_context": ""})[1]["choices"][0]["message"]["content"] != first["choices"][0]["message"]["content"]
     for name in ("../x", "a/b", ".x", "", "x" * 65, "\u00e4"):
         error(s.post("/v1/contexts", {"name": name, "text": "a"}), 400, "name")
         error(s.post("/v1/chat/completions", {**CHAT, "kv_context": name}) if name else (400, {"error": {"message": ""}}), 400)
@@ -224,7 +231,7 @@ def nonsense(s):
                  b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", ask + b"X: " + b"b" * 200000 + b"\r\n\r\n", ask + b"X: y\r\n" * 20000 + b"\r\n",
                  ask + b"Content-Length: -5\r\n\r\n", ask + b"Content-Length: 99999999999999999999999\r\n\r\n", ask + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
                  ask + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", ask + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
-        got = s.raw(data, wait=2)
+        got = s.raw(data, wait=0.5)
         assert not got.startswith(b"HTTP/1.1 200"), (data[:60], got[:100])
     # a body in pieces without an end is read as long as it may be, and then refused
     got = s.raw(ask + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"a" * 65536 + b"\r\n") * 40 + b"0\r\n\r\n", close=False, wait=3)
