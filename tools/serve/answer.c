@@ -34,6 +34,7 @@ kv_status answer_json(const sv_exchange *x, json_t **out, kv_err *err) {
     if (json_is_object(*out))
         return KV_OK;
     json_decref(*out);
+    *out = NULL;
     return kv_fail(err, KV_EINVAL, "the request must be a JSON object");
 }
 
