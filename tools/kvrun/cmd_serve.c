@@ -18,9 +18,9 @@ static const char tool[] = "kvrun serve";
 enum { CTX = 8192 };
 
 typedef struct options {
-    const char *model, *alias, *host, *key_file, *contexts, *template;
+    const char *model, *models, *alias, *host, *key_file, *contexts, *template;
     cli_strs keys, origins, hosts;
-    int64_t port, slots, queue, ctx, n, max_body, context_cache;
+    int64_t port, slots, queue, ctx, n, max_body, context_cache, memory;
     double drain, max_request;
     cli_sampling sampling;
     cli_cache cache;
@@ -42,6 +42,11 @@ static int parse(options *o, int argc, char **argv) {
         {"--allow-host", NULL, CLI_EACH, "NAME", &o->hosts, 0, 0,
          "a further name that clients call the server by, of a proxy for example; may be given several times"},
         {.kind = CLI_HEADING, .help = "What is served"},
+        {"--models", NULL, CLI_STR, "DIR", &o->models, 0, 0,
+         "in place of MODEL: all models (*.gguf) of this folder, by their names, loaded when they are asked for"},
+        {"--memory", NULL, CLI_SIZE, "SIZE", &o->memory, 0, 0,
+         "what files of loaded models may take together: for another one, that which was used least lately is unloaded; 0: "
+         "any"},
         {"--alias", NULL, CLI_STR, "NAME", &o->alias, 0, 0, "what the model is called (without this option: as its file)"},
         {"--slots", "-np", CLI_INT, "N", &o->slots, 1, 256, "answers at the same time"},
         {"--queue", NULL, CLI_INT, "N", &o->queue, 0, 4096, "so many more wait; others are told to come back later"},
@@ -75,7 +80,7 @@ static int parse(options *o, int argc, char **argv) {
     return cli_parse(
         &(cli_spec){
             .tool = tool,
-            .usage = "MODEL [options]",
+            .usage = "MODEL [options]\n--models DIR [options]",
             .summary = "Serves a model to programs that speak to OpenAI (/v1/chat/completions, /v1/completions, /v1/responses, "
                        "/v1/embeddings), to Anthropic (/v1/messages) or to Ollama (/api/...), several at the same time. Only "
                        "programs of this machine can ask, unless --host says otherwise. Ctrl-C lets answers end first.",
@@ -85,7 +90,7 @@ static int parse(options *o, int argc, char **argv) {
                         "  kvrun serve packed.gguf --host 0.0.0.0 --api-key-file ~/.config/kvcalib/keys\n",
             .opts = opts,
             .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
-            .n_required = 1},
+            .n_required = 0},
         argc, argv);
 }
 
@@ -122,31 +127,46 @@ static kv_status read_keys(options *o, char **text, const char ***keys, size_t *
 
 typedef struct opener {
     options *o;
-    engine e;
-    contexts *cache;
 } opener;
 
-static kv_status open_it(void *user, serve_model *out, kv_err *err) {
-    opener *w = user;
-    options *o = w->o;
-    kv_status st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, false}, &w->e, err);
+static kv_status ctx_of(const options *o, const engine *e, rt_ctx_cfg *out, kv_err *err) {
+    kv_status st = engine_ctx_cfg(e, o->ctx, out, err);
     if (st)
         return st;
-    if ((st = engine_ctx_cfg(&w->e, o->ctx, &out->ctx, err)))
+    const uint32_t trained = rt_model_hparams(e->model)->n_ctx_train;
+    if (!out->n_ctx)
+        out->n_ctx = trained && trained < CTX ? trained : CTX;
+    out->checkpoint_every = RT_BATCH; /* prompts may part anywhere */
+    return KV_OK;
+}
+
+static kv_status open_it(void *user, const char *path, serve_model *out, kv_err *err) {
+    options *o = ((opener *)user)->o;
+    engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a model");
+    kv_status st = engine_open(&(engine_cfg){tool, path, &o->cache, &o->machine, o->template, false}, e, err);
+    if (!st)
+        st = ctx_of(o, e, &out->ctx, err);
+    if (!st && cli_interrupted())
+        st = kv_fail(err, KV_ECANCEL, "interrupted");
+    if (st) {
+        engine_close(e);
+        free(e);
         return st;
-    const uint32_t trained = rt_model_hparams(w->e.model)->n_ctx_train;
-    if (!out->ctx.n_ctx)
-        out->ctx.n_ctx = trained && trained < CTX ? trained : CTX;
-    out->ctx.checkpoint_every = RT_BATCH; /* prompts may part anywhere */
-    if (!w->e.format)
-        cli_note_plain(tool, w->e.model);
-    out->model = w->e.model;
-    out->format = w->e.format;
-    return cli_interrupted() ? kv_fail(err, KV_ECANCEL, "interrupted") : KV_OK;
+    }
+    if (!e->format)
+        cli_note_plain(tool, e->model);
+    out->model = e->model;
+    out->format = e->format;
+    out->own = e;
+    return KV_OK;
 }
 
 static void close_it(void *user, serve_model *m) {
-    (void)user, (void)m; /* cmd_serve closes what was opened, also where it was never served */
+    (void)user;
+    engine_close(m->own);
+    free(m->own);
 }
 
 static kv_status serve_it(options *o, const char *const *keys, size_t n_keys, int *sig, kv_err *err) {
@@ -159,6 +179,8 @@ static kv_status serve_it(options *o, const char *const *keys, size_t n_keys, in
     remember_open(&r, tool, o->context_cache, false);
     const serve_cfg cfg = {.tool = tool,
                            .model = o->model,
+                           .models = o->models,
+                           .memory = (uint64_t)o->memory,
                            .alias = o->alias,
                            .host = o->host,
                            .port = (int)o->port,
@@ -183,7 +205,6 @@ static kv_status serve_it(options *o, const char *const *keys, size_t n_keys, in
                            .user = &w};
     serve_block_signals();
     st = serve_run(&cfg, sig, err);
-    engine_close(&w.e);
     remember_close(&r);
     return st;
 }
@@ -208,7 +229,11 @@ int cmd_serve(int argc, char **argv) {
     const int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
-    kv_status st = read_keys(&o, &text, &keys, &n_keys, &err);
+    kv_status st = !o.model == !o.models ? kv_fail(&err, KV_EINVAL, "usage: kvrun serve MODEL, or --models DIR") : KV_OK;
+    if (!st && o.models && o.alias)
+        st = kv_fail(&err, KV_EINVAL, "--alias is for a single model: those of --models are called as their files");
+    if (!st)
+        st = read_keys(&o, &text, &keys, &n_keys, &err);
     if (!st && !(st = cli_sampling_read(&o.sampling, false, &err))) {
         cli_catch_signals(CLI_PATIENT);
         st = serve_it(&o, keys, n_keys, &sig, &err);

@@ -67,3 +67,15 @@ void answer_error(sv_exchange *x, kv_status st, const char *message) {
     out_free(&x->out);
     out_json(&x->out, d->error(x->http, st, message));
 }
+
+kv_status answer_model(sv_exchange *x, const char *name, kv_err *err) {
+    sv_model *m = models_find(&x->sv->models, name);
+    if (!m) {
+        x->http = 404;
+        return kv_fail(err, KV_EINVAL, "model: there is no '%.100s' here (GET /v1/models lists them)", name);
+    }
+    kv_status st = models_take(m, err);
+    if (!st)
+        x->model = m;
+    return st;
+}
