@@ -26,7 +26,8 @@ const meter = (() => {
     function show(m) {
         const share = part(m.cache_bytes, m.cache_f16_bytes), ratio = times(m);
         width("meter-fill", share);
-        $("meter-text").textContent = m.cache_bytes ? bytes(m.cache_bytes) + (ratio ? ` \u00b7 ${ratio} smaller` : "") : "Cache empty";
+        $("meter-text").textContent = m.cache_bytes ? bytes(m.cache_bytes) : "Empty";
+        $("meter-more").textContent = m.cache_bytes && ratio ? `${ratio} smaller` : "";
         $("meter").setAttribute("aria-label", m.cache_bytes ? `Cache: ${bytes(m.cache_bytes)}, in f16 it would take ${bytes(m.cache_f16_bytes)}` : "Cache: empty");
 
         $("cache-ratio").textContent = ratio || (m.cache_bytes ? "1\u00d7" : "0 B");
