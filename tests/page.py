@@ -326,6 +326,7 @@ def reads_a_document(p):
     p.b.js("document.querySelector('#docs-file').hidden = false")
     p.b.type("#docs-file", str(bad))
     p.b.until("!document.querySelector('#docs-error').hidden && document.querySelector('#reading').hidden")
+    p.b.js("document.querySelector('#docs-file').hidden = true")
     p.b.shot("documents")
     # dropped onto the page
     p.b.click("#docs-close")

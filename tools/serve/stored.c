@@ -109,16 +109,19 @@ static kv_status ids_of(const rt_model *m, const char *text, size_t len, ask_ids
 
 static kv_status read_text(sv_exchange *x, const char *path, const char *title, const char *text, size_t len, kv_err *err) {
     const sv_server *sv = x->sv;
-    const rt_save_cfg save = {.title = title, .program = "kvrun serve " KV_TOOL_VERSION};
+    const rt_save_cfg save = {.title = title, .program = "kvrun serve " KV_TOOL_VERSION, .lean = true};
     ask_ids ids = {0};
     rt_session *s = NULL;
     const sv_model *m = x->model;
+    rt_ctx_cfg cfg = m->m.ctx;
+    cfg.checkpoint_every = 0; /* questions go on from its end: other places to go back to would be half of the file */
     kv_status st = ids_of(m->m.model, text, len, &ids, err);
     if (!st && ids.n >= m->engine.n_ctx)
         st = kv_fail(err, KV_ERANGE, "the text does not fit into the context: n_prompt_tokens = %zu, n_ctx = %u", ids.n,
                      m->engine.n_ctx);
-    if (st || (st = rt_session_new(m->m.model, &m->m.ctx, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
-        (st = rt_session_read(s, reading, x, err)) || (st = folder_make(sv->cfg->contexts, err)))
+    if (st || (st = rt_session_new(m->m.model, &cfg, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
+        (st = rt_session_read(s, reading, x, err)) || (st = rt_session_checkpoint(s, err)) ||
+        (st = folder_make(sv->cfg->contexts, err)))
         goto done;
     st = rt_session_save(s, path, &save, NULL, NULL, err);
 done:
