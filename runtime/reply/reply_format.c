@@ -304,15 +304,12 @@ static bool is_mark(const reply_format *f, const char *text, size_t len) {
     for (size_t i = 0; i < sizeof single / sizeof *single; i++)
         if (same(single[i], text, len))
             return true;
-    for (const thought_marks *m = thought_marks_all; m->open; m++)
-        if (same(m->open, text, len) || same(m->close, text, len))
-            return true;
     return among(f->section, text, len) || among(f->open, text, len) || among(f->close, text, len) ||
            among(f->name_end, text, len) || among(others, text, len);
 }
 
 const char *reply_piece(const reply_format *f, const tok *t, int32_t id, size_t *len) {
-    const char *plain = tok_piece(t, id, false, len);
+    const char *plain = thought_piece(t, id, len);
     if (*len)
         return plain;
     const char *spelled = tok_piece(t, id, true, len);
