@@ -155,10 +155,10 @@ class Session(SessionCore):
 
         tools: functions that the model may call, as OpenAI's clients describe them:
         ``{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}``. Then the answer is a
-        message as these get it: ``{"role": "assistant", "content": ..., "tool_calls": [...]}``, with ``"reasoning_content"`` where the
-        model thought. It goes into the next messages as it is, and behind it what came of each call:
-        ``{"role": "tool", "tool_call_id": ..., "content": ...}``. With an empty list there is nothing to call, but answers are
-        messages. template: further values for the template, such as ``{"enable_thinking": False}``.
+        message as these get it: ``{"role": "assistant", "content": ..., "tool_calls": [...]}``, with
+        ``"reasoning_content"`` where the model thought. It goes into the next messages as it is, and behind it what came of
+        each call: ``{"role": "tool", "tool_call_id": ..., "content": ...}``. With an empty list there is nothing to call, but
+        answers are messages. template: further values for the template, such as ``{"enable_thinking": False}``.
         """
         how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         if tools is None:
