@@ -46,10 +46,12 @@ struct reply {
     kind kind;
     reply_buf out;
     /* the call */
-    bool marked;  /* a mark said that it is one, */
-    bool closed;  /* and one that it is over; or else */
-    bool in_list; /* it is in a list */
-    bool started; /* it was told of */
+    bool marked;   /* a mark said that it is one, */
+    bool closed;   /* and one that it is over; or else */
+    bool in_list;  /* it is in a list */
+    bool started;  /* it was told of */
+    bool at_brace; /* nothing but its first brace came */
+    bool doubled;  /* it has two braces around it */
     bool got_name, got_arguments, in_value;
     bool direct;      /* arguments are an object, not a text */
     uint32_t n_calls; /* that began */
@@ -369,7 +371,19 @@ static bool in_field(reply *r, char c, bool in_string) {
     return f == F_NAME ? name_is_over(r) : r->direct || text_is_over(r);
 }
 
+/* Models that were shown {{"name": ...}}, as some templates write it by mistake, say it so. */
+static bool is_second_brace(reply *r, char c) {
+    const bool yes = c == '{' && r->at_brace && !r->doubled;
+    r->doubled = r->doubled || yes;
+    r->at_brace = !r->at_brace && !r->doubled && r->scan.depth == 0;
+    return yes;
+}
+
 static void in_object(reply *r, char c) {
+    if (is_second_brace(r, c)) {
+        hold(r, c);
+        return;
+    }
     const bool in_string = json_scan_in_string(&r->scan), in_key = in_string && r->scan.in_key;
     const bool wants = json_scan_wants_value(&r->scan);
     const unsigned depth = r->scan.depth;
@@ -662,6 +676,7 @@ static void begin_item(reply *r, bool marked) {
 
 static void begin_object(reply *r, char c) {
     forget_call(r);
+    r->at_brace = r->doubled = false;
     r->at = OBJECT;
     in_object(r, c);
 }
@@ -718,6 +733,11 @@ static bool is_json(const reply_format *f) {
 
 /* Behind a call: others, marks, or content again. */
 static void in_after(reply *r, char c) {
+    if (!r->mark && c == '}' && r->doubled) {
+        r->doubled = false;
+        r->held.n = 0;
+        return;
+    }
     if (!r->mark && (c == ',' || c == ';') && (r->in_list || (is_json(r->f) && !r->closed))) {
         hold(r, c);
         r->at = ITEM;
