@@ -40,6 +40,7 @@ struct reply {
     bool said;      /* content that is not white space came */
     bool drops;     /* white space is markup's until something else comes */
     bool begins;    /* the thought, with the prompt */
+    bool around;    /* the answer is between marks of its own */
     reply_buf held; /* as it came: white space, and what may be markup */
     size_t mark;    /* bytes at its end that may begin a mark */
     /* what comes out at the end of the push, or earlier */
@@ -799,6 +800,10 @@ static match match_thought(reply *r, const char *s, size_t n, bool close) {
     return best;
 }
 
+/* What some models put around their answers behind a thought: Granite 3.3, Hunyuan. */
+static const char *const answer_open[] = {"<response>", "<answer>", NULL}, *const answer_close[] = {"</response>", "</answer>",
+                                                                                                    NULL};
+
 static bool may_be_bare(const reply *r) {
     return r->tools && r->f->bare && !r->said;
 }
@@ -837,13 +842,18 @@ static void in_text(reply *r, char c) {
     const char *s = r->held.s ? r->held.s + r->held.n - n : "";
     const match thought = !r->said && r->cfg.events.thought ? match_thought(r, s, n, false) : NO;
     const match open = r->tools ? match_any(r->f->open, s, n) : NO, section = r->tools ? match_any(r->f->section, s, n) : NO;
-    if (thought == FULL) {
+    const match around = r->drops ? match_any(answer_open, s, n) : r->around ? match_any(answer_close, s, n) : NO;
+    if (around == FULL) {
+        r->around = r->drops;
+        r->drops = true;
+        r->held.n = r->mark = 0;
+    } else if (thought == FULL) {
         r->held.n = r->mark = 0;
         r->at = THOUGHT;
         r->drops = true;
     } else if (open == FULL || section == FULL)
         begin_item(r, open == FULL);
-    else if (best_of(best_of(open, section), thought) == NO)
+    else if (best_of(best_of(open, section), best_of(thought, around)) == NO)
         no_mark(r);
 }
 

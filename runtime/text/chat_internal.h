@@ -17,6 +17,7 @@ enum { BOS_TOKEN, EOS_TOKEN, UNK_TOKEN, PAD_TOKEN, N_SPECIALS };
 typedef struct chat_traits {
     bool merges_system; /* no system messages: their text goes in front of the next user's */
     bool tools;         /* shows the tools that there are, */
+    bool system_tools;  /* in the system message, as JSON text (Phi-4 mini), */
     bool calls;         /* the calls of the assistant, */
     bool results;       /* and what came of them */
     bool text_args;     /* wants arguments as JSON text, not as objects */

@@ -136,10 +136,12 @@ static kv_status read_calls(reader *x, const json_t *m, json_t *out) {
     if (!n && !json_is_object(old))
         return KV_OK;
     json_t *list = json_array(), *wrapped = n ? NULL : json_pack("{s:O}", "function", old);
+    if (!n && !wrapped)
+        st = no_memory(x->err);
     json_array_clear(x->waiting);
     for (size_t i = 0; i < n && !st; i++)
         st = read_call(x, json_array_get(calls, i), i, list);
-    if (wrapped)
+    if (wrapped && !st)
         st = read_call(x, wrapped, 0, list);
     json_decref(wrapped);
     if (json_object_set_new(out, "tool_calls", list) && !st)

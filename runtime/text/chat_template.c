@@ -159,7 +159,9 @@ void chat_template_try(chat_format *f) {
     if (!chat_mentions(f, "tool"))
         return;
     f->is.tools = shows(f, "[" T_USER "]", true, "find_it", "the_key");
-    const bool tools = f->is.tools;
+    if (!f->is.tools && shows(f, "[{'role':'system','content':'','tools':'find_it'}," T_USER "]", false, "find_it", NULL))
+        f->is.tools = f->is.system_tools = true;
+    const bool tools = f->is.tools && !f->is.system_tools;
     const bool object =
         shows(f, "[" T_USER "," T_CALLS(T_CALL("call00001", T_OBJECT("the_value"))) "]", tools, "find_it", "the_value");
     f->is.text_args =
