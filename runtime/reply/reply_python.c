@@ -10,12 +10,14 @@ typedef struct reader {
     const char *s, *end;
     reply_buf out;
     unsigned depth;
+    bool failed; /* no memory */
 } reader;
 
 static bool value(reader *r);
 
 static bool put(reader *r, const char *s, size_t n) {
-    return reply_buf_add(&r->out, s, n);
+    r->failed = r->failed || !reply_buf_add(&r->out, s, n);
+    return !r->failed;
 }
 
 static void skip(reader *r) {
@@ -92,14 +94,15 @@ static bool value(reader *r) {
     return good;
 }
 
-char *reply_python_json(const char *s, size_t len) {
+bool reply_python_json(const char *s, size_t len, char **out) {
     reader r = {.s = s, .end = s + len};
-    const bool good = len && value(&r) && (skip(&r), r.s == r.end);
-    json_t *j = good ? json_loadb(r.out.s, r.out.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
-    if (!j) {
+    json_scan scan = {0};
+    bool good = len && value(&r) && (skip(&r), r.s == r.end);
+    for (size_t i = 0; i < r.out.n && good; i++) /* what Python can have and JSON cannot */
+        good = json_scan_take(&scan, (unsigned char)r.out.s[i]) && (unsigned char)r.out.s[i] >= ' ';
+    good = good && json_scan_end(&scan);
+    *out = good ? r.out.s : NULL;
+    if (!good)
         free(r.out.s);
-        return NULL;
-    }
-    json_decref(j);
-    return r.out.s;
+    return !r.failed;
 }

@@ -136,7 +136,7 @@ static int split(const json_t *m, const json_t *messages, size_t *at, json_t *ou
     while (is_role(json_array_get(messages, first + n), "tool"))
         n++;
     json_array_foreach(calls, i, call) {
-        json_t *one = json_copy((json_t *)m);
+        json_t *one = chat_copy((json_t *)m);
         bad |= !one || json_object_set_new(one, "tool_calls", json_pack("[O]", call));
         if (i)
             bad |= set_content(one, json_string(""));
@@ -223,14 +223,14 @@ static json_t *merge_system(const json_t *messages) {
     json_array_foreach(messages, i, m) {
         if (is_role(m, "system")) {
             if (!pending)
-                pending = json_copy(m);
+                pending = chat_copy(m);
             else
                 bad |= append_to(pending, "\n\n", "", json_object_get(m, "content"), "");
             bad |= !pending;
             continue;
         }
         if (pending && is_role(m, "user")) {
-            json_t *joined = json_copy(m);
+            json_t *joined = chat_copy(m);
             bad |= append_to(pending, "\n\n", "", json_object_get(m, "content"), "") || !joined ||
                    json_object_set(joined, "content", json_object_get(pending, "content"));
             json_decref(pending);
