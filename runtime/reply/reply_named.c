@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A mark was read. */
 static void take_mark(reply *r) {
     r->mark = 0;
     if (r->started)

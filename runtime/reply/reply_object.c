@@ -194,9 +194,8 @@ void reply_in_object(reply *r, char c) {
         good = good && r->key.n <= NAME;
     } else if (depth == r->base && !in_string && json_scan_in_string(&r->scan) && r->scan.in_key)
         reply_clear(r, &r->key);
-    else if (depth == r->base && wants && !reply_is_space(c) && r->field != NO_FIELD && !r->in_value) {
+    else if (depth == r->base && wants && !reply_is_space(c) && r->field != NO_FIELD && !r->in_value)
         good = value_begins(r, c);
-    }
     good = good && in_field(r, c, in_string);
     if (good && r->scan.depth < r->base) {
         if (r->base > 1)
@@ -224,5 +223,3 @@ void reply_in_arguments(reply *r, char c) {
     if (json_scan_done(&r->scan))
         reply_end_call(r);
 }
-
-/* A mark was read. */

@@ -15,7 +15,6 @@ void reply_add(reply *r, reply_buf *b, const char *s, size_t n) {
         r->st = KV_ENOMEM;
 }
 
-/* Leaves an empty text behind. */
 void reply_clear(reply *r, reply_buf *b) {
     b->n = 0;
     reply_add(r, b, "", 0);
@@ -46,7 +45,6 @@ static void tell_content(reply *r, const char *s, size_t n) {
     reply_emit(r, CONTENT, s, n);
 }
 
-/* What was held is what it looks like. */
 void reply_release(reply *r, kind k) {
     if (k == CONTENT)
         tell_content(r, r->held.s, r->held.n);
@@ -68,7 +66,6 @@ match reply_match_one(const char *mark, const char *s, size_t n) {
     return n < len ? PART : FULL;
 }
 
-/* FULL, if any is; which one: *at, or NULL. */
 match reply_match_any(const char *const *marks, const char *s, size_t n) {
     match best = NO;
     for (; *marks && best < FULL; marks++) {
@@ -82,7 +79,6 @@ match reply_best_of(match a, match b) {
     return a > b ? a : b;
 }
 
-/* What could be a mark was none: its first byte is text, and the rest is looked at again. */
 void reply_retry(reply *r, kind k) {
     char rest[MARK];
     const size_t n = r->mark;
@@ -106,7 +102,6 @@ void reply_forget_call(reply *r) {
     r->scan = (json_scan){0};
 }
 
-/* The byte c does not fit: what was told stands, anything else is content. */
 void reply_give_up(reply *r) {
     if (r->started) {
         reply_flush(r);
