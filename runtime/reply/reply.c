@@ -21,6 +21,10 @@ static void begin_object(reply *r, char c) {
     reply_in_object(r, c);
 }
 
+static bool is_json(const reply_format *f) {
+    return f->shape == SHAPE_JSON || f->shape == SHAPE_SHORT;
+}
+
 /* A call is to come. */
 static void in_item(reply *r, char c) {
     if (!r->mark && c == '{') {
@@ -55,7 +59,9 @@ static void in_item(reply *r, char c) {
     }
     if (reply_best_of(open, section) == PART)
         return;
-    if (r->marked && !r->in_list && n == 1 && (r->f->shape == SHAPE_NAMED || r->f->shape == SHAPE_TAGS)) {
+    const bool python = r->f->shape == SHAPE_PYTHON;
+    if (r->marked && n == 1 && (python || (!r->in_list && !is_json(r->f)))) {
+        reply_forget_call(r);
         r->held.n--;
         r->mark = 0;
         r->at = NAMING;
@@ -65,10 +71,6 @@ static void in_item(reply *r, char c) {
     r->held.n--;
     r->mark--;
     reply_give_up_at(r, c);
-}
-
-static bool is_json(const reply_format *f) {
-    return f->shape == SHAPE_JSON || f->shape == SHAPE_SHORT;
 }
 
 /* Behind a call: others, marks, or content again. */
@@ -86,6 +88,11 @@ static void in_after(reply *r, char c) {
     if (!r->mark && c == ']' && r->in_list) {
         r->in_list = false;
         r->held.n = 0;
+        return;
+    }
+    if (!r->mark && r->f->shape == SHAPE_PYTHON && !r->closed && !r->in_list && reply_is_name(&c, 1)) {
+        r->at = ITEM;
+        in_item(r, c);
         return;
     }
     if (!r->mark && c == '{' && is_json(r->f) && !r->in_list) {
@@ -241,6 +248,7 @@ static void step(reply *r, char c) {
         [KEY] = reply_in_key,
         [VALUE_MARK] = reply_before_value,
         [VALUE] = reply_in_value,
+        [CALLING] = reply_in_call,
         [AFTER] = in_after,
     };
     if (!r->st && !reply_buf_reserve(&r->held, MARK))

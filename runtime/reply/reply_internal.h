@@ -13,10 +13,11 @@
 enum { N_MARKS = 6 };
 
 typedef enum reply_shape {
-    SHAPE_JSON,  /* {"name": ..., "arguments": {...}}, or a list of these */
-    SHAPE_SHORT, /* {"name of the function": {arguments}}, or a list of these */
-    SHAPE_NAMED, /* the name, a mark, and the arguments as JSON */
-    SHAPE_TAGS,  /* the name, and each argument between marks */
+    SHAPE_JSON,   /* {"name": ..., "arguments": {...}}, or a list of these */
+    SHAPE_SHORT,  /* {"name of the function": {arguments}}, or a list of these */
+    SHAPE_NAMED,  /* the name, a mark, and the arguments as JSON */
+    SHAPE_TAGS,   /* the name, and each argument between marks */
+    SHAPE_PYTHON, /* name(key=value, ...), or a list of these */
 } reply_shape;
 
 /* Strings that are NULL are not there; lists end with NULL. */
@@ -81,5 +82,7 @@ const json_t *reply_find_tool(const json_t *tools, const char *name); /* its "fu
 char *reply_value_json(const char *text, size_t len, int is_text);
 /* The same of a value that Python printed (reply_python.c); *out NULL: it is none. Caller frees. False: no memory. */
 bool reply_python_json(const char *s, size_t len, char **out);
+/* The same of arguments, key=value, ..., as an object. */
+bool reply_python_arguments(const char *s, size_t len, char **out);
 
 #endif

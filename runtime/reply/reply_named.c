@@ -84,12 +84,55 @@ void reply_in_name(reply *r, char c) {
     const bool again = belongs_behind(r->f, end);
     if (again)
         r->held.n -= n;
-    r->at = r->f->shape == SHAPE_TAGS ? TAGS : BEFORE;
+    r->at = r->f->shape == SHAPE_TAGS ? TAGS : r->f->shape == SHAPE_PYTHON ? CALLING : BEFORE;
+    r->brackets = 0;
+    r->quote = '\0';
     r->got_name = true;
     if (r->at == TAGS)
         reply_put_args(r, "{", 1);
     for (size_t i = 0; again && i < n && !r->st; i++)
         r->step(r, end[i]);
+}
+
+/* ---- arguments in Python ---- */
+
+static void call_is_over(reply *r) {
+    char *json = NULL;
+    if (!reply_python_arguments(r->value.s, r->value.n, &json))
+        r->st = KV_ENOMEM;
+    if (r->st)
+        return;
+    if (json) {
+        reply_put_args(r, json, strlen(json));
+        reply_end_call(r);
+    } else
+        reply_give_up(r);
+    free(json);
+}
+
+/* They come when they are whole: only then it is certain what they are. */
+void reply_in_call(reply *r, char c) {
+    const bool text = r->quote;
+    reply_hold(r, c);
+    if (r->held.n > REPLY_HELD) {
+        reply_give_up(r);
+        return;
+    }
+    if (text) {
+        if (!r->escaped && c == r->quote)
+            r->quote = '\0';
+        r->escaped = !r->escaped && c == '\\';
+    } else if (c == '"' || c == '\'') {
+        r->quote = c;
+        r->escaped = false;
+    } else if (strchr("([{", c) && c)
+        r->brackets++;
+    else if (c == ')' && !r->brackets) {
+        call_is_over(r);
+        return;
+    } else if (strchr(")]}", c) && c && r->brackets)
+        r->brackets--;
+    reply_add(r, &r->value, &c, 1);
 }
 
 /* ---- arguments between tags ---- */

@@ -25,6 +25,7 @@ typedef enum state {
     KEY,        /* inside the tag of a key */
     VALUE_MARK, /* behind it: the mark of a value comes */
     VALUE,      /* inside a value between tags */
+    CALLING,    /* between the brackets of a call in Python */
     AFTER,      /* behind a call */
 } state;
 
@@ -60,6 +61,10 @@ struct reply {
     unsigned base; /* depth of the object that has its name */
     field field;
     reply_buf name, key, args, value; /* args: while it is not told of */
+    /* calls in Python */
+    unsigned brackets; /* that are open */
+    char quote;        /* of the text that is read; 0: none */
+    bool escaped;      /* behind its backslash */
     /* values between tags */
     int is_text;
     bool value_begun, newline; /* a newline at its end may be markup's */
@@ -107,5 +112,6 @@ void reply_between_tags(reply *r, char c);
 void reply_in_key(reply *r, char c);
 void reply_before_value(reply *r, char c);
 void reply_in_value(reply *r, char c);
+void reply_in_call(reply *r, char c);
 
 #endif
