@@ -91,6 +91,13 @@ static void reply_is_a_message(void **state) {
                 "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"call00000\", \"type\": \"function\", "
                 "\"function\": {\"name\": "
                 "\"add\", \"arguments\": \"{\\\"a\\\": \\\"ü\\\"}\"}}]}");
+    /* ids go on where those of the request end */
+    check_reply(m,
+                "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{\"id\": \"call00000\", \"function\": {\"name\": "
+                "\"add\"}}]}]" TOOLS "}",
+                "<tool_call>{\"name\": \"add\"}</tool_call>",
+                "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"call00001\", \"type\": \"function\", "
+                "\"function\": {\"name\": \"add\", \"arguments\": \"{}\"}}]}");
     check_reply(m, REQUEST(TOOLS ", \"chat_template_kwargs\": {\"think\": true}"), "so\n</think>\n\nYes.",
                 "{\"role\": \"assistant\", \"content\": \"Yes.\", \"reasoning_content\": \"so\"}");
     check_reply(

@@ -62,7 +62,8 @@ typedef struct message {
     char *said, *thoughts, *args;
     size_t n_said, n_thoughts, n_args;
     json_t *calls;
-    bool bad; /* no memory */
+    size_t before; /* calls that were in the request: ids go on behind them */
+    bool bad;      /* no memory */
 } message;
 
 static void put(FILE *to, const char *text, size_t len) {
@@ -81,7 +82,7 @@ static void thought(void *user, const char *text, size_t len) {
 static void call(void *user, uint32_t index, const char *name) {
     message *m = user;
     char id[16];
-    snprintf(id, sizeof id, "call%05u", index % 100000);
+    snprintf(id, sizeof id, "call%05zu", (m->before + index) % 100000);
     json_t *c = json_pack("{s:s,s:s,s:{s:s}}", "id", id, "type", "function", "function", "name", name);
     m->bad |= json_array_append_new(m->calls, c);
     m->arguments = open_memstream(&m->args, &m->n_args);
@@ -145,6 +146,13 @@ static kv_status take_apart(const kv_model *model, reply *r, const reply_format 
     return st;
 }
 
+static size_t calls_in(const json_t *messages) {
+    size_t n = 0, i;
+    const json_t *m;
+    json_array_foreach(messages, i, m) n += json_array_size(json_object_get(m, "tool_calls"));
+    return n;
+}
+
 kv_status kv_text_reply(const kv_model *model, const char *request, size_t len, const int32_t *ids, size_t n, char **out,
                         kv_err *err) {
     tpl_text prompt = {0};
@@ -160,7 +168,7 @@ kv_status kv_text_reply(const kv_model *model, const char *request, size_t len, 
         json_decref(r);
         return st;
     }
-    message m = {.calls = json_array()};
+    message m = {.calls = json_array(), .before = calls_in(json_object_get(r, "messages"))};
     m.content = open_memstream(&m.said, &m.n_said);
     m.thought = open_memstream(&m.thoughts, &m.n_thoughts);
     const reply_cfg cfg = {.format = reply_format_of(model->chat),
