@@ -126,6 +126,18 @@ static void heading(const char *text) {
     printf("\n%s%s%s\n", color ? "\033[1m" : "", text, color ? "\033[0m" : "");
 }
 
+/* Each way to use it in lines of its own. */
+static void usage(const cli_spec *spec, size_t width) {
+    const size_t column = strlen("usage: ") + strlen(spec->tool) + 1;
+    const char *at = spec->usage;
+    for (size_t len; *at; at += len + (at[len] == '\n')) {
+        char *way = strndup(at, len = strcspn(at, "\n"));
+        printf("%s%s ", at == spec->usage ? "usage: " : "       ", spec->tool);
+        wrap(stdout, way ? way : "", column, column, width);
+        free(way);
+    }
+}
+
 void cli_help(const cli_spec *spec) {
     size_t width = page_width(), column = 0;
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++) {
@@ -140,9 +152,7 @@ void cli_help(const cli_spec *spec) {
     if (column < INDENT + strlen("-h, --help") + GAP)
         column = INDENT + strlen("-h, --help") + GAP;
 
-    printf("usage: %s ", spec->tool);
-    size_t at = strlen("usage: ") + strlen(spec->tool) + 1;
-    wrap(stdout, spec->usage, at, at, width);
+    usage(spec, width);
     fputc('\n', stdout);
     wrap(stdout, spec->summary, 0, 0, width);
     if (spec->commands) {

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "cli/cli_json.h"
-#include "kvrun/chat_ui.h"
+#include "kvrun/conversation.h"
 #include "kvrun/reading.h"
 
 #include <stdlib.h>
