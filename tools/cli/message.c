@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 bool cli_color(int fd) {
@@ -73,4 +75,47 @@ void cli_note(const char *tool, const char *fmt, ...) {
     put(stderr, NULL, fmt, ap);
     va_end(ap);
     fputc('\n', stderr);
+}
+
+/* ---- width ---- */
+
+size_t cli_width(int fd) {
+    struct winsize ws;
+    return ioctl(fd, TIOCGWINSZ, &ws) || !ws.ws_col ? 80 : ws.ws_col;
+}
+
+/* Characters, not bytes, of UTF-8 text. */
+static size_t columns(const char *s, size_t len) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return n;
+}
+
+void cli_wrap(FILE *to, const char *text, size_t at, size_t indent, size_t width) {
+    bool fresh = true;
+    while (*text) {
+        if (*text == '\n') {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            fresh = true;
+            text++;
+            continue;
+        }
+        if (*text == ' ') {
+            text++;
+            continue;
+        }
+        size_t len = strcspn(text, " \n"), cols = columns(text, len);
+        if (!fresh && at + 1 + cols > width) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            fresh = true;
+        }
+        fprintf(to, "%s%.*s", fresh ? "" : " ", (int)len, text);
+        at += cols + !fresh;
+        fresh = false;
+        text += len;
+    }
+    fputc('\n', to);
 }

@@ -349,6 +349,10 @@ kv_status conversation_read(conversation *c, const char *text, size_t len, const
     return KV_OK;
 }
 
+bool conversation_has_documents(const conversation *c) {
+    return c->chat.ahead != NULL;
+}
+
 bool conversation_drop_documents(conversation *c) {
     const bool there = c->chat.ahead != NULL;
     free(c->chat.ahead);

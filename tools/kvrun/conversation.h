@@ -45,6 +45,7 @@ typedef struct conversation_read_result {
 kv_status conversation_read(conversation *c, const char *text, size_t len, const char *kept, kv_progress progress, void *user,
                             conversation_read_result *result, kv_err *err);
 
+bool conversation_has_documents(const conversation *c); /* that were read since the last answer */
 /* Take back the documents that were read since the last answer. False: there are none. */
 bool conversation_drop_documents(conversation *c);
 /* Take the last question and its answer back; documents that were read for it stay. Returns the question, which the caller

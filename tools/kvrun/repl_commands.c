@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static kv_status do_help(repl *r, const char *arg, kv_err *err);
 
@@ -23,6 +24,8 @@ static kv_status do_undo(repl *r, const char *arg, kv_err *err) {
 
 static kv_status do_regen(repl *r, const char *arg, kv_err *err) {
     (void)arg;
+    if (conversation_has_documents(r->cfg.c))
+        return kv_fail(err, KV_EINVAL, "something was read since the last answer: ask about it, or /undo takes it back");
     r->again = conversation_undo(r->cfg.c);
     return r->again ? KV_OK : kv_fail(err, KV_EINVAL, "there is no answer to give once more");
 }
@@ -75,21 +78,27 @@ static const repl_command commands[] = {
     {"/quit", NULL, REPL_NOTHING, do_exit, NULL},
     {"/bye", NULL, REPL_NOTHING, do_exit, NULL},
 };
-enum { COMMANDS = sizeof commands / sizeof *commands, COLUMN = 20 };
+enum { COMMANDS = sizeof commands / sizeof *commands, COLUMN = 20, INDENT = 6, NARROW = 60 };
+
+static const char about_keys[] = "Lines between \"\"\" and \"\"\" are one text, and so is what is pasted. Tab completes "
+                                 "commands and names, Up and Ctrl-R find what "
+                                 "was typed. Ctrl-C stops an answer; at an empty prompt it leaves, as Ctrl-D does.";
 
 static kv_status do_help(repl *r, const char *arg, kv_err *err) {
-    char what[64];
+    const size_t width = cli_width(STDERR_FILENO);
     (void)r, (void)arg, (void)err;
     for (size_t i = 0; i < COMMANDS; i++) {
         if (!commands[i].help)
             continue;
-        snprintf(what, sizeof what, "%s %s", commands[i].name, commands[i].arg ? commands[i].arg : "");
-        fprintf(stderr, "  %-*s%s\n", COLUMN, what, commands[i].help);
+        const int n = fprintf(stderr, "  %s %s", commands[i].name, commands[i].arg ? commands[i].arg : "");
+        const size_t column = width < NARROW ? INDENT : COLUMN; /* below it, where there is no room beside it */
+        if (width < NARROW)
+            fprintf(stderr, "\n%*s", INDENT, "");
+        else
+            fprintf(stderr, "%*s", n < COLUMN ? COLUMN - n : 1, "");
+        cli_wrap(stderr, commands[i].help, column, column, width);
     }
-    fputs("Lines between \"\"\" and \"\"\" are one text, and so is what is pasted. Tab completes commands and\n"
-          "names, Up and Ctrl-R find what was typed. Ctrl-C stops an answer; at an empty prompt it\n"
-          "leaves, as Ctrl-D does.\n",
-          stderr);
+    cli_wrap(stderr, about_keys, 0, 0, width);
     return KV_OK;
 }
 
