@@ -222,6 +222,7 @@ static char *prompt_of(EditLine *el) {
 static const char *edit_line(repl_input *in, const char *prompt, size_t *len, repl_got *why) {
     int n = 0;
     in->prompt = prompt;
+    el_set(in->el, EL_PREP_TERM, 1); /* before the prompt: what comes from then on is read key by key */
     fputs("\033[?2004h", in->out);
     fflush(in->out);
     const char *line = el_gets(in->el, &n);
@@ -411,6 +412,7 @@ static kv_status start_editing(repl_input *in, kv_err *err) {
     el_set(in->el, EL_EDITOR, "emacs");
     el_set(in->el, EL_SIGNAL, 0);
     el_set(in->el, EL_GETCFN, next_char);
+    el_set(in->el, EL_SETTY, "-d", "-icrnl", "-inlcr", NULL); /* ends of lines as they were pasted */
     el_set(in->el, EL_HIST, history, in->history);
     el_set(in->el, EL_ADDFN, "kv-paste", "insert what was pasted", insert_paste);
     el_set(in->el, EL_ADDFN, "kv-complete", "complete a command or a path", complete);
