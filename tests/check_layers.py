@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session runtime/sample",
+        "runtime/session runtime/sample runtime/reply",
         "runtime/backward",
         "runtime/model",
         "runtime/step",
@@ -38,12 +38,13 @@ PARTS = [
     ("calib", ["libfmt"], ["calib"]),
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
-        "lib/calibrate",
+        "lib/calibrate lib/schedule",
         "lib/eval lib/shipped lib/document lib/library lib/contexts",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
         "tools/kvcalib tools/kveval tools/kvpack tools/kvrun",
+        "tools/serve",
         "tools/report tools/cli",
         "tools/measure",
     ]),
@@ -58,6 +59,7 @@ EXCEPTIONS = set()
 # Only this part and the tests may have lines that match.
 OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
+    ("tools", r"#\s*include\s*<microhttpd\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
     ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),

@@ -12,5 +12,7 @@ int cmd_ask(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_contexts(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_client(int argc, char **argv);
 
 #endif

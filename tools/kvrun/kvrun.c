@@ -10,6 +10,8 @@ int main(int argc, char **argv) {
         {"info", "what such a file holds", cmd_info},
         {"contexts", "what --context-cache has kept", cmd_contexts},
         {"docs", "a library of documents that were read, to be asked by name", cmd_docs},
+        {"serve", "a server that speaks to clients of OpenAI, Anthropic and Ollama", cmd_serve},
+        {"client", "ask a server, and print what it says as it comes", cmd_client},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},
     };
