@@ -327,7 +327,7 @@ def files():
     args = ["--temp", "2", "--seed", "5"]
     said, shown = chat(["one", "two", "/undo", "/save chat.kv", "three", "four"], *args)
     again, shown = chat(["zero", "/load chat.kv", "three", "four"], *args)
-    assert "going on after 1 turns" in shown, shown
+    assert "going on after 1 turn," in shown, shown
     zero, _ = chat(["zero"], *args)
     kept = again[len(zero):]
     assert kept and said.endswith(kept), (said, kept)

@@ -57,6 +57,15 @@ size_t conversation_turns(const conversation *c) {
     return c->chat.n;
 }
 
+bool conversation_last(const conversation *c, const char **question, const char **answer) {
+    if (!c->chat.n)
+        return false;
+    const ctx_turn *t = &c->chat.turns[c->chat.n - 1];
+    *question = t->question + t->ahead;
+    *answer = t->answer;
+    return true;
+}
+
 const char *conversation_system(const conversation *c) {
     return c->chat.system;
 }

@@ -22,7 +22,9 @@ kv_status conversation_new(const rt_model *m, gen *g, const chat_format *format,
 void conversation_free(conversation *c);
 /* Forget all turns but the system prompt. */
 void conversation_reset(conversation *c);
-size_t conversation_turns(const conversation *c);       /* those that are still known */
+size_t conversation_turns(const conversation *c); /* those that are still known */
+/* The last question and its answer; false: there is none. Borrowed. */
+bool conversation_last(const conversation *c, const char **question, const char **answer);
 const char *conversation_system(const conversation *c); /* or NULL; borrowed */
 /* Another system prompt, or NULL for none: all turns are read again with the next question. KV_EINVAL: there is no chat format;
  * KV_ENOMEM. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TITLE = 80 };
+
 /* Of a file that says it is a chat, against what its session holds. */
 static kv_status check(const ctx_chat *chat, const rt_session *s, const char *path, kv_err *err) {
     if (chat->at - chat->gone == rt_session_len(s))
@@ -14,8 +16,18 @@ static kv_status check(const ctx_chat *chat, const rt_session *s, const char *pa
                    (unsigned long long)(chat->at - chat->gone), rt_session_len(s));
 }
 
+/* Of a list of files: the beginning of the first line of what was asked first. */
+static void title_of(const ctx_chat *c, char out[TITLE]) {
+    const char *text = c->n ? c->turns[0].question + c->turns[0].ahead : "a document";
+    size_t len = strcspn(text, "\r\n");
+    if (len >= TITLE)
+        for (len = TITLE - 1; len && ((unsigned char)text[len] & 0xC0) == 0x80;)
+            len--;
+    snprintf(out, TITLE, "%.*s", (int)len, text);
+}
+
 kv_status conversation_save(conversation *c, const char *path, kv_progress progress, void *user, kv_err *err) {
-    const char *title = c->chat.n ? c->chat.turns[0].question + c->chat.turns[0].ahead : "a document";
+    char title[TITLE];
     const rt_sampler_place place = rt_sampler_where(gen_sampler(c->g));
     char *text = NULL;
     size_t len;
@@ -28,6 +40,7 @@ kv_status conversation_save(conversation *c, const char *path, kv_progress progr
     if (st)
         return st;
     conversation_tidy(c);
+    title_of(&c->chat, title);
     ctx_chat chat = c->chat;
     chat.gone = conversation_gone(c);
     chat.at = gen_len(c->g) + chat.gone;

@@ -150,14 +150,25 @@ kv_status repl_save(repl *r, const char *arg, kv_err *err) {
         free(path);
         return st;
     }
+    const size_t n = conversation_turns(r->cfg.c);
     const bool known = !stat(path, &info);
-    cli_note(r->cfg.tool, "%s: %zu turns, %zu tokens, %s", path, conversation_turns(r->cfg.c), gen_len(r->cfg.g),
+    cli_note(r->cfg.tool, "%s: %zu turn%s, %zu tokens, %s", path, n, n == 1 ? "" : "s", gen_len(r->cfg.g),
              known ? format_bytes((double)info.st_size, bytes) : "written");
     keep_path(r, path);
     return KV_OK;
 }
 
+/* So that one sees where it was. */
+static void show_last(const conversation *c) {
+    const char *question, *answer;
+    if (!conversation_last(c, &question, &answer))
+        return;
+    const size_t len = strlen(answer);
+    cli_say(stderr, "> %s\n%s%s", question, answer, len && answer[len - 1] == '\n' ? "" : "\n");
+}
+
 kv_status repl_load(repl *r, const char *arg, kv_err *err) {
+    const double started = clock_now();
     cli_progress bar;
     char *path = repl_path(arg);
     if (!path)
@@ -169,7 +180,10 @@ kv_status repl_load(repl *r, const char *arg, kv_err *err) {
         free(path);
         return st;
     }
-    cli_note(r->cfg.tool, "%s: going on after %zu turns, %zu tokens", path, conversation_turns(r->cfg.c), gen_len(r->cfg.g));
+    const size_t n = conversation_turns(r->cfg.c);
+    cli_note(r->cfg.tool, "%s: going on after %zu turn%s, %zu tokens (%.2f s)", path, n, n == 1 ? "" : "s", gen_len(r->cfg.g),
+             clock_now() - started);
+    show_last(r->cfg.c);
     keep_path(r, path);
     return KV_OK;
 }
