@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <utf8proc.h>
+#include <wchar.h>
 
 enum {
     PASTED = 0x1E, /* stands for a paste among the characters that libedit is given; no key sends it */
@@ -61,10 +62,33 @@ static repl_input *input_of(EditLine *el) {
     return in;
 }
 
+/* How many lines below the prompt the cursor is, in a window of so many columns. */
+static size_t cursor_line(const repl_input *in, size_t width) {
+    const LineInfoW *line = el_wline(in->el);
+    size_t at = strlen(in->prompt), lines = 0;
+    for (const wchar_t *c = line->buffer; c < line->cursor; c++) {
+        const int w = *c == L'\n' ? 0 : wcwidth(*c);
+        at += w > 0 ? (size_t)w : 0;
+        if (*c == L'\n' || at > width) {
+            lines++;
+            at = w > 0 ? (size_t)w : 0;
+        }
+    }
+    return lines + (at == width);
+}
+
+/* Most terminals have broken the line anew by now: it is drawn again from where it begins then. */
 static void follow_window(repl_input *in) {
     struct winsize now;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &now) || (now.ws_col == in->window.ws_col && now.ws_row == in->window.ws_row))
         return;
+    if (now.ws_col && now.ws_col != in->window.ws_col) {
+        const size_t up = cursor_line(in, now.ws_col);
+        fputc('\r', in->out);
+        if (up)
+            fprintf(in->out, "\033[%zuA", up);
+        fputs("\033[J", in->out);
+    }
     in->window = now;
     el_resize(in->el);
     el_set(in->el, EL_REFRESH);
@@ -392,6 +416,10 @@ static kv_status load_history(repl_input *in, kv_err *err) {
     return st;
 }
 
+/* What shifts the rest of a line on a terminal: with characters that take two columns libedit and terminals come to differ about
+ * it, so that it draws the rest anew instead. */
+static const char *const shifts[] = {"ic", "IC", "im", "ei", "ip", "dc", "DC", "dm", "ed"};
+
 static kv_status start_editing(repl_input *in, kv_err *err) {
     HistEvent event;
     const int fd = dup(STDERR_FILENO);
@@ -417,6 +445,8 @@ static kv_status start_editing(repl_input *in, kv_err *err) {
     el_set(in->el, EL_ADDFN, "kv-paste", "insert what was pasted", insert_paste);
     el_set(in->el, EL_ADDFN, "kv-complete", "complete a command or a path", complete);
     el_set(in->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++)
+        el_set(in->el, EL_SETTC, shifts[i], "", NULL);
     el_source(in->el, NULL);
     el_set(in->el, EL_BIND, "^I", "kv-complete", NULL);
     el_set(in->el, EL_BIND, "^^", "kv-paste", NULL);
