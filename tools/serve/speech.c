@@ -147,14 +147,25 @@ static void clock_usage(sv_speech *s) {
     s->usage.all_s = clock_now() - s->cfg.since;
 }
 
+static void fail(sv_speech *s, kv_status st, const char *why) {
+    if (s->over)
+        return;
+    kv_fail(&s->err, st, "%s", why);
+    s->over = true;
+    speech_tell(s, &(sv_event){.kind = SV_ERROR, .text = s->err.msg, .len = strlen(s->err.msg), .status = st});
+    for (uint32_t i = 0; i < s->n_voices; i++)
+        if (s->voices[i].job)
+            sched_cancel(s->cfg.e->s, s->voices[i].job);
+}
+
 static void on_prefill(void *user, uint32_t done, uint32_t all, uint32_t cached) {
     sv_voice *v = user;
     sv_speech *s = v->speech;
-    (void)all;
     pthread_mutex_lock(&s->lock);
     if (s->q.progress && s->q.stream && !s->deaf && !v->index) {
         clock_usage(s);
         sv_usage u = s->usage;
+        u.prompt = all;
         u.cached = cached;
         u.read = done;
         speech_tell(s, &(sv_event){.kind = SV_PROGRESS, .choice = v->index, .usage = &u});
@@ -167,7 +178,9 @@ static bool on_token(void *user, const sched_token *t) {
     sv_voice *v = user;
     sv_speech *s = v->speech;
     pthread_mutex_lock(&s->lock);
-    const bool go_on = !s->deaf && voice_token(v, t) && !s->out.failed;
+    const bool go_on = !s->deaf && !s->over && voice_token(v, t) && !s->out.failed;
+    if (out_waiting(&s->out) > SV_MOST_WAITING)
+        fail(s, KV_EBUSY, "what is said is not read: the rest is not said");
     if (s->q.stream && out_waiting(&s->out))
         wake(s);
     pthread_mutex_unlock(&s->lock);
@@ -180,23 +193,15 @@ static double most(double a, double b) {
 
 /* Of all choices of a prompt it was read for the first one; the others found it read. */
 static void add_usage(sv_speech *s, const sv_voice *v) {
-    if (v->index % s->q.n == 0)
+    if (v->index % s->q.n == 0) {
+        const uint32_t ours = (uint32_t)s->prompts.p[v->prompt].n; /* of which we know already; a stored context has more */
+        s->usage.prompt += v->stats.prompt > ours ? v->stats.prompt - ours : 0;
         s->usage.cached += v->stats.cached;
+    }
     s->usage.said += v->stats.said;
     s->usage.prefill_s = most(s->usage.prefill_s, v->stats.prefill_s);
     s->usage.decode_s = most(s->usage.decode_s, v->stats.decode_s);
     clock_usage(s);
-}
-
-static void fail(sv_speech *s, kv_status st, const char *why) {
-    if (s->over)
-        return;
-    kv_fail(&s->err, st, "%s", why);
-    s->over = true;
-    speech_tell(s, &(sv_event){.kind = SV_ERROR, .text = s->err.msg, .len = strlen(s->err.msg), .status = st});
-    for (uint32_t i = 0; i < s->n_voices; i++)
-        if (s->voices[i].job)
-            sched_cancel(s->cfg.e->s, s->voices[i].job);
 }
 
 /* Of length 1, as OpenAI's are. */

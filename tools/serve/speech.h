@@ -23,6 +23,9 @@ typedef struct sv_engine {
 
 typedef struct sv_speech sv_speech;
 
+/* Bytes that wait for a client at most: who does not read so many is not told the rest. */
+enum { SV_MOST_WAITING = 1 << 20 };
+
 typedef struct sv_speech_cfg {
     const sv_engine *e; /* until the speech is freed */
     const sv_dialect *d;

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_WAITING = 1 << 20, KEEP_ALIVE_SECONDS = 10, EVENTS = 64 };
+enum { KEEP_ALIVE_SECONDS = 10, EVENTS = 64 };
 
 static int fd_of(const sv_exchange *x) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->c, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -63,7 +63,7 @@ static void look_at_streams(sv_server *sv) {
         pthread_mutex_unlock(&x->lock);
         if (!s || !speech_streams(s))
             continue;
-        if (speech_waiting(s) > MOST_WAITING)
+        if (speech_waiting(s) > SV_MOST_WAITING)
             give_up(x);
         else
             speech_keep_alive(s, KEEP_ALIVE_SECONDS);
