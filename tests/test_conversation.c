@@ -11,8 +11,12 @@
 
 #include <cmocka.h>
 
-static const char text[] = "The ferry to Brenn leaves at nine. Its captain is called Odo, and his dog sleeps below. ";
+static const char ferry[] = "The ferry to Brenn leaves at nine. Its captain is called Odo, and his dog sleeps below. ";
 enum { SAID = 7, CTX = 1024 };
+
+static void to_file(void *file, const char *text, size_t len) {
+    fwrite(text, 1, len, file);
+}
 
 static int open_model(void **state) {
     *state = load_test_model("tiny/qwen2", NULL, 1);
@@ -65,7 +69,7 @@ static size_t ask(talk *t, const char *question) {
     const size_t before = gen_get_stats(t->g)->prompt_tokens;
     kv_err err = {0};
     gen_end how;
-    if (conversation_turn(t->c, question, SAID, conversation_to_file, t->said, &how, &err))
+    if (conversation_turn(t->c, question, SAID, to_file, t->said, &how, &err))
         fail_msg("%s", err.msg);
     conversation_mark(t->c);
     return gen_get_stats(t->g)->prompt_tokens - before;
@@ -98,7 +102,7 @@ static void assert_like_fresh(const rt_model *m, talk *t) {
 static void undo_reads_nothing_that_was_read(void **state) {
     talk t = begin(*state);
     char longer[400];
-    snprintf(longer, sizeof longer, "%s%s%s", text, text, text);
+    snprintf(longer, sizeof longer, "%s%s%s", ferry, ferry, ferry);
     ask(&t, longer);
     const size_t one = ask(&t, longer), two = ask(&t, longer);
     assert_int_equal(one, two);
@@ -143,10 +147,10 @@ static void stopped_reading_is_not_lost(void **state) {
     kv_err err = {0};
     gen_end how;
     char longer[1200] = "";
-    while (strlen(longer) + sizeof text < sizeof longer)
-        strcat(longer, text);
+    while (strlen(longer) + sizeof ferry < sizeof longer)
+        strcat(longer, ferry);
     stop_after = 8;
-    assert_int_equal(conversation_turn(t.c, longer, SAID, conversation_to_file, t.said, &how, &err), KV_ECANCEL);
+    assert_int_equal(conversation_turn(t.c, longer, SAID, to_file, t.said, &how, &err), KV_ECANCEL);
     const uint32_t read = rt_ctx_len(gen_ctx(t.g));
     assert_true(read >= 64);
     assert_int_equal(gen_len(t.g), read);
@@ -181,7 +185,7 @@ static void document_is_read_before_the_question(void **state) {
     talk t = begin(*state);
     conversation_read_result got, more;
     ask(&t, "hi");
-    read_text(&t, text, &got);
+    read_text(&t, ferry, &got);
     assert_true(got.tokens > 20 && got.read >= got.tokens && got.read <= got.tokens + 2);
     assert_true(conversation_has_documents(t.c));
     const size_t asked = ask(&t, "Who is the captain?");
@@ -211,8 +215,8 @@ static void document_that_does_not_fit_changes_nothing(void **state) {
     conversation_read_result got;
     kv_err err = {0};
     char longer[800] = "";
-    while (strlen(longer) + sizeof text < sizeof longer)
-        strcat(longer, text);
+    while (strlen(longer) + sizeof ferry < sizeof longer)
+        strcat(longer, ferry);
     ask(&t, "hi");
     const size_t len = gen_len(t.g);
     assert_int_equal(conversation_read(t.c, longer, strlen(longer), NULL, NULL, NULL, &got, &err), KV_ERANGE);
@@ -249,7 +253,7 @@ static void file_goes_on_to_the_bit(void **state) {
     talk a = begin(*state), b = begin_with(*state, NULL, NULL, 128, false);
     conversation_read_result got;
     ask(&a, "Hello, how are you?");
-    ask(&a, text);
+    ask(&a, ferry);
     save(&a, "conversation.kv");
     load(&b, "conversation.kv");
     assert_int_equal(conversation_turns(b.c), 2);

@@ -21,6 +21,10 @@ static rt_model *open_tiny(const char *path) {
     return m;
 }
 
+static void to_file(void *file, const char *text, size_t len) {
+    fwrite(text, 1, len, file);
+}
+
 static int open_model(void **state) {
     *state = open_tiny(KV_TEST_DATA "/tiny/qwen2.gguf");
     return *state ? 0 : -1;
@@ -270,7 +274,7 @@ static conversation *new_conversation(const rt_model *m, gen *g, const char *sys
 static void turn(conversation *c, const char *text, FILE *to) {
     kv_err err = {0};
     gen_end end;
-    if (conversation_turn(c, text, 5, conversation_to_file, to, &end, &err))
+    if (conversation_turn(c, text, 5, to_file, to, &end, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -448,7 +452,7 @@ static void conversation_forgets_a_turn_that_failed(void **state) {
     longer[sizeof longer - 1] = '\0';
     turn(c, "hi", to);
     const size_t n = gen_len(g);
-    assert_int_equal(conversation_turn(c, longer, 5, conversation_to_file, to, &end, &err), KV_ERANGE);
+    assert_int_equal(conversation_turn(c, longer, 5, to_file, to, &end, &err), KV_ERANGE);
     assert_int_equal(gen_len(g), n);
     turn(c, "hi", to);
     assert_like_fresh(*state, g);

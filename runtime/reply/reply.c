@@ -39,6 +39,7 @@ struct reply {
     state at;
     bool said;      /* content that is not white space came */
     bool drops;     /* white space is markup's until something else comes */
+    bool begins;    /* the thought, with the prompt */
     reply_buf held; /* as it came: white space, and what may be markup */
     size_t mark;    /* bytes at its end that may begin a mark */
     /* what comes out at the end of the push, or earlier */
@@ -838,7 +839,17 @@ static void in_thought(reply *r, char c) {
     hold(r, c);
     r->drops = false;
     const size_t n = ++r->mark;
-    const match m = match_thought(r, r->held.s ? r->held.s + r->held.n - n : "", n, true);
+    const char *at = r->held.s ? r->held.s + r->held.n - n : "";
+    const match again = r->begins ? match_thought(r, at, n, false) : NO, m = match_thought(r, at, n, true);
+    if (again == FULL) { /* though the prompt had begun it */
+        r->held.n = r->mark = 0;
+        r->begins = false;
+        r->drops = true;
+        return;
+    }
+    if (again == PART)
+        return;
+    r->begins = r->begins && m != NO;
     if (m == FULL) {
         r->held.n = r->mark = 0;
         r->at = TEXT;
@@ -884,7 +895,7 @@ kv_status reply_new(const reply_cfg *cfg, reply **out, kv_err *err) {
     }
     if (cfg->thinking && cfg->events.thought) {
         r->at = THOUGHT;
-        r->drops = true;
+        r->drops = r->begins = true;
     }
     return KV_OK;
 }

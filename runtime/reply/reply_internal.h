@@ -77,5 +77,7 @@ int reply_is_text(const json_t *tools, const char *function, const char *key);
 const json_t *reply_find_tool(const json_t *tools, const char *name); /* its "function"; NULL: none */
 /* What stood between tags as JSON, unless it is to be a text. Caller frees; NULL: no memory. */
 char *reply_value_json(const char *text, size_t len, int is_text);
+/* The same of a value that Python printed (reply_python.c). NULL: it is none. */
+char *reply_python_json(const char *s, size_t len);
 
 #endif

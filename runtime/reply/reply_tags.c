@@ -36,15 +36,6 @@ int reply_is_text(const json_t *tools, const char *function, const char *key) {
     return 1;
 }
 
-/* What Python prints for values that JSON spells otherwise. */
-static const char *python_word(const char *text) {
-    static const char *const words[][2] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(text, words[i][0]))
-            return words[i][1];
-    return NULL;
-}
-
 static char *quoted(const char *text, size_t len) {
     char *out = malloc(6 * len + 3), *to = out;
     if (!out)
@@ -65,7 +56,7 @@ static char *quoted(const char *text, size_t len) {
 
 char *reply_value_json(const char *text, size_t len, int is_text) {
     json_t *v = is_text == 1 ? NULL : json_loadb(text, len, JSON_DECODE_ANY, NULL);
-    const char *word = v || is_text == 1 ? NULL : python_word(text);
+    char *python = v || is_text == 1 ? NULL : reply_python_json(text, len);
     json_decref(v);
-    return v ? strndup(text, len) : word ? strdup(word) : quoted(text, len);
+    return v ? strndup(text, len) : python ? python : quoted(text, len);
 }

@@ -21,6 +21,7 @@ typedef struct chat_traits {
     bool results;       /* and what came of them */
     bool text_args;     /* wants arguments as JSON text, not as objects */
     bool one_call;      /* refuses more than one call a message */
+    bool thinks;        /* opens a thought where the assistant answers */
     bool short_ids;     /* wants ids of nine letters and digits */
 } chat_traits;
 
@@ -50,6 +51,7 @@ kv_status chat_row_render(const chat_format *f, const json_t *messages, bool ope
 /* max_steps: as of tpl_cfg. tools, extra: or NULL. */
 kv_status chat_template_render(const chat_format *f, const json_t *messages, const chat_request *r, uint64_t max_steps,
                                tpl_text *out, kv_err *err);
+bool chat_ends_in_thought(const tpl_text *text);
 void chat_template_try(chat_format *f);                       /* find out what it does */
 bool chat_mentions(const chat_format *f, const char *phrase); /* the template has it in its text */
 

@@ -6,6 +6,8 @@
  */
 #include "text/chat_internal.h"
 
+#include "text/thought.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +84,21 @@ kv_status chat_template_render(const chat_format *f, const json_t *messages, con
 
 /* ---- trying it ---- */
 
+/* Nothing but the template's own words may begin a thought. */
+bool chat_ends_in_thought(const tpl_text *text) {
+    size_t len = text->len, own = text->n_spans && !text->span[text->n_spans - 1].input ? text->span[text->n_spans - 1].len : 0;
+    while (len && own && strchr(" \t\r\n", text->s[len - 1])) {
+        len--;
+        own--;
+    }
+    for (const thought_marks *m = thought_marks_all; m->open; m++) {
+        const size_t n = strlen(m->open);
+        if (n <= own && !memcmp(text->s + len - n, m->open, n))
+            return true;
+    }
+    return false;
+}
+
 enum { TRY_STEPS = 1 << 20 };
 
 /* What it is tried with: texts that no template has by itself. */
@@ -131,7 +148,13 @@ bool chat_mentions(const chat_format *f, const char *phrase) {
 /* One that fails anyway will say so when it is used. */
 void chat_template_try(chat_format *f) {
     static const char user[] = "the user's words", system[] = "the system's words";
-    const bool works = shows(f, "[" T_USER "]", false, user, NULL);
+    tpl_text out = {0};
+    json_t *question = quoted("[" T_USER "]");
+    const bool works = question && !chat_template_render(f, question, &(chat_request){.open = true}, TRY_STEPS, &out, NULL) &&
+                       memmem(out.s, out.len, user, strlen(user));
+    f->is.thinks = works && chat_ends_in_thought(&out);
+    tpl_text_free(&out);
+    json_decref(question);
     f->is.merges_system = works && !shows(f, "[" T_SYSTEM "," T_USER "]", false, system, NULL);
     if (!chat_mentions(f, "tool"))
         return;

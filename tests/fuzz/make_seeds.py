@@ -271,6 +271,28 @@ def repl():
     seed("repl", "history", b"\2one\ntwo\\nlines\n\\\\\nodd \\x\n\xff\ncut o")
 
 
+def replies():
+    """A case of every format, and some that go wrong: their number in the table is not known here, so one of each remainder."""
+    cases = json.loads((HERE.parent / "data" / "reply.json").read_text())["cases"]
+    formats = list(dict.fromkeys(c["format"] for c in cases))
+    for i, name in enumerate(formats):
+        mine = [c["text"] for c in cases if c["format"] == name and c["calls"]]
+        for number in range(24):
+            if number % len(formats) == i or number == i:
+                seed("reply", f"{name}-{number}", bytes([number, 16 * (i % 5)]) + mine[-1].encode())
+    for i, c in enumerate(c for c in cases if c["format"] == "hermes" and not c["calls"] and len(c["text"]) > 4):
+        seed("reply", f"odd-{i}", bytes([16, 4 * (i % 4)]) + c["text"].encode())
+
+
+def chat_requests():
+    cases = json.loads((HERE.parent / "data" / "request.json").read_text())
+    for i, c in enumerate(cases["cases"][::3]):
+        request = {"messages": c["messages"], "tools": cases["tools"], "extra": c["extra"], "open": True}
+        seed("request", f"{i}", cases["templates"][c["template"]] + "\0" + json.dumps(request))
+    for i, c in enumerate(cases["cases"][:7]):
+        seed("request", f"words-{i}", "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}" * (i % 2) + "\0" + json.dumps({"messages": c["messages"], "tools": cases["tools"]}))
+
+
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, repl):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests, repl):
         make()

@@ -154,9 +154,7 @@ static const char *title(const options *o) {
 
 /* The question of the command line, answered on stdout. */
 static kv_status answer_once(const options *o, conversation *c, gen *g, gen_end *end, kv_err *err) {
-    kv_status st = conversation_turn(c, o->said, o->n, conversation_to_file, stdout, end, err);
-    if (!st && (fflush(stdout) || ferror(stdout)))
-        st = kv_fail(err, KV_EIO, "cannot write the answer: %m");
+    kv_status st = conversation_say(c, o->said, o->n, end, err);
     if (!st)
         note_empty_answer(tool, g, *end);
     return st;

@@ -1,6 +1,7 @@
 #include "kvrun/conversation_internal.h"
 
 #include "cli/cli.h"
+#include "kvrun/show_answer.h"
 #include "session/store.h"
 #include "text/prompt.h"
 
@@ -146,11 +147,6 @@ static void collect(void *user, const char *text, size_t len) {
     a->text[a->len] = '\0';
 }
 
-void conversation_to_file(void *file, const char *text, size_t len) {
-    fwrite(text, 1, len, file);
-    fflush(file);
-}
-
 /* gen_answer, with a newline at the end where the model wrote none. text: caller frees. */
 static kv_status speak(conversation *c, int64_t n_max, gen_emit emit, void *user, gen_end *end, char **text, kv_err *err) {
     answer a = {.emit = emit, .user = user};
@@ -255,6 +251,20 @@ kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, ge
         st = add_turn(c, question, said, &now, err);
     }
     tpl_text_free(&now);
+    return st;
+}
+
+kv_status conversation_say(conversation *c, const char *text, int64_t n_max, gen_end *end, kv_err *err) {
+    const show_answer_cfg cfg = show_answer_for(stdout, c->format && chat_begins_thinking(c->format));
+    show_answer *shown;
+    kv_status st = show_answer_new(&cfg, &shown, err);
+    if (st)
+        return st;
+    st = conversation_turn(c, text, n_max, show_answer_text, shown, end, err);
+    show_answer_end(shown);
+    show_answer_free(shown);
+    if (!st && (fflush(stdout) || ferror(stdout)))
+        st = kv_fail(err, KV_EIO, "cannot write the answer: %m");
     return st;
 }
 

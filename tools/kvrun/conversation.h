@@ -34,8 +34,8 @@ kv_status conversation_set_system(conversation *c, const char *system, kv_err *e
  * the turn is forgotten. */
 kv_status conversation_turn(conversation *c, const char *text, int64_t n_max, gen_emit emit, void *user, gen_end *end,
                             kv_err *err);
-/* A gen_emit to a FILE, flushed each time; what fails shows in ferror(). */
-void conversation_to_file(void *file, const char *text, size_t len);
+/* The same on stdout, as show_answer.h has it. KV_EIO: it does not take it. */
+kv_status conversation_say(conversation *c, const char *text, int64_t n_max, gen_end *end, kv_err *err);
 
 /* Read a document now, that the next question will be about. text: borrowed. kept: a .kv file that may hold the beginning of
  * such a conversation, used where the conversation is empty and the file fits; or NULL. On failure nothing changes. Errors of

@@ -4,7 +4,6 @@
 #include "cli/cli_folder.h"
 #include "kvrun/repl_input.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,9 +11,7 @@
 /* Answer, and say what there is to say of it. False: it failed, which was said. */
 static bool answer(const repl_cfg *cfg, const char *text, kv_err *err, int *code) {
     gen_end end;
-    kv_status st = conversation_turn(cfg->c, text, cfg->n_max, conversation_to_file, stdout, &end, err);
-    if (!st && (fflush(stdout) || ferror(stdout)))
-        st = kv_fail(err, KV_EIO, "cannot write the answer: %s", strerror(errno));
+    kv_status st = conversation_say(cfg->c, text, cfg->n_max, &end, err);
     if (st)
         *code = cli_report(cfg->tool, err);
     else

@@ -416,8 +416,8 @@ static kv_status load_history(repl_input *in, kv_err *err) {
     return st;
 }
 
-/* What shifts the rest of a line on a terminal: with characters that take two columns libedit and terminals come to differ about
- * it, so that it draws the rest anew instead. */
+/* What shifts the rest of a line on a terminal: with characters that take two columns libedit and terminals come to differ
+ * about it, so that it draws the rest anew instead. */
 static const char *const shifts[] = {"ic", "IC", "im", "ei", "ip", "dc", "DC", "dm", "ed"};
 
 static kv_status start_editing(repl_input *in, kv_err *err) {
