@@ -89,7 +89,8 @@ static kv_status read_kept(repl *r, library *l, const char *name, kv_err *err) {
     bool own = false;
     kv_status st = find_document(r, l, name, &found, &own, err);
     if (!st && !(st = document_read(found.v[0].text_path, "text", cli_go_on, NULL, &d, err))) {
-        st = read_document(r, &d, found.v[0].name, own ? found.v[0].payload_path : NULL, err);
+        if (!(st = read_document(r, &d, found.v[0].name, own ? found.v[0].payload_path : NULL, err)))
+            library_touch(l, found.v[0].id, NULL); /* where that fails it counts as used less */
         document_free(&d);
     }
     library_list_free(&found);

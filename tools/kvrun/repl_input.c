@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 #include <utf8proc.h>
 #include <wchar.h>
@@ -94,6 +95,17 @@ static void follow_window(repl_input *in) {
     el_set(in->el, EL_REFRESH);
 }
 
+/* After Ctrl-Z a shell has the terminal, and gives it back as it likes it. */
+static void take_terminal_back(repl_input *in) {
+    struct termios is;
+    if (tcgetattr(STDIN_FILENO, &is) || !(is.c_lflag & ICANON))
+        return;
+    el_set(in->el, EL_PREP_TERM, 0);
+    el_set(in->el, EL_PREP_TERM, 1);
+    fputs("\033[?2004h", in->out);
+    el_set(in->el, EL_REFRESH);
+}
+
 /* More bytes, or a moment passes. False: Ctrl-C, or the end. */
 static bool wait_for_keys(repl_input *in, int ms, bool *late) {
     struct pollfd fd = {STDIN_FILENO, POLLIN, 0};
@@ -103,11 +115,7 @@ static bool wait_for_keys(repl_input *in, int ms, bool *late) {
     if (cli_interrupted())
         return false;
     follow_window(in);
-    if (ready < 0 && errno == EINTR) { /* perhaps it was stopped and goes on, and the shell had the terminal */
-        el_set(in->el, EL_PREP_TERM, 0);
-        el_set(in->el, EL_PREP_TERM, 1);
-        el_set(in->el, EL_REFRESH);
-    }
+    take_terminal_back(in);
     if (ready <= 0)
         return true;
     const ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
