@@ -29,7 +29,7 @@ static kv_status read_document(repl *r, const document *d, const char *name, con
         return kv_fail(err, st, "%s: stopped; reading it again goes on from there", name);
     if (st)
         return st;
-    if (got.read < got.tokens)
+    if (got.read <= got.tokens / 2) /* not for the words in front of it alone */
         cli_note(r->cfg.tool, "%s: %u tokens, of which %u were read before, in %.1f s; what is asked next is about it", name,
                  got.tokens, got.tokens - got.read, clock_now() - started);
     else
