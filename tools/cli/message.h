@@ -1,4 +1,4 @@
-/* What tools say on stderr: "tool: error: message", and notes. */
+/* What tools say on stderr: "tool: error: message", and notes. At a terminal, lines are broken between words. */
 #ifndef CLI_MESSAGE_H
 #define CLI_MESSAGE_H
 
