@@ -131,6 +131,30 @@ static void request_says_in_words_what_has_no_place(void **state) {
     free(s);
 }
 
+/* Phi-4 mini: its template has them in the system message, as text. */
+static void request_gives_tools_to_system_messages(void **state) {
+    (void)state;
+    static const char tmpl[] =
+        "{% for m in messages %}{% if m.role == 'system' and 'tools' in m and m.tools is not none %}{{ '<|system|>' + "
+        "m.content + '<|tool|>' + m.tools + "
+        "'<|/tool|><|end|>' }}{% else %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}";
+    static const char tools[] = "<|tool|>[{\"name\": \"find\", \"description\": \"Finds.\", \"parameters\": {\"type\": "
+                                "\"object\", \"properties\": {}}}]<|/tool|><|end|>";
+    char want[512], *s = render(tmpl, "x", CALLS, TOOLS);
+    snprintf(want, sizeof want, "<|system|>You are a helpful assistant with some tools.%s<|user|>q<|end|>", tools);
+    assert_int_equal(strncmp(s, want, strlen(want)), 0);
+    assert_string_equal(
+        s + strlen(want),
+        "<|assistant|><|tool_call|>[{\"name\": \"find\", \"arguments\": {\"a\": 1}}, {\"name\": \"find\", \"arguments\": "
+        "{}}]<|/tool_call|><|end|>"
+        "<|user|><tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response>\n\nmore<|end|>");
+    free(s);
+    s = render(tmpl, "x", "[{\"role\": \"system\", \"content\": \"S\"}]", TOOLS);
+    snprintf(want, sizeof want, "<|system|>S%s", tools);
+    assert_string_equal(s, want);
+    free(s);
+}
+
 /* Shapes that clients differ in. */
 static void request_takes_what_clients_send(void **state) {
     (void)state;
@@ -254,8 +278,11 @@ static void request_makes_no_control_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(request_renders_as_jinja),        cmocka_unit_test(request_says_in_words_what_has_no_place),
-        cmocka_unit_test(request_takes_what_clients_send), cmocka_unit_test(request_refuses_what_makes_no_sense),
+        cmocka_unit_test(request_renders_as_jinja),
+        cmocka_unit_test(request_says_in_words_what_has_no_place),
+        cmocka_unit_test(request_gives_tools_to_system_messages),
+        cmocka_unit_test(request_takes_what_clients_send),
+        cmocka_unit_test(request_refuses_what_makes_no_sense),
         cmocka_unit_test(request_makes_no_control_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

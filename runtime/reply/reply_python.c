@@ -10,12 +10,14 @@ typedef struct reader {
     const char *s, *end;
     reply_buf out;
     unsigned depth;
+    bool failed; /* no memory */
 } reader;
 
 static bool value(reader *r);
 
 static bool put(reader *r, const char *s, size_t n) {
-    return reply_buf_add(&r->out, s, n);
+    r->failed = r->failed || !reply_buf_add(&r->out, s, n);
+    return !r->failed;
 }
 
 static void skip(reader *r) {
@@ -48,7 +50,10 @@ static bool text(reader *r) {
 }
 
 static bool word(reader *r) {
-    static const struct { const char *python, *json; } words[] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
+    static const struct {
+        const char *python, *json;
+    } words[] = {{"True", "true"}, {"False", "false"}, {"None", "null"},
+                 {"true", "true"}, {"false", "false"}, {"null", "null"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         const size_t n = strlen(words[i].python);
         if ((size_t)(r->end - r->s) >= n && !memcmp(r->s, words[i].python, n)) {
@@ -92,14 +97,42 @@ static bool value(reader *r) {
     return good;
 }
 
-char *reply_python_json(const char *s, size_t len) {
+/* What was made, if it is JSON: some of what Python can have is not. */
+static bool give(reader *r, bool good, char **out) {
+    json_scan scan = {0};
+    skip(r);
+    good = good && r->s == r->end;
+    for (size_t i = 0; i < r->out.n && good; i++)
+        good = json_scan_take(&scan, (unsigned char)r->out.s[i]) && (unsigned char)r->out.s[i] >= ' ';
+    good = good && json_scan_end(&scan);
+    *out = good ? r->out.s : NULL;
+    if (!good)
+        free(r->out.s);
+    return !r->failed;
+}
+
+bool reply_python_json(const char *s, size_t len, char **out) {
     reader r = {.s = s, .end = s + len};
-    const bool good = len && value(&r) && (skip(&r), r.s == r.end);
-    json_t *j = good ? json_loadb(r.out.s, r.out.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
-    if (!j) {
-        free(r.out.s);
-        return NULL;
+    return give(&r, len && value(&r), out);
+}
+
+static bool is_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c < 0;
+}
+
+bool reply_python_arguments(const char *s, size_t len, char **out) {
+    reader r = {.s = s, .end = s + len};
+    bool good = put(&r, "{", 1);
+    skip(&r);
+    for (size_t i = 0; good && r.s < r.end; i++, skip(&r)) {
+        if (i && !next_is(&r, ','))
+            good = false;
+        skip(&r);
+        const char *key = r.s;
+        while (r.s < r.end && is_word(*r.s))
+            r.s++;
+        good = good && r.s > key && put(&r, i ? ", \"" : "\"", i ? 3 : 1) && put(&r, key, (size_t)(r.s - key)) &&
+               put(&r, "\": ", 3) && next_is(&r, '=') && value(&r);
     }
-    json_decref(j);
-    return r.out.s;
+    return give(&r, good && put(&r, "}", 1), out);
 }

@@ -54,9 +54,25 @@ static char *quoted(const char *text, size_t len) {
     return out;
 }
 
+static bool is_json(const char *text, size_t len) {
+    json_scan scan = {0};
+    while (len && strchr(" \t\n\r", text[len - 1]))
+        len--;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < ' ' && json_scan_in_string(&scan))
+            return false;
+        else if (!json_scan_take(&scan, (unsigned char)text[i]))
+            return false;
+    return json_scan_end(&scan);
+}
+
 char *reply_value_json(const char *text, size_t len, int is_text) {
-    json_t *v = is_text == 1 ? NULL : json_loadb(text, len, JSON_DECODE_ANY, NULL);
-    char *python = v || is_text == 1 ? NULL : reply_python_json(text, len);
-    json_decref(v);
-    return v ? strndup(text, len) : python ? python : quoted(text, len);
+    char *python = NULL;
+    if (is_text == 1)
+        return quoted(text, len);
+    if (is_json(text, len))
+        return strndup(text, len);
+    if (!reply_python_json(text, len, &python))
+        return NULL;
+    return python ? python : quoted(text, len);
 }

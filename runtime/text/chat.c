@@ -85,11 +85,14 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
         return st;
     }
     if (f->t)
-        chat_template_try(f);
+        st = chat_template_try(f, err);
     else
         f->is.merges_system = !chat_row_has_system(f->row);
-    *out = f;
-    return KV_OK;
+    if (st)
+        chat_free(f);
+    else
+        *out = f;
+    return st;
 }
 
 void chat_free(chat_format *f) {

@@ -272,7 +272,8 @@ def repl():
 
 
 def replies():
-    """A case of every format, and some that go wrong: their number in the table is not known here, so one of each remainder."""
+    """A case of every format, and some that go wrong. The first byte is the format's place in the table, if its rows are as the
+    cases are in order; where they are not, other formats have a look at it."""
     cases = json.loads((HERE.parent / "data" / "reply.json").read_text())["cases"]
     formats = list(dict.fromkeys(c["format"] for c in cases))
     for i, name in enumerate(formats):
@@ -288,9 +289,9 @@ def chat_requests():
     cases = json.loads((HERE.parent / "data" / "request.json").read_text())
     for i, c in enumerate(cases["cases"][::3]):
         request = {"messages": c["messages"], "tools": cases["tools"], "extra": c["extra"], "open": True}
-        seed("request", f"{i}", cases["templates"][c["template"]] + "\0" + json.dumps(request))
+        seed("chat_request", f"{i}", cases["templates"][c["template"]] + "\0" + json.dumps(request))
     for i, c in enumerate(cases["cases"][:7]):
-        seed("request", f"words-{i}", "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}" * (i % 2) + "\0" + json.dumps({"messages": c["messages"], "tools": cases["tools"]}))
+        seed("chat_request", f"words-{i}", "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}" * (i % 2) + "\0" + json.dumps({"messages": c["messages"], "tools": cases["tools"]}))
 
 
 if __name__ == "__main__":
