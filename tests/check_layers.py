@@ -61,6 +61,7 @@ OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("tools", r"#\s*include\s*<microhttpd\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
+    ("tools", r"#\s*include\s*<(histedit|editline/.*)\.h>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
     ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),

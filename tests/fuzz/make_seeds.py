@@ -259,6 +259,18 @@ def contexts():
         seed("context", f"slots-{i}", bytes([1, *say]) + bytes(4))  # none of which holds a token
 
 
+def repl():
+    turn = {"question": "a doc\n\nwhat?", "answer": "\u6f22", "end": 9, "ahead": 7, "ahead_end": 5}
+    chat = {"at": 40, "gone": 4, "keep": 2, "removed": 1, "n_removed": 3, "random": -5, "surprise": 2.5, "system": None, "ahead": "x", "turns": [turn, {**turn, "end": 30}]}
+    seed("repl", "turns", "\0" + json.dumps(chat))
+    seed("repl", "none", "\0" + json.dumps({**chat, "turns": [], "system": "Be brief.", "ahead": None}))
+    for name, value in (("at", 1), ("turns", [{**turn, "end": 41}]), ("surprise", "x"), ("gone", 1 << 63)):
+        seed("repl", "odd-" + name, "\0" + json.dumps({**chat, name: value}))
+    seed("repl", "keys", b"\1\x1b[A\x1b\xe6\xbc\xa2\xff\x1b[200~a\r\nb\tc\x07\x1b[201~\r")
+    seed("repl", "paste", b"\1\x1b[200~never ends \xe6\xbc")
+    seed("repl", "history", b"\2one\ntwo\\nlines\n\\\\\nodd \\x\n\xff\ncut o")
+
+
 def replies():
     """A case of every format, and some that go wrong. The first byte is the format's place in the table, if its rows are as the
     cases are in order; where they are not, other formats have a look at it."""
@@ -283,5 +295,5 @@ def chat_requests():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests, repl):
         make()

@@ -264,6 +264,15 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, boo
     return true;
 }
 
+/* "usage: ", each way to use it in a line of its own. */
+static void say_usage(const cli_spec *spec) {
+    const char *at = spec->usage;
+    for (size_t len; *at; at += len + (at[len] == '\n')) {
+        len = strcspn(at, "\n");
+        fprintf(stderr, "%s%s %.*s\n", at == spec->usage ? "usage: " : "       ", spec->tool, (int)len, at);
+    }
+}
+
 /* A word too many: perhaps the first one was meant as a subcommand. */
 static int unexpected_argument(const cli_spec *spec, const char *given, const char *first) {
     const char *best = NULL;
@@ -275,13 +284,14 @@ static int unexpected_argument(const cli_spec *spec, const char *given, const ch
     else
         refuse(spec, "unexpected argument '%s'", given);
     if (!spec->err)
-        fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
+        say_usage(spec);
     return CLI_USAGE;
 }
 
 static int missing_argument(const cli_spec *spec, size_t filled) {
     refuse(spec, filled ? "an argument is missing" : "nothing to work on");
-    fprintf(stderr, "usage: %s %s\n('%s --help' explains)\n", spec->tool, spec->usage, spec->tool);
+    say_usage(spec);
+    fprintf(stderr, "('%s --help' explains)\n", spec->tool);
     return CLI_USAGE;
 }
 

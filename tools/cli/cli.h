@@ -100,7 +100,8 @@ int cli_dispatch_or(const cli_command *commands, int (*otherwise)(const cli_comm
 typedef enum cli_interrupt {
     CLI_AT_ONCE, /* the same */
     CLI_SOON,    /* sets a flag that long loops ask for; where none has asked within a moment, the same */
-    CLI_PATIENT  /* sets the flag, and waits for who asks: what was done goes on being used */
+    CLI_PATIENT, /* sets the flag, and waits for who asks: what was done goes on being used */
+    CLI_KEEPING  /* the same; the first SIGTERM or SIGHUP does so, too, and says that one is to leave: what was done is kept */
 } cli_interrupt;
 /* Signals from now on: these; a reader that leaves (SIGPIPE) ends the process as ever, but without temporary files; a file that
  * may not grow further and a model that is cut short are errors like others. */
@@ -108,6 +109,9 @@ void cli_catch_signals(cli_interrupt how);
 bool cli_interrupted(void);
 bool cli_go_on(void *unused, double done); /* the same as a kv_progress: not yet */
 void cli_clear_interrupt(void);
+bool cli_told_to_leave(void); /* by SIGTERM or SIGHUP: the flag above is not to be cleared any more */
+/* However the process ends by a signal, the terminal that is standard input is then as it is now, and pastes are not marked. */
+void cli_guard_terminal(void);
 
 /* Progress with ETA on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing with `quiet`. */
 typedef struct cli_progress {

@@ -31,3 +31,8 @@ kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err) 
     kv_status st = user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
     return st ? st : folder_make(path, err);
 }
+
+kv_status cli_state_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    kv_status st = user_folder("XDG_STATE_HOME", "/.local/state", name, path, err);
+    return st ? st : folder_make(path, err);
+}

@@ -12,5 +12,7 @@ kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err)
 kv_status cli_cache_path(const char *name, char path[CLI_FOLDER], kv_err *err); /* the same, and it is not made */
 /* The same in $XDG_DATA_HOME/kvcalib, else in ~/.local/share/kvcalib. */
 kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err);
+/* The same in $XDG_STATE_HOME/kvcalib, else in ~/.local/state/kvcalib. */
+kv_status cli_state_folder(const char *name, char path[CLI_FOLDER], kv_err *err);
 
 #endif
