@@ -7,6 +7,7 @@
 
 #include "base/format.h"
 #include "cli/cli_internal.h"
+#include "cli/cli_models.h"
 #include "profile/evict_id.h"
 
 #include <errno.h>
@@ -56,9 +57,7 @@ static size_t distance(const char *a, const char *b) {
     return d[n][m];
 }
 
-/* Keep `candidate` in *best if it is a likelier reading of `given` than what was there. Start with *best_distance = SIZE_MAX.
- */
-static void consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
+void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
     if (!candidate)
         return;
     size_t limit = strlen(given) / 3 + 1;
@@ -84,12 +83,12 @@ static int unknown_option(const cli_spec *spec, const char *given) {
     }
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o)) {
-            consider(given, o->name, &best, &dist);
-            consider(given, o->alias, &best, &dist);
+            cli_consider(given, o->name, &best, &dist);
+            cli_consider(given, o->alias, &best, &dist);
         }
     if (!spec->err) {
-        consider(given, "--help", &best, &dist);
-        consider(given, "--version", &best, &dist);
+        cli_consider(given, "--help", &best, &dist);
+        cli_consider(given, "--version", &best, &dist);
     }
     if (best)
         refuse(spec, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
@@ -201,6 +200,8 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bo
         return true;
     case CLI_STR:
     case CLI_IN:
+    case CLI_MODEL:
+    case CLI_MODEL_OR_ELSE:
     case CLI_PROFILE:
     case CLI_OUT_OR_STDOUT:
         *(const char **)o->dst = s;
@@ -269,7 +270,7 @@ static int unexpected_argument(const cli_spec *spec, const char *given, const ch
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = spec->commands; c && c->name && first; c++)
-        consider(first, c->name, &best, &dist);
+        cli_consider(first, c->name, &best, &dist);
     if (best)
         refuse(spec, "unexpected argument '%s'; did you mean '%s %s'? (a subcommand comes first)", given, spec->tool, best);
     else
@@ -330,10 +331,42 @@ static void empty_list(const cli_opt *o) {
     *(cli_strs *)o->dst = (cli_strs){0};
 }
 
+/* Put the path of the model that a word means in place of the word, in argv, too, which keeps it until the process ends. */
+static kv_status find_model(cli_kind kind, const char **dst, int argc, char **argv, kv_err *err) {
+    char path[CLI_FOLDER];
+    bool found = false;
+    if (!*dst || (kind != CLI_MODEL && kind != CLI_MODEL_OR_ELSE))
+        return KV_OK;
+    kv_status st = cli_model_path(*dst, path, kind == CLI_MODEL ? NULL : &found, err);
+    if (st || !strcmp(path, *dst))
+        return st;
+    char *kept = strdup(path);
+    if (!kept)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a path");
+    for (int i = 1; i < argc; i++)
+        if (*dst >= argv[i] && *dst <= argv[i] + strlen(argv[i])) { /* "--model=NAME", too */
+            argv[i] = kept;
+            break;
+        }
+    *dst = kept;
+    return KV_OK;
+}
+
+static kv_status find_models(const cli_spec *spec, int argc, char **argv, kv_err *err) {
+    kv_status st = KV_OK;
+    for (const cli_arg *a = spec->args; a && a->name && !st; a++)
+        st = find_model(a->kind, a->dst, argc, argv, err);
+    for (const cli_opt *o = spec->opts; cli_opt_at(o) && !st; o++)
+        st = find_model(o->kind, o->dst, argc, argv, err);
+    return st;
+}
+
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
     kv_err err = {0};
     int code = parse_words(spec, argc, argv);
-    kv_status st = code < 0 ? cli_check_files(spec, &err) : KV_OK;
+    kv_status st = code < 0 ? find_models(spec, argc, argv, &err) : KV_OK;
+    if (code < 0 && !st)
+        st = cli_check_files(spec, &err);
     if (st) {
         refuse(spec, "%s", err.msg);
         code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
@@ -377,7 +410,7 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = commands; c->name; c++)
-        consider(word, c->name, &best, &dist);
+        cli_consider(word, c->name, &best, &dist);
     if (best)
         cli_complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
     else

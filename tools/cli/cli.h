@@ -19,6 +19,8 @@ typedef enum cli_kind {
     CLI_STRS,          /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
     CLI_EACH,          /* as CLI_STRS, but with one value each time */
     CLI_IN,            /* as CLI_STR: a file that is read */
+    CLI_MODEL,         /* as CLI_STR: a model that is read, a file or one by its name (cli_models.h): then its path */
+    CLI_MODEL_OR_ELSE, /* the same, but what is no model stays as it is */
     CLI_INS,           /* as CLI_STRS: files that are read */
     CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
     CLI_OUT,           /* as CLI_STR: a file that is written; "-" is refused */
@@ -51,7 +53,7 @@ typedef struct cli_opt {
 /* An argument without an option's name. */
 typedef struct cli_arg {
     const char *name; /* "MODEL": how messages call it */
-    cli_kind kind;    /* CLI_STR, CLI_IN, CLI_PROFILE or CLI_OUT */
+    cli_kind kind;    /* CLI_STR, CLI_IN, CLI_MODEL, CLI_MODEL_OR_ELSE, CLI_PROFILE or CLI_OUT */
     const char **dst; /* stays as it is where the argument is left out */
 } cli_arg;
 
@@ -81,6 +83,10 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
  * and the nearest known one). The list of a CLI_STRS, CLI_EACH or CLI_INS is the caller's to free() or to keep until exit; it
  * is empty unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
+
+/* Keep `candidate` in *best if it is a likelier reading of `given` than what was there. Start with *best_distance = SIZE_MAX.
+ */
+void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance);
 
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or
  * with --help, lists them. Returns the exit code. */
@@ -113,6 +119,7 @@ void cli_clear_interrupt(void);
 typedef struct cli_progress {
     const char *label;
     double started, last;
+    double from; /* what was done already when it began: no sign of how long the rest takes; 0 unless it is set */
     bool tty, quiet, shown;
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, bool quiet);

@@ -46,7 +46,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvpack --show packed.gguf\n"
                                 "  kvpack --strip packed.gguf --out model.gguf\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->files[0]}, {"PROFILE", CLI_PROFILE, &o->files[1]}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL_OR_ELSE, &o->files[0]}, {"PROFILE", CLI_PROFILE, &o->files[1]}, {0}},
                     .n_required = 1},
         argc, argv);
 }

@@ -46,7 +46,7 @@ static int parse(options *o, int argc, char **argv) {
                     .examples = "  kvrun ask packed.gguf manual.kv 'How is it reset?' 'Who made it?'\n"
                                 "  kvrun ask packed.gguf - 'What is this?' < notes.txt\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {"DOCUMENT", CLI_IN, &o->what}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {"DOCUMENT", CLI_IN, &o->what}, {0}},
                     .rest = &(const cli_opt){.name = "QUESTION", .kind = CLI_STRS, .dst = &o->questions},
                     .n_required = 2},
         argc, argv);

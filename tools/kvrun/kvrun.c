@@ -10,6 +10,9 @@ int main(int argc, char **argv) {
         {"info", "what such a file holds", cmd_info},
         {"contexts", "what --context-cache has kept", cmd_contexts},
         {"docs", "a library of documents that were read, to be asked by name", cmd_docs},
+        {"pull", "get a model, by its name or address", cmd_pull},
+        {"list", "models that are here", cmd_list},
+        {"rm", "remove a model", cmd_rm},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},
     };
