@@ -72,26 +72,6 @@ kv_status fetch_shown(const char *url, char shown[FETCH_PATH], char host[FETCH_N
     return st;
 }
 
-kv_status fetch_name(const char *url, char name[FETCH_NAME], kv_err *err) {
-    CURLU *u;
-    char *path = NULL;
-    kv_status st = parse(url, &u, err);
-    if (st)
-        return st;
-    const CURLUcode code = curl_url_get(u, CURLUPART_PATH, &path, CURLU_URLDECODE);
-    const char *slash = path ? strrchr(path, '/') : NULL, *last = slash ? slash + 1 : "";
-    bool good = !code && *last && *last != '.' && strlen(last) < FETCH_NAME - 8;
-    for (const char *c = last; *c; c++)
-        good = good && !iscntrl((unsigned char)*c) && *c != '\\';
-    if (good)
-        strcpy(name, last);
-    else
-        st = kv_fail(err, KV_EINVAL, "'%.300s' does not end with the name of a file", url);
-    curl_free(path);
-    curl_url_cleanup(u);
-    return st;
-}
-
 /* ---- headers ---- */
 
 /* The value of a header line, if it has this name, without blanks around it and what has no room: then nothing of it. */

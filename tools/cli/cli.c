@@ -335,7 +335,7 @@ static void empty_list(const cli_opt *o) {
 static kv_status find_model(cli_kind kind, const char **dst, int argc, char **argv, kv_err *err) {
     char path[CLI_FOLDER];
     bool found = false;
-    if (!*dst || (kind != CLI_MODEL && kind != CLI_MODEL_OR_ELSE))
+    if ((kind != CLI_MODEL && kind != CLI_MODEL_OR_ELSE) || !*dst)
         return KV_OK;
     kv_status st = cli_model_path(*dst, path, kind == CLI_MODEL ? NULL : &found, err);
     if (st || !strcmp(path, *dst))
