@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LONGEST_WAIT = 60, LONGEST_ASKED = 300 };
+enum { LONGEST_ASKED = 300 }; /* seconds */
+static const double first_wait = 0.25, longest_wait = 60;
 
 kv_status fetch_init(kv_err *err) {
     return curl_global_init(CURL_GLOBAL_DEFAULT) ? kv_fail(err, KV_ENOMEM, "libcurl cannot be used here") : KV_OK;
@@ -29,7 +31,7 @@ __attribute__((format(printf, 2, 3))) static void say(const fetch_cfg *cfg, cons
 }
 
 /* False: told to stop. */
-static bool sleep_for(const fetch_cfg *cfg, const fetch_part *p, unsigned seconds) {
+static bool sleep_for(const fetch_cfg *cfg, const fetch_part *p, double seconds) {
     const double end = clock_now() + seconds;
     while (clock_now() < end) {
         if (cfg->watch && !cfg->watch(cfg->user, p->have, p->size))
@@ -50,6 +52,8 @@ static kv_status next(fetch_part *p, const fetch_cfg *cfg, fetch_end end, unsign
     kv_err why = *err;
     if (end == FETCH_FAILED)
         return err->code;
+    if (!fetch_part_can_go_on(p, cfg))
+        end = FETCH_ANEW;
     if (p->have > t->longest) {
         t->longest = p->have;
         t->failures = 0;
@@ -59,10 +63,9 @@ static kv_status next(fetch_part *p, const fetch_cfg *cfg, fetch_end end, unsign
     kv_status st = end == FETCH_ANEW ? fetch_part_clear(p, err) : KV_OK;
     if (st)
         return st;
-    const unsigned doubled = t->failures < 7 ? 1u << (t->failures - 1) : LONGEST_WAIT;
-    unsigned wait = end == FETCH_ANEW && t->failures == 1 ? 0 : doubled;
-    if (asked > wait)
-        wait = asked < LONGEST_ASKED ? asked : LONGEST_ASKED;
+    const double doubled = ldexp(first_wait, (int)(t->failures < 16 ? t->failures - 1 : 15));
+    double wait = end == FETCH_ANEW && t->failures == 1 ? 0 : fmin(doubled, longest_wait);
+    wait = fmax(wait, asked < LONGEST_ASKED ? asked : LONGEST_ASKED);
     say(cfg, "%s; trying again%s", why.msg, end == FETCH_ANEW ? " from the beginning" : "");
     return sleep_for(cfg, p, wait) ? KV_OK : kv_fail(err, KV_ECANCEL, "%.600s: stopped; the same again goes on", p->path);
 }

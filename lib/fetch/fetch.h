@@ -10,9 +10,9 @@
  * one that the server says (X-Linked-ETag, as model hubs send it); without either it is computed all the same.
  *
  * Errors of the network and of servers (5xx, 408, 425, 429, a connection that breaks off or falls silent) are tried again,
- * after 1, 2, 4 ... seconds or what Retry-After says; the count begins anew whenever the file has become longer than it ever
- * was. Redirects lead to http and https only, and never from https to http. Proxies are what the environment says (http_proxy,
- * https_proxy, no_proxy). One process at a time fetches a file: FILE is locked.
+ * after 1/4, 1/2, 1 ... seconds or what Retry-After says; the count begins anew whenever the file has become longer than it
+ * ever was. Redirects lead to http and https only, and never from https to http. Proxies are what the environment says
+ * (http_proxy, https_proxy, no_proxy). One process at a time fetches a file: FILE is locked.
  *
  * Nothing here is global but what libcurl keeps for itself. Uses no signals.
  */

@@ -1,5 +1,6 @@
 /* One request with libcurl. The multi interface, so that whoever watches is asked ten times a second, whatever the network
  * does. */
+#include "base/clock.h"
 #include "fetch/fetch_internal.h"
 
 #include <ctype.h>
@@ -298,10 +299,6 @@ static kv_status set_up(request *r, const char *url, struct curl_slist **lines, 
     SET(CURLOPT_REDIR_PROTOCOLS, (long)(tls ? CURLPROTO_HTTPS : CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
     SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT);
-    if (cfg->timeout) {
-        SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-        SET(CURLOPT_LOW_SPEED_TIME, (long)cfg->timeout);
-    }
     if (cfg->agent)
         SET(CURLOPT_USERAGENT, cfg->agent);
     if (cfg->ca)
@@ -323,14 +320,22 @@ static kv_status set_up(request *r, const char *url, struct curl_slist **lines, 
     return bad ? KV_ENOMEM : KV_OK;
 }
 
-/* CURLE_ABORTED_BY_CALLBACK: told to stop. */
+/* CURLE_ABORTED_BY_CALLBACK: told to stop. libcurl's own low speed limit looks at an average, and takes longer to see that
+ * nothing comes. */
 static CURLcode run(CURLM *multi, request *r) {
     int running = 1, left;
     CURLMcode bad = CURLM_OK;
+    uint64_t had = r->part->have;
+    double since = clock_now();
     while (running && !bad) {
         bad = curl_multi_perform(multi, &running);
         if (r->cfg->watch && !r->cfg->watch(r->cfg->user, r->part->have, r->part->size))
             return CURLE_ABORTED_BY_CALLBACK;
+        if (r->part->have != had) {
+            had = r->part->have;
+            since = clock_now();
+        } else if (r->cfg->timeout && clock_now() - since > r->cfg->timeout)
+            return CURLE_OPERATION_TIMEDOUT;
         if (running && !bad)
             bad = curl_multi_poll(multi, NULL, 0, POLL_MS, NULL);
     }
@@ -353,13 +358,13 @@ static fetch_end conclude(request *r, CURLcode code, const char *host, const cha
         kv_fail(err, KV_ECANCEL, "%.600s: stopped; the same again goes on", r->part->path);
         return FETCH_FAILED;
     }
-    if (code)
+    if (code && code != CURLE_PARTIAL_FILE)
         return explain(r, code, host, detail, err);
     if (r->part->size && r->part->have < r->part->size) {
         kv_fail(err, KV_EIO, "%s: ends after %" PRIu64 " of %" PRIu64 " bytes", r->shown, r->part->have, r->part->size);
         return FETCH_AGAIN;
     }
-    return FETCH_WHOLE;
+    return code ? explain(r, code, host, detail, err) : FETCH_WHOLE;
 }
 
 fetch_end fetch_once(const char *url, fetch_part *p, const fetch_cfg *cfg, bool first, unsigned *wait, kv_err *err) {

@@ -25,6 +25,8 @@ typedef struct fetch_part {
  * To be closed in every case. */
 kv_status fetch_part_open(fetch_part *p, const char *url, const char *path, const fetch_cfg *cfg, kv_err *err);
 void fetch_part_close(fetch_part *p);
+/* Whether pieces of another state of the file would be noticed. */
+bool fetch_part_can_go_on(const fetch_part *p, const fetch_cfg *cfg);
 kv_status fetch_part_clear(fetch_part *p, kv_err *err);   /* not a byte, and no mark */
 kv_status fetch_part_promise(fetch_part *p, kv_err *err); /* write FILE.from, before the first byte */
 kv_status fetch_part_add(fetch_part *p, const void *data, size_t n, kv_err *err);

@@ -119,6 +119,10 @@ static kv_status sum_up(fetch_part *p, const fetch_cfg *cfg, kv_err *err) {
     return st;
 }
 
+bool fetch_part_can_go_on(const fetch_part *p, const fetch_cfg *cfg) {
+    return *p->mark || cfg->sha256 || *p->said_sum;
+}
+
 kv_status fetch_part_open(fetch_part *p, const char *url, const char *path, const fetch_cfg *cfg, kv_err *err) {
     unsigned char sum[EVP_MAX_MD_SIZE];
     struct stat st;
@@ -133,7 +137,7 @@ kv_status fetch_part_open(fetch_part *p, const char *url, const char *path, cons
     if (!(p->sum = EVP_MD_CTX_new()) || !EVP_Digest(url, strlen(url), sum, NULL, EVP_sha256(), NULL))
         return no_sum(err);
     to_hex(sum, p->url_sum);
-    if (!read_from(p) || (p->size && (uint64_t)st.st_size > p->size) || (!*p->mark && !cfg->sha256 && !*p->said_sum))
+    if (!read_from(p) || (p->size && (uint64_t)st.st_size > p->size) || !fetch_part_can_go_on(p, cfg))
         return fetch_part_clear(p, err);
     kv_status s = sum_begin(p, err);
     return s ? s : sum_up(p, cfg, err);

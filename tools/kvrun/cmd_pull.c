@@ -339,7 +339,7 @@ done:
 }
 
 int cmd_pull(int argc, char **argv) {
-    options o = {.max = 0, .retries = 5, .timeout = 60};
+    options o = {.max = 0, .retries = 8, .timeout = 60};
     kv_err err = {0};
     const int code = parse(&o, argc, argv);
     if (code >= 0)
