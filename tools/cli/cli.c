@@ -232,14 +232,41 @@ static bool is_list(const cli_opt *o) {
     return o->kind == CLI_STRS || o->kind == CLI_EACH || o->kind == CLI_INS;
 }
 
-/* The option at argv[*i] and its value or values; *i ends on the last word used. */
-static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, bool *full) {
-    const char *word = argv[*i], *eq = strchr(word, '=');
-    const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
-    if (!o) {
+/* An option that we do not have by this name. True: *o is the one that is meant, or it was taken, and left aside. */
+static bool take_foreign(const cli_spec *spec, int argc, char **argv, int *i, cli_aside *aside, const cli_opt **o,
+                         bool *taken) {
+    const char *word = argv[*i], *next = *i + 1 < argc ? argv[*i + 1] : NULL, *what;
+    switch (cli_foreign_take(spec, word, next, aside, &what)) {
+    case CLI_FOREIGN_SAME:
+        *o = find_option(spec, what, strlen(what));
+        return true;
+    case CLI_FOREIGN_ASIDE_VALUE:
+        if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
+            refuse(spec, "%s needs a value%s%s", word, next ? ", but is followed by " : "", next ? next : "");
+            return false;
+        }
+        ++*i;
+        return *taken = true;
+    case CLI_FOREIGN_ASIDE:
+        return *taken = true;
+    case CLI_FOREIGN_REFUSED:
+        refuse(spec, "%.*s of llama.cpp cannot be had here: %s", (int)strcspn(word, "="), word, what);
+        return false;
+    default:
         unknown_option(spec, word);
         return false;
     }
+}
+
+/* The option at argv[*i] and its value or values; *i ends on the last word used. */
+static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, bool *full, cli_aside *aside) {
+    const char *word = argv[*i], *eq = strchr(word, '=');
+    const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
+    bool taken = false;
+    if (!o && !take_foreign(spec, argc, argv, i, aside, &o, &taken))
+        return false;
+    if (taken)
+        return true;
     if (o->kind == CLI_FLAG) {
         if (eq) {
             refuse(spec, "%s takes no value (given: '%s')", o->name, eq + 1);
@@ -303,12 +330,13 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
     const cli_arg *arg = spec->args ? spec->args : &none;
     size_t filled = 0;
     bool options = true;
+    cli_aside aside = {0};
     for (int i = 1; i < argc; i++) {
         if (options && !strcmp(argv[i], "--")) {
             options = false;
         } else if (options && looks_like_option(argv[i])) {
             bool full = false;
-            if (!take_option(spec, argc, argv, &i, &full))
+            if (!take_option(spec, argc, argv, &i, &full, &aside))
                 return full ? CLI_FAIL : CLI_USAGE;
         } else if (arg->name) {
             *arg++->dst = argv[i];
@@ -321,7 +349,11 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
             return unexpected_argument(spec, argv[i], filled ? *spec->args->dst : NULL);
         }
     }
-    return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+    if (filled < spec->n_required)
+        return missing_argument(spec, filled);
+    if (*aside.names)
+        cli_note(spec->tool, "options of llama.cpp that mean nothing here were left aside (%s): %s", aside.names, aside.why);
+    return -1;
 }
 
 static void empty_list(const cli_opt *o) {

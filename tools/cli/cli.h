@@ -70,6 +70,7 @@ typedef struct cli_spec {
     const cli_opt *rest; /* a list (CLI_STRS, CLI_INS) of what words follow the arguments; its name is theirs. NULL: none may */
     size_t n_required;
     const struct cli_command *commands; /* subcommands, of a tool that does something without one, too; or NULL */
+    bool llama; /* command lines of llama.cpp are taken: options that mean nothing here are left aside, with one note */
 } cli_spec;
 
 /* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_EACH, CLI_INS) differ in

@@ -75,14 +75,16 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
             .brief = "talk to a model with a compressed KV cache",
             .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
                        "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
-                       "shipped for the model.",
+                       "shipped for the model. MODEL is a file, or a name that 'kvrun list' shows. Other options of llama.cpp "
+                       "are taken, and left aside, where they mean nothing here.",
             .examples = "  kvrun packed.gguf\n"
                         "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
                         "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
             .opts = opts,
             .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->positional}, {0}},
             .n_required = 0,
-            .commands = others},
+            .commands = others,
+            .llama = true},
         argc, argv);
 }
 
