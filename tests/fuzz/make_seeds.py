@@ -33,6 +33,17 @@ def grammars():
         seed("grammar", f"schema-{name}", json.dumps(schema) + "\0" + text)
 
 
+def catalogues():
+    head = "version: 1\nmodels:\n"
+    seed("catalogue", "all", head + "- name: a\n  about: A, Q8_0\n  repo: o/n\n  file: d/x.gguf\n  revision: v1\n  license: mit\n  size: 12\n  sha256: " + "a1" * 32 + "\n")
+    seed("catalogue", "url", head + "- {name: a.b-c_d, url: 'https://h/x%2d.gguf?q#f'}\n- {name: z, file: y.gguf, urls: ['http://h/1', 'http://h/2']}\n")
+    seed("catalogue", "parts", head + "- {name: p, repo: o/n, file: x-00001-of-00002.gguf, sha256: [" + "0" * 64 + ", " + "f" * 64 + "]}\n")
+    seed("catalogue", "empty", "version: 1\nmodels:\n")
+    seed("catalogue", "twice", head + "- {name: a, repo: o/n, file: x.gguf}\n- {name: A, repo: o/n, file: x.gguf}\n")
+    for name, text in (("address", "https://user:pass@h:1/a/b%20c.gguf?x=/y#/z"), ("path", "o/n/d/x-00001-of-00003.gguf"), ("up", "http://h/%2e%2e")):
+        seed("catalogue", name, text)
+
+
 def models():
     for kind in ("Q8_0", "Q4_0", "F32", "F16", "BF16", "Q5_1", "IQ4_NL", "MXFP4"):
         seed("gguf", kind.lower(), gg.small(kind=kind, embd=32).bytes())
@@ -229,5 +240,5 @@ def contexts():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, contexts):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, catalogues, contexts):
         make()

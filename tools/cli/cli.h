@@ -85,10 +85,6 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b);
  * is empty unless -1 is returned. */
 int cli_parse(const cli_spec *spec, int argc, char **argv);
 
-/* Keep `candidate` in *best if it is a likelier reading of `given` than what was there. Start with *best_distance = SIZE_MAX.
- */
-void cli_consider(const char *given, const char *candidate, const char **best, size_t *best_distance);
-
 /* A tool with subcommands: run the one that argv[1] names, with its name as argv[0]. The table ends with {0}. Without any, or
  * with --help, lists them. Returns the exit code. */
 typedef struct cli_command {

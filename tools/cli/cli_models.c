@@ -1,7 +1,8 @@
 #include "cli/cli_models.h"
 
 #include "base/format.h"
-#include "cli/cli_internal.h"
+#include "cli/cli_near.h"
+#include "cli/message.h"
 #include "shipped/shipped.h"
 
 #include <stdlib.h>
@@ -127,6 +128,18 @@ kv_status cli_models_unknown(const cli_models *m, const char *word, kv_err *err)
     return kv_fail(err, KV_EIO,
                    "'%.100s' is no file, and no model%s%s%s ('kvrun list' says which are here, 'kvrun pull' gets others)", word,
                    here ? "; did you mean " : "", here ? best : "", here ? "?" : "");
+}
+
+void cli_models_names(FILE *to) {
+    cli_models m;
+    if (!cli_models_open(&m, NULL))
+        for (size_t i = 0; i < m.here.n; i++) {
+            const catalogue_entry *e = cli_models_entry(&m, &m.here.v[i]);
+            cli_say(to, "%s\n", m.here.v[i].name);
+            if (e)
+                cli_say(to, "%s\n", e->name);
+        }
+    cli_models_close(&m);
 }
 
 /* ---- words of the command line ---- */

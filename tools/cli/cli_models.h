@@ -11,6 +11,8 @@
 #include "models/catalogue.h"
 #include "models/store.h"
 
+#include <stdio.h>
+
 /* The folder; it need not be there. KV_EINVAL: there is no home folder. */
 kv_status cli_models_folder(char path[CLI_FOLDER], kv_err *err);
 
@@ -32,6 +34,9 @@ kv_status cli_models_find(const cli_models *m, const char *word, const models_ro
 kv_status cli_models_unknown(const cli_models *m, const char *word, kv_err *err);
 /* The entry of the catalogues for a model that is here; or NULL. */
 const catalogue_entry *cli_models_entry(const cli_models *m, const models_row *row);
+
+/* The names of models that are here, and what catalogues call them, one a line; what cannot be read is passed over. */
+void cli_models_names(FILE *to);
 
 /* The file that a word means: what is there under this name, or looks like a path, is taken as it is. path: CLI_FOLDER bytes.
  * *found false: it means nothing; path is the word. KV_EIO: likewise, as an error of cli_models_unknown, where found is NULL.

@@ -84,9 +84,10 @@ cli_values cli_values_of(const cli_opt *o) {
     switch (o->kind) {
     case CLI_FLAG:
         return CLI_NO_VALUE;
-    case CLI_IN:
     case CLI_MODEL:
     case CLI_MODEL_OR_ELSE:
+        return CLI_MODELS;
+    case CLI_IN:
     case CLI_INS:
     case CLI_OUT:
     case CLI_OUT_OR_STDOUT:

@@ -4,6 +4,7 @@
 #include "base/format.h"
 #include "cli/cli_json.h"
 #include "cli/cli_models.h"
+#include "cli/cli_near.h"
 #include "gguf/gguf.h"
 #include "kvrun/cmd.h"
 #include "models/pull.h"
