@@ -36,6 +36,7 @@ TOOLS = {
     "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf"), ("--chat-template", "own.jinja"), ("--grammar-file", "own.gbnf"),
                ("--json-schema-file", "own.json")], [], ""),
     "kvrun read": ([("MODEL", "model.gguf"), ("DOCUMENT", "filler")], ["--out"], "-q -t 1"),
+    "kvrun pull": ([], ["--out"], ""),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval kld": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),
