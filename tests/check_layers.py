@@ -22,7 +22,7 @@ PARTS = [
         "libfmt/base",
     ]),
     ("runtime", ["libfmt"], [
-        "runtime/session runtime/sample",
+        "runtime/session runtime/sample runtime/reply",
         "runtime/backward",
         "runtime/model",
         "runtime/step",
@@ -38,7 +38,7 @@ PARTS = [
     ("calib", ["libfmt"], ["calib"]),
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
-        "lib/calibrate",
+        "lib/calibrate lib/schedule",
         "lib/eval lib/shipped lib/document lib/library lib/contexts lib/models",
         "lib/fetch",
     ]),

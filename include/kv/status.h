@@ -46,6 +46,7 @@ typedef enum kv_status {
     KV_EUNSUPP,   /* well-formed, but not supported here: architecture, tensor type, codec */
     KV_EMISMATCH, /* two things that do not belong together: profile and model, say */
     KV_ECANCEL,   /* the caller asked to stop */
+    KV_EBUSY,     /* not now: as many are at work or wait as may; later it may be done */
 } kv_status;
 
 typedef struct kv_err {

@@ -20,9 +20,9 @@ void kv_free(void *memory) {
 
 const char *kv_status_name(kv_status status) {
     static const char *const names[] = {
-        [KV_OK] = "KV_OK",           [KV_EINVAL] = "KV_EINVAL",       [KV_EIO] = "KV_EIO",
-        [KV_EFORMAT] = "KV_EFORMAT", [KV_ENOMEM] = "KV_ENOMEM",       [KV_ERANGE] = "KV_ERANGE",
-        [KV_EUNSUPP] = "KV_EUNSUPP", [KV_EMISMATCH] = "KV_EMISMATCH", [KV_ECANCEL] = "KV_ECANCEL"};
+        [KV_OK] = "KV_OK",           [KV_EINVAL] = "KV_EINVAL", [KV_EIO] = "KV_EIO",         [KV_EFORMAT] = "KV_EFORMAT",
+        [KV_ENOMEM] = "KV_ENOMEM",   [KV_ERANGE] = "KV_ERANGE", [KV_EUNSUPP] = "KV_EUNSUPP", [KV_EMISMATCH] = "KV_EMISMATCH",
+        [KV_ECANCEL] = "KV_ECANCEL", [KV_EBUSY] = "KV_EBUSY"};
     return (size_t)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }
 

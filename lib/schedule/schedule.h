@@ -33,6 +33,8 @@ void sched_free(scheduler *s);
 /* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds. */
 void sched_drain(scheduler *s, double seconds);
 
+enum { SCHED_TOP = 32 };
+
 typedef enum sched_why {
     SCHED_TURN,    /* the model ended its turn */
     SCHED_LIMIT,   /* n_predict tokens */
@@ -44,12 +46,12 @@ typedef enum sched_why {
 
 typedef struct sched_choice { /* a token that might have been said */
     int32_t id;
-    float logprob; /* natural logarithm, before any stage of the sampler */
+    float logprob; /* natural logarithm, before any stage of the sampler and any rules */
 } sched_choice;
 
 typedef struct sched_token {
     int32_t id;
-    float logprob;
+    float logprob;           /* where logprobs were asked for; else 0, as they are looked up in the whole vocabulary */
     const sched_choice *top; /* (n_top) the most likely ones; borrowed for the call */
     uint32_t n_top;
 } sched_token;
@@ -72,7 +74,8 @@ typedef struct sched_request {
     const rt_sampling *sampling; /* copied by sched_submit */
     const grammar *rules;        /* that the answer follows, borrowed until on_end; or NULL */
     int64_t n_predict;           /* most tokens; -1: until the model is done or the context full; 0: only read the prompt */
-    uint32_t n_top;              /* how many likely tokens on_token is told */
+    uint32_t n_top;              /* how many likely tokens on_token is told, at most SCHED_TOP */
+    bool logprobs;               /* on_token is told how likely the token was; n_top asks for that as well */
     const char *context;         /* a .kv file that the prompt goes on from, borrowed until on_end; or NULL */
     float *embedding;            /* (n_embd) is filled with the mean over the prompt of the last layer's normed output, or */
     bool last_token;             /* that of its last token; NULL: not wanted */
@@ -81,7 +84,8 @@ typedef struct sched_request {
 } sched_request;
 
 /* KV_ERANGE: the prompt does not fit into a context (says how long both are); KV_EBUSY where the queue is full or the scheduler
- * drains; KV_EINVAL, KV_ENOMEM: nothing is called then. *out is valid until on_end returns. */
+ * drains; KV_EINVAL, KV_ENOMEM: nothing is called then. *out is set before anything is called, and valid until on_end returns.
+ * From any thread. */
 kv_status sched_submit(scheduler *s, const sched_request *r, sched_job **out, kv_err *err);
 /* Soon on_end is called with SCHED_CANCELLED, unless the job ends before by itself. From any thread. */
 void sched_cancel(scheduler *s, sched_job *j);

@@ -170,8 +170,11 @@ kv_status rt_run_batch(rt_work *w, float *logits, kv_err *err) {
         ffn_block(w, l);
     }
     const uint32_t last = w->m->hp.n_layer - 1; /* what is broken in the stream stays so up to here */
-    if ((st = rt_check_finite(w->m, w->x, (size_t)b->n * w->m->hp.n_embd, last, "activations", err)) ||
-        (b->n_wanted && (st = output_block(w, logits, err))) ||
+    if ((st = rt_check_finite(w->m, w->x, (size_t)b->n * w->m->hp.n_embd, last, "activations", err)))
+        return st;
+    if (w->states)
+        rows_norm(w->m, &w->exec, w->x, &w->m->output_norm, b->n, w->m->hp.n_embd, w->states);
+    if ((b->n_wanted && (st = output_block(w, logits, err))) ||
         (st = gguf_unchanged(w->m->file, err))) /* weights may have been read from it */
         return st;
     for (uint32_t i = 0; i < b->n_parts; i++) {

@@ -174,6 +174,9 @@ void rt_work_free(rt_work *w);                 /* its sequences first */
 const rt_exec *rt_work_exec(const rt_work *w); /* its threads, between steps; borrowed */
 size_t rt_work_bytes(const rt_work *w);
 kv_status rt_work_set_tap(rt_work *w, rt_tap tap, void *user, kv_err *err); /* NULL: none. KV_ENOMEM */
+/* From now on every step leaves there what its rows come to after all layers and the last norm, whether or not logits are
+ * wanted of them: (rows, n_embd). to: (n_batch, n_embd), borrowed; NULL: nowhere. */
+void rt_work_set_states(rt_work *w, float *to);
 
 /* A sequence that w can run. n_batch of cfg: most of its rows in a step, no more than w has; errors as of rt_cache_cfg_new and
  * kv_cache_new. Caller frees before w. */

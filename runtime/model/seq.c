@@ -142,6 +142,10 @@ kv_status rt_work_set_tap(rt_work *w, rt_tap tap, void *user, kv_err *err) {
     return KV_OK;
 }
 
+void rt_work_set_states(rt_work *w, float *to) {
+    w->states = to;
+}
+
 /* ---- sequences ---- */
 
 kv_status rt_seq_new(rt_work *w, const rt_ctx_cfg *cfg, rt_seq **out, kv_err *err) {

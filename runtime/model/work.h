@@ -36,6 +36,7 @@ struct rt_work {
     rt_tap tap;
     void *tap_user;
     float *lse, *entropy; /* (n_batch, n_head), while a tap is set */
+    float *states;        /* (n_batch, n_embd) of somebody who wants to see them; or NULL */
 };
 
 static inline rt_kv rt_kv_of(const rt_work *w, uint32_t layer) {

@@ -325,6 +325,7 @@ struct rt_pool {
     rt_row *rows;  /* (n_batch) */
     float *logits; /* of the rows that want some; grows */
     size_t n_logits;
+    float *states; /* (n_batch, n_embd), once they were to be kept */
 };
 
 kv_status rt_pool_new(const rt_model *m, uint32_t n_batch, rt_pool **out, kv_err *err) {
@@ -353,7 +354,20 @@ void rt_pool_free(rt_pool *p) {
     rt_work_free(p->work);
     free(p->rows);
     free(p->logits);
+    free(p->states);
     free(p);
+}
+
+kv_status rt_pool_keep_states(rt_pool *p, bool keep, kv_err *err) {
+    const size_t floats = (size_t)p->n_batch * rt_model_hparams(p->m)->n_embd;
+    if (keep && !p->states && !(p->states = malloc(floats * sizeof *p->states)))
+        return kv_fail(err, KV_ENOMEM, "out of memory for the states of %u tokens", p->n_batch);
+    rt_work_set_states(p->work, keep ? p->states : NULL);
+    return KV_OK;
+}
+
+const float *rt_pool_states(const rt_pool *p) {
+    return p->states;
 }
 
 uint32_t rt_pool_n_batch(const rt_pool *p) {

@@ -84,6 +84,9 @@ typedef struct rt_pool rt_pool;
 kv_status rt_pool_new(const rt_model *m, uint32_t n_batch, rt_pool **out, kv_err *err); /* n_batch 0: RT_BATCH */
 void rt_pool_free(rt_pool *p);                                                          /* after its sessions */
 uint32_t rt_pool_n_batch(const rt_pool *p);
+/* Whether the next steps keep what their rows come to after all layers and the last norm. KV_ENOMEM. */
+kv_status rt_pool_keep_states(rt_pool *p, bool keep, kv_err *err);
+const float *rt_pool_states(const rt_pool *p); /* of the last step, (rows, n_embd); borrowed until the next */
 kv_status rt_session_new_in(rt_pool *p, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err);
 
 typedef struct rt_pool_row {

@@ -1,124 +1,15 @@
-/* Chats as text: by the model's own template, or by a row of the table of formats that are known.
- *
- * A template decides everything itself. Two things are done for it: a BOS token at its start is left out where the tokenizer
- * adds one, and where it refuses or loses system messages, their text goes in front of the user's. What it does with a system
- * message is tried when it is opened.
- */
-#include "text/chat.h"
+/* Chats as text: opening a format, and the way from a request to a text. */
+#include "text/chat_internal.h"
 
 #include "base/text.h"
+#include "text/thought.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define EOS "\1" /* stands for the text of the model's EOS token */
-
-typedef struct turn {
-    const char *before, *after;
-} turn;
-
-typedef struct chat_row {
-    const char *name;
-    const char *token;            /* of the vocabulary, which says that it is this format; NULL: none does */
-    turn system, user, assistant; /* system.before NULL: no such role, its text goes in front of the user's */
-    const char *open;             /* starts the assistant's turn */
-    bool trim;                    /* texts lose the white space around them */
-} chat_row;
-
-static const chat_row rows[] = {
-    {.name = "phi-4",
-     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"},
-     .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
-     .assistant = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"},
-     .open = "<|im_start|>assistant<|im_sep|>"},
-    {.name = "chatml",
-     .token = "<|im_start|>",
-     .system = {"<|im_start|>system\n", "<|im_end|>\n"},
-     .user = {"<|im_start|>user\n", "<|im_end|>\n"},
-     .assistant = {"<|im_start|>assistant\n", "<|im_end|>\n"},
-     .open = "<|im_start|>assistant\n"},
-    {.name = "gemma",
-     .token = "<start_of_turn>",
-     .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
-     .assistant = {"<start_of_turn>model\n", "<end_of_turn>\n"},
-     .open = "<start_of_turn>model\n",
-     .trim = true},
-    {.name = "llama-3",
-     .token = "<|start_header_id|>",
-     .system = {"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
-     .user = {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
-     .assistant = {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"},
-     .open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-     .trim = true},
-    {.name = "phi-3",
-     .system = {"<|system|>\n", "<|end|>\n"},
-     .user = {"<|user|>\n", "<|end|>\n"},
-     .assistant = {"<|assistant|>\n", "<|end|>\n"},
-     .open = "<|assistant|>\n"},
-    {.name = "zephyr",
-     .system = {"<|system|>\n", EOS "\n"},
-     .user = {"<|user|>\n", EOS "\n"},
-     .assistant = {"<|assistant|>\n", EOS "\n"},
-     .open = "<|assistant|>\n"},
-    /* Mistral's differ in spaces and in whether there is a system turn */
-    {.name = "mistral-v7",
-     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"},
-     .user = {"[INST] ", "[/INST]"},
-     .assistant = {" ", EOS},
-     .open = ""},
-    {.name = "mistral-v7-tekken",
-     .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"},
-     .user = {"[INST]", "[/INST]"},
-     .assistant = {"", EOS},
-     .open = ""},
-    {.name = "mistral-v1", .user = {" [INST] ", " [/INST]"}, .assistant = {" ", EOS}, .open = ""},
-    {.name = "mistral", .user = {"[INST] ", " [/INST]"}, .assistant = {"", EOS}, .open = ""},
-    {.name = "mistral-v3", .user = {"[INST] ", "[/INST]"}, .assistant = {" ", EOS}, .open = ""},
-    {.name = "mistral-tekken", .user = {"[INST]", "[/INST]"}, .assistant = {"", EOS}, .open = ""},
-};
-enum { N_ROWS = sizeof rows / sizeof *rows };
-
-/* Special tokens that templates can name. */
-static const struct {
-    const char *name, *key;
-} specials[] = {
-    {"bos_token", "tokenizer.ggml.bos_token_id"},
-    {"eos_token", "tokenizer.ggml.eos_token_id"},
-    {"unk_token", "tokenizer.ggml.unknown_token_id"},
-    {"pad_token", "tokenizer.ggml.padding_token_id"},
-};
-enum { BOS_TOKEN, EOS_TOKEN, N_SPECIALS = sizeof specials / sizeof *specials };
-
-struct chat_format {
-    const chat_row *row;       /* or */
-    tpl *t;                    /* a template */
-    char *special[N_SPECIALS]; /* text of the token; NULL: none */
-    bool keeps_bos;            /* the tokenizer adds none */
-    bool merges_system;        /* the template knows no system messages */
-    int64_t now;               /* one date for the whole conversation */
-};
-
 /* ---- opening ---- */
-
-static const chat_row *row_of_vocabulary(const gguf_kv *tokens) {
-    const chat_row *best = rows + N_ROWS;
-    size_t cursor = 0;
-    gguf_str s;
-    while (tokens && gguf_next_str(tokens, &cursor, &s))
-        for (const chat_row *r = rows; r < best; r++)
-            if (r->token && s.len == strlen(r->token) && !memcmp(s.s, r->token, s.len))
-                best = r;
-    return best < rows + N_ROWS ? best : NULL;
-}
-
-static const chat_row *row_of_name(const char *name) {
-    for (const chat_row *r = rows; r < rows + N_ROWS; r++)
-        if (!strcmp(r->name, name))
-            return r;
-    return NULL;
-}
 
 /* Caller frees; NULL: none. */
 static char *text_of_token(const gguf_kv *tokens, uint32_t id) {
@@ -130,28 +21,41 @@ static char *text_of_token(const gguf_kv *tokens, uint32_t id) {
     return NULL;
 }
 
+/* text moves. */
+static kv_status set_template(chat_format *f, char *text, size_t len, kv_err *err) {
+    f->source = text;
+    f->source_len = len;
+    return text ? tpl_new(text, len, &f->t, err) : kv_fail(err, KV_ENOMEM, "out of memory for a chat template");
+}
+
 /* A template of its own, or a row of the table. */
 static kv_status open_choice(chat_format *f, const char *choice, kv_err *err) {
     enum { LONGEST = 16 << 20 };
     char *text = NULL, names[256] = "";
+    const char *name;
     size_t len, n = 0;
     kv_err why = {0};
-    if ((f->row = row_of_name(choice)))
+    if ((f->row = chat_row_of_name(choice)))
         return KV_OK;
     kv_status st = text_read(choice, LONGEST, &text, &len, &why);
     if (st) {
-        for (int i = 0; i < N_ROWS; i++)
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", rows[i].name);
+        for (size_t i = 0; (name = chat_row_names(i)); i++)
+            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", name);
         return kv_fail(err, st, "no chat format and no file that can be read is called '%s' (%s); formats: %s", choice, why.msg,
                        names);
     }
-    if ((st = tpl_new(text, len, &f->t, &why)))
+    if ((st = set_template(f, text, len, &why)))
         kv_fail(err, st, "%s: %s", choice, why.msg);
-    free(text);
     return st;
 }
 
-static void try_system(chat_format *f);
+/* Special tokens that templates can name: in the order of their numbers. */
+static const char *const special_keys[N_SPECIALS] = {
+    [BOS_TOKEN] = "tokenizer.ggml.bos_token_id",
+    [EOS_TOKEN] = "tokenizer.ggml.eos_token_id",
+    [UNK_TOKEN] = "tokenizer.ggml.unknown_token_id",
+    [PAD_TOKEN] = "tokenizer.ggml.padding_token_id",
+};
 
 kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format **out, kv_err *err) {
     gguf_str tmpl = {0};
@@ -169,12 +73,12 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
     if (choice)
         st = open_choice(f, choice, err);
     else if (gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK)
-        st = tpl_new(tmpl.s, tmpl.len, &f->t, err);
+        st = set_template(f, strndup(tmpl.s, tmpl.len), tmpl.len, err);
     else
-        f->row = row_of_vocabulary(tokens);
+        f->row = chat_row_of_vocabulary(tokens);
     for (int i = 0; i < N_SPECIALS && !st; i++) {
         uint32_t id = UINT32_MAX;
-        if (gguf_get_u32(g, specials[i].key, true, &id, NULL) == KV_OK)
+        if (gguf_get_u32(g, special_keys[i], true, &id, NULL) == KV_OK)
             f->special[i] = text_of_token(tokens, id);
     }
     if (st || (!f->t && !f->row)) {
@@ -182,7 +86,9 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
         return st;
     }
     if (f->t)
-        try_system(f);
+        chat_template_try(f);
+    else
+        f->is.merges_system = !chat_row_has_system(f->row);
     *out = f;
     return KV_OK;
 }
@@ -191,174 +97,82 @@ void chat_free(chat_format *f) {
     if (!f)
         return;
     tpl_free(f->t);
+    free(f->source);
     for (int i = 0; i < N_SPECIALS; i++)
         free(f->special[i]);
     free(f);
 }
 
 const char *chat_name(const chat_format *f) {
-    return f->t ? "template" : f->row->name;
+    return f->t ? "template" : chat_row_name(f->row);
 }
 
-/* ---- by a template ---- */
-
-static json_t *message(const char *role, const char *before, const char *text) {
-    const size_t front = before ? strlen(before) + 2 : 0, len = strlen(text);
-    char *joined = before ? malloc(front + len + 1) : NULL;
-    if (before && !joined)
-        return NULL;
-    if (before)
-        sprintf(joined, "%s\n\n%s", before, text);
-    json_t *m = json_object();
-    json_object_set_new(m, "role", json_string(role));
-    /* bytes that are no UTF-8 are a text as well */
-    json_object_set_new(m, "content", json_stringn_nocheck(before ? joined : text, front + len));
-    free(joined);
-    return m;
+const char *chat_template_text(const chat_format *f, size_t *len) {
+    *len = f->source_len;
+    return f->source;
 }
 
-static json_t *values_of(const chat_format *f, const chat_msg *msgs, size_t n, bool open) {
-    json_t *v = json_object(), *list = json_array();
-    const char *pending = NULL; /* a system text that waits for the user's turn */
-    int bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (f->merges_system && !strcmp(msgs[i].role, "system")) {
-            pending = msgs[i].text;
-            continue;
-        }
-        const bool here = pending && !strcmp(msgs[i].role, "user");
-        bad |= json_array_append_new(list, message(msgs[i].role, here ? pending : NULL, msgs[i].text));
-        pending = here ? NULL : pending;
+bool chat_has_calls(const chat_format *f) {
+    return f->is.tools || f->is.calls;
+}
+
+/* ---- rendering ---- */
+
+/* Nothing but the template's own words may begin a thought. */
+static bool ends_in_thought(const tpl_text *text) {
+    size_t len = text->len, own = text->n_spans && !text->span[text->n_spans - 1].input ? text->span[text->n_spans - 1].len : 0;
+    while (len && own && strchr(" \t\r\n", text->s[len - 1])) {
+        len--;
+        own--;
     }
-    bad |= json_object_set_new(v, "messages", list);
-    bad |= json_object_set_new(v, "add_generation_prompt", json_boolean(open));
-    bad |= json_object_set_new(v, "tools", json_null());
-    bad |= json_object_set_new(v, "documents", json_null());
-    for (int i = 0; i < N_SPECIALS; i++)
-        if (f->special[i] || i <= EOS_TOKEN) { /* templates add these two to texts without asking whether they are there */
-            const char *text = f->special[i] ? f->special[i] : "";
-            bad |= json_object_set_new(v, specials[i].name, json_stringn_nocheck(text, strlen(text)));
-        }
-    if (!bad)
-        return v;
-    json_decref(v);
-    return NULL;
+    for (const thought_marks *m = thought_marks_all; m->open; m++) {
+        const size_t n = strlen(m->open);
+        if (n <= own && !memcmp(text->s + len - n, m->open, n))
+            return true;
+    }
+    return false;
 }
 
-/* The tokenizer adds BOS: what the template writes of it goes. */
-static void drop_bos(const chat_format *f, tpl_text *text) {
-    const char *bos = f->special[BOS_TOKEN];
-    const size_t len = bos ? strlen(bos) : 0;
-    if (!len || f->keeps_bos || !text->n_spans || text->span[0].input || text->span[0].len < len || memcmp(text->s, bos, len))
-        return;
-    memmove(text->s, text->s + len, text->len - len + 1);
-    text->len -= len;
-    text->span[0].len -= len;
-    if (!text->span[0].len)
-        memmove(text->span, text->span + 1, --text->n_spans * sizeof *text->span);
-}
-
-static kv_status render_template(const chat_format *f, const chat_msg *msgs, size_t n, bool open, tpl_text *out, kv_err *err) {
-    static const char *const own[] = {"role",      "bos_token", "eos_token",
-                                      "unk_token", "pad_token", NULL}; /* what callers choose, not what users say */
-    json_t *values = values_of(f, msgs, n, open);
-    if (!values)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
-    const kv_status st = tpl_render(f->t, values, &(tpl_cfg){.own = own, .now = f->now}, out, err);
-    json_decref(values);
+kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_text *out, bool *thinking, kv_err *err) {
+    json_t *messages = NULL, *tools = NULL;
+    *out = (tpl_text){0};
+    kv_status st = chat_read_messages(f, r->messages, &messages, err);
     if (!st)
-        drop_bos(f, out);
+        st = chat_read_tools(r->tools, &tools, err);
+    if (!st)
+        st = chat_put_in_words(&f->is, &messages, &tools, err);
+    const chat_request read = {.tools = tools, .extra = r->extra, .open = r->open};
+    if (!st)
+        st = f->t ? chat_template_render(f, messages, &read, 0, out, err) : chat_row_render(f, messages, r->open, out, err);
+    json_decref(messages);
+    json_decref(tools);
+    if (thinking)
+        *thinking = !st && r->open && ends_in_thought(out);
     return st;
 }
 
-/* Is the text there, once this is rendered? */
-static bool shows(const chat_format *f, const chat_msg *msgs, size_t n, const char *text) {
-    tpl_text out = {0};
-    const bool yes = !render_template(f, msgs, n, true, &out, NULL) && memmem(out.s, out.len, text, strlen(text));
-    tpl_text_free(&out);
-    return yes;
-}
-
-/* Find out whether the template takes system messages; one that fails anyway will say so when it is used. */
-static void try_system(chat_format *f) {
-    const chat_msg msgs[] = {{"system", "the system's words"}, {"user", "the user's words"}};
-    f->merges_system = !shows(f, msgs, 2, msgs[0].text) && shows(f, msgs + 1, 1, msgs[1].text);
-}
-
-/* ---- by a row of the table ---- */
-
-static void put(tpl_text *out, FILE *o, const char *s, size_t len, bool input) {
-    tpl_span *last = out->n_spans ? &out->span[out->n_spans - 1] : NULL;
-    if (!len)
-        return;
-    fwrite(s, 1, len, o);
-    if (last && last->input == input)
-        last->len += len;
-    else
-        out->span[out->n_spans++] = (tpl_span){len, input};
-}
-
-static void put_mark(tpl_text *out, FILE *o, const chat_format *f, const char *mark) {
-    const char *eos = f->special[EOS_TOKEN] ? f->special[EOS_TOKEN] : "";
-    for (; *mark; mark++)
-        put(out, o, *mark == *EOS ? eos : mark, *mark == *EOS ? strlen(eos) : 1, false);
-}
-
-static void put_text(tpl_text *out, FILE *o, const char *text, bool trim) {
-    static const char white[] = " \t\n\v\f\r";
-    size_t len = strlen(text);
-    if (trim) {
-        const size_t skip = strspn(text, white);
-        text += skip;
-        len -= skip;
-        while (len && strchr(white, text[len - 1]))
-            len--;
-    }
-    put(out, o, text, len, true);
-}
-
-static const turn *turn_of(const chat_row *r, const char *role) {
-    return !strcmp(role, "system")      ? &r->system
-           : !strcmp(role, "user")      ? &r->user
-           : !strcmp(role, "assistant") ? &r->assistant
-                                        : NULL;
-}
-
-static kv_status render_row(const chat_format *f, const chat_msg *msgs, size_t n, bool open, tpl_text *out, kv_err *err) {
-    const chat_row *r = f->row;
-    const char *pending = NULL; /* a system text that waits for the user's turn */
-    *out = (tpl_text){.span = malloc((5 * n + 1) * sizeof *out->span)};
-    FILE *o = out->span ? open_memstream(&out->s, &out->len) : NULL;
-    for (size_t i = 0; o && i < n; i++) {
-        const turn *t = turn_of(r, msgs[i].role);
-        if (!t->before) {
-            pending = msgs[i].text;
-            continue;
-        }
-        put_mark(out, o, f, t->before);
-        if (pending && t == &r->user) {
-            put_text(out, o, pending, false);
-            put(out, o, "\n\n", 2, false);
-            pending = NULL;
-        }
-        put_text(out, o, msgs[i].text, r->trim);
-        put_mark(out, o, f, t->after);
-    }
-    if (o && open)
-        put_mark(out, o, f, r->open);
-    const bool bad = !o || ferror(o);
-    if ((o && fclose(o)) || bad || !out->s) { /* closing it succeeds even without the memory for it */
-        tpl_text_free(out);
-        return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
-    }
-    return KV_OK;
-}
-
 kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool open, tpl_text *out, kv_err *err) {
+    static const char *const roles[] = {"system", "user", "assistant"};
+    json_t *list = json_array();
+    int bad = !list;
     *out = (tpl_text){0};
-    for (size_t i = 0; i < n; i++)
-        if (!turn_of(rows, msgs[i].role))
+    for (size_t i = 0; i < n && !bad; i++) {
+        int known = 0;
+        for (int k = 0; k < 3; k++)
+            known |= !strcmp(msgs[i].role, roles[k]);
+        if (!known) {
+            json_decref(list);
             return kv_fail(err, KV_EINVAL, "message %zu: unknown role '%s'; roles are system, user and assistant", i,
                            msgs[i].role);
-    return f->t ? render_template(f, msgs, n, open, out, err) : render_row(f, msgs, n, open, out, err);
+        }
+        json_t *m = json_object();
+        bad |= json_object_set_new(m, "role", json_string(msgs[i].role));
+        /* bytes that are no UTF-8 are a text as well */
+        bad |= json_object_set_new(m, "content", json_stringn_nocheck(msgs[i].text, strlen(msgs[i].text)));
+        bad |= json_array_append_new(list, m);
+    }
+    const kv_status st = bad ? kv_fail(err, KV_ENOMEM, "out of memory for a conversation")
+                             : chat_render_request(f, &(chat_request){.messages = list, .open = open}, out, NULL, err);
+    json_decref(list);
+    return st;
 }

@@ -31,16 +31,25 @@ const char *chat_name(const chat_format *f); /* "template", or the format's: "ch
  * three, or the template refuses; KV_ERANGE: it does not end. */
 kv_status chat_render(const chat_format *f, const chat_msg *msgs, size_t n, bool open, tpl_text *out, kv_err *err);
 
-/* The same for messages as clients send them: an array of objects as in OpenAI's requests (role, content as text or as parts,
- * tool_calls with arguments as an object or as JSON text, tool_call_id, reasoning_content, ...). */
+/* The same for messages as clients send them, in OpenAI's requests: an array of objects with
+ *   role          "system", "developer" (the same), "user", "assistant", "tool", "function" (the same)
+ *   content       a text, an array of parts with texts, or null
+ *   tool_calls    of the assistant: id, function.name, function.arguments as an object or as JSON in a text
+ *   tool_call_id  of results; null: they are those of the last calls, in their order
+ *   reasoning_content (or reasoning, thinking, thought)
+ * Other members reach the template as they are. What a template has no place for is said in words: tools in the system prompt,
+ * calls and results in texts as Hermes writes them (docs/tokenizers.md). */
 typedef struct chat_request {
     const json_t *messages;
     const json_t *tools; /* array of {"type": "function", "function": {...}}; or NULL */
     const json_t *extra; /* object of further values for the template, such as "enable_thinking"; or NULL */
     bool open;
 } chat_request; /* all borrowed */
-/* *thinking (or NULL): the text ends inside a thought. KV_EINVAL: messages that make no sense (says which), tools where the
- * format has no place for them, or the template refuses. */
+/* *thinking (or NULL): the text ends inside a thought. KV_EINVAL: messages or tools that make no sense (says which), or the
+ * template refuses. */
 kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_text *out, bool *thinking, kv_err *err);
+
+bool chat_has_calls(const chat_format *f);                         /* the template has a place for tools */
+const char *chat_template_text(const chat_format *f, size_t *len); /* borrowed; NULL: it has none */
 
 #endif

@@ -345,8 +345,8 @@ class Model:
         y = ffn(start if parallel else norm(mid, ffn_norm), layer, p)
         return mid + by * (norm(y, "post_ffw_norm") if post else y)
 
-    def log_probs(self, chunks, positions):
-        """chunks: lists of token ids; positions: one list for all. Returns (len(positions), n_vocab) for each chunk."""
+    def states(self, chunks):
+        """What the tokens of each chunk come to after all layers and the last norm: (n, n_embd)."""
         w = self.w
         scale = self.dtype(self.embd_scale)
         self.n_ctx = len(chunks[0])
@@ -355,9 +355,13 @@ class Model:
             prefix = f"blk.{i}."
             p = {name[len(prefix):]: w.get(name) for name in w.tensors if name.startswith(prefix)}
             states = [self.layer(x, i, p) for x in states]
+        return [self.norm(x, w.get("output_norm.weight"), w.get("output_norm.bias")) for x in states]
+
+    def log_probs(self, chunks, positions):
+        """chunks: lists of token ids; positions: one list for all. Returns (len(positions), n_vocab) for each chunk."""
+        w = self.w
         output = "output.weight" if "output.weight" in w else "token_embd.weight"
-        out_norm, out_bias = w.get("output_norm.weight"), w.get("output_norm.bias")
-        states = [self.norm(x[positions], out_norm, out_bias) for x in states]
+        states = [x[positions] for x in self.states(chunks)]
         logits = [np.empty((len(positions), w.shape(output)[0]), self.dtype) for _ in chunks]
         step = 16384  # rows of the output matrix expanded at a time
         for at in range(0, w.shape(output)[0], step):

@@ -13,10 +13,9 @@ bool cli_opt_word(const cli_opt *o, int i, char word[CLI_WORD]) {
                        : o->kind == CLI_CPU && i <= RT_CPU_COUNT    ? rt_cpu_name((rt_cpu)(i - 1))
                        : o->kind == CLI_CHOICE                      ? o->arg
                                                                     : NULL;
-    for (int skip = o->kind == CLI_CHOICE ? i : 0; from && skip > 0; skip--) {
-        from = strchr(from, '|');
-        from += from != NULL;
-    }
+    for (int skip = o->kind == CLI_CHOICE ? i : 0; from && skip > 0; skip--)
+        if ((from = strchr(from, '|')))
+            from++;
     if (from)
         snprintf(word, CLI_WORD, "%.*s", (int)strcspn(from, "|"), from);
     return from != NULL;

@@ -20,6 +20,7 @@ from ._native import Progress
 from .catalogue import find_model, model_folder, model_names
 from .context import ContextFacts, context_facts
 from .errors import (
+    Busy,
     Cancelled,
     Closed,
     FileError,
@@ -41,6 +42,7 @@ from .session import Session
 __version__: str = _ffi.string(_lib.kv_version()).decode()
 
 __all__ = [
+    "Busy",
     "Cancelled",
     "Closed",
     "ContextFacts",

@@ -49,6 +49,10 @@ class Closed(KvError, ValueError):
     """Used after ``close()``."""
 
 
+class Busy(KvError):
+    """As many are at work, or wait, as may; later it may be done."""
+
+
 class InUse(KvError, RuntimeError):
     """A session was used by its own callback, by another process, or while a stream of it was running."""
 
@@ -66,6 +70,7 @@ BY_STATUS: dict[str, type[KvError]] = {
     "KV_EUNSUPP": Unsupported,
     "KV_EMISMATCH": Mismatch,
     "KV_ECANCEL": Cancelled,
+    "KV_EBUSY": Busy,
 }
 
 
