@@ -11,7 +11,7 @@ static void entry_is_safe(const catalogue_entry *e, bool named) {
     const size_t n = strlen(e->file);
     FUZZ_MUST(!named || (*e->name && strlen(e->name) < CATALOGUE_NAME && !strpbrk(e->name, "/\\ \n")));
     FUZZ_MUST(n > 5 && *e->file != '.' && !strchr(e->file, '/') && !strcasecmp(e->file + n - 5, ".gguf"));
-    FUZZ_MUST(e->n_files >= 1 && e->n_files <= CATALOGUE_SUMS && (!e->n_sums || e->n_sums == e->n_files));
+    FUZZ_MUST(e->n_files >= 1 && (!named || e->n_files <= CATALOGUE_SUMS) && (!e->n_sums || e->n_sums == e->n_files));
     FUZZ_MUST((e->repo != NULL) != (e->n_urls > 0));
     for (uint32_t i = 0; i < e->n_sums; i++)
         FUZZ_MUST(strlen(e->sums[i]) == FETCH_SUM - 1);
