@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import threading
@@ -136,6 +137,16 @@ r = pull(f"{SERVER.url}/plain/small.gguf", "--out", "elsewhere.gguf")
 assert r.returncode == 0 and r.stdout == "elsewhere.gguf\n" and pathlib.Path("elsewhere.gguf").read_bytes() == SMALL, r
 r = pull(f"{SERVER.url}/plain/m.gguf", "--out", "elsewhere.gguf")  # replaces what is there, as outputs do
 assert r.returncode == 0 and pathlib.Path("elsewhere.gguf").read_bytes() == WHOLE and not pathlib.Path("elsewhere.gguf.part").exists(), r
+
+os.symlink("elsewhere.gguf", "link.gguf")
+r = pull(f"{SERVER.url}/plain/small.gguf", "--out", "link.gguf")  # what a link leads to
+assert r.returncode == 0 and os.path.islink("link.gguf") and pathlib.Path("elsewhere.gguf").read_bytes() == SMALL, r
+os.symlink("nowhere", "dangling.gguf")
+os.mkfifo("pipe.gguf")
+for out in (".", "dangling.gguf", "pipe.gguf", "/dev/null"):
+    r = pull(f"{SERVER.url}/plain/small.gguf", "--out", out)
+    assert r.returncode in (1, 2) and "error: " in r.stderr and not os.path.exists("nowhere"), (out, r)
+assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 # ---- what can go on, goes on; what has changed begins anew ----
 for how, ranged, anew in (("cut", True, False), ("weak", True, False), ("nomark", False, True), ("noranges", True, True), ("stall", True, False),
@@ -319,7 +330,7 @@ for text, line, says in (
     for r in (pull("x"), run("list"), run("nosuch", "-p", "Hi")):
         place = f"models.yaml:{line}: " if line else "models.yaml: "
         assert r.returncode == 1 and place in r.stderr and says in r.stderr and r.stderr.count("\n") == 1, (text, place, says, r)
-assert run("elsewhere.gguf", "-p", "a", "-n", "1").returncode == 1 and run("small.gguf", tool="kvpack").returncode  # files need no catalogue
+assert run("elsewhere.gguf", "-p", "a", "-n", "1").returncode == 0  # files need no catalogue
 catalogue("version: 1\nmodels:\n")
 
 # ---- killed at random moments, and interrupted ----

@@ -10,9 +10,11 @@
 #include "kvrun/pull.h"
 #include "models/pull.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char hub[] = "https://huggingface.co";
@@ -122,6 +124,28 @@ static kv_status find_addresses(job *j, kv_err *err) {
     return KV_OK;
 }
 
+static kv_status too_long(const char *path, kv_err *err) {
+    return kv_fail(err, KV_EINVAL, "%.200s: this path is too long", path);
+}
+
+static kv_status place_in_store(job *j, kv_err *err) {
+    const int n = snprintf(j->target, sizeof j->target, "%s/%s", j->m.folder, j->name);
+    return n < MODELS_PATH - 8 ? folder_make(j->m.folder, err) : too_long(j->m.folder, err);
+}
+
+/* What --out names in the end, if it is a link; nothing but a file may be replaced. */
+static kv_status place_out(job *j, kv_err *err) {
+    char real[PATH_MAX];
+    struct stat st;
+    const char *out = j->o->out;
+    if (!lstat(out, &st) && (stat(out, &st) || !S_ISREG(st.st_mode) || !(out = realpath(out, real))))
+        return kv_fail(err, KV_EINVAL, "--out %.400s: is there, and no file; name another place", j->o->out);
+    if (strlen(out) >= MODELS_PATH - 8)
+        return too_long(out, err);
+    strcpy(j->target, out);
+    return KV_OK;
+}
+
 static kv_status check(job *j, kv_err *err) {
     const pull_options *o = j->o;
     char stem[MODELS_NAME];
@@ -140,10 +164,7 @@ static kv_status check(job *j, kv_err *err) {
         j->entry.sums = &o->sha256;
         j->entry.n_sums = 1;
     }
-    kv_status st = o->out ? KV_OK : folder_make(j->m.folder, err);
-    const int n = o->out ? snprintf(j->target, sizeof j->target, "%s", o->out)
-                         : snprintf(j->target, sizeof j->target, "%s/%s", j->m.folder, j->name);
-    return st ? st : n < MODELS_PATH - 8 ? KV_OK : kv_fail(err, KV_EINVAL, "%.200s: this path is too long", j->target);
+    return o->out ? place_out(j, err) : place_in_store(j, err);
 }
 
 /* ---- how it goes ---- */
@@ -217,7 +238,8 @@ static kv_status report(const job *j, const pull_result *r, bool there, kv_err *
     char bytes[FORMAT_BYTES], stem[MODELS_NAME];
     const char *slash = strrchr(j->target, '/');
     if (!j->o->quiet) {
-        cli_note(pull_tool, "%s: %s%s", j->target, there ? "is there already, " : "", format_bytes((double)r->bytes, bytes));
+        cli_note(pull_tool, "%s: %s%s", j->target, there ? "a model of this name is there already, " : "",
+                 format_bytes((double)r->bytes, bytes));
         if (r->n_sums)
             say_sums(r);
         if (j->entry.license)
