@@ -164,7 +164,7 @@ gets("busy/m.gguf", says="HTTP 503; trying again")
 # ---- errors, each with its reason, and nothing left that cannot become the file ----
 fails("404/m.gguf", 1, "no such file .HTTP 404")
 fails("401/m.gguf", 1, "does not let everybody have it .HTTP 401")
-fails("broken/m.gguf", 1, "HTTP 500", "again and again", words=("--retries", 1))
+fails("broken/m.gguf", 1, "HTTP 500", "2 tries in a row", words=("--retries", 1))
 fails("round/m.gguf", 1, "from one address to the next")
 fails("to/ftp://127.0.0.1/m.gguf", 1, "somewhere else than http and https")
 fails("to/file:///etc/passwd.gguf", 1, "somewhere else than http and https")

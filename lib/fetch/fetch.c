@@ -59,7 +59,7 @@ static kv_status next(fetch_part *p, const fetch_cfg *cfg, fetch_end end, unsign
         t->failures = 0;
     }
     if (t->failures++ >= cfg->retries)
-        return kv_fail(err, why.code, "%s%s", why.msg, cfg->retries ? " (tried again and again)" : "");
+        return kv_fail(err, why.code, "%s (%u tries in a row)", why.msg, t->failures);
     kv_status st = end == FETCH_ANEW ? fetch_part_clear(p, err) : KV_OK;
     if (st)
         return st;

@@ -30,7 +30,7 @@ typedef struct job {
     uint32_t n_urls;
     uint32_t file, files; /* which one is being fetched, from 0 */
     char target[MODELS_PATH], name[FETCH_NAME];
-    char label[FETCH_NAME + 96];
+    char label[128];
     cli_progress bar;
     bool shown;
     double began;
@@ -171,7 +171,7 @@ static kv_status check(job *j, kv_err *err) {
 
 static bool watch(void *user, uint64_t have, uint64_t total) {
     job *j = user;
-    char is[FORMAT_BYTES], all[FORMAT_BYTES], speed[FORMAT_BYTES];
+    char is[FORMAT_BYTES], speed[FORMAT_BYTES];
     const double now = clock_now();
     if (!have)
         return cli_go_on(NULL, 0);
@@ -183,8 +183,10 @@ static bool watch(void *user, uint64_t have, uint64_t total) {
         j->bar.from = ((double)j->file + share) / (double)j->files;
         return cli_go_on(NULL, 0);
     }
-    snprintf(j->label, sizeof j->label, "%.100s %s%s%s, %s/s", j->name, format_bytes((double)have, is), total ? " of " : "",
-             total ? format_bytes((double)total, all) : "",
+    char part[32] = "";
+    if (j->files > 1)
+        snprintf(part, sizeof part, "%u/%u: ", j->file + 1, j->files);
+    snprintf(j->label, sizeof j->label, "%s%s at %s/s", part, format_bytes(total ? (double)total : (double)have, is),
              format_bytes(passed > 0 && have > j->had ? (double)(have - j->had) / passed : 0, speed));
     cli_progress_set(&j->bar, ((double)j->file + share) / (double)j->files);
     return cli_go_on(NULL, 0);
@@ -203,7 +205,8 @@ static void next_file(void *user, uint32_t no, uint32_t n, const char *name) {
     j->files = n;
     j->shown = false;
     j->began = clock_now();
-    snprintf(j->name, sizeof j->name, "%s", name);
+    if (!j->o->quiet)
+        cli_note(pull_tool, "fetching %s", name);
 }
 
 /* ---- what came of it ---- */
@@ -235,11 +238,16 @@ static void say_sums(const pull_result *r) {
 }
 
 static kv_status report(const job *j, const pull_result *r, bool there, kv_err *err) {
-    char bytes[FORMAT_BYTES], stem[MODELS_NAME];
+    char bytes[FORMAT_BYTES], before[FORMAT_BYTES], stem[MODELS_NAME];
     const char *slash = strrchr(j->target, '/');
     if (!j->o->quiet) {
-        cli_note(pull_tool, "%s: %s%s", j->target, there ? "a model of this name is there already, " : "",
-                 format_bytes((double)r->bytes, bytes));
+        if (there)
+            cli_note(pull_tool, "%s: a model of this name is there already, %s", j->target,
+                     format_bytes((double)r->bytes, bytes));
+        else
+            cli_note(pull_tool, "%s: %s%s%s%s", j->target, format_bytes((double)r->bytes, bytes),
+                     r->resumed ? ", of which " : "", r->resumed ? format_bytes((double)r->resumed, before) : "",
+                     r->resumed ? " had been fetched before" : "");
         if (r->n_sums)
             say_sums(r);
         if (j->entry.license)
@@ -304,7 +312,7 @@ static kv_status run(job *j, kv_err *err) {
         goto done;
     if (!there) {
         cli_progress_start(&j->bar, j->label, o->quiet);
-        snprintf(j->label, sizeof j->label, "%.100s", j->name);
+        snprintf(j->label, sizeof j->label, "%s", "connecting");
         st = pull_model(&(pull_cfg){.target = j->target,
                                     .urls = j->urls,
                                     .sums = j->entry.sums,
