@@ -45,6 +45,7 @@ PARTS = [
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
         "tools/kvcalib tools/kveval tools/kvpack tools/kvrun",
+        "tools/serve",
         "tools/report tools/cli",
         "tools/measure",
     ]),
@@ -59,6 +60,7 @@ EXCEPTIONS = set()
 # Only this part and the tests may have lines that match.
 OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
+    ("tools", r"#\s*include\s*<microhttpd\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
     ("lib", r"#\s*include\s*<(curl|openssl)/.*>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),

@@ -35,6 +35,8 @@ TOOLS = {
     "kvpack": ([("MODEL", "model.gguf"), ("PROFILE", "own.yaml")], ["--out"], ""),
     "kvrun": ([("MODEL", "model.gguf"), ("--file", "text"), ("--model", "model.gguf"), ("--chat-template", "own.jinja"), ("--grammar-file", "own.gbnf"),
                ("--json-schema-file", "own.json")], [], ""),
+    "kvrun serve": ([("MODEL", "model.gguf"), ("--api-key-file", "text"), ("--chat-template", "own.jinja")], [], "--port 0 -q"),
+    "kvrun client": ([("--api-key-file", "text")], [], ""),
     "kvrun read": ([("MODEL", "model.gguf"), ("DOCUMENT", "filler")], ["--out"], "-q -t 1"),
     "kvrun pull": ([], ["--out"], ""),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
@@ -165,7 +167,7 @@ for tool, (ins, outs, more) in TOOLS.items():
         continue
     if tool == "kveval logprobs":
         pathlib.Path("text").write_text('{"chunks": [{"tokens": [1]}]}')
-    r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] not in ("--model", "--grammar-file", "--json-schema-file")]], [(o, f"sub/{o}") for o in outs]), *more.split()])
+    r = run(tool, [*words([("MODEL", parts[1]), *[i for i in ins[1:] if i[0] not in ("--model", "--chat-template", "--grammar-file", "--json-schema-file")]], [(o, f"sub/{o}") for o in outs]), *more.split()])
     assert r.returncode == 1 and f"{parts[0]}: is missing: part 1 of 2" in r.stderr, (tool, r.returncode, r.stderr)
 os.rename("sub/away", parts[0])
 pathlib.Path("text").write_text(was)

@@ -225,6 +225,30 @@ static size_t checkpoint_bytes(rt_seq *s) {
     return bytes;
 }
 
+/* Back to where everything is a sink, on from there and remembered: the window's copies begin anew. */
+static void seq_remembers_places_after_going_back_to_sinks(void **state) {
+    (void)state;
+    fixture f = make("llama", 1);
+    for (int i = 1; i < 3; i++) {
+        uint64_t digest;
+        uint32_t reached;
+        kv_err err = {0};
+        feed(&f, i, 300);
+        rt_seq_go_back(f.seqs[i], 2, &reached);
+        assert_int_equal(reached, 2);
+        feed(&f, i, 100);
+        if (rt_seq_checkpoint(f.seqs[i], NULL, &err))
+            fail_msg("%s", err.msg);
+        feed(&f, i, 300);
+        rt_seq_go_back(f.seqs[i], 100, &reached);
+        assert_int_equal(reached, 100);
+        feed(&f, i, LEN);
+        free(alone(&f, i, &digest));
+        assert_true(kv_cache_digest(rt_seq_cache(f.seqs[i])) == digest);
+    }
+    drop(&f);
+}
+
 static void seq_checkpoints_are_bounded(void **state) {
     (void)state;
     fixture f = make("llama", 1);
@@ -421,6 +445,7 @@ int main(void) {
         cmocka_unit_test(seq_gets_the_same_bits_in_any_step),
         cmocka_unit_test(seq_refuses_what_cannot_be),
         cmocka_unit_test(seq_goes_back_exactly),
+        cmocka_unit_test(seq_remembers_places_after_going_back_to_sinks),
         cmocka_unit_test(seq_checkpoints_are_bounded),
         cmocka_unit_test(seq_cuts_exactly_with_budgets),
         cmocka_unit_test(seq_keeps_what_was_asked_for_first_and_last),

@@ -1,6 +1,6 @@
 /* Sessions in .kv files: going on from a file is going on, to the bit, whatever the codec, policy, model and processor; and
  * what is not whole, or of something else, is refused. */
-#include "cache_fixture.h"
+#include "calibrated.h"
 #include "session/store.h"
 #include "support.h"
 
@@ -133,30 +133,6 @@ static void store_goes_on_exactly_with_every_codec(void **state) {
     rt_ctx_cfg mixed = setting(KV_F16, KV_Q4_0, 20);
     goes_on_exactly(m, &mixed, "f16 keys, q4_0 values");
     rt_model_free(m);
-}
-
-/* As calibration might have made it for the model. */
-static prof *calibrated(const rt_model *m) {
-    const rt_hparams *hp = rt_model_hparams(m);
-    prof *p;
-    kv_err err = {0};
-    if (prof_new(hp->n_layer, hp->n_head, hp->n_kv_head, hp->head_dim, &p, &err))
-        fail_msg("%s", err.msg);
-    for (uint32_t i = 0; i < 2 * hp->n_layer * hp->n_kv_head; i++) {
-        prof_layer *l = &p->layers[i / 2 / hp->n_kv_head];
-        prof_tc *to = &(i % 2 ? &l->v : &l->k)->heads[i / 2 % hp->n_kv_head], *from = tc_make(hp->head_dim, 3, !(i % 2), i);
-        if (prof_tc_alloc(to, hp->head_dim, &err))
-            fail_msg("%s", err.msg);
-        memcpy(to->bits, from->bits, to->dim);
-        memcpy(to->mean, from->mean, to->dim * sizeof *to->mean);
-        memcpy(to->basis, from->basis, (size_t)to->dim * to->dim * sizeof *to->basis);
-        memcpy(to->sigma, from->sigma, to->dim * sizeof *to->sigma);
-        memcpy(to->step, from->step, (PROF_MAX_BITS + 1) * sizeof *to->step);
-        memcpy(to->levels, from->levels, TRELLIS_LEVELS);
-        tc_drop(from);
-    }
-    p->frame = 64;
-    return p;
 }
 
 static bool is_coded(const char *path) {

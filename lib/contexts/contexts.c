@@ -66,7 +66,7 @@ static void pass_over(const contexts *c, const contexts_entry *e, kv_status st, 
 
 /* Of those that begin alike, the ones that are of use. */
 static size_t weigh(const contexts *c, rt_session *s, const contexts_key *key, const contexts_entry *all, size_t n_all,
-                    const int32_t *ids, size_t n, candidate *to, contexts_found *out) {
+                    const int32_t *ids, size_t n, uint32_t beyond, candidate *to, contexts_found *out) {
     const kv_cache *cache = rt_ctx_cache(rt_session_ctx(s));
     size_t found = 0;
     for (size_t i = 0; i < n_all; i++) {
@@ -80,7 +80,7 @@ static size_t weigh(const contexts *c, rt_session *s, const contexts_key *key, c
             continue;
         }
         const uint32_t common = contexts_common(&v, ids, n), usable = contexts_usable(&v, common);
-        if (usable >= CONTEXTS_LEAST)
+        if (usable >= CONTEXTS_LEAST && usable > beyond)
             to[found++] = (candidate){&all[i], common, usable};
         contexts_view_close(&v);
     }
@@ -112,8 +112,8 @@ static kv_status read_to_parting(rt_session *s, kv_progress progress, void *user
     return KV_OK;
 }
 
-kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n, kv_progress progress, void *user,
-                        contexts_found *out, kv_err *err) {
+kv_status contexts_find(contexts *c, rt_session *s, const int32_t *ids, size_t n, uint32_t beyond, kv_progress progress,
+                        void *user, contexts_found *out, kv_err *err) {
     contexts_entry *all = NULL;
     candidate *found = NULL;
     contexts_key key;
@@ -131,7 +131,7 @@ kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n
         st = kv_fail(err, KV_ENOMEM, "out of memory for %zu stored contexts", n_all);
         goto done;
     }
-    const size_t n_found = weigh(c, s, &key, all, n_all, ids, n, found, out);
+    const size_t n_found = weigh(c, s, &key, all, n_all, ids, n, beyond, found, out);
     for (size_t i = 0; i < n_found && !out->tokens; i++) {
         kv_err why = {0};
         const kv_status missed = load(c, s, &found[i], progress, user, out, &why);
@@ -142,11 +142,16 @@ kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n
         if (missed)
             pass_over(c, found[i].e, missed, &why, out);
     }
-    st = rt_session_len(s) ? read_to_parting(s, progress, user, out, err) : KV_OK;
 done:
     free(all);
     free(found);
     return st;
+}
+
+kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n, kv_progress progress, void *user,
+                        contexts_found *out, kv_err *err) {
+    kv_status st = contexts_find(c, s, ids, n, 0, progress, user, out, err);
+    return st || !rt_session_len(s) ? st : read_to_parting(s, progress, user, out, err);
 }
 
 /* ---- putting ---- */

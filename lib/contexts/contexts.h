@@ -39,6 +39,11 @@ typedef struct contexts_found {
 kv_status contexts_take(contexts *c, rt_session *s, const int32_t *ids, size_t n, kv_progress progress, void *user,
                         contexts_found *out, kv_err *err);
 
+/* The same without reading on, and only where more than `beyond` tokens are found: s then holds all ids that prompt and context
+ * have in common, of which out->tokens are read. Reads no model, but for finding out which one it is. */
+kv_status contexts_find(contexts *c, rt_session *s, const int32_t *ids, size_t n, uint32_t beyond, kv_progress progress,
+                        void *user, contexts_found *out, kv_err *err);
+
 typedef enum contexts_end {
     CONTEXTS_KEPT,    /* there is a new file */
     CONTEXTS_HELD,    /* a stored one can do the same, and counts as used now */

@@ -1,6 +1,7 @@
 #include "schedule/schedule.h"
 
 #include "base/clock.h"
+#include "cache/cache_file.h"
 #include "schedule/schedule_internal.h"
 
 #include <math.h>
@@ -19,9 +20,31 @@ static kv_status grab(scheduler *s, kv_err *err) {
     kv_status st = KV_OK;
     for (uint32_t i = 0; i < s->n_slots && !st; i++)
         st = rt_session_new_in(s->pool, &s->ctx, &s->slots[i].s, err);
-    if (!st)
-        s->ctx.n_ctx = rt_ctx_n_ctx(rt_session_ctx(s->slots->s));
-    return st;
+    if (st)
+        return st;
+    s->ctx.n_ctx = rt_ctx_n_ctx(rt_session_ctx(s->slots->s));
+    kv_cache_stamp(rt_ctx_cache(rt_session_ctx(s->slots->s)), s->stamp);
+    for (uint32_t i = 0; i < s->n_slots; i++)
+        strcpy(s->slots[i].stamp, s->stamp);
+    return KV_OK;
+}
+
+static void poke(void *user) {
+    scheduler *s = user;
+    pthread_mutex_lock(&s->lock);
+    s->poked = true;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* What slots hold is kept for the next time. */
+static void put_away(scheduler *s) {
+    for (uint32_t i = 0; s->slots && i < s->n_slots; i++) {
+        contexts_end end;
+        if (s->started && s->contexts && s->slots[i].s)
+            contexts_put(s->contexts, s->slots[i].s, NULL, "scheduler", &end, NULL);
+        rt_session_free(s->slots[i].s);
+    }
 }
 
 kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err) {
@@ -32,6 +55,7 @@ kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err) {
     if (!s)
         return kv_fail(err, KV_ENOMEM, "out of memory for a scheduler");
     s->m = cfg->m;
+    s->contexts = cfg->contexts;
     s->ctx = *cfg->ctx;
     s->n_slots = s->facts.slots = cfg->slots;
     s->most_waiting = cfg->queue;
@@ -39,7 +63,7 @@ kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err) {
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->ended, NULL);
     kv_status st = rt_pool_new(cfg->m, n_batch, &s->pool, err);
-    if (st || (st = grab(s, err)))
+    if (st || (st = grab(s, err)) || (st = shelf_new(s->m, &s->ctx, s->contexts, poke, s, &s->shelf, err)))
         goto done;
     if (pthread_create(&s->thread, NULL, sched_loop, s)) {
         st = kv_fail(err, KV_ENOMEM, "the system gives no more threads");
@@ -63,8 +87,8 @@ void sched_free(scheduler *s) {
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->thread, NULL);
     }
-    for (uint32_t i = 0; s->slots && i < s->n_slots; i++)
-        rt_session_free(s->slots[i].s);
+    put_away(s);
+    shelf_free(s->shelf);
     rt_pool_free(s->pool);
     pthread_cond_destroy(&s->ended);
     pthread_cond_destroy(&s->work);
@@ -106,10 +130,7 @@ kv_status sched_submit(scheduler *s, const sched_request *r, sched_job **out, kv
 
 void sched_cancel(scheduler *s, sched_job *j) {
     atomic_store(&j->cancelled, true);
-    pthread_mutex_lock(&s->lock);
-    s->poked = true;
-    pthread_cond_signal(&s->work);
-    pthread_mutex_unlock(&s->lock);
+    poke(s);
 }
 
 void sched_drain(scheduler *s, double seconds) {

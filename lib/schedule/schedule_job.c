@@ -1,4 +1,5 @@
 /* What one request needs: its ids, sampler and rules; and the choice of its next token. */
+#include "base/clock.h"
 #include "schedule/schedule_internal.h"
 
 #include <math.h>
@@ -21,8 +22,6 @@ static kv_status check(const scheduler *s, const sched_request *r, kv_err *err) 
         if (r->ids[i] < 0 || (uint32_t)r->ids[i] >= vocabulary(s->m))
             return kv_fail(err, KV_EINVAL, "token %zu of the prompt: id %d is outside the vocabulary of %u", i, r->ids[i],
                            vocabulary(s->m));
-    if (r->context)
-        return kv_fail(err, KV_EUNSUPP, "contexts by name are not there yet");
     return KV_OK;
 }
 
@@ -55,6 +54,7 @@ kv_status sched_job_new(const scheduler *s, const sched_request *r, sched_job **
     j->r.ids = j->ids;
     j->r.logprobs |= r->n_top > 0;
     j->stats.prompt = (uint32_t)r->n;
+    strcpy(j->stamp, s->stamp);
     atomic_init(&j->cancelled, false);
     if ((st = rt_sampler_new(r->sampling ? r->sampling : &RT_SAMPLING_DEFAULT, s->m, &j->sampler, err)) ||
         (st = take_rules(s, j, err)) || (st = take_embedding(s, j, err)))
@@ -69,12 +69,36 @@ done:
 void sched_job_free(sched_job *j) {
     if (!j)
         return;
+    rt_session_free(j->errand.found);
     rt_sampler_free(j->sampler);
     constraint_free(j->constraint);
     free(j->masked);
     free(j->sum);
     free(j->ids);
     free(j);
+}
+
+kv_status sched_job_prepend(sched_job *j, const rt_session *context, kv_err *err) {
+    const uint32_t n = rt_session_len(context), n_ctx = rt_session_cfg(context)->n_ctx;
+    if (j->r.n > n_ctx - n)
+        return kv_fail(err, KV_ERANGE, "%s and the prompt have %u and %zu tokens, and the context %u", j->r.context, n, j->r.n,
+                       n_ctx);
+    int32_t *ids = malloc((n + j->r.n) * sizeof *ids);
+    if (!ids)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a prompt of %zu tokens", n + j->r.n);
+    memcpy(ids, rt_session_ids(context), n * sizeof *ids);
+    memcpy(ids + n, j->ids, j->r.n * sizeof *ids);
+    free(j->ids);
+    j->r.ids = j->ids = ids;
+    j->r.n += n;
+    j->stats.prompt = (uint32_t)j->r.n;
+    return KV_OK;
+}
+
+double sched_job_lap(sched_job *j) {
+    const double now = clock_now(), passed = now - j->since;
+    j->since = now;
+    return passed;
 }
 
 /* One sum after the other, in the order of the tokens: the same however they came in steps. */

@@ -430,6 +430,7 @@ kv_status kv_layer_rewind(const kv_cache *c, kv_layer *l, uint32_t n, bool dry, 
         return KV_OK;
     kv_layer_forget(l, n);
     l->end = n;
+    l->ring_lo = min_u32(l->ring_lo, n); /* all that there is may be sinks or encoded: then the ring begins anew */
     return KV_OK;
 }
 

@@ -125,6 +125,7 @@ void kv_cache_commit(kv_cache *c, uint32_t n);
 typedef struct kv_checkpoint kv_checkpoint;
 kv_status kv_checkpoint_new(const kv_cache *c, kv_checkpoint **out, kv_err *err);
 void kv_checkpoint_free(kv_checkpoint *p);
+kv_checkpoint *kv_checkpoint_ref(kv_checkpoint *p); /* the same once more: each is freed, from any thread */
 uint32_t kv_checkpoint_len(const kv_checkpoint *p);
 size_t kv_checkpoint_bytes(const kv_checkpoint *p);
 /* Whether c can still go back to p. What was let go of since then, or dropped in front of it, stays so. */
@@ -132,6 +133,14 @@ bool kv_checkpoint_reached(const kv_checkpoint *p, const kv_cache *c);
 /* Make c, which has gone on from there, hold what it held then, bit for bit. KV_EINVAL: it holds less, or has let go of tokens
  * since. */
 kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err);
+
+/* Make an empty cache hold what `from` held at a checkpoint that it can still go back to, bit for bit. Both are of the same
+ * stamp (cache_file.h). Whole blocks of full layers that do not evict are used where they lie and not copied: as long as c uses
+ * them, `from` stays, and may grow, but not hold fewer tokens than c has of these. KV_EINVAL: it cannot go there; KV_ERANGE: c
+ * has no room for them. */
+kv_status kv_cache_share(kv_cache *c, const kv_cache *from, const kv_checkpoint *at, kv_err *err);
+/* Bytes of blocks, sinks and f16 copies that hold something: of its own, and those that lie elsewhere. */
+void kv_cache_used(const kv_cache *c, uint64_t *own, uint64_t *elsewhere);
 
 /* What the cache costs. All are bytes really allocated for blocks, their scores, sinks and ring (parameters such as codebooks
  * not counted). */

@@ -58,10 +58,17 @@ uint64_t kv_cache_f16_bytes(const kv_cache *c, uint32_t tokens) {
 
 /* ---- blocks ---- */
 
-/* Blocks of a stream that hold something. Those of sliding layers are a checkpoint's matter. */
-static uint32_t blocks_of(const kv_layer *l, uint32_t stream, uint32_t len) {
-    const uint32_t shift = l->heads[stream / 2].shift, stored = kv_lossy(&l->streams[stream]) ? kv_encoded(l, len) : len;
-    return l->swa || stored <= shift ? 0 : kv_blocks(stored - shift);
+static uint32_t stored(const kv_layer *l, uint32_t stream, uint32_t len) {
+    return kv_lossy(&l->streams[stream]) ? kv_encoded(l, len) : len;
+}
+
+uint32_t kv_blocks_held(const kv_layer *l, uint32_t stream, uint32_t len) {
+    const uint32_t shift = l->heads[stream / 2].shift, n = stored(l, stream, len);
+    return l->swa || n <= shift ? 0 : kv_blocks(n - shift);
+}
+
+uint32_t kv_blocks_whole(const kv_layer *l, uint32_t stream, uint32_t len) {
+    return l->swa || l->evicts ? 0 : stored(l, stream, len) / KV_BLOCK;
 }
 
 /* Rows of sinks are there from the first token on. */
@@ -96,7 +103,7 @@ static place place_of(const kv_cache *c, uint32_t piece) {
         piece -= pieces_of(l++);
     if (!piece)
         return (place){.layer = l, .bytes = sink_bytes(l)};
-    const uint32_t n = blocks_of(l, piece - 1, c->len);
+    const uint32_t n = kv_blocks_held(l, piece - 1, c->len);
     return (place){l, &l->streams[piece - 1], n, n * l->streams[piece - 1].coder.block_bytes};
 }
 
@@ -110,12 +117,12 @@ kv_status kv_cache_write(const kv_cache *c, uint32_t piece, kv_write write, void
     kv_status st = KV_OK;
     if (!p.stream)
         return p.bytes ? write(user, p.layer->sink, p.bytes, err) : KV_OK;
-    const uint32_t base = min_u32(p.blocks, p.stream->n_base);
     const size_t bytes = p.stream->coder.block_bytes;
-    if (base)
-        st = write(user, p.stream->base, base * bytes, err);
-    if (!st && p.blocks > base)
-        st = write(user, kv_body_block(p.layer, p.stream, base), (p.blocks - base) * bytes, err);
+    for (uint32_t b = 0, end; b < p.blocks && !st; b = end) { /* what lies side by side */
+        end = b < p.stream->n_base ? min_u32(kv_base_of(p.stream, b)->end, p.stream->n_base) : p.blocks;
+        end = min_u32(end, p.blocks);
+        st = write(user, kv_body_block(p.layer, p.stream, b), (end - b) * bytes, err);
+    }
     return st;
 }
 
@@ -161,11 +168,8 @@ kv_status kv_cache_unpack(const kv_cache *c, uint32_t piece, const kv_kinds *kin
 static void take_stream(kv_layer *l, uint32_t s, uint32_t n, uint32_t len, const uint8_t *from) {
     kv_stream *stream = &l->streams[s];
     const size_t bytes = stream->coder.block_bytes;
-    const uint32_t whole = (kv_lossy(stream) ? kv_encoded(l, len) : len) / KV_BLOCK;
-    if (!l->evicts) {
-        stream->base = from;
-        stream->n_base = min_u32(n, whole);
-    }
+    stream->n_base = min_u32(n, kv_blocks_whole(l, s, len));
+    stream->base[0] = (kv_base){stream->n_base, from};
     for (uint32_t b = stream->n_base; b < n; b++)
         memcpy(kv_body_block(l, stream, b), from + b * bytes, bytes);
 }
@@ -179,14 +183,14 @@ static bool take_layer(kv_layer *l, const kv_piece *pieces, uint32_t len) {
     if (!fits(&pieces[0], sink_bytes(l)))
         return false;
     for (uint32_t s = 0; s < 2 * l->n_kv_head; s++) {
-        const uint32_t n = blocks_of(l, s, len);
+        const uint32_t n = kv_blocks_held(l, s, len);
         if (n > l->streams[s].cap || !fits(&pieces[1 + s], n * l->streams[s].coder.block_bytes))
             return false;
     }
     if (sink_bytes(l))
         memcpy(l->sink, pieces[0].data, sink_bytes(l));
     for (uint32_t s = 0; s < 2 * l->n_kv_head; s++)
-        take_stream(l, s, blocks_of(l, s, len), len, pieces[1 + s].data);
+        take_stream(l, s, kv_blocks_held(l, s, len), len, pieces[1 + s].data);
     return true;
 }
 

@@ -9,10 +9,12 @@
 #include "cache/state.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct kv_checkpoint {
+    atomic_uint refs;
     uint32_t len, n_layer;
     uint64_t evictions, shifts; /* then */
     size_t bytes;               /* of data */
@@ -178,7 +180,7 @@ static kv_status new_checkpoint(const kv_cache *c, uint32_t len, size_t bytes, k
     kv_checkpoint *p = malloc(sizeof *p + bytes);
     if (!p)
         return kv_fail(err, KV_ENOMEM, "no memory for a checkpoint of %u tokens", len);
-    *p = (kv_checkpoint){.len = len, .n_layer = c->n_layer, .shifts = c->shifts, .bytes = bytes};
+    *p = (kv_checkpoint){.refs = 1, .len = len, .n_layer = c->n_layer, .shifts = c->shifts, .bytes = bytes};
     *out = p;
     return KV_OK;
 }
@@ -228,7 +230,13 @@ const void *kv_checkpoint_data(const kv_checkpoint *p, size_t *bytes) {
 }
 
 void kv_checkpoint_free(kv_checkpoint *p) {
-    free(p);
+    if (p && atomic_fetch_sub(&p->refs, 1) == 1)
+        free(p);
+}
+
+kv_checkpoint *kv_checkpoint_ref(kv_checkpoint *p) {
+    atomic_fetch_add(&p->refs, 1);
+    return p;
 }
 
 uint32_t kv_checkpoint_len(const kv_checkpoint *p) {

@@ -49,15 +49,23 @@ static inline uint32_t kv_blocks(uint64_t tokens) {
     return (uint32_t)((tokens + KV_BLOCK - 1) / KV_BLOCK);
 }
 
+/* Blocks that are elsewhere, whole and never written to: of a file that is mapped (cache_file.h), or of another cache
+ * (share.c). Borrowed, and only in full layers that do not evict. */
+typedef struct kv_base {
+    uint32_t end;      /* these are the blocks up to this one that are in none before it */
+    const uint8_t *at; /* where block 0 would be */
+} kv_base;
+enum { KV_BASES = 4 };
+
 typedef struct kv_stream {
     kv_coder coder;
-    size_t body_off;     /* of its first block in the body */
-    uint32_t cap;        /* blocks of the body; block b is at b mod cap, */
-    uint32_t n_base;     /* but the first so many are elsewhere, whole and never written to: */
-    const uint8_t *base; /* borrowed, of a file that is mapped (cache_file.h), and only in full layers that do not evict */
-    uint32_t f16_off;    /* elements of a token that come before its own in ring and passing; lossy streams only */
-    size_t sink_off;     /* of its sink rows, in elements */
-    bool framed;         /* keys that are stored in RoPE frames */
+    size_t body_off; /* of its first block in the body */
+    uint32_t cap;    /* blocks of the body; block b is at b mod cap, */
+    uint32_t n_base; /* but the first so many are in */
+    kv_base base[KV_BASES];
+    uint32_t f16_off; /* elements of a token that come before its own in ring and passing; lossy streams only */
+    size_t sink_off;  /* of its sink rows, in elements */
+    bool framed;      /* keys that are stored in RoPE frames */
 } kv_stream;
 
 /* A KV head's place in a layer that lets go of tokens; in any other, first = sinks, and cut = shift = 0. */
@@ -172,10 +180,18 @@ static inline uint32_t kv_held(const kv_layer *l, const kv_head *h, uint32_t len
     return min_u32(l->sinks, len) + (len - h->shift > h->first ? len - h->shift - h->first : 0);
 }
 
-/* Block b of slots; not to be written to where it is one of the base. */
+/* Which of the bases has block b < n_base. */
+static inline const kv_base *kv_base_of(const kv_stream *stream, uint32_t b) {
+    const kv_base *base = stream->base;
+    while (b >= base->end)
+        base++;
+    return base;
+}
+
+/* Block b of slots; not to be written to where it is one of a base. */
 static inline uint8_t *kv_body_block(const kv_layer *l, const kv_stream *stream, uint32_t b) {
     if (b < stream->n_base)
-        return (uint8_t *)(uintptr_t)stream->base + (size_t)b * stream->coder.block_bytes;
+        return (uint8_t *)(uintptr_t)kv_base_of(stream, b)->at + (size_t)b * stream->coder.block_bytes;
     return l->body + stream->body_off + (size_t)(b % stream->cap) * stream->coder.block_bytes;
 }
 
@@ -341,6 +357,13 @@ static inline uint32_t kv_next_eviction(const kv_layer *l) {
         next = min_u32(next, l->heads[h].next);
     return next;
 }
+
+/* ---- cache/cache_file.c ---- */
+
+/* Blocks of a stream that hold something. Those of sliding layers are a checkpoint's matter. */
+uint32_t kv_blocks_held(const kv_layer *l, uint32_t stream, uint32_t len);
+/* And how many of them are whole, and never change again. */
+uint32_t kv_blocks_whole(const kv_layer *l, uint32_t stream, uint32_t len);
 
 /* ---- cache/schedule.c ---- */
 

@@ -157,3 +157,60 @@ void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached) {
     rt_drop_marks(s, kv_cache_len(s->cache));
     *reached = kv_cache_len(s->cache);
 }
+
+/* ---- sharing ---- */
+
+/* The newest place of no more than n tokens; NULL: there is none. */
+static const rt_mark *mark_before(const rt_seq *s, uint32_t n) {
+    const rt_mark *best = NULL;
+    for (uint32_t i = 0; i < s->n_marks; i++)
+        if (mark_len(&s->marks[i]) <= n && kv_checkpoint_reached(s->marks[i].state, s->cache))
+            best = &s->marks[i];
+    return best;
+}
+
+uint32_t rt_seq_reach(const rt_seq *s, uint32_t n) {
+    const rt_mark *m = mark_before(s, n);
+    return n == kv_cache_len(s->cache) || kv_cache_can_truncate(s->cache, n) ? n : m ? mark_len(m) : 0;
+}
+
+static kv_status copy_marks(rt_seq *to, const rt_seq *from, uint32_t n, kv_err *err) {
+    kv_status st = KV_OK;
+    for (uint32_t i = 0; i < from->n_marks && !st; i++) {
+        const rt_mark *m = &from->marks[i];
+        if (mark_len(m) > n || !kv_checkpoint_reached(m->state, from->cache))
+            continue;
+        rt_mark *here = &to->marks[to->n_marks++];
+        *here = (rt_mark){.state = kv_checkpoint_ref(m->state), .asked = m->asked};
+        st = copy_logits(from, m->logits, &here->logits, err);
+    }
+    return st;
+}
+
+kv_status rt_seq_share(rt_seq *to, rt_seq *from, uint32_t n, uint32_t *reached, kv_err *err) {
+    const rt_mark *m = mark_before(from, n);
+    kv_checkpoint *at = NULL;
+    kv_status st = KV_OK;
+    *reached = 0;
+    if (kv_cache_len(to->cache) || to->n_marks)
+        return kv_fail(err, KV_EINVAL, "a sequence that is to share what another has read is not empty");
+    const uint32_t there = rt_seq_reach(from, n);
+    if (!there)
+        return KV_OK;
+    if (m && mark_len(m) == there)
+        at = kv_checkpoint_ref(m->state);
+    else
+        st = kv_checkpoint_new(from->cache, &at, err); /* from where one can go back */
+    if (st || (st = kv_cache_share(to->cache, from->cache, at, err)))
+        goto done;
+    memcpy(to->tokens, from->tokens, kv_cache_len(to->cache) * sizeof *to->tokens);
+    if ((st = copy_marks(to, from, there, err))) {
+        kv_cache_clear(to->cache);
+        rt_drop_marks(to, 0);
+        goto done;
+    }
+    rt_seq_go_back(to, there, reached);
+done:
+    kv_checkpoint_free(at);
+    return st;
+}

@@ -214,6 +214,14 @@ size_t rt_seq_checkpoint_bytes(const rt_seq *s);        /* of all that there are
  * caller runs the rest again (rt_seq_tokens still holds the ids up to the old length). */
 void rt_seq_go_back(rt_seq *s, uint32_t n, uint32_t *reached);
 
+/* How many of the first n tokens it could go back to, n <= len. */
+uint32_t rt_seq_reach(const rt_seq *s, uint32_t n);
+/* Make an empty sequence hold the first n tokens of another one of the same stamp, or as many of them as it can take
+ * over: *reached. It has read them, to the bit, and can go back where `from` can. Whole blocks are used where they lie
+ * (kv_cache_share): as long as `to` is there, `from` stays, and holds those tokens. KV_EINVAL: `to` is not empty, or of another
+ * stamp; KV_ERANGE, KV_ENOMEM: `to` is empty then. */
+kv_status rt_seq_share(rt_seq *to, rt_seq *from, uint32_t n, uint32_t *reached, kv_err *err);
+
 /* Forget tokens keep .. keep+n-1 for good, as kv_cache_shift has it; those that came later are then held at lower positions. No
  * checkpoint from before is left. w: its workspace. Errors of kv_cache_shift, and KV_EUNSUPP where the model norms keys after
  * they were rotated. */

@@ -17,7 +17,7 @@ static kv_status new_session(const rt_model *m, const rt_ctx_cfg *cfg, rt_ctx *c
         free(logits);
         return kv_fail(err, KV_ENOMEM, "out of memory for a session");
     }
-    *s = (rt_session){.m = m, .cfg = *cfg, .ctx = ctx, .logits = logits};
+    *s = (rt_session){.m = m, .cfg = *cfg, .ctx = ctx, .logits = logits, .refs = 1};
     *out = s;
     return KV_OK;
 }
@@ -28,16 +28,26 @@ kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **
     return st ? st : new_session(m, cfg, ctx, out, err);
 }
 
+/* Whose blocks somebody uses stays until they do not. */
 void rt_session_free(rt_session *s) {
-    if (!s)
+    while (s && atomic_fetch_sub(&s->refs, 1) == 1) {
+        rt_session *lender = s->lender;
+        rt_ctx_free(s->ctx);
+        ctx_file_close(s->file);
+        tok_writer_free(&s->text);
+        free(s->ids);
+        free(s->logits);
+        free(s->rows);
+        free(s);
+        s = lender;
+    }
+}
+
+void rt_session_give_back(rt_session *s) {
+    if (!s->lender || rt_ctx_len(s->ctx))
         return;
-    rt_ctx_free(s->ctx);
-    ctx_file_close(s->file);
-    tok_writer_free(&s->text);
-    free(s->ids);
-    free(s->logits);
-    free(s->rows);
-    free(s);
+    rt_session_free(s->lender);
+    s->lender = NULL;
 }
 
 rt_ctx *rt_session_ctx(rt_session *s) {
@@ -108,6 +118,7 @@ void rt_session_cut(rt_session *s, uint32_t at, uint32_t n) {
     s->n -= n;
     s->fresh = false;
     rt_ctx_clear(s->ctx);
+    rt_session_give_back(s);
 }
 
 /* ---- reading ---- */
@@ -268,6 +279,7 @@ uint32_t rt_session_go_back(rt_session *s, uint32_t n) {
         memcpy(s->logits, there, n_vocab(s) * sizeof *there);
         s->fresh = true;
     }
+    rt_session_give_back(s);
     return rt_ctx_len(s->ctx);
 }
 

@@ -69,6 +69,19 @@ kv_status rt_session_prompt(rt_session *s, const int32_t *ids, size_t n, uint32_
 /* Remember this place, which is read first: one comes back to it without reading anything. */
 kv_status rt_session_checkpoint(rt_session *s, kv_err *err);
 
+/* ---- sharing ---- */
+
+/* How many of the first n ids need not be read again after going back to them, n <= len. */
+uint32_t rt_session_reach(const rt_session *s, uint32_t n);
+/* Make `to`, which is empty, hold the first n ids of `from`, or as many of them as need not be read again, which is
+ * rt_session_reach but for models with a sliding window, where it may be less: *reached. It has read them then, to the bit, and
+ * has the same checkpoints; whole blocks of them are not copied. As long as `to` uses them, `from` may go on, but not go back
+ * behind rt_session_lent, nor be endless; it may be freed, and what is used stays there. KV_EINVAL: `to` is not empty, or its
+ * cache is stored otherwise; KV_ERANGE: it has no room for what `from` holds; KV_ENOMEM. On failure `to` is empty. */
+kv_status rt_session_share(rt_session *to, rt_session *from, uint32_t n, uint32_t *reached, kv_err *err);
+uint32_t rt_session_lent(const rt_session *s);            /* first ids that others use; 0: nobody does */
+const rt_session *rt_session_lender(const rt_session *s); /* whose blocks it uses itself; NULL: nobody's. To compare with */
+
 /* ---- answers ---- */
 
 /* Add an id, and say what text it completes: *text, *len bytes and a NUL, often none; borrowed until the next. */

@@ -6,6 +6,8 @@
 #include "context/context_file.h"
 #include "session/session.h"
 
+#include <stdatomic.h>
+
 struct rt_session {
     const rt_model *m;
     rt_ctx_cfg cfg; /* as it was asked for */
@@ -24,10 +26,15 @@ struct rt_session {
     uint32_t keep, gone;
     uint64_t forgotten; /* how many were */
     ctx_file *file;     /* that it came from, and that the cache still uses; or NULL */
+    atomic_uint refs;   /* its owner, and sessions that use its blocks */
+    uint32_t lent;      /* of so many first tokens, where there are such */
+    rt_session *lender; /* whose blocks the cache uses; or NULL */
 };
 
 /* session.c: nothing is read beyond the last id; where that takes going further back, it is to be read again. */
 void rt_session_leave_guesses(rt_session *s);
+/* session.c: where the cache is empty, it uses nobody's blocks any more. */
+void rt_session_give_back(rt_session *s);
 
 /* ---- store_pieces.c ---- */
 

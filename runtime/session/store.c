@@ -321,6 +321,7 @@ kv_status rt_session_load(rt_session *s, const char *path, kv_progress progress,
     if (s->n)
         return kv_fail(err, KV_EINVAL, "%s: the session that it was to be read into is not empty", path);
     rt_ctx_clear(s->ctx); /* from now on it does not need the file that it came from */
+    rt_session_give_back(s);
     ctx_file_close(s->file);
     s->file = NULL;
     kv_status st = ctx_file_open(path, true, progress, user, &f, err);

@@ -44,6 +44,37 @@ def catalogues():
         seed("catalogue", name, text)
 
 
+def requests():
+    """Bodies as clients send them; the byte before says which dialect: sv_dialects() has the order."""
+    user = [{"role": "user", "content": "a"}]
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+    for name, which, body in (
+            ("chat", 0, {"model": "m", "messages": [{"role": "system", "content": "s"}, *user, call, {"role": "tool", "tool_call_id": "c", "content": "2"}], "tools": [tool],
+                         "tool_choice": {"type": "function", "function": {"name": "f"}}, "temperature": 0.5, "stop": ["x"], "n": 2, "stream": True, "logprobs": True,
+                         "top_logprobs": 2, "stream_options": {"include_usage": True}, "logit_bias": {"5": -100}, "seed": 1, "max_completion_tokens": 4}),
+            ("parts", 0, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:"}}]}]}),
+            ("schema", 0, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}}),
+            ("text", 1, {"prompt": ["a", [1, 2]], "logprobs": 2, "n": 2, "kv_context": "x", "grammar": "root ::= [a]"}),
+            ("echo", 1, {"prompt": "a", "echo": True, "stream": True}),
+            ("embed", 2, {"input": ["a", "b"], "encoding_format": "base64", "pooling": "last"}),
+            ("codex", 3, {"instructions": "i", "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "d"}]}, *user,
+                          {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}, {"type": "function_call_output", "call_id": "c", "output": "o"},
+                          {"type": "reasoning"}], "tools": [{"type": "function", "name": "f", "parameters": {}}, {"type": "web_search"}], "stream": True,
+                          "text": {"format": {"type": "json_object"}}}),
+            ("stored", 3, {"input": "a", "previous_response_id": "r"}),
+            ("claude", 4, {"max_tokens": 9, "system": [{"type": "text", "text": "x-anthropic-a: 1"}, {"type": "text", "text": "s"}], "messages": [*user,
+                           {"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "b"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+                           {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}], "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+                           "tool_choice": {"type": "any"}, "stream": True, "stop_sequences": ["E"], "thinking": {"type": "enabled"}}),
+            ("count", 5, {"system": "s", "messages": user}),
+            ("ollama", 6, {"model": "m", "messages": [*user, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]}], "tools": [tool],
+                           "options": {"temperature": 0, "num_predict": 3, "stop": "x", "mirostat": 2}, "format": "json", "think": True}),
+            ("load", 6, {"messages": []}), ("generate", 7, {"prompt": "a", "system": "s", "format": {"type": "object"}, "stream": False}),
+            ("raw", 7, {"prompt": "a", "raw": True}), ("ollama-embed", 8, {"input": "a"}), ("ollama-embeddings", 9, {"prompt": "a"})):
+        seed("serve", name, bytes([which]) + json.dumps(body).encode())
+
+
 def models():
     for kind in ("Q8_0", "Q4_0", "F32", "F16", "BF16", "Q5_1", "IQ4_NL", "MXFP4"):
         seed("gguf", kind.lower(), gg.small(kind=kind, embd=32).bytes())
@@ -240,5 +271,5 @@ def contexts():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, catalogues, contexts):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, catalogues, requests, contexts):
         make()

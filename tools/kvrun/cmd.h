@@ -17,5 +17,7 @@ int cmd_rm(int argc, char **argv);
 /* cmd_list.c: what there is to begin with, for who has said nothing: models that are here, those that are known, and how. */
 int cmd_nothing(void);
 int cmd_docs(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_client(int argc, char **argv);
 
 #endif

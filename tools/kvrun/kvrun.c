@@ -13,6 +13,8 @@ int main(int argc, char **argv) {
         {"pull", "get a model, by its name or address", cmd_pull},
         {"list", "models that are here", cmd_list},
         {"rm", "remove a model", cmd_rm},
+        {"serve", "a server that speaks to clients of OpenAI, Anthropic and Ollama", cmd_serve},
+        {"client", "ask a server, and print what it says as it comes", cmd_client},
         {"text", "what is read of a document, as plain text", cmd_text},
         {0},
     };

@@ -1,0 +1,440 @@
+#!/usr/bin/env python3
+"""kvrun serve from outside, with a tiny model: what clients do right, do wrong and leave unfinished. It must go on answering.
+
+usage: serve.py BIN_DIR DATA_DIR [ROUNDS]        ROUNDS: of mixed requests, right and wrong ones (300)
+"""
+import atexit
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BIN, DATA = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
+ENDLESS = {**CHAT, "max_tokens": 120000, "ignore_eos": True, "stream": True}
+
+
+class Server:
+    def __init__(self, *options, ctx=131072):
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = pathlib.Path(self.folder.name, "log")
+        with open(self.log, "w") as log:
+            self.p = subprocess.Popen([BIN / "kvrun", "serve", DATA / "tiny/qwen2.gguf", "--port", "0", "-t", "1", "--chat-template", "chatml", "--ctx", str(ctx),
+                                       "--contexts", pathlib.Path(self.folder.name, "contexts"), *options], stderr=log, stdout=subprocess.PIPE)
+        atexit.register(self.p.kill)
+        for _ in range(1200):
+            found = re.search(r"at http://127\.0\.0\.1:(\d+),", self.log.read_text())
+            if found:
+                break
+            assert self.p.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        self.port = int(found[1])
+
+    def ask(self, method, path, body=None, headers=None, timeout=120):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        data = json.dumps(body) if isinstance(body, (dict, list)) else body
+        c.request(method, path, data, headers or {})
+        r = c.getresponse()
+        raw = r.read()
+        c.close()
+        try:
+            return r.status, json.loads(raw), r.headers
+        except ValueError:
+            return r.status, raw.decode("utf-8", "replace"), r.headers
+
+    def post(self, path, body, **headers):
+        return self.ask("POST", path, body, headers)
+
+    def raw(self, data, wait=5.0, close=True):
+        """Bytes as they are; what comes back."""
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=wait)
+        got = b""
+        try:
+            s.sendall(data)
+            if close:
+                s.shutdown(socket.SHUT_WR)
+            while more := s.recv(65536):
+                got += more
+        except OSError:
+            pass
+        s.close()
+        return got
+
+    def begin(self, body, path="/v1/chat/completions"):
+        """A request whose answer nobody reads yet."""
+        data = json.dumps(body).encode()
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
+        s.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+        return s
+
+    def metric(self, name):
+        text = self.ask("GET", "/metrics")[1]
+        return float(re.search(rf"^kvrun_{name} (\S+)$", text, re.M)[1])
+
+    def until(self, name, value):
+        for _ in range(1200):
+            if self.metric(name) == value:
+                return
+            time.sleep(0.05)
+        raise AssertionError((name, value, self.ask("GET", "/metrics")[1]))
+
+    def memory(self):
+        return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.p.pid}/status").read_text())[1])
+
+    def healthy(self):
+        assert self.p.poll() is None, self.log.read_text()
+        assert self.ask("GET", "/health")[:2] == (200, {"status": "ok"})
+
+    def stop(self, how=signal.SIGTERM, code=0):
+        self.p.send_signal(how)
+        assert self.p.wait(60) == code, (self.p.returncode, self.log.read_text())
+        assert self.p.stdout.read() == b""
+
+
+def events(raw):
+    return [json.loads(x[6:]) if x != "data: [DONE]" else None for x in raw.split("\n") if x.startswith("data: ")]
+
+
+def error(answer, status, words=""):
+    assert answer[0] == status and words in answer[1]["error"]["message"], answer
+    return answer[1]["error"]
+
+
+# ---- what clients do right ----
+
+def answers(s):
+    status, whole, _ = s.post("/v1/chat/completions", CHAT)
+    assert status == 200 and whole["usage"]["completion_tokens"] == 8, whole
+    said = whole["choices"][0]["message"]["content"]
+    status, raw, headers = s.post("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}, Accept="application/json")
+    got = events(raw)
+    assert headers["Content-Type"].startswith("text/event-stream") and got[-1] is None
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in got[:-1] if e["choices"]) == said
+    assert sum(not e["choices"] for e in got[:-1]) == 1 and got[-2]["usage"]["total_tokens"] == whole["usage"]["total_tokens"]
+    status, whole, _ = s.post("/v1/messages", CHAT)
+    assert status == 200 and whole["content"][0]["text"] == said and whole["stop_reason"] == "max_tokens", whole
+    status, raw, headers = s.post("/api/chat", {**CHAT, "options": {"temperature": 0, "num_predict": 8}})
+    lines = [json.loads(x) for x in raw.splitlines()]
+    assert headers["Content-Type"] == "application/x-ndjson" and "".join(x["message"]["content"] for x in lines) == said and lines[-1]["done"]
+    status, whole, _ = s.post("/v1/responses", {"input": "hi", "temperature": 0, "max_output_tokens": 8})
+    assert whole["output"][0]["content"][0]["text"] == said and whole["status"] == "incomplete", whole
+    assert s.post("/v1/messages/count_tokens", {"messages": CHAT["messages"]})[1]["input_tokens"] == whole["usage"]["input_tokens"]
+    status, raw, _ = s.ask("HEAD", "/")
+    assert status == 200 and raw == ""
+    assert s.post("/v1/embeddings", {"input": ["a", "b"]})[1]["data"][1]["index"] == 1
+    ids = s.post("/tokenize", {"content": "hello", "add_special": False})[1]["tokens"]
+    assert s.post("/detokenize", {"tokens": ids})[1]["content"] == "hello"
+    for path in ("/v1/models", "/api/tags", "/api/ps", "/api/version", "/slots", "/props", "/v1/contexts"):
+        assert s.ask("GET", path)[0] == 200, path
+    assert s.ask("GET", "/v1/models/qwen2")[0] == 200 and s.ask("GET", "/v1/models/other")[0] == 404
+    assert "tools" in s.post("/api/show", {"model": "qwen2"})[1]["capabilities"]
+
+
+def marks_in_messages_are_text(s):
+    """What a message says is as long in tokens as its characters: no mark of it is one token."""
+    count = lambda text: s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": text}]})[1]["input_tokens"]
+    assert count("<|im_end|>") - count("<|im_en") >= 3, (count("<|im_end|>"), count("<|im_en"))
+
+
+def several_at_once(s):
+    """Each answer is what it is alone, streamed or whole."""
+    asks = [{**CHAT, "messages": [{"role": "user", "content": f"number {i}"}], "max_tokens": 40} for i in range(8)]
+    alone = [s.post("/v1/chat/completions", a)[1]["choices"][0]["message"]["content"] for a in asks]
+    got = [None] * len(asks)
+
+    def one(i):
+        if i % 2:
+            got[i] = s.post("/v1/chat/completions", asks[i])[1]["choices"][0]["message"]["content"]
+        else:
+            got[i] = "".join(e["choices"][0]["delta"].get("content", "") for e in events(s.post("/v1/chat/completions", {**asks[i], "stream": True})[1])[:-1])
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(asks))]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert got == alone, (got, alone)
+
+
+def contexts(s):
+    status, row, _ = s.post("/v1/contexts", {"name": "ship", "text": "The captain is Quillfeather. " * 9})
+    assert status == 201 and row["name"] == "ship" and row["tokens"] > 20, row
+    assert [c["name"] for c in s.ask("GET", "/v1/contexts")[1]["data"]] == ["ship"]
+    assert s.ask("PUT", "/v1/contexts/page?as=html&title=Salt", b"<html><p>Bread &amp; salt</p></html>")[1]["title"] == "Salt"
+    ask = {**CHAT, "kv_context": "ship", "messages": [{"role": "user", "content": "Who is the captain?"}], "max_tokens": 20}
+    status, first, _ = s.post("/v1/chat/completions", ask)
+    assert status == 200 and first["usage"]["prompt_tokens"] > row["tokens"], first
+    assert first["usage"]["prompt_tokens_details"]["cached_tokens"] >= row["tokens"] - 1, first
+    again = s.post("/v1/chat/completions", ask)[1]
+    assert again["choices"][0]["message"]["content"] == first["choices"][0]["message"]["content"]
+    assert s.post("/v1/chat/completions", {**ask, "kv_context": ""})[1]["choices"][0]["message"]["content"] != first["choices"][0]["message"]["content"]
+    for name in ("../x", "a/b", ".x", "", "x" * 65, "\u00e4"):
+        error(s.post("/v1/contexts", {"name": name, "text": "a"}), 400, "name")
+        error(s.post("/v1/chat/completions", {**CHAT, "kv_context": name}) if name else (400, {"error": {"message": ""}}), 400)
+    for path in ("/v1/contexts/..%2f..%2fetc%2fpasswd", "/v1/contexts/%2e%2e", "/v1/contexts/a%00b", "/v1/contexts/../../x"):
+        assert s.ask("DELETE", path)[0] in (400, 404), path
+        assert s.ask("PUT", path, b"text")[0] in (400, 404), path
+    error(s.post("/v1/chat/completions", {**CHAT, "kv_context": "none"}), 400, "no context 'none'")
+    error(s.post("/v1/contexts", {"name": "empty", "text": ""}), 400, "text")
+    error(s.ask("PUT", "/v1/contexts/bin", b"\xff\xfe\0\0" * 40), 400)
+    made = sorted(os.listdir(pathlib.Path(s.folder.name, "contexts")))
+    assert made == ["page.kv", "ship.kv"], made
+    for name in ("ship", "page"):
+        assert s.ask("DELETE", f"/v1/contexts/{name}")[0] == 200
+    assert s.ask("DELETE", "/v1/contexts/ship")[0] == 404 and not s.ask("GET", "/v1/contexts")[1]["data"]
+
+
+# ---- what they do wrong ----
+
+def refuses(s):
+    assert error(s.post("/v1/chat/completions", "{"), 400, "no JSON")["type"] == "invalid_request_error"
+    error(s.post("/v1/chat/completions", "[]"), 400, "object")
+    error(s.post("/v1/chat/completions", None), 400, "no body")
+    error(s.post("/v1/chat/completions", b"\xff\xfe{}"), 400, "no JSON")
+    error(s.post("/v1/chat/completions", '{"messages":"\\u0000"}'), 400)
+    error(s.post("/v1/chat/completions", "[" * 100000), 400)
+    error(s.post("/v1/chat/completions", '{"a":' * 5000 + "1" + "}" * 5000), 400)
+    error(s.post("/v1/chat/completions", '{"a":[' + "1," * 1100000 + "1]}"), 400, "values")
+    error(s.post("/v1/chat/completions", {**CHAT, "grammar": "root ::= ("}), 400, "grammar")
+    error(s.post("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}}}), 400)
+    e = error(s.post("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": "word " * 100000}]}), 400, "n_prompt_tokens")
+    assert e["n_ctx"] == 131072 and e["n_prompt_tokens"] > e["n_ctx"] and e["code"] == "context_length_exceeded", e
+    assert s.post("/v1/messages", {**CHAT, "messages": [{"role": "user", "content": "word " * 100000}]})[1]["type"] == "error"
+    assert "n_ctx" in s.post("/api/chat", {**CHAT, "messages": [{"role": "user", "content": "word " * 100000}]})[1]["error"]
+    error(s.post("/v1/completions", {"prompt": [10**9]}), 400, "no token")
+    error(s.post("/v1/chat/completions", {**CHAT, "logit_bias": {"99999": 1}}), 400)
+    error(s.post("/nothing", {}), 404)
+    assert isinstance(s.post("/api/nothing", {})[1]["error"], str)
+    status, _, headers = s.ask("GET", "/v1/chat/completions")
+    assert status == 405 and headers["Allow"] == "POST"
+    error(s.ask("POST", "/v1/chat/completions", b"x" * 100, {"Content-Length": str(1 << 40)}), 413)
+    for host in ("evil.example", f"evil.example:{s.port}", "127.0.0.1.evil.example"):
+        error(s.ask("GET", "/health", None, {"Host": host}), 403, "Host")
+    for origin in ("https://evil.example", "null", "http://localhost:1"):
+        status, _, headers = s.post("/v1/chat/completions", CHAT, Origin=origin)
+        assert status == 403 and "Access-Control-Allow-Origin" not in headers
+    assert s.post("/v1/chat/completions", CHAT, Origin=f"http://127.0.0.1:{s.port}")[0] == 200
+    s.healthy()
+
+
+def nonsense(s):
+    """Bytes that are no HTTP, or are too much of it."""
+    ask = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    for data in (b"\0" * 5000, b"\xff" * 5000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", os.urandom(20000),
+                 b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", ask + b"X: " + b"b" * 200000 + b"\r\n\r\n", ask + b"X: y\r\n" * 20000 + b"\r\n",
+                 ask + b"Content-Length: -5\r\n\r\n", ask + b"Content-Length: 99999999999999999999999\r\n\r\n", ask + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
+                 ask + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", ask + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+        got = s.raw(data, wait=0.5)
+        assert not got.startswith(b"HTTP/1.1 200"), (data[:60], got[:100])
+    # a body in pieces without an end is read as long as it may be, and then refused
+    got = s.raw(ask + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"a" * 65536 + b"\r\n") * 40 + b"0\r\n\r\n", close=False, wait=3)
+    assert b" 413 " in got[:40], got[:200]
+    s.healthy()
+
+
+def half(s):
+    """Requests that do not end: they are dropped after --max-request seconds, and others are answered meanwhile."""
+    starts = [b"", b"P", b"POST /v1/chat/completions HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"]
+    socks = [socket.create_connection(("127.0.0.1", s.port), timeout=60) for _ in range(40)]
+    for i, k in enumerate(socks):
+        k.sendall(starts[i % 4])
+    assert s.post("/v1/chat/completions", CHAT)[0] == 200
+    for k in socks:
+        try:
+            assert k.recv(10000)[:12] in (b"", b"HTTP/1.1 408")
+        except ConnectionError:
+            pass
+        k.close()
+    # one that sends a byte now and then is not longer there than others
+    k = socket.create_connection(("127.0.0.1", s.port), timeout=60)
+    try:
+        for _ in range(600):
+            k.sendall(b"X")
+            time.sleep(0.1)
+        raise AssertionError("a slow request is never dropped")
+    except ConnectionError:
+        pass
+    s.healthy()
+
+
+# ---- what they leave ----
+
+def leaving(s):
+    """Who leaves frees its slot: while it is answered, streaming or not, and while it waits."""
+    for body in (ENDLESS, {**ENDLESS, "stream": False}, {**ENDLESS, "n": 3}):
+        k = s.begin(body)
+        while s.metric("requests_processing") < 1:
+            time.sleep(0.01)
+        before = s.metric("tokens_predicted_total")
+        k.close()
+        s.until("requests_processing", 0)
+        assert s.metric("requests_deferred") == 0 and s.metric("tokens_predicted_total") - before < 100000
+    socks = [s.begin(ENDLESS) for _ in range(6)]
+    while s.metric("requests_processing") < 2:
+        time.sleep(0.01)
+    for k in socks:
+        k.close()
+    s.until("requests_processing", 0)
+    s.until("requests_deferred", 0)
+    assert s.metric("clients_left_total") >= 3
+    s.healthy()
+
+
+def crowded():
+    s = Server("--slots", "1", "--queue", "1")
+    first, second = s.begin(ENDLESS), s.begin(ENDLESS)
+    s.until("requests_deferred", 1)
+    status, body, headers = s.post("/v1/chat/completions", CHAT)
+    assert status == 429 and int(headers["Retry-After"]) > 0 and body["error"]["type"] == "rate_limit_error", (status, body)
+    assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "rate_limit_error"
+    assert s.post("/v1/chat/completions", {**CHAT, "n": 2})[0] == 429
+    first.close()
+    second.close()
+    s.until("requests_processing", 0)
+    assert s.post("/v1/chat/completions", CHAT)[0] == 200
+    s.stop()
+
+
+def slow_reader():
+    """Who does not read what is said to it is dropped, and memory stays."""
+    s = Server("--slots", "2")
+    k = s.begin({**ENDLESS, "logprobs": True, "top_logprobs": 20})
+    k.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.until("requests_processing", 1)
+    s.until("requests_processing", 0)
+    assert s.metric("tokens_predicted_total") < 100000
+    s.healthy()
+    s.stop()
+
+
+def keys():
+    s = Server("--api-key", "one", "--cors", "https://app.example")
+    error(s.post("/v1/chat/completions", CHAT), 401)
+    error(s.post("/v1/chat/completions", CHAT, Authorization="Bearer two"), 401)
+    assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "authentication_error"
+    assert s.post("/v1/chat/completions", CHAT, Authorization="Bearer one")[0] == 200
+    assert s.post("/v1/messages", CHAT, **{"X-Api-Key": "one"})[0] == 200
+    assert s.ask("GET", "/health")[0] == 200 and s.ask("GET", "/metrics")[0] == 401
+    status, _, headers = s.ask("OPTIONS", "/v1/chat/completions", None, {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"})
+    assert status == 204 and headers["Access-Control-Allow-Origin"] == "https://app.example"
+    status, _, headers = s.post("/v1/chat/completions", CHAT, Authorization="Bearer one", Origin="https://app.example")
+    assert status == 200 and headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert s.post("/v1/chat/completions", CHAT, Authorization="Bearer one", Origin="https://other.example")[0] == 403
+    run = lambda *args: subprocess.run([BIN / "kvrun", "client", "hi", "--url", f"http://127.0.0.1:{s.port}", "-n", "8", "--temp", "0", "-q", *args], capture_output=True)
+    told = run("--api-key", "one")
+    assert told.returncode == 0 and told.stdout.strip(), told
+    refused = run("--api-key", "two")
+    assert refused.returncode == 2 and b"401" in refused.stderr and refused.stdout == b"", refused
+    s.stop(signal.SIGINT, 130)
+    gone = run("--api-key", "one")
+    assert gone.returncode == 1 and b"nothing answers" in gone.stderr, gone
+
+
+def draining():
+    """What runs ends well; nothing else is taken."""
+    s = Server()
+    k = s.begin({**ENDLESS, "max_tokens": 3000})
+    s.until("requests_processing", 1)
+    s.p.send_signal(signal.SIGTERM)
+    got = b""
+    while more := k.recv(65536):
+        got += more
+    assert b"data: [DONE]" in got and b'"finish_reason":"length"' in got, got[-500:]
+    assert s.p.wait(60) == 0
+    s = Server("--drain", "0.2")
+    k = s.begin(ENDLESS)
+    s.until("requests_processing", 1)
+    s.p.send_signal(signal.SIGTERM)
+    got = b""
+    while more := k.recv(65536):
+        got += more
+    assert b"the server is stopping" in got or s.p.wait(60) == 0, got[-300:]
+    assert s.p.wait(60) == 0
+
+
+def command_line():
+    run = lambda *args: subprocess.run([BIN / "kvrun", "serve", DATA / "tiny/qwen2.gguf", *args], capture_output=True, text=True, timeout=60)
+    r = run("--host", "0.0.0.0", "--port", "0")
+    assert r.returncode == 2 and "--api-key" in r.stderr, r
+    r = run("--api-key", "")
+    assert r.returncode == 2, r
+    s = Server()
+    r = run("--port", str(s.port))
+    assert r.returncode == 1 and "--port" in r.stderr, r
+    r = run("--host", "no.such.host.invalid", "--port", "0", "--api-key", "x")
+    assert r.returncode == 2 and "--host" in r.stderr, r
+    s.stop()
+
+
+def mixed(s):
+    """Right and wrong requests of all kinds from several threads: every right one is answered or told to come later."""
+    rng, failures = random.Random(1), []
+    ask = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+
+    def right(r):
+        path, body = r.choice((("/v1/chat/completions", CHAT), ("/v1/chat/completions", {**CHAT, "stream": True}), ("/v1/messages", CHAT), ("/api/chat", CHAT),
+                               ("/v1/completions", {"prompt": "a", "max_tokens": 4}), ("/v1/embeddings", {"input": "a"}), ("/v1/responses", {"input": "a", "max_output_tokens": 3})))
+        status = s.post(path, body)[0]
+        if status not in (200, 429, 503):
+            failures.append((path, status))
+
+    def wrong(r):
+        kind = r.randrange(6)
+        if kind == 0:
+            s.raw(bytes(r.randrange(256) for _ in range(r.randrange(2000))), wait=0.5)
+        elif kind == 1:
+            s.raw(ask + b"Content-Length: 50\r\n\r\n{", wait=0.05)
+        elif kind == 2:
+            s.post("/v1/chat/completions", json.dumps(CHAT)[:r.randrange(60)])
+        elif kind == 3:
+            s.raw(ask + b"Content-Length: 500000\r\n\r\n" + b"\0" * 500000, wait=0.5)
+        elif kind == 4:
+            s.begin(r.choice((ENDLESS, {**ENDLESS, "stream": False}))).close()
+        else:
+            s.raw(b"GET /health HTTP/1.1\r\nX: " + b"a" * r.randrange(60000), wait=0.1)
+
+    def work(seed, rounds):
+        r = random.Random(seed)
+        for _ in range(rounds):
+            try:
+                right(r) if r.random() < 0.6 else wrong(r)
+            except (ConnectionError, socket.timeout, http.client.HTTPException) as e:
+                failures.append(repr(e))
+
+    def round_of(n):
+        threads = [threading.Thread(target=work, args=(rng.random(), n // 6)) for _ in range(6)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        s.until("requests_processing", 0)
+    round_of(120)
+    before = s.memory()
+    round_of(ROUNDS)
+    after = s.memory()
+    assert not failures, failures[:10]
+    s.healthy()
+    print(f"{ROUNDS} mixed requests: memory {before} -> {after} KiB")
+    assert after < before * 1.2 + 8192, (before, after)
+
+
+def main():
+    s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
+    for test in (answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, mixed):
+        began = time.time()
+        test(s)
+        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    s.stop()
+    for test in (crowded, slow_reader, keys, draining, command_line):
+        began = time.time()
+        test()
+        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    print("all passed")
+
+
+main()

@@ -1,0 +1,173 @@
+#include "serve/server.h"
+
+#include "base/clock.h"
+#include "cli/message.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINGER_MS = 3000 };
+
+/* ---- signals ---- */
+
+static void wanted(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
+void serve_block_signals(void) {
+    sigset_t set;
+    wanted(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool came(int *sig) {
+    sigset_t set;
+    const struct timespec none = {0};
+    wanted(&set);
+    const int s = sigtimedwait(&set, NULL, &none);
+    if (s > 0)
+        *sig = s;
+    return s > 0;
+}
+
+static int wait_for_signal(void) {
+    sigset_t set;
+    int sig = 0;
+    wanted(&set);
+    while (sigwait(&set, &sig))
+        ;
+    return sig;
+}
+
+/* ---- the model ---- */
+
+static void name_it(sv_server *sv) {
+    const char *path = sv->cfg->model, *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    size_t n = strlen(base);
+    if (sv->cfg->alias)
+        snprintf(sv->name, sizeof sv->name, "%s", sv->cfg->alias);
+    else
+        snprintf(sv->name, sizeof sv->name, "%.*s", (int)(n > 5 && !strcmp(base + n - 5, ".gguf") ? n - 5 : n), base);
+}
+
+static kv_status open_model(sv_server *sv, kv_err *err) {
+    const serve_cfg *cfg = sv->cfg;
+    serve_model *m = &sv->model;
+    const double began = clock_now();
+    sigset_t set;
+    wanted(&set);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* until there is something to end well, signals end it as everywhere */
+    kv_status st = cfg->open(cfg->user, m, err);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (st)
+        return st;
+    const uint32_t trained = rt_model_hparams(m->model)->n_ctx_train;
+    if (!m->ctx.n_ctx)
+        m->ctx.n_ctx = trained < 4096 ? trained : 4096;
+    sv->engine = (sv_engine){.m = m->model, .format = m->format, .n_ctx = m->ctx.n_ctx};
+    sv->engine.answers = m->format ? reply_format_of(m->format) : NULL;
+    const sched_cfg sched = {.m = m->model, .ctx = &m->ctx, .slots = cfg->slots, .queue = cfg->queue, .contexts = cfg->cache};
+    if ((st = sched_new(&sched, &sv->engine.s, err)))
+        return st;
+    sv->loaded_s = clock_now() - began;
+    atomic_store(&sv->ready, true);
+    return KV_OK;
+}
+
+/* ---- stopping ---- */
+
+static void sleep_ms(long ms) {
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static bool any_exchange(sv_server *sv) {
+    pthread_mutex_lock(&sv->lock);
+    bool any = false;
+    for (const sv_exchange *x = sv->exchanges; x; x = x->next)
+        any = true;
+    pthread_mutex_unlock(&sv->lock);
+    return any;
+}
+
+/* Those that were set aside come back, as libmicrohttpd cannot stop with any of them. */
+static void wake_all(sv_server *sv) {
+    pthread_mutex_lock(&sv->lock);
+    for (sv_exchange *x = sv->exchanges; x; x = x->next) {
+        pthread_mutex_lock(&x->lock);
+        x->gone = true;
+        pthread_mutex_unlock(&x->lock);
+        exchange_wake(x);
+    }
+    pthread_mutex_unlock(&sv->lock);
+}
+
+static void stop_all(sv_server *sv) {
+    atomic_store(&sv->stopping, true);
+    http_quiesce(sv);
+    if (sv->engine.s)
+        sched_drain(sv->engine.s, sv->cfg->drain);
+    work_stop(sv);
+    sched_free(sv->engine.s); /* what did not end in time is told so */
+    sv->engine.s = NULL;
+    for (int ms = 0; ms < LINGER_MS && any_exchange(sv); ms += 10)
+        sleep_ms(10);
+    watch_stop(sv);
+    wake_all(sv);
+    sleep_ms(50);
+    http_stop(sv);
+    if (sv->model.model)
+        sv->cfg->close(sv->cfg->user, &sv->model);
+    pthread_mutex_destroy(&sv->lock);
+    pthread_mutex_destroy(&sv->making);
+    free(sv);
+}
+
+static void say_where(const sv_server *sv) {
+    const serve_cfg *cfg = sv->cfg;
+    const char *host = strchr(cfg->host, ':') ? "[::1]" : cfg->host;
+    cli_note(cfg->tool, "%s at http://%s:%d, %u slots of %u tokens; loaded in %.1f s", sv->name, host, sv->port, cfg->slots,
+             sv->engine.n_ctx, sv->loaded_s);
+}
+
+/* Bodies and answers of any size come and go in several threads: what is large is given back when it is freed, rather than kept
+ * in a heap that falls to pieces. Without it, a server that ran for a while took ten times the memory. */
+static void keep_heap_small(void) {
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 512 << 10);
+#endif
+}
+
+kv_status serve_run(const serve_cfg *cfg, int *sig, kv_err *err) {
+    sv_server *sv = calloc(1, sizeof *sv);
+    kv_status st;
+    *sig = 0;
+    if (!sv)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a server");
+    keep_heap_small();
+    sv->cfg = cfg;
+    sv->started = (int64_t)time(NULL);
+    sv->listens = sv->epoll = sv->bell = -1;
+    pthread_mutex_init(&sv->lock, NULL);
+    pthread_mutex_init(&sv->making, NULL);
+    name_it(sv);
+    if ((st = watch_start(sv, err)) || (st = work_start(sv, err)) || (st = http_start(sv, err)) || (st = open_model(sv, err)))
+        goto done;
+    if (!cfg->quiet)
+        say_where(sv);
+    if (!came(sig))
+        *sig = wait_for_signal();
+    if (!cfg->quiet)
+        cli_note(cfg->tool, "stopping: what runs gets %.0f s to end", cfg->drain);
+done:
+    stop_all(sv);
+    return st;
+}
