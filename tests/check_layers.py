@@ -62,7 +62,7 @@ OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("tools", r"#\s*include\s*<microhttpd\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
-    ("lib", r"#\s*include\s*<(curl|openssl)/.*>"),
+    ("lib", r"#\s*include\s*<openssl/.*>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
     ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),

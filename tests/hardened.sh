@@ -4,7 +4,7 @@
 set -eu
 readelf=$1 bin=$2
 . "$(dirname "$0")/lib.sh"
-for p in kvcalib kveval kvpack kvrun kvrun-pull; do
+for p in kvcalib kveval kvpack kvrun kvrun-net; do
     "$readelf" -hlW "$bin/$p" >headers
     "$readelf" -dW "$bin/$p" >dynamic
     "$readelf" --dyn-syms -W "$bin/$p" >symbols

@@ -118,7 +118,7 @@ run second
 KV_MODEL_DIR=$dir/none XDG_CONFIG_HOME=$dir second/bin/kvrun list --all | grep -q "^qwen2.5-coder-0.5b " || die "the catalogue does not move"
 fails 1 "nobody.invalid: cannot be found" env KV_MODEL_DIR="$dir/none" second/bin/kvrun pull http://nobody.invalid/x.gguf
 mv second/libexec second/gone
-fails 1 "kvrun-pull, which fetches models, cannot be run" second/bin/kvrun pull http://nobody.invalid/x.gguf
+fails 1 "kvrun-net, which does that, cannot be run" second/bin/kvrun pull http://nobody.invalid/x.gguf
 rm -r second/share/kvcalib
 fails 1 "there are: none" shared/perplexity $tiny/qwen2.gguf text balanced
 fails 2 "those are: none" second/bin/kvpack --show balanced

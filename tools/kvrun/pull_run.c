@@ -7,7 +7,7 @@
 #include "cli/cli_models.h"
 #include "cli/cli_near.h"
 #include "gguf/gguf.h"
-#include "kvrun/pull.h"
+#include "kvrun/net.h"
 #include "models/pull.h"
 
 #include <limits.h>
