@@ -113,7 +113,7 @@ for link in ("soft", "hard"):
 # A model in two files: naming one of them means both, for every tool that writes something.
 parts = ["split-00001-of-00002.gguf", "split-00002-of-00002.gguf"]
 for tool, (ins, outs, _) in TOOLS.items():
-    for out in outs:
+    for out in outs if ins else []:
         for part, other in (parts, parts[::-1]):
             refuses(tool, [("MODEL", part), *ins[1:]], [(out, other)], ("MODEL", out), other)
 
