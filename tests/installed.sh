@@ -115,10 +115,22 @@ mv first second
 PKG_CONFIG_PATH="$dir/second/${lib#first/}/pkgconfig" pkg-config --cflags kv | grep -q "second/" || die "kv.pc does not move"
 consume second
 run second
+# what kvrun becomes for networks moves along, and finds profiles from where it is
+fails 1 "nothing answers there" second/bin/kvrun client hi --url http://127.0.0.1:1
+[ -e second/share/systemd/user/kvrun.service ] || die "no unit of systemd"
+second/bin/kvrun serve $tiny/qwen2.gguf --port 0 --profile balanced --chat-template chatml 2>served &
+server=$!
+i=0
+until grep -q 'at http://127' served; do
+    i=$((i + 1))
+    [ $i -lt 600 ] && kill -0 $server 2>/dev/null || { cat served; die "kvrun serve does not start"; }
+    sleep 0.1
+done
+second/bin/kvrun client hi --url "$(sed -n 's/.* at \(http[^,]*\),.*/\1/p' served)" -n 4 >said || die "kvrun client: no answer"
+kill $server
+wait $server || die "kvrun serve ended with $?"
 KV_MODEL_DIR=$dir/none XDG_CONFIG_HOME=$dir second/bin/kvrun list --all | grep -q "^qwen2.5-coder-0.5b " || die "the catalogue does not move"
-fails 1 "nobody.invalid: cannot be found" env KV_MODEL_DIR="$dir/none" second/bin/kvrun pull http://nobody.invalid/x.gguf
-mv second/libexec second/gone
-fails 1 "kvrun-net, which does that, cannot be run" second/bin/kvrun pull http://nobody.invalid/x.gguf
+fails 1 "cannot be found" env KV_MODEL_DIR="$dir/none" XDG_CONFIG_HOME="$dir" KV_MODEL_BASE=http://nobody.invalid second/bin/kvrun pull qwen2.5-coder-0.5b
 rm -r second/share/kvcalib
 fails 1 "there are: none" shared/perplexity $tiny/qwen2.gguf text balanced
 fails 2 "those are: none" second/bin/kvpack --show balanced

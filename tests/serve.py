@@ -25,11 +25,11 @@ ENDLESS = {**CHAT, "max_tokens": 120000, "ignore_eos": True, "stream": True}
 
 
 class Server:
-    def __init__(self, *options, ctx=131072):
+    def __init__(self, *options, ctx=131072, model=(DATA / "tiny/qwen2.gguf",)):
         self.folder = tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.folder.name, "log")
         with open(self.log, "w") as log:
-            self.p = subprocess.Popen([BIN / "kvrun", "serve", DATA / "tiny/qwen2.gguf", "--port", "0", "-t", "1", "--chat-template", "chatml", "--ctx", str(ctx),
+            self.p = subprocess.Popen([BIN / "kvrun", "serve", *model, "--port", "0", "-t", "1", "--chat-template", "chatml", "--ctx", str(ctx),
                                        "--contexts", pathlib.Path(self.folder.name, "contexts"), *options], stderr=log, stdout=subprocess.PIPE)
         atexit.register(self.p.kill)
         for _ in range(1200):
@@ -339,7 +339,7 @@ def keys():
 
 def draining():
     """What runs ends well; nothing else is taken."""
-    s = Server()
+    s = Server("--drain", "600")
     k = s.begin({**ENDLESS, "max_tokens": 3000})
     s.until("requests_processing", 1)
     s.p.send_signal(signal.SIGTERM)
@@ -357,6 +357,49 @@ def draining():
         got += more
     assert b"the server is stopping" in got or s.p.wait(60) == 0, got[-300:]
     assert s.p.wait(60) == 0
+
+
+def several_models():
+    """Models of a folder are loaded when they are asked for, and the one that was used least lately goes for another."""
+    names = ("gemma3", "llama", "qwen2")
+    bytes_of = {n: (DATA / f"tiny/{n}.gguf").stat().st_size for n in names}
+    with tempfile.TemporaryDirectory() as folder:
+        for n in names:
+            os.symlink((DATA / f"tiny/{n}.gguf").resolve(), f"{folder}/{n}.gguf")
+        pathlib.Path(folder, "notes.txt").write_text("no model")
+        pathlib.Path(folder, "broken.gguf").write_text("no model either")
+        room = max(bytes_of[a] + bytes_of[b] for a in names for b in names if a != b)
+        s = Server("--memory", str(room), model=("--models", folder))
+        listed = lambda: [m["id"] for m in s.ask("GET", "/v1/models")[1]["data"]]
+        loaded = lambda: {m["name"] for m in s.ask("GET", "/api/ps")[1]["models"]}
+        ask = lambda n: s.post("/v1/chat/completions", {**CHAT, "model": n})
+        assert listed() == ["broken", *names] and loaded() == set()
+        alone = {}
+        for n in names:
+            status, alone[n], _ = ask(n)
+            assert status == 200 and n in loaded(), alone[n]
+        assert len({a["choices"][0]["message"]["content"] for a in alone.values()}) == 3
+        assert loaded() == {"llama", "qwen2"}, loaded()
+        assert ask("llama:latest")[0] == 200 and ask("gemma3")[0] == 200 and loaded() == {"llama", "gemma3"}
+        error(ask("other"), 404, "no 'other'")
+        assert s.post("/api/chat", {**CHAT, "model": "other"})[0] == 404 and s.ask("GET", "/v1/models/other")[0] == 404
+        assert ask("broken")[0] >= 400 and s.post("/api/show", {"model": "qwen2"})[1]["details"]["family"] == "qwen2"
+        assert s.metric("models_loaded") == 2
+        # who is at work stays: no room for a third, and then there is
+        socks = [s.begin({**ENDLESS, "model": n, "stream": False}) for n in ("llama", "gemma3")]
+        s.until("requests_processing", 2)
+        status, body, headers = ask("qwen2")
+        assert status == 429 and headers["Retry-After"] and "no room" in body["error"]["message"], (status, body)
+        for k in socks:
+            k.close()
+        s.until("requests_processing", 0)
+        results = []
+        threads = [threading.Thread(target=lambda n=n: results.append((n, ask(n)))) for n in names * 4]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        for n, (status, body, _) in results:
+            assert status in (200, 429) and (status == 429 or body["choices"] == alone[n]["choices"]), (n, status, body)
+        s.stop()
 
 
 def command_line():
@@ -430,7 +473,7 @@ def main():
         test(s)
         print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
     s.stop()
-    for test in (crowded, slow_reader, keys, draining, command_line):
+    for test in (crowded, slow_reader, keys, draining, several_models, command_line):
         began = time.time()
         test()
         print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)

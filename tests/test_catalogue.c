@@ -140,11 +140,11 @@ static void fetch_sum_is_sha256(void **state) {
     assert_non_null(strstr(err.msg, "none: cannot open: No such file"));
 }
 
-static void models_read_lists_wholes_and_parts(void **state) {
+static void store_read_lists_wholes_and_parts(void **state) {
     (void)state;
-    models_list l;
+    store_list l;
     kv_err err = {0};
-    assert_int_equal(models_read("nowhere", &l, &err), KV_OK);
+    assert_int_equal(store_read("nowhere", &l, &err), KV_OK);
     assert_int_equal(l.n, 0);
     assert_int_equal(mkdir("m", 0700) | mkdir("m/c.gguf.part", 0700) | mkdir("m/d.gguf", 0700), 0);
     put("m/b.GGUF", "12345");
@@ -154,7 +154,7 @@ static void models_read_lists_wholes_and_parts(void **state) {
     put("m/c.gguf.part/c.gguf.from", "{}");
     put("m/.x.gguf", "");
     put("m/text", "");
-    assert_int_equal(models_read("m", &l, &err), KV_OK);
+    assert_int_equal(store_read("m", &l, &err), KV_OK);
     assert_int_equal(l.n, 4);
     assert_string_equal(l.v[0].name, "a");
     assert_true(l.v[0].files == 3 && l.v[0].missing == 1 && l.v[0].bytes == 3);
@@ -165,9 +165,9 @@ static void models_read_lists_wholes_and_parts(void **state) {
     assert_string_equal(l.v[2].path, "m/c.gguf");
     assert_true(l.v[3].missing == 1); /* a folder is no model */
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(models_remove(&l.v[i], &err), KV_OK);
+        assert_int_equal(store_remove(&l.v[i], &err), KV_OK);
     assert_true(access("m/a-00002-of-00003.gguf", F_OK) && access("m/b.GGUF", F_OK) && access("m/c.gguf.part", F_OK));
-    models_free(&l);
+    store_free(&l);
 }
 
 int main(void) {
@@ -177,7 +177,7 @@ int main(void) {
         cmocka_unit_test(pull_part_address_changes_the_name_alone),
         cmocka_unit_test(fetch_name_is_the_last_part),
         cmocka_unit_test(fetch_sum_is_sha256),
-        cmocka_unit_test(models_read_lists_wholes_and_parts),
+        cmocka_unit_test(store_read_lists_wholes_and_parts),
     };
     return cmocka_run_group_tests(tests, in_new_folder, leave_folder);
 }

@@ -21,7 +21,7 @@ typedef struct pull {
     kv_err *err;
     const char *name; /* of the (first) file */
     int lock;         /* the folder */
-    char folder[MODELS_PATH];
+    char folder[STORE_PATH];
 } pull;
 
 bool pull_part_address(const char *url, const char *name, uint32_t no, char *out) {
@@ -38,13 +38,13 @@ bool pull_part_address(const char *url, const char *name, uint32_t no, char *out
 }
 
 /* FOLDER/NAME; room for a number stays. */
-static kv_status in_folder(const pull *p, const char *name, char out[MODELS_PATH]) {
-    const int n = snprintf(out, MODELS_PATH, "%s/%s", p->folder, name);
-    return n > 0 && n < MODELS_PATH - 16 ? KV_OK : kv_fail(p->err, KV_EINVAL, "%.600s: this path is too long", p->folder);
+static kv_status in_folder(const pull *p, const char *name, char out[STORE_PATH]) {
+    const int n = snprintf(out, STORE_PATH, "%s/%s", p->folder, name);
+    return n > 0 && n < STORE_PATH - 16 ? KV_OK : kv_fail(p->err, KV_EINVAL, "%.600s: this path is too long", p->folder);
 }
 
 /* Where file no (from 0) is while it is fetched. */
-static kv_status path_of(const pull *p, uint32_t no, char out[MODELS_PATH]) {
+static kv_status path_of(const pull *p, uint32_t no, char out[STORE_PATH]) {
     char piece[32];
     snprintf(piece, sizeof piece, "piece-%u", no + 1);
     kv_status st = in_folder(p, p->cfg->join ? piece : p->name, out);
@@ -57,7 +57,7 @@ static kv_status path_of(const pull *p, uint32_t no, char out[MODELS_PATH]) {
 static kv_status begin(pull *p) {
     const char *slash = strrchr(p->cfg->target, '/');
     p->name = slash ? slash + 1 : p->cfg->target;
-    kv_status st = models_part_folder(p->cfg->target, p->folder, p->err);
+    kv_status st = store_part_folder(p->cfg->target, p->folder, p->err);
     if (st)
         return st;
     if (mkdir(p->folder, 0700) && errno != EEXIST)
@@ -74,7 +74,7 @@ static kv_status fetch_all(pull *p) {
     const pull_cfg *c = p->cfg;
     kv_status st = KV_OK;
     for (uint32_t no = 0; no < c->n_urls && !st; no++) {
-        char path[MODELS_PATH];
+        char path[STORE_PATH];
         fetch_result r;
         fetch_cfg f = c->fetch;
         f.sha256 = !c->join && c->n_sums ? c->sums[no] : NULL;
@@ -121,7 +121,7 @@ static kv_status append(FILE *to, const char *from, const fetch_cfg *f, kv_err *
 
 /* One file of the pieces, anew whenever one is not sure that it is whole. */
 static kv_status join(pull *p) {
-    char path[MODELS_PATH], piece[MODELS_PATH];
+    char path[STORE_PATH], piece[STORE_PATH];
     kv_status st = in_folder(p, p->name, path);
     if (st)
         return st;
@@ -155,7 +155,7 @@ static kv_status join_and_check(pull *p) {
 
 /* That it is a model, from where it is now. */
 static kv_status check(pull *p) {
-    char path[MODELS_PATH];
+    char path[STORE_PATH];
     gguf *g = NULL;
     kv_status st = in_folder(p, p->name, path);
     if (!st)
@@ -179,7 +179,7 @@ static kv_status sync_folder(const char *path, kv_err *err) {
 /* Into place, the first file last: a model is there when that is. */
 static kv_status publish(pull *p) {
     const uint32_t files = p->cfg->join ? 1 : p->cfg->n_urls;
-    char from[MODELS_PATH], to[MODELS_PATH], folder[MODELS_PATH] = ".";
+    char from[STORE_PATH], to[STORE_PATH], folder[STORE_PATH] = ".";
     const size_t before = (size_t)(p->name - p->cfg->target);
     kv_status st = in_folder(p, p->name, from);
     if (st)
@@ -204,7 +204,7 @@ static kv_status publish(pull *p) {
 static void clear(pull *p) {
     close(p->lock); /* it is taken to remove what is there */
     p->lock = -1;
-    models_remove(&(models_row){.path = (char *)p->cfg->target, .partial = true}, NULL);
+    store_remove(&(store_row){.path = (char *)p->cfg->target, .partial = true}, NULL);
 }
 
 kv_status pull_model(const pull_cfg *cfg, pull_result *out, kv_err *err) {

@@ -1,5 +1,5 @@
 /* Where the shipped profiles are, from where this code is: the program, or a shared library in it. CMake says how the
- * directories of an installed tree lie to each other (KV_FROM_BIN, KV_FROM_LIB). */
+ * directories of an installed tree lie to each other (KV_FROM_BIN, KV_FROM_LIB, KV_FROM_LIBEXEC). */
 #include "shipped/shipped.h"
 
 #include <limits.h>
@@ -48,7 +48,7 @@ static bool is_directory(const char *path) {
 }
 
 void shipped_directory(char out[SHIPPED_PATH]) {
-    static const char *const ways[] = {KV_FROM_BIN, KV_FROM_LIB};
+    static const char *const ways[] = {KV_FROM_BIN, KV_FROM_LIB, KV_FROM_LIBEXEC};
     char own[PATH_MAX], path[PATH_MAX + 256], whole[PATH_MAX];
     const bool known = own_directory(own);
     const size_t n_build = strlen(KV_BUILD);

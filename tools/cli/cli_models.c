@@ -32,25 +32,25 @@ kv_status cli_models_open(cli_models *m, kv_err *err) {
     *m = (cli_models){0};
     kv_status st = cli_models_folder(m->folder, err);
     if (!st)
-        st = models_read(m->folder, &m->here, err);
+        st = store_read(m->folder, &m->here, err);
     return st ? st : open_catalogues(&m->known, err);
 }
 
 void cli_models_close(cli_models *m) {
-    models_free(&m->here);
+    store_free(&m->here);
     catalogue_free(m->known);
     m->known = NULL;
 }
 
 /* ---- finding one ---- */
 
-static const char *file_of(const models_row *row) {
+static const char *file_of(const store_row *row) {
     const char *slash = strrchr(row->path, '/');
     return slash ? slash + 1 : row->path;
 }
 
 /* Of two entries for one file, the one that is called so. */
-static const catalogue_entry *entry_of(const cli_models *m, const models_row *row, const char *begins) {
+static const catalogue_entry *entry_of(const cli_models *m, const store_row *row, const char *begins) {
     for (size_t i = 0; i < catalogue_size(m->known); i++) {
         const catalogue_entry *e = catalogue_at(m->known, i);
         if (!strcasecmp(e->file, file_of(row)) && (!begins || !strncasecmp(e->name, begins, strlen(begins))))
@@ -59,20 +59,20 @@ static const catalogue_entry *entry_of(const cli_models *m, const models_row *ro
     return NULL;
 }
 
-const catalogue_entry *cli_models_entry(const cli_models *m, const models_row *row) {
+const catalogue_entry *cli_models_entry(const cli_models *m, const store_row *row) {
     return entry_of(m, row, NULL);
 }
 
-static bool is_called(const models_row *row, const char *word) {
+static bool is_called(const store_row *row, const char *word) {
     return !strcasecmp(row->name, word) || !strcasecmp(file_of(row), word);
 }
 
 /* One that is whole, if there is one: a part of it may be there as well. */
-static const models_row *exact(const cli_models *m, const char *word) {
+static const store_row *exact(const cli_models *m, const char *word) {
     const catalogue_entry *e = catalogue_find(m->known, word);
-    const models_row *found = NULL;
+    const store_row *found = NULL;
     for (size_t i = 0; i < m->here.n; i++) {
-        const models_row *row = &m->here.v[i];
+        const store_row *row = &m->here.v[i];
         if ((is_called(row, word) || (e && !strcasecmp(e->file, file_of(row)))) && (!found || !row->partial))
             found = row;
     }
@@ -88,14 +88,14 @@ static void list(char out[LISTED], size_t n, const char *name) {
         strcat(out, ", ...");
 }
 
-kv_status cli_models_find(const cli_models *m, const char *word, const models_row **out, kv_err *err) {
+kv_status cli_models_find(const cli_models *m, const char *word, const store_row **out, kv_err *err) {
     char names[LISTED] = "";
     size_t n = 0;
-    const models_row *found = NULL;
+    const store_row *found = NULL;
     if ((*out = exact(m, word)) || !*word)
         return KV_OK;
     for (size_t i = 0; i < m->here.n; i++) {
-        const models_row *row = &m->here.v[i];
+        const store_row *row = &m->here.v[i];
         const bool same = found && !strcmp(found->path, row->path); /* a part beside the whole */
         if (same || (strncasecmp(row->name, word, strlen(word)) && !entry_of(m, row, word)))
             continue;
@@ -150,7 +150,7 @@ static bool looks_like_path(const char *word) {
 }
 
 static kv_status in_store(const cli_models *m, const char *word, char path[CLI_FOLDER], bool *found, kv_err *err) {
-    const models_row *row;
+    const store_row *row;
     char bytes[FORMAT_BYTES];
     kv_status st = cli_models_find(m, word, &row, err);
     if (st || (!row && (found || looks_like_path(word))))

@@ -69,7 +69,7 @@ static kv_status find_profile(const gguf *g, facts *f, kv_err *err) {
     return KV_OK;
 }
 
-static void look_at(const models_row *row, facts *f) {
+static void look_at(const store_row *row, facts *f) {
     char key[ARCH + 32];
     gguf *g = NULL;
     gguf_str arch = {0};
@@ -102,7 +102,7 @@ static void show_profile(const facts *f) {
                 format_date(f->made, when));
 }
 
-static void show(const cli_models *m, const models_row *row) {
+static void show(const cli_models *m, const store_row *row) {
     char bytes[FORMAT_BYTES], when[FORMAT_DATE];
     const catalogue_entry *e = cli_models_entry(m, row);
     facts f = {0};
@@ -145,7 +145,7 @@ static size_t show_known(const cli_models *m, bool count_only) {
 
 /* ---- JSON ---- */
 
-static json_t *row_json(const cli_models *m, const models_row *row) {
+static json_t *row_json(const cli_models *m, const store_row *row) {
     const catalogue_entry *e = cli_models_entry(m, row);
     json_t *j = json_object();
     facts f = {0};
@@ -275,7 +275,7 @@ int cmd_nothing(void) {
 /* ---- rm ---- */
 
 /* False: no. */
-static bool confirmed(const models_row *row) {
+static bool confirmed(const store_row *row) {
     char answer[16], bytes[FORMAT_BYTES];
     fprintf(stderr, "%s: ", rm_tool);
     cli_say(stderr, "remove %s, %s%s? [y/N] ", row->path, format_bytes((double)row->bytes, bytes),
@@ -284,7 +284,7 @@ static bool confirmed(const models_row *row) {
 }
 
 static kv_status remove_one(const cli_models *m, const char *word, bool yes, bool *left, kv_err *err) {
-    const models_row *row;
+    const store_row *row;
     char bytes[FORMAT_BYTES];
     kv_status st = cli_models_find(m, word, &row, err);
     if (st)
@@ -297,7 +297,7 @@ static kv_status remove_one(const cli_models *m, const char *word, bool yes, boo
         *left = true;
         return KV_OK;
     }
-    if (!(st = models_remove(row, err)))
+    if (!(st = store_remove(row, err)))
         cli_note(rm_tool, "%s is removed, %s are free", row->name, format_bytes((double)row->bytes, bytes));
     return st;
 }

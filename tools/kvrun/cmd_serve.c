@@ -1,34 +1,22 @@
-/* kvrun serve: a server for the programs that people already use. */
-#include "base/text.h"
-#include "cli/cli_folder.h"
-#include "cli/cli_sampling.h"
+/* kvrun serve: its options, and the program that it becomes. */
+#include "kvrun/become.h"
 #include "kvrun/cmd.h"
-#include "kvrun/engine.h"
-#include "kvrun/remember.h"
-#include "serve/guard.h"
-#include "serve/serve.h"
+#include "kvrun/serve_main.h"
 
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+const char serve_tool[] = "kvrun serve";
 
-static const char tool[] = "kvrun serve";
-
-enum { CTX = 8192 };
-
-typedef struct options {
-    const char *model, *alias, *host, *key_file, *contexts, *template;
-    cli_strs keys, origins, hosts;
-    int64_t port, slots, queue, ctx, n, max_body, context_cache;
-    double drain, max_request;
-    cli_sampling sampling;
-    cli_cache cache;
-    cli_machine machine;
-    bool open, quiet;
-} options;
-
-static int parse(options *o, int argc, char **argv) {
+int serve_parse(serve_options *o, int argc, char **argv) {
+    *o = (serve_options){.host = "127.0.0.1",
+                         .port = 8080,
+                         .slots = 4,
+                         .queue = 64,
+                         .ctx = -1,
+                         .n = -1,
+                         .max_body = 16 << 20,
+                         .max_request = 60,
+                         .drain = 30,
+                         .cache = CLI_CACHE_DEFAULT,
+                         .sampling = CLI_SAMPLING_DEFAULT};
     const cli_opt opts[] = {
         {.kind = CLI_HEADING, .help = "Who may ask"},
         {"--host", NULL, CLI_STR, "ADDRESS", &o->host, 0, 0,
@@ -42,6 +30,11 @@ static int parse(options *o, int argc, char **argv) {
         {"--allow-host", NULL, CLI_EACH, "NAME", &o->hosts, 0, 0,
          "a further name that clients call the server by, of a proxy for example; may be given several times"},
         {.kind = CLI_HEADING, .help = "What is served"},
+        {"--models", NULL, CLI_STR, "DIR", &o->models, 0, 0,
+         "in place of MODEL: all models (*.gguf) of this folder, by their names, loaded when they are asked for"},
+        {"--memory", NULL, CLI_SIZE, "SIZE", &o->memory, 0, 0,
+         "what files of loaded models may take together: for another one, that which was used least lately is unloaded; 0: "
+         "any"},
         {"--alias", NULL, CLI_STR, "NAME", &o->alias, 0, 0, "what the model is called (without this option: as its file)"},
         {"--slots", "-np", CLI_INT, "N", &o->slots, 1, 256, "answers at the same time"},
         {"--queue", NULL, CLI_INT, "N", &o->queue, 0, 4096, "so many more wait; others are told to come back later"},
@@ -74,8 +67,8 @@ static int parse(options *o, int argc, char **argv) {
     };
     return cli_parse(
         &(cli_spec){
-            .tool = tool,
-            .usage = "MODEL [options]",
+            .tool = serve_tool,
+            .usage = "MODEL [options]\n--models DIR [options]",
             .summary = "Serves a model to programs that speak to OpenAI (/v1/chat/completions, /v1/completions, /v1/responses, "
                        "/v1/embeddings), to Anthropic (/v1/messages) or to Ollama (/api/...), several at the same time. Only "
                        "programs of this machine can ask, unless --host says otherwise. Ctrl-C lets answers end first.",
@@ -85,139 +78,12 @@ static int parse(options *o, int argc, char **argv) {
                         "  kvrun serve packed.gguf --host 0.0.0.0 --api-key-file ~/.config/kvcalib/keys\n",
             .opts = opts,
             .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
-            .n_required = 1},
+            .n_required = 0},
         argc, argv);
 }
 
-/* ---- keys ---- */
-
-/* The lines of the file behind those of --api-key. text: keeps them. */
-static kv_status read_keys(options *o, char **text, const char ***keys, size_t *n, kv_err *err) {
-    enum { MOST = 1 << 20 };
-    size_t len = 0, lines = 1;
-    kv_status st = o->key_file ? text_read(o->key_file, MOST, text, &len, err) : KV_OK;
-    if (st)
-        return st;
-    for (size_t i = 0; i < len; i++)
-        lines += (*text)[i] == '\n';
-    if (!(*keys = calloc(o->keys.n + lines, sizeof **keys)))
-        return kv_fail(err, KV_ENOMEM, "out of memory for keys");
-    for (size_t i = 0; i < o->keys.n; i++)
-        if (*o->keys.v[i])
-            (*keys)[(*n)++] = o->keys.v[i];
-    char *rest = NULL;
-    for (char *line = *text ? strtok_r(*text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
-        (*keys)[(*n)++] = line;
-    if (o->key_file && *n == 0)
-        return kv_fail(err, KV_EINVAL, "%s: there is no key in it", o->key_file);
-    if (!*n && o->keys.n)
-        return kv_fail(err, KV_EINVAL, "--api-key: is empty");
-    if (!*n && !o->open && !guard_loopback(o->host))
-        return kv_fail(err, KV_EINVAL, "--host %s: others could use the model; give an --api-key, or --open if that is meant",
-                       o->host);
-    return KV_OK;
-}
-
-/* ---- the model ---- */
-
-typedef struct opener {
-    options *o;
-    engine e;
-    contexts *cache;
-} opener;
-
-static kv_status open_it(void *user, serve_model *out, kv_err *err) {
-    opener *w = user;
-    options *o = w->o;
-    kv_status st = engine_open(&(engine_cfg){tool, o->model, &o->cache, &o->machine, o->template, false}, &w->e, err);
-    if (st)
-        return st;
-    if ((st = engine_ctx_cfg(&w->e, o->ctx, &out->ctx, err)))
-        return st;
-    const uint32_t trained = rt_model_hparams(w->e.model)->n_ctx_train;
-    if (!out->ctx.n_ctx)
-        out->ctx.n_ctx = trained && trained < CTX ? trained : CTX;
-    out->ctx.checkpoint_every = RT_BATCH; /* prompts may part anywhere */
-    if (!w->e.format)
-        cli_note_plain(tool, w->e.model);
-    out->model = w->e.model;
-    out->format = w->e.format;
-    return cli_interrupted() ? kv_fail(err, KV_ECANCEL, "interrupted") : KV_OK;
-}
-
-static void close_it(void *user, serve_model *m) {
-    (void)user, (void)m; /* cmd_serve closes what was opened, also where it was never served */
-}
-
-static kv_status serve_it(options *o, const char *const *keys, size_t n_keys, int *sig, kv_err *err) {
-    char folder[CLI_FOLDER];
-    opener w = {.o = o};
-    remember r = {0};
-    kv_status st = o->contexts ? KV_OK : cli_data_folder("contexts", folder, err);
-    if (st)
-        return st;
-    remember_open(&r, tool, o->context_cache, false);
-    const serve_cfg cfg = {.tool = tool,
-                           .model = o->model,
-                           .alias = o->alias,
-                           .host = o->host,
-                           .port = (int)o->port,
-                           .slots = (uint32_t)o->slots,
-                           .queue = (uint32_t)o->queue,
-                           .keys = keys,
-                           .n_keys = n_keys,
-                           .origins = o->origins.v,
-                           .n_origins = o->origins.n,
-                           .hosts = o->hosts.v,
-                           .n_hosts = o->hosts.n,
-                           .sampling = o->sampling.how,
-                           .n_predict = o->n,
-                           .max_body = (uint64_t)o->max_body,
-                           .max_request = o->max_request,
-                           .drain = o->drain,
-                           .cache = r.c,
-                           .contexts = o->contexts ? o->contexts : folder,
-                           .quiet = o->quiet,
-                           .open = open_it,
-                           .close = close_it,
-                           .user = &w};
-    serve_block_signals();
-    st = serve_run(&cfg, sig, err);
-    engine_close(&w.e);
-    remember_close(&r);
-    return st;
-}
-
 int cmd_serve(int argc, char **argv) {
-    options o = {.host = "127.0.0.1",
-                 .port = 8080,
-                 .slots = 4,
-                 .queue = 64,
-                 .ctx = -1,
-                 .n = -1,
-                 .max_body = 16 << 20,
-                 .max_request = 60,
-                 .drain = 30,
-                 .cache = CLI_CACHE_DEFAULT,
-                 .sampling = CLI_SAMPLING_DEFAULT};
-    const char **keys = NULL;
-    char *text = NULL;
-    size_t n_keys = 0;
-    kv_err err = {0};
-    int sig = 0;
-    const int code = parse(&o, argc, argv);
-    if (code >= 0)
-        return code;
-    kv_status st = read_keys(&o, &text, &keys, &n_keys, &err);
-    if (!st && !(st = cli_sampling_read(&o.sampling, false, &err))) {
-        cli_catch_signals(CLI_PATIENT);
-        st = serve_it(&o, keys, n_keys, &sig, &err);
-    }
-    cli_sampling_free(&o.sampling);
-    free(o.keys.v);
-    free(o.origins.v);
-    free(o.hosts.v);
-    free(keys);
-    free(text);
-    return st ? cli_report(tool, &err) : sig == SIGINT ? CLI_INTERRUPTED : CLI_OK;
+    serve_options o;
+    const int code = serve_parse(&o, argc, argv); /* help and what is wrong need nobody else */
+    return code >= 0 ? code : become(serve_tool, "kvrun-net", argv);
 }

@@ -1,22 +1,17 @@
-/* kvrun-net: what kvrun becomes for subcommands that ask others. */
-#include "cli/cli.h"
-#include "kvrun/net.h"
+/* kvrun-net: what kvrun becomes for its subcommands serve, client and pull. */
+#include "kvrun/client_main.h"
+#include "kvrun/pull_main.h"
+#include "kvrun/serve_main.h"
 
 #include <string.h>
 
-static int pull(int argc, char **argv) {
-    pull_options o;
-    const int code = pull_parse(&o, argc, argv);
-    return code >= 0 ? code : pull_run(&o);
-}
-
-static int client(int argc, char **argv) {
-    client_options o;
-    const int code = client_parse(&o, argc, argv);
-    return code >= 0 ? code : client_run(&o);
-}
-
 int main(int argc, char **argv) {
-    const bool is_client = argc && !strcmp(argv[0], "client");
-    return is_client ? client(argc, argv) : pull(argc, argv);
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } parts[] = {{"client", client_main}, {"pull", pull_main}};
+    for (size_t i = 0; argc && i < sizeof parts / sizeof *parts; i++)
+        if (strstr(argv[0], parts[i].name))
+            return parts[i].run(argc, argv);
+    return serve_main(argc, argv);
 }

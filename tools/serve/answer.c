@@ -34,6 +34,7 @@ kv_status answer_json(const sv_exchange *x, json_t **out, kv_err *err) {
     if (json_is_object(*out))
         return KV_OK;
     json_decref(*out);
+    *out = NULL;
     return kv_fail(err, KV_EINVAL, "the request must be a JSON object");
 }
 
@@ -65,4 +66,16 @@ void answer_error(sv_exchange *x, kv_status st, const char *message) {
         x->retry_after = RETRY_SECONDS;
     out_free(&x->out);
     out_json(&x->out, d->error(x->http, st, message));
+}
+
+kv_status answer_model(sv_exchange *x, const char *name, kv_err *err) {
+    sv_model *m = models_find(&x->sv->models, name);
+    if (!m) {
+        x->http = 404;
+        return kv_fail(err, KV_EINVAL, "model: there is no '%.100s' here (GET /v1/models lists them)", name);
+    }
+    kv_status st = models_take(m, err);
+    if (!st)
+        x->model = m;
+    return st;
 }

@@ -32,28 +32,38 @@ static kv_status read_request(sv_exchange *x, const sv_dialect *d, sv_request *q
     return st;
 }
 
+static void let_go(void *model) {
+    models_leave(model);
+}
+
 kv_status handle_ask(sv_exchange *x, kv_err *err) {
     sv_server *sv = x->sv;
     sv_request q;
     sv_speech *s = NULL;
     char id[25], path[4096] = "", name[SV_NAME];
-    kv_status st = read_request(x, x->r->d, &q, err);
+    const sv_dialect *d = x->r->d;
+    kv_status st = read_request(x, d, &q, err);
     if (!st && *q.context)
         st = stored_path(sv, q.context, path, err);
+    if (!st)
+        st = answer_model(x, q.model, err);
     if (st) {
         request_free(&q);
         return st;
     }
     draw_id(id);
-    snprintf(name, sizeof name, "%s", *q.model ? q.model : sv->name);
-    const sv_speech_cfg cfg = {.e = &sv->engine,
-                               .d = x->r->d,
+    snprintf(name, sizeof name, "%s", *q.model ? q.model : x->model->name);
+    const sv_speech_cfg cfg = {.e = &x->model->engine,
+                               .d = d,
                                .id = id,
                                .model = name,
                                .context = *path ? path : NULL,
                                .since = x->since,
                                .wake = exchange_wake,
-                               .user = x};
+                               .user = x,
+                               .freed = let_go,
+                               .owner = x->model};
+    models_peek(x->model); /* for the speech, which may live longer than the exchange */
     if ((st = speech_new(&cfg, &q, &s, err)) || (st = speech_start(s, err))) {
         if (s) {
             speech_cancel(s);
@@ -69,15 +79,23 @@ kv_status handle_ask(sv_exchange *x, kv_err *err) {
 
 /* ---- texts and tokens ---- */
 
+static kv_status model_of(sv_exchange *x, const json_t *body, const tok **t, kv_err *err) {
+    char name[SV_NAME] = "";
+    kv_status st = take_name(body, "model", name, err);
+    if (!st && !(st = answer_model(x, name, err)))
+        *t = rt_model_tok(x->model->m.model);
+    return st;
+}
+
 kv_status handle_tokenize(sv_exchange *x, kv_err *err) {
     const json_t *text;
     json_t *body = NULL, *all = json_array();
     bool special = true, begin = false, pieces = false;
-    const tok *t = rt_model_tok(x->sv->model.model);
+    const tok *t = NULL;
     int32_t *ids = NULL;
     size_t n = 0;
     kv_status st = answer_json(x, &body, err);
-    if (st || (st = take_kind(body, "content", JSON_STRING, &text, err)) ||
+    if (st || (st = model_of(x, body, &t, err)) || (st = take_kind(body, "content", JSON_STRING, &text, err)) ||
         (st = take_bool(body, "parse_special", &special, err)) || (st = take_bool(body, "add_special", &begin, err)) ||
         (st = take_bool(body, "with_pieces", &pieces, err)))
         goto done;
@@ -105,10 +123,10 @@ done:
 kv_status handle_detokenize(sv_exchange *x, kv_err *err) {
     json_t *body = NULL;
     const json_t *ids;
-    const tok *t = rt_model_tok(x->sv->model.model);
+    const tok *t = NULL;
     sv_out text = {0};
     kv_status st = answer_json(x, &body, err);
-    if (st || (st = take_kind(body, "tokens", JSON_ARRAY, &ids, err)))
+    if (st || (st = model_of(x, body, &t, err)) || (st = take_kind(body, "tokens", JSON_ARRAY, &ids, err)))
         goto done;
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
@@ -133,7 +151,9 @@ kv_status handle_template(sv_exchange *x, kv_err *err) {
     bool thinking = false;
     kv_status st = read_request(x, &sv_chat, &q, err);
     if (!st)
-        st = prompts_render(&x->sv->engine, &q, &text, &thinking, err);
+        st = answer_model(x, q.model, err);
+    if (!st)
+        st = prompts_render(&x->model->engine, &q, &text, &thinking, err);
     if (!st)
         out_json(&x->out, json_pack("{s:o}", "prompt", out_string(text.s, text.len)));
     tpl_text_free(&text);

@@ -1,6 +1,5 @@
 #include "serve/server.h"
 
-#include "base/clock.h"
 #include "cli/message.h"
 
 #include <malloc.h>
@@ -50,35 +49,20 @@ static int wait_for_signal(void) {
 
 /* ---- the model ---- */
 
-static void name_it(sv_server *sv) {
-    const char *path = sv->cfg->model, *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    size_t n = strlen(base);
-    if (sv->cfg->alias)
-        snprintf(sv->name, sizeof sv->name, "%s", sv->cfg->alias);
-    else
-        snprintf(sv->name, sizeof sv->name, "%.*s", (int)(n > 5 && !strcmp(base + n - 5, ".gguf") ? n - 5 : n), base);
-}
-
-static kv_status open_model(sv_server *sv, kv_err *err) {
-    const serve_cfg *cfg = sv->cfg;
-    serve_model *m = &sv->model;
-    const double began = clock_now();
+/* A single one is there from the beginning on. */
+static kv_status open_first(sv_server *sv, kv_err *err) {
     sigset_t set;
+    if (sv->cfg->models) {
+        atomic_store(&sv->ready, true);
+        return KV_OK;
+    }
     wanted(&set);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* until there is something to end well, signals end it as everywhere */
-    kv_status st = cfg->open(cfg->user, m, err);
+    kv_status st = models_take(sv->models.v, err);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (st)
         return st;
-    const uint32_t trained = rt_model_hparams(m->model)->n_ctx_train;
-    if (!m->ctx.n_ctx)
-        m->ctx.n_ctx = trained < 4096 ? trained : 4096;
-    sv->engine = (sv_engine){.m = m->model, .format = m->format, .n_ctx = m->ctx.n_ctx};
-    sv->engine.answers = m->format ? reply_format_of(m->format) : NULL;
-    const sched_cfg sched = {.m = m->model, .ctx = &m->ctx, .slots = cfg->slots, .queue = cfg->queue, .contexts = cfg->cache};
-    if ((st = sched_new(&sched, &sv->engine.s, err)))
-        return st;
-    sv->loaded_s = clock_now() - began;
+    models_leave(sv->models.v);
     atomic_store(&sv->ready, true);
     return KV_OK;
 }
@@ -113,19 +97,16 @@ static void wake_all(sv_server *sv) {
 static void stop_all(sv_server *sv) {
     atomic_store(&sv->stopping, true);
     http_quiesce(sv);
-    if (sv->engine.s)
-        sched_drain(sv->engine.s, sv->cfg->drain);
+    models_drain(&sv->models, sv->cfg->drain);
     work_stop(sv);
-    sched_free(sv->engine.s); /* what did not end in time is told so */
-    sv->engine.s = NULL;
+    models_unload(&sv->models); /* what did not end in time is told so */
     for (int ms = 0; ms < LINGER_MS && any_exchange(sv); ms += 10)
         sleep_ms(10);
     watch_stop(sv);
     wake_all(sv);
     sleep_ms(50);
     http_stop(sv);
-    if (sv->model.model)
-        sv->cfg->close(sv->cfg->user, &sv->model);
+    models_free(&sv->models);
     pthread_mutex_destroy(&sv->lock);
     pthread_mutex_destroy(&sv->making);
     free(sv);
@@ -134,8 +115,13 @@ static void stop_all(sv_server *sv) {
 static void say_where(const sv_server *sv) {
     const serve_cfg *cfg = sv->cfg;
     const char *host = strchr(cfg->host, ':') ? "[::1]" : cfg->host;
-    cli_note(cfg->tool, "%s at http://%s:%d, %u slots of %u tokens; loaded in %.1f s", sv->name, host, sv->port, cfg->slots,
-             sv->engine.n_ctx, sv->loaded_s);
+    const sv_model *m = sv->models.v;
+    if (cfg->models)
+        cli_note(cfg->tool, "%zu models of %s at http://%s:%d, loaded when they are asked for", sv->models.n, cfg->models, host,
+                 sv->port);
+    else
+        cli_note(cfg->tool, "%s at http://%s:%d, %u slots of %u tokens; loaded in %.1f s", m->name, host, sv->port, cfg->slots,
+                 m->engine.n_ctx, m->loaded_s);
 }
 
 /* Bodies and answers of any size come and go in several threads: what is large is given back when it is freed, rather than kept
@@ -158,8 +144,8 @@ kv_status serve_run(const serve_cfg *cfg, int *sig, kv_err *err) {
     sv->listens = sv->epoll = sv->bell = -1;
     pthread_mutex_init(&sv->lock, NULL);
     pthread_mutex_init(&sv->making, NULL);
-    name_it(sv);
-    if ((st = watch_start(sv, err)) || (st = work_start(sv, err)) || (st = http_start(sv, err)) || (st = open_model(sv, err)))
+    if ((st = models_init(&sv->models, cfg, err)) || (st = watch_start(sv, err)) || (st = work_start(sv, err)) ||
+        (st = http_start(sv, err)) || (st = open_first(sv, err)))
         goto done;
     if (!cfg->quiet)
         say_where(sv);

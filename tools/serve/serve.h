@@ -20,9 +20,11 @@ typedef struct serve_model {
 } serve_model;
 
 typedef struct serve_cfg {
-    const char *tool;  /* for notes */
-    const char *model; /* path of its file */
-    const char *alias; /* what it is called; NULL: as its file */
+    const char *tool;   /* for notes */
+    const char *model;  /* path of its file, or */
+    const char *models; /* a folder of them, which are loaded when they are asked for */
+    uint64_t memory;    /* bytes that files of models may take together which are loaded; 0: any */
+    const char *alias;  /* what it is called; NULL: as its file */
     const char *host;
     int port;                /* 0: any that is free */
     uint32_t slots, queue;   /* as of sched_cfg */
@@ -40,8 +42,9 @@ typedef struct serve_cfg {
     contexts *cache;      /* of what was read; or NULL */
     const char *contexts; /* folder of stored contexts; it is made when it is needed. NULL: there are none */
     bool quiet;
-    /* Opens the model while the server answers already that it is loading. Errors end the server. */
-    kv_status (*open)(void *user, serve_model *out, kv_err *err);
+    /* Opens a model: a single one while the server answers already that it is loading, and errors end the server. In any
+     * thread, one at a time. */
+    kv_status (*open)(void *user, const char *path, serve_model *out, kv_err *err);
     void (*close)(void *user, serve_model *m);
     void *user;
 } serve_cfg; /* all borrowed */

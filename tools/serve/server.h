@@ -2,6 +2,7 @@
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
+#include "serve/models.h"
 #include "serve/serve.h"
 #include "serve/speech.h"
 
@@ -50,6 +51,7 @@ typedef struct sv_exchange {
     double since;
     uint64_t number;
     sv_out body;
+    sv_model *model; /* while a worker has it: taken, or NULL */
     bool too_large, watched;
     /* the answer */
     int http; /* 0: 200, or what the error says */
@@ -79,12 +81,8 @@ typedef struct sv_server {
     const serve_cfg *cfg;
     struct MHD_Daemon *d;
     int listens, port;
-    /* the model, once it is there */
     atomic_bool ready, stopping;
-    serve_model model;
-    sv_engine engine;
-    char name[SV_NAME];
-    double loaded_s;
+    sv_models models;
     int64_t started;
     pthread_mutex_t lock; /* of the lists */
     sv_exchange *exchanges;
@@ -127,6 +125,11 @@ void answer_error(sv_exchange *x, kv_status st, const char *message);
 kv_status http_start(sv_server *sv, kv_err *err);
 void http_quiesce(sv_server *sv); /* no new connections */
 void http_stop(sv_server *sv);    /* no exchange may be suspended any more */
+
+/* ---- answer.c, too ---- */
+/* x->model from now on until the worker is done with it, by the name that the client gave. KV_EINVAL, with x->http 404: there
+ * is none; errors of models_take. */
+kv_status answer_model(sv_exchange *x, const char *name, kv_err *err);
 
 /* ---- work.c ---- */
 kv_status work_start(sv_server *sv, kv_err *err);

@@ -79,6 +79,7 @@ static void count_prompts(sv_speech *s) {
 }
 
 static void free_all(sv_speech *s) {
+    const sv_speech_cfg cfg = s->cfg;
     for (uint32_t i = 0; s->voices && i < s->n_voices; i++)
         voice_free(&s->voices[i]);
     free(s->voices);
@@ -90,6 +91,7 @@ static void free_all(sv_speech *s) {
     free(s->context);
     pthread_mutex_destroy(&s->lock);
     free(s);
+    cfg.freed(cfg.owner);
 }
 
 kv_status speech_new(const sv_speech_cfg *cfg, sv_request *q, sv_speech **out, kv_err *err) {
@@ -97,6 +99,7 @@ kv_status speech_new(const sv_speech_cfg *cfg, sv_request *q, sv_speech **out, k
     kv_status st;
     if (!s) {
         request_free(q);
+        cfg->freed(cfg->owner);
         return kv_fail(err, KV_ENOMEM, "out of memory for an answer");
     }
     s->cfg = *cfg;

@@ -36,6 +36,8 @@ typedef struct sv_speech_cfg {
      * scheduler's thread; must not block, nor use the speech. */
     void (*wake)(void *user);
     void *user;
+    void (*freed)(void *owner); /* once, when nothing of the speech is left */
+    void *owner;
 } sv_speech_cfg;
 
 /* The prompt's tokens are there afterwards, and nothing runs yet. q moves into the speech, and is empty, in every case.

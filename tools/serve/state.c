@@ -1,11 +1,8 @@
 /* How the server is: for monitors, and for people who look. */
 #include "serve/handlers.h"
 
-#include "base/clock.h"
-
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 kv_status handle_health(sv_exchange *x, kv_err *err) {
     (void)err;
@@ -17,23 +14,63 @@ kv_status handle_health(sv_exchange *x, kv_err *err) {
     return KV_OK;
 }
 
-kv_status handle_slots(sv_exchange *x, kv_err *err) {
-    const uint32_t n = sched_get_slots(x->sv->engine.s, NULL, 0);
+static kv_status add_slots(json_t *all, const sv_model *m, kv_err *err) {
+    const uint32_t n = sched_get_slots(m->engine.s, NULL, 0);
     sched_slot *slots = calloc(n ? n : 1, sizeof *slots);
-    json_t *all = json_array();
-    if (!slots) {
-        json_decref(all);
+    if (!slots)
         return kv_fail(err, KV_ENOMEM, "out of memory for %u slots", n);
-    }
-    sched_get_slots(x->sv->engine.s, slots, n);
+    sched_get_slots(m->engine.s, slots, n);
     for (uint32_t i = 0; i < n; i++)
-        json_array_append_new(all, json_pack("{s:I,s:I,s:b,s:I,s:I,s:I,s:I}", "id", (json_int_t)i, "n_ctx",
-                                             (json_int_t)x->sv->engine.n_ctx, "is_processing", slots[i].busy, "tokens",
+        json_array_append_new(all, json_pack("{s:I,s:s,s:I,s:b,s:I,s:I,s:I,s:I}", "id", (json_int_t)i, "model", m->name,
+                                             "n_ctx", (json_int_t)m->engine.n_ctx, "is_processing", slots[i].busy, "tokens",
                                              (json_int_t)slots[i].len, "prompt_tokens", (json_int_t)slots[i].prompt,
                                              "prompt_read", (json_int_t)slots[i].read, "said", (json_int_t)slots[i].said));
     free(slots);
-    out_json(&x->out, all);
     return KV_OK;
+}
+
+kv_status handle_slots(sv_exchange *x, kv_err *err) {
+    json_t *all = json_array();
+    kv_status st = KV_OK;
+    for (size_t i = 0; !st && i < x->sv->models.n; i++) {
+        sv_model *m = &x->sv->models.v[i];
+        if (!models_peek(m))
+            continue;
+        st = add_slots(all, m, err);
+        models_leave(m);
+    }
+    if (st)
+        json_decref(all);
+    else
+        out_json(&x->out, all);
+    return st;
+}
+
+/* Of all models that are loaded. What those that were unloaded have done is forgotten. */
+static void sum_facts(sv_server *sv, sched_facts *all, unsigned *loaded) {
+    *all = (sched_facts){0};
+    *loaded = 0;
+    for (size_t i = 0; i < sv->models.n; i++) {
+        sv_model *m = &sv->models.v[i];
+        sched_facts f;
+        if (!models_peek(m))
+            continue;
+        sched_get_facts(m->engine.s, &f);
+        models_leave(m);
+        ++*loaded;
+        all->slots += f.slots;
+        all->busy += f.busy;
+        all->waiting += f.waiting;
+        all->cache_bytes += f.cache_bytes;
+        all->cache_bytes_f16 += f.cache_bytes_f16;
+        all->shared_bytes += f.shared_bytes;
+        all->prompt_tokens += f.prompt_tokens;
+        all->cached_tokens += f.cached_tokens;
+        all->said_tokens += f.said_tokens;
+        all->requests += f.requests;
+        all->prefill_s += f.prefill_s;
+        all->decode_s += f.decode_s;
+    }
 }
 
 /* Prometheus' text format, version 0.0.4. */
@@ -49,8 +86,9 @@ kv_status handle_metrics(sv_exchange *x, kv_err *err) {
     sched_facts f;
     sv_out *o = &x->out;
     char line[128];
+    unsigned loaded;
     (void)err;
-    sched_get_facts(sv->engine.s, &f);
+    sum_facts(sv, &f, &loaded);
     metric(o, "prompt_tokens_total", "counter", "Tokens of prompts.", (double)f.prompt_tokens);
     metric(o, "prompt_tokens_cached_total", "counter", "Tokens of prompts that did not have to be read.",
            (double)f.cached_tokens);
@@ -58,6 +96,7 @@ kv_status handle_metrics(sv_exchange *x, kv_err *err) {
     metric(o, "prompt_seconds_total", "counter", "Seconds that reading prompts took, summed over requests.", f.prefill_s);
     metric(o, "tokens_predicted_seconds_total", "counter", "Seconds that answering took, summed over requests.", f.decode_s);
     metric(o, "jobs_total", "counter", "Answers that were begun.", (double)f.requests);
+    metric(o, "models_loaded", "gauge", "Models that are loaded.", loaded);
     metric(o, "slots", "gauge", "Answers that can be at work at the same time.", f.slots);
     metric(o, "requests_processing", "gauge", "Answers at work.", f.busy);
     metric(o, "requests_deferred", "gauge", "Answers that wait for a slot.", f.waiting);

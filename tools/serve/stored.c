@@ -105,11 +105,12 @@ static kv_status read_text(sv_exchange *x, const char *path, const char *title, 
     const rt_save_cfg save = {.title = title, .program = "kvrun serve " KV_TOOL_VERSION};
     ask_ids ids = {0};
     rt_session *s = NULL;
-    kv_status st = ids_of(sv->model.model, text, len, &ids, err);
-    if (!st && ids.n >= sv->engine.n_ctx)
+    const sv_model *m = x->model;
+    kv_status st = ids_of(m->m.model, text, len, &ids, err);
+    if (!st && ids.n >= m->engine.n_ctx)
         st = kv_fail(err, KV_ERANGE, "the text does not fit into the context: n_prompt_tokens = %zu, n_ctx = %u", ids.n,
-                     sv->engine.n_ctx);
-    if (st || (st = rt_session_new(sv->model.model, &sv->model.ctx, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
+                     m->engine.n_ctx);
+    if (st || (st = rt_session_new(m->m.model, &m->m.ctx, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
         (st = rt_session_read(s, still_wanted, x, err)) || (st = folder_make(sv->cfg->contexts, err)))
         goto done;
     st = rt_session_save(s, path, &save, NULL, NULL, err);
@@ -120,7 +121,8 @@ done:
 }
 
 /* One at a time: it takes as much memory as a slot, and as much time as all of them. */
-static kv_status make(sv_exchange *x, const char *name, const char *title, const char *text, size_t len, kv_err *err) {
+static kv_status make(sv_exchange *x, const char *model, const char *name, const char *title, const char *text, size_t len,
+                      kv_err *err) {
     sv_server *sv = x->sv;
     char path[4096];
     kv_status st = path_of(sv, name, path, err);
@@ -128,6 +130,8 @@ static kv_status make(sv_exchange *x, const char *name, const char *title, const
         return st;
     if (!len)
         return kv_fail(err, KV_EINVAL, "text: there is none");
+    if ((st = answer_model(x, model, err)))
+        return st;
     if (pthread_mutex_trylock(&sv->making))
         return kv_fail(err, KV_EBUSY, "another context is being made");
     st = read_text(x, path, title ? title : name, text, len, err);
@@ -145,12 +149,12 @@ static kv_status make(sv_exchange *x, const char *name, const char *title, const
 kv_status handle_context_new(sv_exchange *x, kv_err *err) {
     json_t *body = NULL;
     const json_t *text, *title;
-    char name[SV_NAME] = "";
+    char name[SV_NAME] = "", model[SV_NAME] = "";
     kv_status st = answer_json(x, &body, err);
-    if (!st && !(st = take_name(body, "name", name, err)) && !(st = take_kind(body, "text", JSON_STRING, &text, err)) &&
-        !(st = take_kind(body, "title", JSON_STRING, &title, err)))
-        st = text ? make(x, name, title ? json_string_value(title) : NULL, json_string_value(text), json_string_length(text),
-                         err)
+    if (!st && !(st = take_name(body, "name", name, err)) && !(st = take_name(body, "model", model, err)) &&
+        !(st = take_kind(body, "text", JSON_STRING, &text, err)) && !(st = take_kind(body, "title", JSON_STRING, &title, err)))
+        st = text ? make(x, model, name, title ? json_string_value(title) : NULL, json_string_value(text),
+                         json_string_length(text), err)
                   : kv_fail(err, KV_EINVAL, "text: is missing");
     json_decref(body);
     return st;
@@ -158,7 +162,8 @@ kv_status handle_context_new(sv_exchange *x, kv_err *err) {
 
 /* A file of any kind of document (docs/documents.md). It is read where documents are always read: from the disk. */
 kv_status handle_context_put(sv_exchange *x, kv_err *err) {
-    const char *name = x->path + strlen(x->r->path), *as = exchange_query(x, "as"), *tmp = getenv("TMPDIR");
+    const char *name = x->path + strlen(x->r->path), *as = exchange_query(x, "as"), *model = exchange_query(x, "model"),
+               *tmp = getenv("TMPDIR");
     char path[4096];
     document d = {0};
     kv_status st = path_of(x->sv, name, path, err);
@@ -179,7 +184,7 @@ kv_status handle_context_put(sv_exchange *x, kv_err *err) {
     }
     unlink(path);
     if (!st)
-        st = make(x, name, exchange_query(x, "title"), d.text, d.len, err);
+        st = make(x, model ? model : "", name, exchange_query(x, "title"), d.text, d.len, err);
     document_free(&d);
     return st;
 }

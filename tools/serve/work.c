@@ -16,6 +16,9 @@ void work_do(sv_exchange *x) {
     }
     if ((st = x->r->handle(x, &err)))
         answer_error(x, st, err.msg);
+    if (x->model)
+        models_leave(x->model);
+    x->model = NULL;
 }
 
 /* ---- workers ---- */

@@ -1,4 +1,6 @@
-/* What kvrun pull does: finds out what is meant, has it fetched, shows how far it is, says what came of it. */
+/* kvrun pull, once its options are known: finds out what is meant, has it fetched, shows how far it is, says what came of it.
+ */
+#include "kvrun/pull_main.h"
 #include "base/clock.h"
 #include "base/folder.h"
 #include "base/format.h"
@@ -7,7 +9,6 @@
 #include "cli/cli_models.h"
 #include "cli/cli_near.h"
 #include "gguf/gguf.h"
-#include "kvrun/net.h"
 #include "models/pull.h"
 
 #include <limits.h>
@@ -29,7 +30,7 @@ typedef struct job {
     const char **urls;
     uint32_t n_urls;
     uint32_t file, files; /* which one is being fetched, from 0 */
-    char target[MODELS_PATH], name[FETCH_NAME];
+    char target[STORE_PATH], name[FETCH_NAME];
     char label[128];
     cli_progress bar;
     bool shown;
@@ -64,10 +65,10 @@ static kv_status of_address(job *j, kv_err *err) {
     strcpy(j->text, j->o->what);
     page_to_file(j->text, base_of(j->o));
     kv_status st = fetch_name(j->text, j->name, err);
-    char stem[MODELS_NAME];
+    char stem[STORE_NAME];
     if (st)
         return st;
-    if (!j->o->out && !models_name(j->name, stem))
+    if (!j->o->out && !store_name(j->name, stem))
         return kv_fail(err, KV_EINVAL,
                        "'%.200s': a model is called NAME.gguf, or NAME-00001-of-00003.gguf; --out gives it a name", j->name);
     j->entry = (catalogue_entry){.file = j->name, .n_files = gguf_split_count(j->name)};
@@ -130,7 +131,7 @@ static kv_status too_long(const char *path, kv_err *err) {
 
 static kv_status place_in_store(job *j, kv_err *err) {
     const int n = snprintf(j->target, sizeof j->target, "%s/%s", j->m.folder, j->name);
-    return n < MODELS_PATH - 8 ? folder_make(j->m.folder, err) : too_long(j->m.folder, err);
+    return n < STORE_PATH - 8 ? folder_make(j->m.folder, err) : too_long(j->m.folder, err);
 }
 
 /* What --out names in the end, if it is a link; nothing but a file may be replaced. */
@@ -140,7 +141,7 @@ static kv_status place_out(job *j, kv_err *err) {
     const char *out = j->o->out;
     if (!lstat(out, &st) && (stat(out, &st) || !S_ISREG(st.st_mode) || !(out = realpath(out, real))))
         return kv_fail(err, KV_EINVAL, "--out %.400s: is there, and no file; name another place", j->o->out);
-    if (strlen(out) >= MODELS_PATH - 8)
+    if (strlen(out) >= STORE_PATH - 8)
         return too_long(out, err);
     strcpy(j->target, out);
     return KV_OK;
@@ -148,14 +149,14 @@ static kv_status place_out(job *j, kv_err *err) {
 
 static kv_status check(job *j, kv_err *err) {
     const pull_options *o = j->o;
-    char stem[MODELS_NAME];
+    char stem[STORE_NAME];
     if (o->sha256 && (strlen(o->sha256) != FETCH_SUM - 1 || strspn(o->sha256, "0123456789abcdefABCDEF") != FETCH_SUM - 1))
         return kv_fail(err, KV_EINVAL, "--sha256: '%.100s' is not 64 hexadecimal digits", o->sha256);
     if (o->sha256 && j->entry.n_files > 1)
         return kv_fail(err, KV_EINVAL, "--sha256 is the sum of one file, and this model is in %u", j->entry.n_files);
     if (j->entry.n_files > CATALOGUE_SUMS)
         return kv_fail(err, KV_EINVAL, "%s: a model in more than %d files", j->name, CATALOGUE_SUMS);
-    if (j->entry.n_files > 1 && !models_name(j->name, stem))
+    if (j->entry.n_files > 1 && !store_name(j->name, stem))
         return kv_fail(err, KV_EINVAL, "%s: name the first part of it", j->name);
     if (o->out && gguf_split_count(o->out) != j->entry.n_files)
         return kv_fail(err, KV_EINVAL, "--out %s: the model is in %u files; leave --out out, or give it such a name", o->out,
@@ -238,7 +239,7 @@ static void say_sums(const pull_result *r) {
 }
 
 static kv_status report(const job *j, const pull_result *r, bool there, kv_err *err) {
-    char bytes[FORMAT_BYTES], before[FORMAT_BYTES], stem[MODELS_NAME];
+    char bytes[FORMAT_BYTES], before[FORMAT_BYTES], stem[STORE_NAME];
     const char *slash = strrchr(j->target, '/');
     if (!j->o->quiet) {
         if (there)
@@ -252,7 +253,7 @@ static kv_status report(const job *j, const pull_result *r, bool there, kv_err *
             say_sums(r);
         if (j->entry.license)
             cli_note(pull_tool, "its license: %s", j->entry.license);
-        if (!j->o->out && models_name(slash ? slash + 1 : j->target, stem))
+        if (!j->o->out && store_name(slash ? slash + 1 : j->target, stem))
             cli_note(pull_tool, "'kvrun %s' begins a chat",
                      j->entry.name && !strchr(j->entry.name, '/') ? j->entry.name : stem);
     }
@@ -264,7 +265,7 @@ static kv_status report(const job *j, const pull_result *r, bool there, kv_err *
 
 /* Whether the model is there already; then with the sums that are asked for. */
 static kv_status look(job *j, const fetch_cfg *f, pull_result *r, bool *there, kv_err *err) {
-    const models_row *row = NULL;
+    const store_row *row = NULL;
     *there = false;
     for (size_t i = 0; i < j->m.here.n && !j->o->out; i++)
         if (!j->m.here.v[i].partial && !j->m.here.v[i].missing && !strcmp(j->m.here.v[i].path, j->target))
@@ -274,7 +275,7 @@ static kv_status look(job *j, const fetch_cfg *f, pull_result *r, bool *there, k
     *there = true;
     r->bytes = row->bytes;
     for (uint32_t i = 0; i < j->entry.n_sums; i++) {
-        char path[MODELS_PATH];
+        char path[STORE_PATH];
         strcpy(path, j->target);
         if (j->entry.n_files > 1)
             gguf_split_path(path, i + 1, path);
@@ -332,13 +333,17 @@ done:
     return st;
 }
 
-int pull_run(const pull_options *o) {
+int pull_main(int argc, char **argv) {
+    pull_options o;
     kv_err err = {0};
+    const int code = pull_parse(&o, argc, argv);
+    if (code >= 0)
+        return code;
     job *j = calloc(1, sizeof *j);
     kv_status st = j ? KV_OK : kv_fail(&err, KV_ENOMEM, "out of memory");
     cli_catch_signals(CLI_SOON);
     if (!st) {
-        j->o = o;
+        j->o = &o;
         st = run(j, &err);
         cli_models_close(&j->m);
         free(j->text);

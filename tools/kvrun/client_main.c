@@ -1,19 +1,23 @@
-/* What kvrun client does: ask a server, and print what it says as it comes. */
+/* kvrun client, once its options are known: ask, and show the answer as it comes. */
+#include "kvrun/client_main.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "kvrun/client.h"
-#include "kvrun/net.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char *const tool = client_tool;
+
+typedef client_options options;
 
 enum { MOST = 16 << 20 };
 
 /* ---- showing ---- */
 
 typedef struct showing {
-    const client_options *o;
+    const options *o;
     cli_progress bar;
     bool ended_line, said;
 } showing;
@@ -42,7 +46,7 @@ static bool go_on(void) {
 
 /* ---- asking ---- */
 
-static kv_status body_of(const client_options *o, const char *text, json_t **out, kv_err *err) {
+static kv_status body_of(const options *o, const char *text, json_t **out, kv_err *err) {
     json_t *messages = json_array();
     if (o->system)
         json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content", o->system));
@@ -64,7 +68,7 @@ static kv_status body_of(const client_options *o, const char *text, json_t **out
     return KV_OK;
 }
 
-static kv_status take_text(const client_options *o, char **text, kv_err *err) {
+static kv_status take_text(const options *o, char **text, kv_err *err) {
     size_t len = strlen(o->text);
     if (!strcmp(o->text, "-"))
         return text_read_stream(stdin, "stdin", MOST, text, &len, err);
@@ -72,7 +76,7 @@ static kv_status take_text(const client_options *o, char **text, kv_err *err) {
     return *text ? text_clean("TEXT", *text, &len, err) : kv_fail(err, KV_ENOMEM, "out of memory");
 }
 
-static kv_status take_key(const client_options *o, char **key, kv_err *err) {
+static kv_status take_key(const options *o, char **key, kv_err *err) {
     size_t len;
     if (o->key && o->key_file)
         return kv_fail(err, KV_EINVAL, "--api-key and --api-key-file both give a key");
@@ -84,16 +88,20 @@ static kv_status take_key(const client_options *o, char **key, kv_err *err) {
     return st;
 }
 
-int client_run(const client_options *o) {
-    showing s = {.o = o, .ended_line = true};
+int client_main(int argc, char **argv) {
+    options o;
+    showing s = {.o = &o, .ended_line = true};
     char *text = NULL, *key = NULL;
     json_t *body = NULL;
     kv_err err = {0};
-    kv_status st = take_text(o, &text, &err);
-    if (!st && !(st = take_key(o, &key, &err)) && !(st = body_of(o, text, &body, &err))) {
-        const client_cfg cfg = {o->url, key, 10, go_on, show, progress, &s};
+    const int code = client_parse(&o, argc, argv);
+    if (code >= 0)
+        return code;
+    kv_status st = take_text(&o, &text, &err);
+    if (!st && !(st = take_key(&o, &key, &err)) && !(st = body_of(&o, text, &body, &err))) {
+        const client_cfg cfg = {o.url, key, 10, go_on, show, progress, &s};
         cli_catch_signals(CLI_PATIENT);
-        cli_progress_start(&s.bar, "reading", o->quiet);
+        cli_progress_start(&s.bar, "reading", o.quiet);
         st = client_chat(&cfg, body, &err);
         cli_progress_end(&s.bar);
     }
@@ -102,5 +110,5 @@ int client_run(const client_options *o) {
     json_decref(body);
     free(text);
     free(key);
-    return st ? cli_report(client_tool, &err) : CLI_OK;
+    return st ? cli_report(tool, &err) : CLI_OK;
 }

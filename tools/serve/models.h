@@ -1,0 +1,49 @@
+/* The models that a server has: one that is there from the beginning on, or those of a folder, which are loaded when somebody
+ * asks for them and unloaded, the one that was used least lately first, when there is no room for another. */
+#ifndef SERVE_MODELS_H
+#define SERVE_MODELS_H
+
+#include "serve/serve.h"
+#include "serve/speech.h"
+
+#include <pthread.h>
+
+typedef enum sv_where { SV_AWAY, SV_MOVING, SV_THERE } sv_where;
+
+typedef struct sv_model {
+    struct sv_models *all;
+    char name[SV_NAME], *path;
+    int64_t bytes, changed; /* of its file */
+    /* under the lock of all, or for whoever has taken it: */
+    sv_where where;
+    unsigned users;
+    double used, loaded_s;
+    serve_model m;
+    sv_engine engine;
+} sv_model;
+
+typedef struct sv_models {
+    const serve_cfg *cfg;
+    sv_model *v; /* (n) which stay the same */
+    size_t n;
+    pthread_mutex_t lock, loading; /* loading: one at a time */
+    pthread_cond_t moved;
+} sv_models;
+
+/* Finds them, and loads none. KV_EIO, KV_EINVAL: a folder without any; KV_ENOMEM. models_free in any case. */
+kv_status models_init(sv_models *s, const serve_cfg *cfg, kv_err *err);
+/* Let what runs end, for so many seconds; then end it. By then nobody takes one any more. */
+void models_drain(sv_models *s, double seconds);
+void models_unload(sv_models *s);
+void models_free(sv_models *s); /* once nobody has to leave one */
+
+/* The one of that name; of a single one any name is right, and "" is the one that was used last, or the first. NULL: there is
+ * none. */
+sv_model *models_find(sv_models *s, const char *name);
+/* It is there until models_leave; where it must be loaded for that, that is waited for. KV_EBUSY: there is no room, as others
+ * are at work; KV_ENOMEM: not even alone; errors of opening it. */
+kv_status models_take(sv_model *m, kv_err *err);
+bool models_peek(sv_model *m); /* the same, only if it is there already */
+void models_leave(sv_model *m);
+
+#endif
