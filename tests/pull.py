@@ -452,12 +452,15 @@ r = run("llama", "p.yaml", "--out", STORE / "llama.gguf", tool="kvpack")
 assert r.returncode == 2 and "same file" in r.stderr, r  # an output may not be an input, whatever it is called
 
 # ---- list and rm ----
+for name, kind in (("mixed", 15), ("odd", 999)):
+    (STORE / f"{name}.gguf").write_bytes(gguf_make.small().set("general.file_type", gguf_make.U32, kind).bytes())
 r = run("list", "--json", "--all")
 j = json.loads(r.stdout)
 by_name = {m["name"]: m for m in j["models"]}
-assert list(by_name) == ["broken", "llama", "qwen2", "qwen3", "split"] and [k["name"] for k in j["known"]][-1] != "tiny-one", j
+assert list(by_name) == ["broken", "llama", "mixed", "odd", "qwen2", "qwen3", "split"] and [k["name"] for k in j["known"]][-1] != "tiny-one", j
 m = by_name["llama"]
 assert (m["arch"], m["ctx"], m["bytes"], m["whole"], m["profile"], m["files"]) == ("llama", 512, len(tiny["llama"]), True, "none", 1), m
+assert by_name["mixed"]["type"] == "Q4_K_M" and by_name["odd"]["type"] == "Q8_0", by_name  # llama.cpp: LLAMA_FTYPE_MOSTLY_Q4_K_M is 15
 assert by_name["qwen3"]["catalogue"] == "tiny-one" and by_name["broken"]["error"] and by_name["split"]["files"] == 2, j
 assert by_name["split"]["bytes"] == sum(map(len, PARTS.values()))
 os.makedirs("share/kvcalib/profiles/models")

@@ -19,7 +19,7 @@ enum { ARCH = 64 };
 /* What a file says of itself, and which profile applies. */
 typedef struct facts {
     char arch[ARCH];
-    const char *type; /* of most of its weights; or NULL */
+    const char *type; /* of its weights; or NULL */
     uint32_t ctx;
     const char *profile; /* none, packed (in the file), shipped, own (calibrated here); NULL: not known */
     char path[CLI_PROFILE_PATH];
@@ -27,8 +27,24 @@ typedef struct facts {
     kv_err broken;
 } facts;
 
-/* The type that has most bytes. */
+/* What a file calls its mixture of types (general.file_type, llama.cpp's enum llama_ftype); NULL: a number without a name. */
+static const char *mixture(uint32_t type) {
+    static const char *const names[] = {
+        [0] = "F32",     [1] = "F16",     [2] = "Q4_0",     [3] = "Q4_1",    [7] = "Q8_0",    [8] = "Q5_0",    [9] = "Q5_1",
+        [10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M",  [13] = "Q3_K_L", [14] = "Q4_K_S", [15] = "Q4_K_M", [16] = "Q5_K_S",
+        [17] = "Q5_K_M", [18] = "Q6_K",   [19] = "IQ2_XXS", [20] = "IQ2_XS", [21] = "Q2_K_S", [22] = "IQ3_XS", [23] = "IQ3_XXS",
+        [24] = "IQ1_S",  [25] = "IQ4_NL", [26] = "IQ3_S",   [27] = "IQ3_M",  [28] = "IQ2_S",  [29] = "IQ2_M",  [30] = "IQ4_XS",
+        [31] = "IQ1_M",  [32] = "BF16",   [36] = "TQ1_0",   [37] = "TQ2_0",  [38] = "MXFP4",
+    };
+    return type < sizeof names / sizeof *names ? names[type] : NULL;
+}
+
+/* The mixture, or the type that has most bytes. */
 static const char *type_of(const gguf *g) {
+    uint32_t file_type = UINT32_MAX;
+    gguf_get_u32(g, "general.file_type", false, &file_type, NULL);
+    if (mixture(file_type))
+        return mixture(file_type);
     uint64_t most = 0;
     const qtype_info *best = NULL;
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
