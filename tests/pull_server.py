@@ -106,6 +106,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def how_restless(self, name, times):  # another mark every time, and it never gets to the end
         self.file(name, etag=f'"{times}"', cut=400000)
 
+    def how_careless(self, name, times):  # another file the second time, and no regard for If-Range
+        del self.headers["If-Range"]
+        self.file(name, data=self.server.files["old/" + name] if times == 1 else None, cut=600000 if times == 1 else None)
+
     def how_lying(self, name, times):  # one mark for two files
         self.file(name, etag='"same"', data=self.server.files["old/" + name] if times == 1 else None, cut=600000 if times == 1 else None)
 

@@ -179,6 +179,8 @@ static bool rest_of_file(request *r) {
     const bool open = n == 2 && strstr(r->got.range, "/*");
     if ((n != 3 && !open) || from != p->have || (!open && (to + 1 != size || (p->size && size != p->size))))
         return refuse(r, FETCH_ANEW, KV_EIO, "the server sends another part than the one that is missing");
+    if (*p->mark == '"' && *r->got.etag && strcmp(p->mark, r->got.etag)) /* If-Range is not everybody's */
+        return refuse(r, FETCH_ANEW, KV_EIO, "the file has changed");
     if (!open)
         p->size = size;
     return accept_size(r) && decide(r, FETCH_WHOLE);
