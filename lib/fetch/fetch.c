@@ -73,7 +73,9 @@ static kv_status next(fetch_part *p, const fetch_cfg *cfg, fetch_end end, unsign
 /* The whole file: its sum. *again: it is to be fetched from the beginning. */
 static kv_status check(fetch_part *p, const fetch_cfg *cfg, bool pieced, patience *t, fetch_result *out, bool *again,
                        kv_err *err) {
-    const char *wanted = cfg->sha256 ? cfg->sha256 : *p->said_sum ? p->said_sum : NULL;
+    char said[FETCH_SUM];
+    memcpy(said, p->said_sum, sizeof said); /* which goes with the file */
+    const char *wanted = cfg->sha256 ? cfg->sha256 : *said ? said : NULL;
     kv_status st = fetch_part_finish(p, out->sha256, err);
     if (st)
         return st;
