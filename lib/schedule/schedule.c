@@ -155,7 +155,8 @@ void sched_get_facts(scheduler *s, sched_facts *out) {
 
 uint32_t sched_get_slots(scheduler *s, sched_slot *out, uint32_t n) {
     pthread_mutex_lock(&s->lock);
-    memcpy(out, s->shown, (n < s->n_slots ? n : s->n_slots) * sizeof *out);
+    if (n)
+        memcpy(out, s->shown, sched_least(n, s->n_slots) * sizeof *out);
     pthread_mutex_unlock(&s->lock);
     return s->n_slots;
 }

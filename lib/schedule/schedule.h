@@ -3,11 +3,11 @@
  * A scheduler has a thread of its own, that alone touches the model, and so many slots: sequences in one pool
  * (session/session.h). Each step takes one row of every slot that decodes and fills what is left of the batch with the prompts
  * of those that still prefill, shared out fairly; so a long prompt slows answers down and never stops them. Requests that find
- * no slot wait in a queue of limited length, in their order.
+ * no slot wait in a queue of limited length, in their order. What each gets is what it would get alone, to the bit.
  *
- * A prompt goes to the slot that holds the longest beginning of it, up to the last checkpoint both have; where that slot is at
- * work, its whole blocks are shared and not copied. What slots would lose goes into the cache of contexts
- * (contexts/contexts.h), if there is one, and comes back from there, also after a restart.
+ * A prompt goes on where the longest beginning of it was read: in that slot, or by sharing whole blocks with it. What slots
+ * would lose goes into the cache of contexts (contexts/contexts.h), if there is one, and comes back from there, also after a
+ * restart; a second thread sees to files. docs/scheduling.md says which slot is taken, and why.
  */
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
@@ -28,7 +28,7 @@ typedef struct sched_cfg {
 } sched_cfg;               /* all borrowed until sched_free */
 
 kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err);
-/* Ends what is at work: jobs get SCHED_CANCELLED. */
+/* Ends what is at work: jobs get SCHED_CANCELLED. What slots hold is kept in the cache of contexts, which takes a while. */
 void sched_free(scheduler *s);
 /* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds. */
 void sched_drain(scheduler *s, double seconds);
@@ -76,9 +76,10 @@ typedef struct sched_request {
     int64_t n_predict;           /* most tokens; -1: until the model is done or the context full; 0: only read the prompt */
     uint32_t n_top;              /* how many likely tokens on_token is told, at most SCHED_TOP */
     bool logprobs;               /* on_token is told how likely the token was; n_top asks for that as well */
-    const char *context;         /* a .kv file that the prompt goes on from, borrowed until on_end; or NULL */
-    float *embedding;            /* (n_embd) is filled with the mean over the prompt of the last layer's normed output, or */
-    bool last_token;             /* that of its last token; NULL: not wanted */
+    const char *context; /* a .kv file that the prompt goes on from, borrowed until on_end; or NULL. What it holds counts
+                            as part of the prompt. Where it cannot be used, the job ends with SCHED_FAILED */
+    float *embedding;    /* (n_embd) is filled with the mean over the prompt of the last layer's normed output, or */
+    bool last_token;     /* that of its last token; NULL: not wanted */
     sched_events events;
     void *user;
 } sched_request;
@@ -100,6 +101,7 @@ typedef struct sched_facts {
     uint32_t slots, busy, waiting;
     uint64_t cache_bytes, cache_bytes_f16;                        /* of what slots hold now; the same in f16 */
     uint64_t shared_bytes;                                        /* of these, counted once, that several slots use */
+    uint64_t checkpoint_bytes;                                    /* beside these, of the places that slots can go back to */
     uint64_t prompt_tokens, cached_tokens, said_tokens, requests; /* since sched_new */
     double prefill_s, decode_s;
 } sched_facts;

@@ -28,7 +28,7 @@ static void look_elsewhere(const scheduler *s, uint64_t *shared, uint64_t *left)
 static void show(scheduler *s) {
     sched_facts *f = &s->facts;
     f->busy = 0;
-    f->cache_bytes_f16 = 0;
+    f->cache_bytes_f16 = f->checkpoint_bytes = 0;
     look_elsewhere(s, &f->shared_bytes, &f->cache_bytes);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const slot *at = &s->slots[i];
@@ -37,6 +37,7 @@ static void show(scheduler *s) {
         kv_cache_used(c, &own, &more);
         f->busy += at->job != NULL;
         f->cache_bytes += own;
+        f->checkpoint_bytes += rt_seq_checkpoint_bytes(rt_ctx_seq(rt_session_ctx(at->s)));
         f->cache_bytes_f16 += kv_cache_f16_bytes(c, rt_session_len(at->s));
         s->shown[i] = (sched_slot){.busy = at->job != NULL, .len = rt_session_len(at->s)};
         if (at->job) {

@@ -93,9 +93,10 @@ struct scheduler {
     contexts *contexts; /* or NULL */
     shelf *shelf;
     uint32_t n_slots, most_waiting;
-    slot *slots;       /* (n_slots) */
-    rt_pool_row *rows; /* (n_batch) */
-    uint64_t begun;    /* jobs */
+    slot *slots;        /* (n_slots) */
+    rt_pool_row *rows;  /* (n_batch) */
+    uint64_t begun;     /* jobs */
+    double row_seconds; /* that a row takes in a step of many, smoothed; 0: not known yet */
     pthread_t thread;
     bool started;
     pthread_mutex_t lock;

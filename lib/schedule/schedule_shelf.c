@@ -140,17 +140,38 @@ static void run(shelf *h, const task *t) {
     h->done(h->user);
 }
 
+/* May what is kept help what is looked for? */
+static bool is_for(const task *keep, const sched_job *j) {
+    return j->r.n >= CONTEXTS_LEAST && !memcmp(rt_session_ids(keep->keep), j->ids, CONTEXTS_LEAST * sizeof *j->ids);
+}
+
+/* The next task, taken out of the queue, which is not empty. */
+static task *next_task(shelf *h) {
+    task **best = &h->first;
+    for (task **t = &h->first; *t; t = &(*t)->next) {
+        bool waits = !(*t)->fetch;
+        for (task *before = h->first; before != *t && !waits; before = before->next)
+            waits = before->keep && is_for(before, (*t)->fetch);
+        if (!waits) {
+            best = t;
+            break;
+        }
+    }
+    task *chosen = *best;
+    *best = chosen->next;
+    h->last = h->last == &chosen->next ? best : h->last;
+    return chosen;
+}
+
 static void *work(void *arg) {
     shelf *h = arg;
     pthread_mutex_lock(&h->lock);
     while (h->first || !h->stop) {
-        task *t = h->first;
-        if (!t) {
+        if (!h->first) {
             pthread_cond_wait(&h->work, &h->lock);
             continue;
         }
-        h->first = t->next;
-        h->last = h->first ? h->last : &h->first;
+        task *t = next_task(h);
         pthread_mutex_unlock(&h->lock);
         run(h, t);
         free(t);

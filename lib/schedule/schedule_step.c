@@ -1,8 +1,11 @@
 /* A step: whose rows are in it, and what comes of them. */
+#include "base/clock.h"
 #include "schedule/schedule_internal.h"
 
-/* Beside slots that decode, prompts get no more than so many rows of a step, so that answers go on. */
-enum { BESIDE = 128 };
+/* Beside slots that decode, prompts get as many rows of a step as can be read in so many seconds, as the last steps went: so
+ * answers go on, however slow model and machine are. */
+static const double BESIDE = 0.1;
+enum { BESIDE_FIRST = 64, BESIDE_LEAST = 16 };
 
 static bool is_at(const slot *at, sched_stage stage) {
     return at->job && at->stage == stage;
@@ -132,6 +135,17 @@ static uint32_t share_among_prompts(scheduler *s, uint32_t reading, uint32_t roo
     return rows;
 }
 
+static uint32_t rows_beside(const scheduler *s) {
+    const double rows = s->row_seconds > 0 ? BESIDE / s->row_seconds : BESIDE_FIRST;
+    return rows > rt_pool_n_batch(s->pool) ? rt_pool_n_batch(s->pool) : rows > BESIDE_LEAST ? (uint32_t)rows : BESIDE_LEAST;
+}
+
+/* Steps of few rows say little of how long one takes. */
+static void note_time(scheduler *s, uint32_t rows, double seconds) {
+    if (rows >= BESIDE_LEAST)
+        s->row_seconds = s->row_seconds > 0 ? (s->row_seconds + seconds / rows) / 2 : seconds / rows;
+}
+
 /* First a row for each that says something. */
 static uint32_t share_out(scheduler *s) {
     uint32_t saying = 0, reading = 0, room = rt_pool_n_batch(s->pool);
@@ -143,7 +157,7 @@ static uint32_t share_out(scheduler *s) {
         reading += is_at(at, STAGE_READS);
     }
     room -= saying;
-    return saying + share_among_prompts(s, reading, saying ? sched_least(room, BESIDE) : room);
+    return saying + share_among_prompts(s, reading, saying ? sched_least(room, rows_beside(s)) : room);
 }
 
 /* Is what follows the last token of its prompt of no interest? */
@@ -203,9 +217,12 @@ static void step_together(scheduler *s) {
 }
 
 bool sched_step(scheduler *s) {
-    if (!share_out(s))
+    const uint32_t rows = share_out(s);
+    const double started = clock_now();
+    if (!rows)
         return false;
     step_together(s);
+    note_time(s, rows, clock_now() - started);
     after_step(s);
     return true;
 }

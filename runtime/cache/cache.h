@@ -139,6 +139,9 @@ kv_status kv_cache_go_back(kv_cache *c, const kv_checkpoint *p, kv_err *err);
  * them, `from` stays, and may grow, but not hold fewer tokens than c has of these. KV_EINVAL: it cannot go there; KV_ERANGE: c
  * has no room for them. */
 kv_status kv_cache_share(kv_cache *c, const kv_cache *from, const kv_checkpoint *at, kv_err *err);
+/* From now on c is there for those alone that share its first n tokens: memory of what it has beyond goes back to the system.
+ */
+void kv_cache_leave_shared(kv_cache *c, uint32_t n);
 /* Bytes of blocks, sinks and f16 copies that hold something: of its own, and those that lie elsewhere. */
 void kv_cache_used(const kv_cache *c, uint64_t *own, uint64_t *elsewhere);
 

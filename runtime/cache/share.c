@@ -6,6 +6,7 @@
  */
 #include "cache/cache_file.h"
 #include "cache/state.h"
+#include "machine/memory.h"
 
 #include <string.h>
 
@@ -60,6 +61,20 @@ kv_status kv_cache_share(kv_cache *c, const kv_cache *from, const kv_checkpoint 
     }
     c->shifts = from->shifts;
     return KV_OK;
+}
+
+void kv_cache_leave_shared(kv_cache *c, uint32_t n) {
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        if (!kv_stores(l) || l->evicts || l->swa)
+            continue;
+        for (uint32_t s = 0; s < 2 * l->n_kv_head; s++) {
+            const kv_stream *stream = &l->streams[s];
+            const uint32_t first = min_u32(kv_blocks(n), stream->cap);
+            const size_t bytes = stream->coder.block_bytes;
+            rt_give_pages_back(l->body + stream->body_off + first * bytes, (stream->cap - first) * bytes);
+        }
+    }
 }
 
 void kv_cache_used(const kv_cache *c, uint64_t *own, uint64_t *elsewhere) {

@@ -1,9 +1,11 @@
 /* Aligned memory in large pages, and arenas. */
 #include "machine/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 enum {
@@ -25,6 +27,16 @@ void *rt_alloc(size_t bytes) {
         madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
 #endif
     return p;
+}
+
+void rt_give_pages_back(void *p, size_t bytes) {
+#if defined(__linux__)
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (page - (uintptr_t)p % page) % page;
+    if (bytes > before + page)
+        madvise((char *)p + before, (bytes - before) / page * page, MADV_DONTNEED);
+#else
+    (void)p, (void)bytes;
+#endif
 }
 
 static void *new_piece(rt_arena *a, size_t bytes) {

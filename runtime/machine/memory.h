@@ -8,6 +8,10 @@
  * read from end to end. NULL where there is none; free() it. */
 void *rt_alloc(size_t bytes);
 
+/* What lies there is not needed any more, though it is not freed yet: whole pages of it are given back to the system. What is
+ * read there later may be anything. */
+void rt_give_pages_back(void *p, size_t bytes);
+
 /* Many allocations that end together, side by side in pieces of large pages: a matrix of its own is often smaller than one.
  * Starts as zeros. */
 typedef struct rt_arena {

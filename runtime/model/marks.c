@@ -214,3 +214,8 @@ done:
     kv_checkpoint_free(at);
     return st;
 }
+
+void rt_seq_leave_shared(rt_seq *s, uint32_t n) {
+    rt_drop_marks(s, 0);
+    kv_cache_leave_shared(s->cache, n);
+}

@@ -222,6 +222,9 @@ uint32_t rt_seq_reach(const rt_seq *s, uint32_t n);
  * stamp; KV_ERANGE, KV_ENOMEM: `to` is empty then. */
 kv_status rt_seq_share(rt_seq *to, rt_seq *from, uint32_t n, uint32_t *reached, kv_err *err);
 
+/* From now on it is there for those alone that share its first n tokens: it cannot go on nor back. */
+void rt_seq_leave_shared(rt_seq *s, uint32_t n);
+
 /* Forget tokens keep .. keep+n-1 for good, as kv_cache_shift has it; those that came later are then held at lower positions. No
  * checkpoint from before is left. w: its workspace. Errors of kv_cache_shift, and KV_EUNSUPP where the model norms keys after
  * they were rotated. */

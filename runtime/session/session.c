@@ -29,7 +29,7 @@ kv_status rt_session_new(const rt_model *m, const rt_ctx_cfg *cfg, rt_session **
 }
 
 /* Whose blocks somebody uses stays until they do not. */
-void rt_session_free(rt_session *s) {
+static void let_go(rt_session *s) {
     while (s && atomic_fetch_sub(&s->refs, 1) == 1) {
         rt_session *lender = s->lender;
         rt_ctx_free(s->ctx);
@@ -43,10 +43,16 @@ void rt_session_free(rt_session *s) {
     }
 }
 
+void rt_session_free(rt_session *s) {
+    if (s && atomic_load(&s->refs) > 1) /* what nobody uses of it need not wait for that */
+        rt_seq_leave_shared(rt_ctx_seq(s->ctx), s->lent);
+    let_go(s);
+}
+
 void rt_session_give_back(rt_session *s) {
-    if (!s->lender || rt_ctx_len(s->ctx))
+    if (!s->lender || rt_ctx_len(s->ctx) || atomic_load(&s->refs) > 1) /* others may use the lender's by way of it */
         return;
-    rt_session_free(s->lender);
+    let_go(s->lender);
     s->lender = NULL;
 }
 
