@@ -33,6 +33,17 @@ def grammars():
         seed("grammar", f"schema-{name}", json.dumps(schema) + "\0" + text)
 
 
+def catalogues():
+    head = "version: 1\nmodels:\n"
+    seed("catalogue", "all", head + "- name: a\n  about: A, Q8_0\n  repo: o/n\n  file: d/x.gguf\n  revision: v1\n  license: mit\n  size: 12\n  sha256: " + "a1" * 32 + "\n")
+    seed("catalogue", "url", head + "- {name: a.b-c_d, url: 'https://h/x%2d.gguf?q#f'}\n- {name: z, file: y.gguf, urls: ['http://h/1', 'http://h/2']}\n")
+    seed("catalogue", "parts", head + "- {name: p, repo: o/n, file: x-00001-of-00002.gguf, sha256: [" + "0" * 64 + ", " + "f" * 64 + "]}\n")
+    seed("catalogue", "empty", "version: 1\nmodels:\n")
+    seed("catalogue", "twice", head + "- {name: a, repo: o/n, file: x.gguf}\n- {name: A, repo: o/n, file: x.gguf}\n")
+    for name, text in (("address", "https://user:pass@h:1/a/b%20c.gguf?x=/y#/z"), ("path", "o/n/d/x-00001-of-00003.gguf"), ("up", "http://h/%2e%2e")):
+        seed("catalogue", name, text)
+
+
 def requests():
     """Bodies as clients send them; the byte before says which dialect: sv_dialects() has the order."""
     user = [{"role": "user", "content": "a"}]
@@ -295,5 +306,6 @@ def chat_requests():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests, repl):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, catalogues, requests, contexts, replies, chat_requests,
+                 repl):
         make()

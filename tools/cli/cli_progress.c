@@ -39,7 +39,7 @@ void cli_progress_set(cli_progress *p, double done) {
     done = done < 0 ? 0 : done > 1 ? 1 : done;
     p->last = now;
     char eta[32];
-    duration(done > 0 ? (now - p->started) * (1 - done) / done : INFINITY, eta, sizeof eta);
+    duration(done > p->from ? (now - p->started) * (1 - done) / (done - p->from) : INFINITY, eta, sizeof eta);
     if (!p->tty) {
         fprintf(stderr, "%s: %.0f %%, %s left\n", p->label, 100 * done, eta);
         return;

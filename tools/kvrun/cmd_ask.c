@@ -52,7 +52,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvrun ask packed.gguf manual.pdf 'Who made it?' --context-cache 2G\n"
                                 "  kvrun ask packed.gguf - 'What is this?' < notes.txt\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {"DOCUMENT", CLI_IN, &o->what}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {"DOCUMENT", CLI_IN, &o->what}, {0}},
                     .rest = &(const cli_opt){.name = "QUESTION", .kind = CLI_STRS, .dst = &o->questions},
                     .n_required = 2},
         argc, argv);

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char tool[] = "kvrun";
 
@@ -40,7 +41,7 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
         {"--raw", NULL, CLI_FLAG, NULL, &o->raw, 0, 0, "continue the prompt as plain text, without the chat template"},
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
-        {"--model", "-m", CLI_IN, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
+        {"--model", "-m", CLI_MODEL, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Context and cache"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
@@ -74,14 +75,16 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
             .brief = "talk to a model with a compressed KV cache",
             .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
                        "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
-                       "shipped for the model.",
+                       "shipped for the model. MODEL is a file, or a name that 'kvrun list' shows. Other options of llama.cpp "
+                       "are taken, and left aside, where they mean nothing here.",
             .examples = "  kvrun packed.gguf\n"
                         "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
                         "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->positional}, {0}},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->positional}, {0}},
             .n_required = 0,
-            .commands = others},
+            .commands = others,
+            .llama = true},
         argc, argv);
 }
 
@@ -249,6 +252,8 @@ done:
 int cmd_chat(const cli_command *others, int argc, char **argv) {
     options o = {.n = -1, .ctx = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     kv_err err = {0};
+    if (argc == 1 && isatty(STDIN_FILENO))
+        return cmd_nothing();
     int code = parse(&o, others, argc, argv);
     if (code >= 0)
         return code;
