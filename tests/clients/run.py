@@ -2,8 +2,9 @@
 """The clients that people use, against kvrun serve: openai, anthropic, ollama, litellm, langchain-openai, langchain-ollama, llm.
 Streaming and not, tools, JSON schemas, embeddings, errors.
 
-usage: run.py BIN_DIR MODEL        with a Python that has the packages (pip install -r requirements.txt in a venv); those that
-                                   are missing are skipped by name, and with none of them the exit code is 77
+usage: run.py BIN_DIR [MODEL]      with a Python that has the packages (pip install -r requirements.txt in a venv); those that
+                                   are missing are skipped by name, and with none of them the exit code is 77.
+                                   Without MODEL: SmolLM2, where scripts/fetch-model puts it
 """
 import importlib.util
 import json
@@ -340,16 +341,25 @@ def start(bin_dir, model, folder):
     sys.exit(f"the server does not start: {said}")
 
 
+def smollm2():
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(os.environ.get("KV_MODEL_DIR") or pathlib.Path(cache, "kvcalib/models"), "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
 def main():
+    model = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else smollm2()
     here = [(p, f) for p, f in tests if importlib.util.find_spec(p)]
     for p in sorted({p for p, _ in tests} - {p for p, _ in here}):
         print(f"skipped: {p} is not installed")
+    if not model.exists():
+        print(f"skipped: no {model} (scripts/fetch-model gets it)")
+        return 77
     if not here:
         return 77
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        server, base = start(sys.argv[1], sys.argv[2], folder)
+        server, base = start(sys.argv[1], model, folder)
         try:
             for package, f in here:
                 began = time.time()
@@ -368,6 +378,6 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     sys.exit(main())

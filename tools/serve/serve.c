@@ -1,6 +1,6 @@
 #include "serve/server.h"
 
-#include "cli/message.h"
+#include "cli/cli.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -63,6 +63,8 @@ static kv_status open_first(sv_server *sv, kv_err *err) {
     if (st)
         return st;
     models_leave(sv->models.v);
+    if (cli_interrupted()) /* the handler took a signal that nobody will wait for again */
+        return kv_fail(err, KV_ECANCEL, "interrupted");
     atomic_store(&sv->ready, true);
     return KV_OK;
 }
@@ -106,6 +108,7 @@ static void stop_all(sv_server *sv) {
     wake_all(sv);
     sleep_ms(50);
     http_stop(sv);
+    watch_close(sv);
     models_free(&sv->models);
     pthread_mutex_destroy(&sv->lock);
     pthread_mutex_destroy(&sv->making);
