@@ -319,6 +319,10 @@ def reads_a_document(p):
     p.ask("Who is the captain?")
     assert p.proxy.asked[-1]["kv_context"] == "log-book", p.proxy.asked[-1]
     assert "read before" in p.b.js(f"return {LAST}.querySelector('.note').textContent")
+    p.b.resize(360)
+    assert p.b.js("const r = document.querySelector('#doc').getBoundingClientRect(); return r.right <= innerWidth && document.documentElement.scrollWidth <= innerWidth")
+    p.b.shot("document-360")
+    p.b.resize(1280)
     # one that is no document: said in words, and the page goes on
     bad = pathlib.Path(p.data, "bad.txt")
     bad.write_bytes(b"\xff\xfe\0\0" * 50)

@@ -12,6 +12,8 @@ const api = (() => {
     let key = sessionStorage.getItem("kvrun.key") || kept.get("key", "");
     let asking = null;
 
+    $("key").addEventListener("cancel", (e) => e.preventDefault());
+
     /* One dialog for all requests that find that a key is missing. Resolves once there is another one. */
     function askForKey() {
         if (asking)
@@ -23,7 +25,6 @@ const api = (() => {
             open.close();
         dialog.showModal();
         asking = new Promise((resolve) => {
-            dialog.addEventListener("cancel", (e) => e.preventDefault());
             dialog.addEventListener("close", () => {
                 key = $("key-text").value.trim();
                 sessionStorage.setItem("kvrun.key", key);
