@@ -39,7 +39,8 @@ PARTS = [
     ("lib", ["libfmt", "runtime", "calib"], [
         "lib/api",
         "lib/calibrate lib/schedule",
-        "lib/eval lib/shipped lib/document lib/library lib/contexts",
+        "lib/eval lib/shipped lib/document lib/library lib/contexts lib/models",
+        "lib/fetch",
     ]),
     ("examples", ["lib"], ["examples"]),
     ("tools", ["libfmt", "runtime", "calib", "lib"], [
@@ -61,6 +62,8 @@ OWNERS = [
     ("libfmt", r"#\s*include\s*<(yaml|zstd[a-z_]*)\.h>"),
     ("tools", r"#\s*include\s*<microhttpd\.h>"),
     ("lib", r"#\s*include\s*<sqlite3[a-z]*\.h>"),
+    ("tools", r"#\s*include\s*<(histedit|editline/.*)\.h>"),
+    ("lib", r"#\s*include\s*<openssl/.*>"),
     ("calib", r"#\s*include\s*<(.*/)?(lapacke?|cblas|openblas_config)[a-z_]*\.h>"),
     ("lib", r"#\s*include\s*<(libxml/\w+|zip)\.h>"),
     ("calib", r"\b[sd](sy|ge|po|tr|or)[a-z0-9]{2,4}_\b *\("),

@@ -78,6 +78,34 @@ cmp plain1 cached || die "another answer without a folder"
 grep -q "kvrun: what was read" err || { cat err; die "a missing folder is not told"; }
 rm "$kept"
 
+rm -rf "$kept"
+# A document that is asked about: read once, and each question as if it were the first.
+asks() {
+    "$bin/kvrun" ask "$model" long 'How many crates?' 'Who took letters?' -t 1 -n 20 -c 4096 -q "$@" >"$out" 2>err || { cat err; die "it fails: kvrun ask $*"; }
+}
+out=plain asks
+out=cached asks --context-cache 100M -v
+cmp plain cached || die "another answer about a document that is kept"
+grep -q "tokens are kept for the next time" err || { cat err; die "the document is not kept"; }
+out=cached asks --context-cache 100M -v
+cmp plain cached || die "another answer about a document that was kept"
+[ "$(sed -n 's/^kvrun ask: \([0-9]*\) of [0-9]* tokens were read before.*/\1/p' err)" -ge 500 ] || { cat err; die "the document is not found"; }
+{ cat long; echo "And on the next day it did not come."; } >longer
+"$bin/kvrun" ask "$model" longer 'How many crates?' -t 1 -n 20 -c 4096 -q --context-cache 100M -v >cached 2>err
+grep -q "tokens were read before, in: long" err || { cat err; die "a document that begins alike is not found"; }
+
+# Somebody stops reading: what was read is kept.
+i=0
+while [ $i -lt 40 ]; do cat long; i=$((i + 1)); done >endless
+"$bin/kvrun" "$model" -t 1 --raw -f endless -n 4 -c 65536 --context-cache 100M -v >/dev/null 2>err &
+reader=$!
+sleep 1
+kill -INT $reader 2>/dev/null || true
+wait $reader || true
+if grep -q "stopped in prefill, after [0-9]\{4,\} of" err; then # else it was faster, or had hardly begun
+    grep -q "tokens are kept for the next time" err || { cat err; die "what was read is lost"; }
+fi
+
 fails 2 "not a size" "$bin/kvrun" "$model" -p x --context-cache lots
 fails 2 "choose one" "$bin/kvrun" contexts --clear --json
 echo "all passed"

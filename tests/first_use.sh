@@ -21,6 +21,9 @@ code=0
 "$bin/kvrun" "$model" -p Hi --calibrate -ctk f16 >/dev/null 2>said || code=$?
 [ $code = 2 ] && grep -q 'leave --profile and options of the cache out' said || die "$code: $(cat said)"
 
+"$bin/kvrun" "$model" one two >/dev/null 2>said && die "two words too many"
+grep -qx 'usage: kvrun MODEL .*' said && grep -qx '       kvrun SUBCOMMAND .*' said || die "ways to use it: $(cat said)"
+
 # what the model of random weights says is whatever may be said
 [ "$("$bin/kvrun" "$model" -p Hi --temp 2 --seed 3 -t 1 --grammar 'root ::= "only" " this"' 2>/dev/null)" = "only this" ] || die "a grammar is not followed"
 "$bin/kvrun" "$model" -p Hi --temp 2 --seed 3 -t 1 -j '{"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}' 2>/dev/null >list

@@ -336,9 +336,8 @@ def messages():
 
 def foreign():
     for tool, option, said in [
-        ("kvrun", "-ngl 99", "leave it out: everything runs on the processor"), ("kvrun", "-fa on", "leave it out: attention never"),
-        ("kvrun", "--ctx-size 99", "here it is called --ctx"), ("kvrun", "--no-mmap", "--no-repack"), ("kvrun", "-no-cnv", "called --raw"),
-        ("kvrun", "--chat-template-file x", "here it is called --chat-template"), ("kvrun", "--jinja", "that is always so"),
+        ("kvrun", "--lora x", "--lora of llama.cpp cannot be had here: adapters have"), ("kvrun", "--sampler-seq x", "here it is called --samplers"),
+        ("kvrun read", "-ngl 99", "leave it out: everything runs on the processor"), ("kvrun read", "-fa on", "leave it out: attention never"),
         ("kvrun", "-ctk bf16", "the nearest one is f16"), ("kvrun", "-ctv iq4_nl", "the nearest one is q4_0h"),
         ("kveval ppl", "--ctx-size 99", "here it is called --ctx"), ("kveval ppl", "-ngl 9", "everything runs on the processor"),
         ("kveval speed", "-p 512", "here it is called --prefill"), ("kveval speed", "-r 3", "here it is called --reps"),

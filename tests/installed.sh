@@ -13,7 +13,7 @@ cxx=$(command -v c++ || command -v g++ || command -v clang++ || true)
 [ -n "$cxx" ] || echo "skipped: C++, there is no compiler for it (scripts/install-deps gets it)"
 
 "$cmake" --install "$build" --prefix "$dir/first" >install.log || { cat install.log; die "cmake --install"; }
-for f in bin/kvcalib bin/kveval bin/kvpack bin/kvrun share/man/man1/kvrun.1 include/kv/kv.h share/kvcalib/profiles/balanced.yaml; do
+for f in bin/kvcalib bin/kveval bin/kvpack bin/kvrun share/man/man1/kvrun.1 include/kv/kv.h share/kvcalib/profiles/balanced.yaml share/kvcalib/models/catalogue.yaml; do
     [ -e "first/$f" ] || die "no $f in the installed tree"
 done
 
@@ -129,6 +129,8 @@ done
 second/bin/kvrun client hi --url "$(sed -n 's/.* at \(http[^,]*\),.*/\1/p' served)" -n 4 >said || die "kvrun client: no answer"
 kill $server
 wait $server || die "kvrun serve ended with $?"
+KV_MODEL_DIR=$dir/none XDG_CONFIG_HOME=$dir second/bin/kvrun list --all | grep -q "^qwen2.5-coder-0.5b " || die "the catalogue does not move"
+fails 1 "cannot be found" env KV_MODEL_DIR="$dir/none" XDG_CONFIG_HOME="$dir" KV_MODEL_BASE=http://nobody.invalid second/bin/kvrun pull qwen2.5-coder-0.5b
 rm -r second/share/kvcalib
 fails 1 "there are: none" shared/perplexity $tiny/qwen2.gguf text balanced
 fails 2 "those are: none" second/bin/kvpack --show balanced

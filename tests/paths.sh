@@ -38,6 +38,7 @@ TOOLS = {
     "kvrun serve": ([("MODEL", "model.gguf"), ("--api-key-file", "text"), ("--chat-template", "own.jinja")], [], "--port 0 -q"),
     "kvrun client": ([("--api-key-file", "text")], [], ""),
     "kvrun read": ([("MODEL", "model.gguf"), ("DOCUMENT", "filler")], ["--out"], "-q -t 1"),
+    "kvrun pull": ([], ["--out"], ""),
     "kveval ppl": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval kld": ([("MODEL", "model.gguf"), ("--text", "text")], [], ""),
     "kveval sweep": ([("MODEL", "model.gguf"), ("--text", "text"), *SETTINGS], [*RESULTS, "--svg"], "--ctx 64 --chunks 1 -q -t 1"),
@@ -112,7 +113,7 @@ for link in ("soft", "hard"):
 # A model in two files: naming one of them means both, for every tool that writes something.
 parts = ["split-00001-of-00002.gguf", "split-00002-of-00002.gguf"]
 for tool, (ins, outs, _) in TOOLS.items():
-    for out in outs:
+    for out in outs if ins else []:
         for part, other in (parts, parts[::-1]):
             refuses(tool, [("MODEL", part), *ins[1:]], [(out, other)], ("MODEL", out), other)
 

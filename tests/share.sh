@@ -4,7 +4,7 @@
 # usage: share.sh BIN_DIR SHARE_DIR
 set -eu
 . "$(dirname "$0")/lib.sh"
-KVCALIB_PROFILES=$dir/profiles python3 - "$1" "$2" <<'P' || die "manual pages and completions"
+KVCALIB_PROFILES=$dir/profiles KV_MODEL_DIR=$dir/models XDG_CONFIG_HOME=$dir python3 - "$1" "$2" <<'P' || die "manual pages and completions"
 import os, pathlib, re, shutil, subprocess, sys
 
 bin, share = map(pathlib.Path, sys.argv[1:])
@@ -100,7 +100,10 @@ for command in commands:
         assert bash(*command, option, "quite") == ["quite-mine"], command
 assert bash("kveval", "kl") == ["kld"] and bash("kveval", "niah", "--question", "") == ["unknown", "known", "both"]
 pathlib.Path("my-model.gguf").touch()
+pathlib.Path("models").mkdir()
+pathlib.Path("models/fetched-one.gguf").touch()
 assert set(bash("kvrun", "")) > {*SUBS["kvrun"], "my-model.gguf"} and bash("kvrun", "my") == ["my-model.gguf"], bash("kvrun", "")
+assert bash("kvrun", "fet") == bash("kvrun", "-m", "fet") == bash("kvcalib", "fet") == bash("kveval", "ppl", "fet") == ["fetched-one"], bash("kvrun", "fet")
 assert bash("kvrun", "text", "--as", "te") == ["text"] and bash("kvrun", "./text", "--as", "te") == [] == bash("kvrun", "m.gguf", "te")
 assert bash("kvcalib", "--budget-by", "l") == ["loss"] and "quite-mine" in bash("kvpack", "m.gguf", "")
 
@@ -117,7 +120,7 @@ if there("fish"):
     assert fish("kvrun -ctk ") == sorted(CODECS) and "--equal-budgets" in fish("kveval ppl --e"), fish("kvrun -ctk ")
     assert set(subs) <= set(fish("kveval ")) and "quite-mine" in fish("kvpack m.gguf qui")
     assert set(options(("kvrun",))) <= set(fish("kvrun --")), fish("kvrun --")
-    assert {*SUBS["kvrun"], "my-model.gguf"} <= set(fish("kvrun ")) and fish("kvrun text --as te") == ["text"], fish("kvrun ")
+    assert {*SUBS["kvrun"], "my-model.gguf", "fetched-one"} <= set(fish("kvrun ")) and fish("kvrun text --as te") == ["text"], fish("kvrun ")
     assert "--as" not in fish("kvrun m.gguf --") and "--ctx" not in fish("kvrun text --"), fish("kvrun text --")
 P
 echo "all passed"

@@ -1,6 +1,6 @@
 /* Generation and conversations, on a tiny random model: full contexts, shifts, taking back, stopping, feeding only what is new.
  */
-#include "kvrun/chat_ui.h"
+#include "kvrun/conversation.h"
 #include "support.h"
 
 #include <setjmp.h>
@@ -19,6 +19,10 @@ static rt_model *open_tiny(const char *path) {
     if (rt_exec_init(&e, NULL, 1, false, &err) || rt_model_load(path, &e, &m, &err))
         print_error("%s\n", err.msg);
     return m;
+}
+
+static void to_file(void *file, const char *text, size_t len) {
+    fwrite(text, 1, len, file);
 }
 
 static int open_model(void **state) {
@@ -270,7 +274,7 @@ static conversation *new_conversation(const rt_model *m, gen *g, const char *sys
 static void turn(conversation *c, const char *text, FILE *to) {
     kv_err err = {0};
     gen_end end;
-    if (conversation_turn(c, text, 5, to, &end, &err))
+    if (conversation_turn(c, text, 5, to_file, to, &end, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -448,7 +452,7 @@ static void conversation_forgets_a_turn_that_failed(void **state) {
     longer[sizeof longer - 1] = '\0';
     turn(c, "hi", to);
     const size_t n = gen_len(g);
-    assert_int_equal(conversation_turn(c, longer, 5, to, &end, &err), KV_ERANGE);
+    assert_int_equal(conversation_turn(c, longer, 5, to_file, to, &end, &err), KV_ERANGE);
     assert_int_equal(gen_len(g), n);
     turn(c, "hi", to);
     assert_like_fresh(*state, g);

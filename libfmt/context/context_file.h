@@ -27,6 +27,7 @@ typedef enum ctx_kind {
     CTX_BODY,        /* index: piece of the cache. Sinks of a layer, or blocks of a stream, as the cache has them in memory */
     CTX_MARK,        /* index: place to go back to, the last is where the session stood. A checkpoint of the cache */
     CTX_MARK_LOGITS, /* index: likewise; float32 per token of the vocabulary. Not of all */
+    CTX_CHAT,        /* turns as JSON (context_chat.h). Only of chats */
     CTX_KINDS
 } ctx_kind;
 

@@ -113,6 +113,8 @@ int64_t gguf_array_i64(const gguf_kv *array, uint64_t i);
  * (blk.*.attn_q*, attn_k*, attn_v*, attn_qkv*, attn_norm*), in the order of their names. Other metadata does not matter, so a
  * packed file has the hash of its original. out: 33 bytes. */
 kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err);
+/* The same, kept in a folder and found again there, by which files it came from; the folder is made when it is needed. */
+kv_status gguf_model_hash_kept(const gguf *g, const char *folder, char out[33], kv_err *err);
 /* What the whole model is, as 32 hexadecimal digits: all tensors, the vocabulary and the hyper-parameters, with those that were
  * set by gguf_override; what else is in its keys does not count, a profile say. folder: where the hash of the tensors is kept
  * and found again, by which files they came from; NULL: nowhere. It is made when it is needed. KV_EIO, KV_EFORMAT, KV_ENOMEM,

@@ -143,6 +143,25 @@ done:
     return st;
 }
 
+/* Kept for next time, if that can be: else it is made again. hash: 34 bytes, of which 32 count. */
+static void keep(const char *folder, const char *path, char *hash) {
+    memcpy(hash + 32, "\n", 2);
+    if (!folder_make(folder, NULL))
+        file_write(path, hash, 33, NULL);
+    hash[32] = '\0';
+}
+
+kv_status gguf_model_hash_kept(const gguf *g, const char *folder, char out[33], kv_err *err) {
+    char *path = NULL, hash[34];
+    kv_status st = kept_at(g, folder, &path, err);
+    if (!st && !take_kept(path, hash) && !(st = gguf_model_hash(g, hash, err)))
+        keep(folder, path, hash);
+    if (!st)
+        memcpy(out, hash, 33);
+    free(path);
+    return st;
+}
+
 kv_status gguf_identity(const gguf *g, const char *folder, kv_progress progress, void *user, char out[33], kv_err *err) {
     char *path = NULL, tensors[34];
     kv_status st = folder ? kept_at(g, folder, &path, err) : KV_OK;
@@ -150,10 +169,7 @@ kv_status gguf_identity(const gguf *g, const char *folder, kv_progress progress,
         goto done;
     if ((st = hash_tensors(g, progress, user, tensors, err)) || !path)
         goto done;
-    memcpy(tensors + 32, "\n", 2);
-    if (!folder_make(folder, NULL))
-        file_write(path, tensors, 33, NULL); /* else it is made again next time */
-    tensors[32] = '\0';
+    keep(folder, path, tensors);
 done:
     free(path);
     return st ? st : hash_all(g, tensors, out, err);

@@ -161,6 +161,21 @@ typedef struct kv_cache_info {
 } kv_cache_info;
 kv_cache_info kv_cache_get_info(const kv_cache *c);
 
+/* What a layer holds and costs: bytes as above, but for what all layers share; tokens by their state, mean over its KV heads.
+ */
+typedef struct kv_layer_info {
+    uint32_t n_kv_head;
+    bool stores; /* keys and values of its own; else there is nothing but bytes */
+    bool slides; /* sliding attention */
+    bool exact;  /* both codecs are: nothing is in a window */
+    size_t bytes, bytes_f16;
+    double sinks, window; /* in f16 */
+    double body;          /* as the codecs have it */
+    double past;          /* no longer read, as the model's sliding window has gone on */
+    double evicted;
+} kv_layer_info;
+kv_layer_info kv_cache_get_layer(const kv_cache *c, uint32_t layer);
+
 /* What caches of cfg's shape for n_ctx[0] .. n_ctx[n-1] tokens would cost (cfg->n_ctx is not read): what kv_cache_get_info says
  * of them, from the same computation, but without allocating them. out (n). Errors as of kv_cache_new. */
 kv_status kv_cache_size(const kv_cache_cfg *cfg, const uint32_t *n_ctx, uint32_t n, kv_cache_info *out, kv_err *err);

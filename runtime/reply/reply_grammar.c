@@ -180,9 +180,8 @@ kv_status reply_grammar(const reply_format *f, const json_t *tools, const char *
     *out = NULL;
     maker m = {.f = f, .err = err, .root = open_memstream(&root, &n), .rules = open_memstream(&rules, &n_rules)};
     kv_status st = m.root && m.rules ? put_tools(&m, tools, only) : kv_fail(err, KV_ENOMEM, "out of memory for a grammar");
-    bool bad = m.root && fclose(m.root);
-    bad |= m.rules && fclose(m.rules);
-    if (!st && (bad || !root || !rules || !(*out = malloc(n + n_rules + 2))))
+    const bool bad_root = m.root && fclose(m.root), bad_rules = m.rules && fclose(m.rules);
+    if (!st && (bad_root || bad_rules || !root || !rules || !(*out = malloc(n + n_rules + 2))))
         st = kv_fail(err, KV_ENOMEM, "out of memory for a grammar");
     if (!st)
         sprintf(*out, "%s\n%s", root, rules);

@@ -231,6 +231,16 @@ kv_status rt_sampler_new(const rt_sampling *cfg, const rt_model *m, rt_sampler *
     return sample_new(cfg, &(sample_vocab){hp->n_vocab, hp->n_ctx_train, rt_model_tok(m)}, out, err);
 }
 
+rt_sampler_place rt_sampler_where(const rt_sampler *s) {
+    return (rt_sampler_place){s->state, s->mu};
+}
+
+void rt_sampler_put(rt_sampler *s, rt_sampler_place at) {
+    s->state = at.random;
+    if (isfinite(at.surprise))
+        s->mu = at.surprise;
+}
+
 void rt_sampler_free(rt_sampler *s) {
     if (!s)
         return;

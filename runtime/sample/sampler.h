@@ -78,4 +78,12 @@ void rt_sampler_free(rt_sampler *s);
  * where no logit is finite, or one is infinite, that is no matter of chance. logits (n_vocab) are left alone. */
 int32_t rt_sample(rt_sampler *s, const float *logits, const int32_t *ids, size_t n);
 
+/* Where a sampler stands: one of the same settings that is put there goes on choosing as this one would. */
+typedef struct rt_sampler_place {
+    uint64_t random; /* of the generator */
+    double surprise; /* that Mirostat allows */
+} rt_sampler_place;
+rt_sampler_place rt_sampler_where(const rt_sampler *s);
+void rt_sampler_put(rt_sampler *s, rt_sampler_place at);
+
 #endif

@@ -12,6 +12,8 @@ typedef struct mark_head {
     uint32_t len, asked;
 } mark_head;
 
+enum { MOST_CHAT = 1 << 30 };
+
 /* ---- settings ---- */
 
 static void copy_text(char *to, size_t size, const char *from) {
@@ -138,6 +140,7 @@ static kv_status write_all(const rt_session *s, const rt_save_cfg *cfg, places *
                            void *user, kv_err *err) {
     kv_status st = write_about(s, cfg, p->n, w, err);
     if (st || (st = ctx_writer_put(w, CTX_IDS, 0, s->ids, s->n * sizeof *s->ids, err)) ||
+        (cfg->chat && (st = ctx_writer_put(w, CTX_CHAT, 0, cfg->chat, strlen(cfg->chat), err))) ||
         (st = rt_store_pieces(s, cfg->packed, w, progress, user, err)))
         return st;
     return write_places(s, w, p, err);
@@ -334,6 +337,14 @@ kv_status rt_session_load(rt_session *s, const char *path, kv_progress progress,
         rt_ctx_clear(s->ctx);
         ctx_file_close(f);
     }
+    return st;
+}
+
+kv_status rt_session_chat(const rt_session *s, const char **chat, size_t *len, kv_err *err) {
+    const void *data = NULL;
+    *len = 0;
+    kv_status st = s->file ? ctx_file_section(s->file, CTX_CHAT, 0, MOST_CHAT, &data, len, err) : KV_OK;
+    *chat = data;
     return st;
 }
 

@@ -33,6 +33,17 @@ def grammars():
         seed("grammar", f"schema-{name}", json.dumps(schema) + "\0" + text)
 
 
+def catalogues():
+    head = "version: 1\nmodels:\n"
+    seed("catalogue", "all", head + "- name: a\n  about: A, Q8_0\n  repo: o/n\n  file: d/x.gguf\n  revision: v1\n  license: mit\n  size: 12\n  sha256: " + "a1" * 32 + "\n")
+    seed("catalogue", "url", head + "- {name: a.b-c_d, url: 'https://h/x%2d.gguf?q#f'}\n- {name: z, file: y.gguf, urls: ['http://h/1', 'http://h/2']}\n")
+    seed("catalogue", "parts", head + "- {name: p, repo: o/n, file: x-00001-of-00002.gguf, sha256: [" + "0" * 64 + ", " + "f" * 64 + "]}\n")
+    seed("catalogue", "empty", "version: 1\nmodels:\n")
+    seed("catalogue", "twice", head + "- {name: a, repo: o/n, file: x.gguf}\n- {name: A, repo: o/n, file: x.gguf}\n")
+    for name, text in (("address", "https://user:pass@h:1/a/b%20c.gguf?x=/y#/z"), ("path", "o/n/d/x-00001-of-00003.gguf"), ("up", "http://h/%2e%2e")):
+        seed("catalogue", name, text)
+
+
 def requests():
     """Bodies as clients send them; the byte before says which dialect: sv_dialects() has the order."""
     user = [{"role": "user", "content": "a"}]
@@ -259,6 +270,18 @@ def contexts():
         seed("context", f"slots-{i}", bytes([1, *say]) + bytes(4))  # none of which holds a token
 
 
+def repl():
+    turn = {"question": "a doc\n\nwhat?", "answer": "\u6f22", "end": 9, "ahead": 7, "ahead_end": 5}
+    chat = {"at": 40, "gone": 4, "keep": 2, "removed": 1, "n_removed": 3, "random": -5, "surprise": 2.5, "system": None, "ahead": "x", "turns": [turn, {**turn, "end": 30}]}
+    seed("repl", "turns", "\0" + json.dumps(chat))
+    seed("repl", "none", "\0" + json.dumps({**chat, "turns": [], "system": "Be brief.", "ahead": None}))
+    for name, value in (("at", 1), ("turns", [{**turn, "end": 41}]), ("surprise", "x"), ("gone", 1 << 63)):
+        seed("repl", "odd-" + name, "\0" + json.dumps({**chat, name: value}))
+    seed("repl", "keys", b"\1\x1b[A\x1b\xe6\xbc\xa2\xff\x1b[200~a\r\nb\tc\x07\x1b[201~\r")
+    seed("repl", "paste", b"\1\x1b[200~never ends \xe6\xbc")
+    seed("repl", "history", b"\2one\ntwo\\nlines\n\\\\\nodd \\x\n\xff\ncut o")
+
+
 def replies():
     """A case of every format, and some that go wrong. The first byte is the format's place in the table, if its rows are as the
     cases are in order; where they are not, other formats have a look at it."""
@@ -283,5 +306,6 @@ def chat_requests():
 
 
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, catalogues, requests, contexts, replies, chat_requests,
+                 repl):
         make()

@@ -7,6 +7,8 @@
 
 #include "base/format.h"
 #include "cli/cli_internal.h"
+#include "cli/cli_models.h"
+#include "cli/cli_near.h"
 #include "profile/evict_id.h"
 
 #include <errno.h>
@@ -31,47 +33,6 @@ __attribute__((format(printf, 2, 3))) static void refuse(const cli_spec *spec, c
     va_end(ap);
 }
 
-/* Edit distance with neighbours swapped counting as one (optimal string alignment); long words are simply far apart. */
-static size_t distance(const char *a, const char *b) {
-    enum { MAX = 40 };
-    size_t n = strlen(a), m = strlen(b);
-    if (n >= MAX || m >= MAX)
-        return MAX;
-    size_t d[MAX][MAX];
-    for (size_t i = 0; i <= n; i++)
-        for (size_t j = 0; j <= m; j++) {
-            if (!i || !j) {
-                d[i][j] = i + j;
-                continue;
-            }
-            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best)
-                best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best)
-                best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    return d[n][m];
-}
-
-/* Keep `candidate` in *best if it is a likelier reading of `given` than what was there. Start with *best_distance = SIZE_MAX.
- */
-static void consider(const char *given, const char *candidate, const char **best, size_t *best_distance) {
-    if (!candidate)
-        return;
-    size_t limit = strlen(given) / 3 + 1;
-    size_t dist = distance(given, candidate);
-    /* "--context" for "--context-shift": a beginning is a good guess too, though a worse one than a typing error. */
-    if (strlen(given) > 3 && !strncmp(given, candidate, strlen(given)) && dist > limit)
-        dist = limit;
-    if (dist <= limit && dist < *best_distance) {
-        *best = candidate;
-        *best_distance = dist;
-    }
-}
-
 static int unknown_option(const cli_spec *spec, const char *given) {
     const char *best = NULL, *ours, *why;
     size_t dist = SIZE_MAX;
@@ -84,12 +45,12 @@ static int unknown_option(const cli_spec *spec, const char *given) {
     }
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
         if (cli_opt_shown(o)) {
-            consider(given, o->name, &best, &dist);
-            consider(given, o->alias, &best, &dist);
+            cli_consider(given, o->name, &best, &dist);
+            cli_consider(given, o->alias, &best, &dist);
         }
     if (!spec->err) {
-        consider(given, "--help", &best, &dist);
-        consider(given, "--version", &best, &dist);
+        cli_consider(given, "--help", &best, &dist);
+        cli_consider(given, "--version", &best, &dist);
     }
     if (best)
         refuse(spec, "unknown option %s; did you mean %s? ('%s --help' lists all)", given, best, spec->tool);
@@ -201,6 +162,8 @@ static bool take_value(const cli_spec *spec, const cli_opt *o, const char *s, bo
         return true;
     case CLI_STR:
     case CLI_IN:
+    case CLI_MODEL:
+    case CLI_MODEL_OR_ELSE:
     case CLI_PROFILE:
     case CLI_OUT_OR_STDOUT:
         *(const char **)o->dst = s;
@@ -231,14 +194,41 @@ static bool is_list(const cli_opt *o) {
     return o->kind == CLI_STRS || o->kind == CLI_EACH || o->kind == CLI_INS;
 }
 
-/* The option at argv[*i] and its value or values; *i ends on the last word used. */
-static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, bool *full) {
-    const char *word = argv[*i], *eq = strchr(word, '=');
-    const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
-    if (!o) {
+/* An option that we do not have by this name. True: *o is the one that is meant, or it was taken, and left aside. */
+static bool take_foreign(const cli_spec *spec, int argc, char **argv, int *i, cli_aside *aside, const cli_opt **o,
+                         bool *taken) {
+    const char *word = argv[*i], *next = *i + 1 < argc ? argv[*i + 1] : NULL, *what;
+    switch (cli_foreign_take(spec, word, next, aside, &what)) {
+    case CLI_FOREIGN_SAME:
+        *o = find_option(spec, what, strlen(what));
+        return true;
+    case CLI_FOREIGN_ASIDE_VALUE:
+        if (!next || !strcmp(next, "--") || find_option(spec, next, strlen(next))) {
+            refuse(spec, "%s needs a value%s%s", word, next ? ", but is followed by " : "", next ? next : "");
+            return false;
+        }
+        ++*i;
+        return *taken = true;
+    case CLI_FOREIGN_ASIDE:
+        return *taken = true;
+    case CLI_FOREIGN_REFUSED:
+        refuse(spec, "%.*s of llama.cpp cannot be had here: %s", (int)strcspn(word, "="), word, what);
+        return false;
+    default:
         unknown_option(spec, word);
         return false;
     }
+}
+
+/* The option at argv[*i] and its value or values; *i ends on the last word used. */
+static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, bool *full, cli_aside *aside) {
+    const char *word = argv[*i], *eq = strchr(word, '=');
+    const cli_opt *o = find_option(spec, word, eq ? (size_t)(eq - word) : strlen(word));
+    bool taken = false;
+    if (!o && !take_foreign(spec, argc, argv, i, aside, &o, &taken))
+        return false;
+    if (taken)
+        return true;
     if (o->kind == CLI_FLAG) {
         if (eq) {
             refuse(spec, "%s takes no value (given: '%s')", o->name, eq + 1);
@@ -264,24 +254,34 @@ static bool take_option(const cli_spec *spec, int argc, char **argv, int *i, boo
     return true;
 }
 
+/* "usage: ", each way to use it in a line of its own. */
+static void say_usage(const cli_spec *spec) {
+    const char *at = spec->usage;
+    for (size_t len; *at; at += len + (at[len] == '\n')) {
+        len = strcspn(at, "\n");
+        fprintf(stderr, "%s%s %.*s\n", at == spec->usage ? "usage: " : "       ", spec->tool, (int)len, at);
+    }
+}
+
 /* A word too many: perhaps the first one was meant as a subcommand. */
 static int unexpected_argument(const cli_spec *spec, const char *given, const char *first) {
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = spec->commands; c && c->name && first; c++)
-        consider(first, c->name, &best, &dist);
+        cli_consider(first, c->name, &best, &dist);
     if (best)
         refuse(spec, "unexpected argument '%s'; did you mean '%s %s'? (a subcommand comes first)", given, spec->tool, best);
     else
         refuse(spec, "unexpected argument '%s'", given);
     if (!spec->err)
-        fprintf(stderr, "usage: %s %s\n", spec->tool, spec->usage);
+        say_usage(spec);
     return CLI_USAGE;
 }
 
 static int missing_argument(const cli_spec *spec, size_t filled) {
     refuse(spec, filled ? "an argument is missing" : "nothing to work on");
-    fprintf(stderr, "usage: %s %s\n('%s --help' explains)\n", spec->tool, spec->usage, spec->tool);
+    say_usage(spec);
+    fprintf(stderr, "('%s --help' explains)\n", spec->tool);
     return CLI_USAGE;
 }
 
@@ -302,12 +302,13 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
     const cli_arg *arg = spec->args ? spec->args : &none;
     size_t filled = 0;
     bool options = true;
+    cli_aside aside = {0};
     for (int i = 1; i < argc; i++) {
         if (options && !strcmp(argv[i], "--")) {
             options = false;
         } else if (options && looks_like_option(argv[i])) {
             bool full = false;
-            if (!take_option(spec, argc, argv, &i, &full))
+            if (!take_option(spec, argc, argv, &i, &full, &aside))
                 return full ? CLI_FAIL : CLI_USAGE;
         } else if (arg->name) {
             *arg++->dst = argv[i];
@@ -320,7 +321,11 @@ static int parse_words(const cli_spec *spec, int argc, char **argv) {
             return unexpected_argument(spec, argv[i], filled ? *spec->args->dst : NULL);
         }
     }
-    return filled < spec->n_required ? missing_argument(spec, filled) : -1;
+    if (filled < spec->n_required)
+        return missing_argument(spec, filled);
+    if (*aside.names)
+        cli_note(spec->tool, "options of llama.cpp that mean nothing here were left aside (%s): %s", aside.names, aside.why);
+    return -1;
 }
 
 static void empty_list(const cli_opt *o) {
@@ -330,10 +335,42 @@ static void empty_list(const cli_opt *o) {
     *(cli_strs *)o->dst = (cli_strs){0};
 }
 
+/* Put the path of the model that a word means in place of the word, in argv, too, which keeps it until the process ends. */
+static kv_status find_model(cli_kind kind, const char **dst, int argc, char **argv, kv_err *err) {
+    char path[CLI_FOLDER];
+    bool found = false;
+    if ((kind != CLI_MODEL && kind != CLI_MODEL_OR_ELSE) || !*dst)
+        return KV_OK;
+    kv_status st = cli_model_path(*dst, path, kind == CLI_MODEL ? NULL : &found, err);
+    if (st || !strcmp(path, *dst))
+        return st;
+    char *kept = strdup(path);
+    if (!kept)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a path");
+    for (int i = 1; i < argc; i++)
+        if (*dst >= argv[i] && *dst <= argv[i] + strlen(argv[i])) { /* "--model=NAME", too */
+            argv[i] = kept;
+            break;
+        }
+    *dst = kept;
+    return KV_OK;
+}
+
+static kv_status find_models(const cli_spec *spec, int argc, char **argv, kv_err *err) {
+    kv_status st = KV_OK;
+    for (const cli_arg *a = spec->args; a && a->name && !st; a++)
+        st = find_model(a->kind, a->dst, argc, argv, err);
+    for (const cli_opt *o = spec->opts; cli_opt_at(o) && !st; o++)
+        st = find_model(o->kind, o->dst, argc, argv, err);
+    return st;
+}
+
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
     kv_err err = {0};
     int code = parse_words(spec, argc, argv);
-    kv_status st = code < 0 ? cli_check_files(spec, &err) : KV_OK;
+    kv_status st = code < 0 ? find_models(spec, argc, argv, &err) : KV_OK;
+    if (code < 0 && !st)
+        st = cli_check_files(spec, &err);
     if (st) {
         refuse(spec, "%s", err.msg);
         code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
@@ -377,7 +414,7 @@ int cli_dispatch(const char *tool, const char *summary, const cli_command *comma
     const char *best = NULL;
     size_t dist = SIZE_MAX;
     for (const cli_command *c = commands; c->name; c++)
-        consider(word, c->name, &best, &dist);
+        cli_consider(word, c->name, &best, &dist);
     if (best)
         cli_complain(tool, "unknown subcommand '%s'; did you mean '%s'? ('%s --help' lists all)", word, best, tool);
     else

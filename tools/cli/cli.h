@@ -19,6 +19,8 @@ typedef enum cli_kind {
     CLI_STRS,          /* cli_strs *dst: may be given several times, each time with one or more values up to the next option */
     CLI_EACH,          /* as CLI_STRS, but with one value each time */
     CLI_IN,            /* as CLI_STR: a file that is read */
+    CLI_MODEL,         /* as CLI_STR: a model that is read, a file or one by its name (cli_models.h): then its path */
+    CLI_MODEL_OR_ELSE, /* the same, but what is no model stays as it is */
     CLI_INS,           /* as CLI_STRS: files that are read */
     CLI_PROFILE,       /* as CLI_STR: a profile that is read, a file or a ready-made one by its name (cli_profile.h) */
     CLI_OUT,           /* as CLI_STR: a file that is written; "-" is refused */
@@ -51,7 +53,7 @@ typedef struct cli_opt {
 /* An argument without an option's name. */
 typedef struct cli_arg {
     const char *name; /* "MODEL": how messages call it */
-    cli_kind kind;    /* CLI_STR, CLI_IN, CLI_PROFILE or CLI_OUT */
+    cli_kind kind;    /* CLI_STR, CLI_IN, CLI_MODEL, CLI_MODEL_OR_ELSE, CLI_PROFILE or CLI_OUT */
     const char **dst; /* stays as it is where the argument is left out */
 } cli_arg;
 
@@ -68,6 +70,7 @@ typedef struct cli_spec {
     const cli_opt *rest; /* a list (CLI_STRS, CLI_INS) of what words follow the arguments; its name is theirs. NULL: none may */
     size_t n_required;
     const struct cli_command *commands; /* subcommands, of a tool that does something without one, too; or NULL */
+    bool llama; /* command lines of llama.cpp are taken: options that mean nothing here are left aside, with one note */
 } cli_spec;
 
 /* Whether two rows for the same option have different values in their dst. Lists (CLI_STRS, CLI_EACH, CLI_INS) differ in
@@ -100,7 +103,8 @@ int cli_dispatch_or(const cli_command *commands, int (*otherwise)(const cli_comm
 typedef enum cli_interrupt {
     CLI_AT_ONCE, /* the same */
     CLI_SOON,    /* sets a flag that long loops ask for; where none has asked within a moment, the same */
-    CLI_PATIENT  /* sets the flag, and waits for who asks: what was done goes on being used */
+    CLI_PATIENT, /* sets the flag, and waits for who asks: what was done goes on being used */
+    CLI_KEEPING  /* the same; the first SIGTERM or SIGHUP does so, too, and says that one is to leave: what was done is kept */
 } cli_interrupt;
 /* Signals from now on: these; a reader that leaves (SIGPIPE) ends the process as ever, but without temporary files; a file that
  * may not grow further and a model that is cut short are errors like others. */
@@ -108,11 +112,15 @@ void cli_catch_signals(cli_interrupt how);
 bool cli_interrupted(void);
 bool cli_go_on(void *unused, double done); /* the same as a kv_progress: not yet */
 void cli_clear_interrupt(void);
+bool cli_told_to_leave(void); /* by SIGTERM or SIGHUP: the flag above is not to be cleared any more */
+/* However the process ends by a signal, the terminal that is standard input is then as it is now, and pastes are not marked. */
+void cli_guard_terminal(void);
 
 /* Progress with ETA on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing with `quiet`. */
 typedef struct cli_progress {
     const char *label;
     double started, last;
+    double from; /* what was done already when it began: no sign of how long the rest takes; 0 unless it is set */
     bool tty, quiet, shown;
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, bool quiet);

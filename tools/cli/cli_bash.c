@@ -19,8 +19,8 @@ static void value_case(const cli_opt *o, const char *tool, FILE *to) {
         fputs("COMPREPLY=($(compgen -W '", to);
         cli_words(o, to);
         fputs("' -- \"$cur\"))\n", to);
-    } else if (v == CLI_PROFILES)
-        fprintf(to, "_%.*s_profiles\n", (int)strcspn(tool, " "), tool);
+    } else if (v == CLI_PROFILES || v == CLI_MODELS)
+        fprintf(to, "_%.*s_%s\n", (int)strcspn(tool, " "), tool, v == CLI_MODELS ? "models" : "profiles");
     else
         fputs("compopt +o default 2>/dev/null\n", to);
     fputs("        return\n        ;;\n", to);
@@ -35,25 +35,34 @@ static const char current[] = "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${CO
                               "    fi\n"
                               "    COMPREPLY=()\n";
 
-static bool argument_is_profile(const cli_spec *spec) {
+/* What arguments may name besides files: profiles, models; or NULL. */
+static const char *argument_names(const cli_spec *spec) {
+    const char *names = NULL;
     for (const cli_arg *a = spec->args; a && a->name; a++)
         if (a->kind == CLI_PROFILE)
-            return true;
-    return false;
+            return "profiles";
+        else if (a->kind == CLI_MODEL || a->kind == CLI_MODEL_OR_ELSE)
+            names = "models";
+    return names;
 }
 
-/* Names of profiles and of files, as the program that is being completed says; and what to call for it. */
-static void register_tool(const char *tool, FILE *to) {
+/* Names of profiles, or models, and of files, as the program that is being completed says. */
+static void name_function(const char *tool, const char *what, FILE *to) {
     fprintf(to,
-            "_%s_profiles() {\n"
+            "_%s_%s() {\n"
             "    compopt -o filenames 2>/dev/null\n"
             "    mapfile -t COMPREPLY < <(\n"
-            "        compgen -W \"$(\"${COMP_WORDS[0]}\" --print-profiles 2>/dev/null)\" -- \"$cur\"\n"
+            "        compgen -W \"$(\"${COMP_WORDS[0]}\" --print-%s 2>/dev/null)\" -- \"$cur\"\n"
             "        compgen -f -- \"$cur\"\n"
             "    )\n"
-            "}\n\n"
-            "complete -o default -F _%s %s\n",
-            tool, tool, tool);
+            "}\n\n",
+            tool, what, what);
+}
+
+static void register_tool(const char *tool, FILE *to) {
+    name_function(tool, "profiles", to);
+    name_function(tool, "models", to);
+    fprintf(to, "complete -o default -F _%s %s\n", tool, tool);
 }
 
 /* The first word is a subcommand, or what the tool takes without one: a file. */
@@ -63,7 +72,9 @@ static void first_word(const cli_command *commands, FILE *to) {
           to);
     for (const cli_command *c = commands; c->name; c++)
         fprintf(to, "%s ", c->name);
-    fputs("' -- \"$cur\"\n            compgen -f -- \"$cur\"\n        )\n", to);
+    fputs("' -- \"$cur\"\n            compgen -W \"$(\"${COMP_WORDS[0]}\" --print-models 2>/dev/null)\" -- \"$cur\"\n"
+          "            compgen -f -- \"$cur\"\n        )\n",
+          to);
 }
 
 void cli_bash(const cli_spec *spec, FILE *to) {
@@ -94,8 +105,8 @@ void cli_bash(const cli_spec *spec, FILE *to) {
     fputs("' -- \"$cur\"))\n", to);
     if (spec->commands)
         first_word(spec->commands, to);
-    else if (argument_is_profile(spec))
-        fprintf(to, "    else\n        _%.*s_profiles\n", (int)strcspn(spec->tool, " "), spec->tool);
+    else if (argument_names(spec))
+        fprintf(to, "    else\n        _%.*s_%s\n", (int)strcspn(spec->tool, " "), spec->tool, argument_names(spec));
     fputs("    fi\n}\n\n", to);
     if (!cli_is_subcommand(spec))
         register_tool(spec->tool, to);

@@ -47,8 +47,9 @@ static void option(const cli_opt *o, const cli_spec *spec, FILE *to) {
         fputs(" -x -a '", to);
         cli_words(o, to);
         fputc('\'', to);
-    } else if (v == CLI_PROFILES)
-        fprintf(to, " -r -F -a '(%.*s --print-profiles 2>/dev/null)'", (int)strcspn(spec->tool, " "), spec->tool);
+    } else if (v == CLI_PROFILES || v == CLI_MODELS)
+        fprintf(to, " -r -F -a '(%.*s --print-%s 2>/dev/null)'", (int)strcspn(spec->tool, " "), spec->tool,
+                v == CLI_MODELS ? "models" : "profiles");
     else if (v != CLI_NO_VALUE)
         fputs(v == CLI_FILES ? " -r -F" : " -x", to);
     fputs(" -d ", to);
@@ -64,9 +65,10 @@ void cli_fish(const cli_spec *spec, FILE *to) {
     for (const cli_opt *o = cli_common_opts; cli_opt_at(o); o++)
         option(o, spec, to);
     for (const cli_arg *a = spec->args; a && a->name; a++)
-        if (a->kind == CLI_PROFILE) {
+        if (a->kind == CLI_PROFILE || a->kind == CLI_MODEL || a->kind == CLI_MODEL_OR_ELSE) {
             begin(spec, to);
-            fprintf(to, " -a '(%.*s --print-profiles 2>/dev/null)'\n", (int)strcspn(spec->tool, " "), spec->tool);
+            fprintf(to, " -a '(%.*s --print-%s 2>/dev/null)'\n", (int)strcspn(spec->tool, " "), spec->tool,
+                    a->kind == CLI_PROFILE ? "profiles" : "models");
         }
 }
 

@@ -22,12 +22,25 @@ kv_status cli_cache_path(const char *name, char path[CLI_FOLDER], kv_err *err) {
     return user_folder("XDG_CACHE_HOME", "/.cache", name, path, err);
 }
 
+kv_status cli_config_path(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    return user_folder("XDG_CONFIG_HOME", "/.config", name, path, err);
+}
+
 kv_status cli_cache_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
     kv_status st = cli_cache_path(name, path, err);
     return st ? st : folder_make(path, err);
 }
 
+kv_status cli_data_path(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    return user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
+}
+
 kv_status cli_data_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
-    kv_status st = user_folder("XDG_DATA_HOME", "/.local/share", name, path, err);
+    kv_status st = cli_data_path(name, path, err);
+    return st ? st : folder_make(path, err);
+}
+
+kv_status cli_state_folder(const char *name, char path[CLI_FOLDER], kv_err *err) {
+    kv_status st = user_folder("XDG_STATE_HOME", "/.local/state", name, path, err);
     return st ? st : folder_make(path, err);
 }

@@ -6,10 +6,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { NARROW = 60, WIDE = 100, PLAIN = 80, INDENT = 2, GAP = 2, MAX_COLUMN = 30 };
+enum { NARROW = 60, WIDE = 100, INDENT = 2, GAP = 2, MAX_COLUMN = 30 };
 
 const cli_opt cli_common_opts[] = {
     {.name = "--help", .alias = "-h", .kind = CLI_FLAG, .help = "this page"},
@@ -20,47 +19,8 @@ const cli_opt cli_common_opts[] = {
 };
 
 static size_t page_width(void) {
-    struct winsize ws;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) || !ws.ws_col)
-        return PLAIN;
-    return ws.ws_col < NARROW ? NARROW : ws.ws_col > WIDE ? WIDE : ws.ws_col;
-}
-
-/* Characters, not bytes, of UTF-8 text. */
-static size_t columns(const char *s, size_t len) {
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++)
-        n += ((unsigned char)s[i] & 0xC0) != 0x80;
-    return n;
-}
-
-/* Print text wrapped to `width`, continuing at column `at`, further lines indented by `indent`. '\n' breaks a line. */
-static void wrap(FILE *to, const char *text, size_t at, size_t indent, size_t width) {
-    bool fresh = true;
-    while (*text) {
-        if (*text == '\n') {
-            fprintf(to, "\n%*s", (int)indent, "");
-            at = indent;
-            fresh = true;
-            text++;
-            continue;
-        }
-        if (*text == ' ') {
-            text++;
-            continue;
-        }
-        size_t len = strcspn(text, " \n"), cols = columns(text, len);
-        if (!fresh && at + 1 + cols > width) {
-            fprintf(to, "\n%*s", (int)indent, "");
-            at = indent;
-            fresh = true;
-        }
-        fprintf(to, "%s%.*s", fresh ? "" : " ", (int)len, text);
-        at += cols + !fresh;
-        fresh = false;
-        text += len;
-    }
-    fputc('\n', to);
+    const size_t is = cli_width(STDOUT_FILENO);
+    return is < NARROW ? NARROW : is > WIDE ? WIDE : is;
 }
 
 static void label(const cli_opt *o, char *buf, size_t size) {
@@ -102,7 +62,7 @@ static void option_row(const cli_opt *o, size_t column, size_t width) {
         printf("\n%*s", (int)column, "");
     else
         printf("%*s", (int)(column - at), "");
-    wrap(stdout, text, column, column, width);
+    cli_wrap(stdout, text, column, column, width);
 }
 
 static void exit_codes(FILE *to) {
@@ -117,13 +77,25 @@ static void command_rows(const cli_command *commands, size_t width, FILE *to) {
             column = INDENT + strlen(c->name) + GAP;
     for (const cli_command *c = commands; c->name; c++) {
         fprintf(to, "%*s%-*s", INDENT, "", (int)(column - INDENT), c->name);
-        wrap(to, c->summary, column, column, width);
+        cli_wrap(to, c->summary, column, column, width);
     }
 }
 
 static void heading(const char *text) {
     bool color = cli_color(STDOUT_FILENO);
     printf("\n%s%s%s\n", color ? "\033[1m" : "", text, color ? "\033[0m" : "");
+}
+
+/* Each way to use it in lines of its own. */
+static void usage(const cli_spec *spec, size_t width) {
+    const size_t column = strlen("usage: ") + strlen(spec->tool) + 1;
+    const char *at = spec->usage;
+    for (size_t len; *at; at += len + (at[len] == '\n')) {
+        char *way = strndup(at, len = strcspn(at, "\n"));
+        printf("%s%s ", at == spec->usage ? "usage: " : "       ", spec->tool);
+        cli_wrap(stdout, way ? way : "", column, column, width);
+        free(way);
+    }
 }
 
 void cli_help(const cli_spec *spec) {
@@ -140,11 +112,9 @@ void cli_help(const cli_spec *spec) {
     if (column < INDENT + strlen("-h, --help") + GAP)
         column = INDENT + strlen("-h, --help") + GAP;
 
-    printf("usage: %s ", spec->tool);
-    size_t at = strlen("usage: ") + strlen(spec->tool) + 1;
-    wrap(stdout, spec->usage, at, at, width);
+    usage(spec, width);
     fputc('\n', stdout);
-    wrap(stdout, spec->summary, 0, 0, width);
+    cli_wrap(stdout, spec->summary, 0, 0, width);
     if (spec->commands) {
         heading("Subcommands");
         command_rows(spec->commands, width, stdout);
@@ -174,7 +144,7 @@ void cli_help(const cli_spec *spec) {
 void cli_command_help(const char *tool, const char *summary, const cli_command *commands, FILE *to) {
     const size_t width = page_width();
     fprintf(to, "usage: %s SUBCOMMAND [options]\n\n", tool);
-    wrap(to, summary, 0, 0, width);
+    cli_wrap(to, summary, 0, 0, width);
     fputc('\n', to);
     command_rows(commands, width, to);
     fprintf(to, "\n'%s SUBCOMMAND --help' explains each.\n", tool);

@@ -28,6 +28,19 @@ kv_status cli_check_files(const cli_spec *spec, kv_err *err);
 /* An option that another program has, with or without "=value": what does the same here (an option of this tool), or NULL and
  * why none is needed. False: nobody is known to have it. */
 bool cli_foreign_option(const cli_spec *spec, const char *given, const char **ours, const char **why);
+/* Options of llama.cpp on a command line that takes them (cli_spec.llama): what was left aside, and why. */
+typedef struct cli_aside {
+    char names[4096], why[2048];
+} cli_aside;
+typedef enum cli_foreign_use {
+    CLI_FOREIGN_UNKNOWN,     /* nobody takes it */
+    CLI_FOREIGN_SAME,        /* *what: our option, which is meant */
+    CLI_FOREIGN_ASIDE,       /* means nothing here: is noted in aside */
+    CLI_FOREIGN_ASIDE_VALUE, /* the same, with its value, the next word */
+    CLI_FOREIGN_REFUSED      /* *what: why that cannot be had here */
+} cli_foreign_use;
+cli_foreign_use cli_foreign_take(const cli_spec *spec, const char *given, const char *next, cli_aside *aside,
+                                 const char **what);
 /* The cache type that comes nearest to one of another program; NULL: none is known. */
 const char *cli_foreign_codec(const char *given);
 

@@ -138,11 +138,15 @@ static void exit_status(void) {
            CLI_USAGE, CLI_INTERRUPTED);
 }
 
-static void environment(bool profiles) {
+static void environment(bool profiles, bool models) {
     fputs(".SH ENVIRONMENT\n", stdout);
     if (profiles)
         fputs(".TP\nKVCALIB_PROFILES\ndirectories, with colons between them, where profiles are looked for first\n"
               ".TP\nXDG_DATA_HOME\nwhere they are looked for next, in kvcalib/profiles; without it ~/.local/share\n",
+              stdout);
+    if (models)
+        fputs(".TP\nKV_MODEL_DIR\nwhere models are that are found by name; without it kvcalib/models in XDG_CACHE_HOME, or in "
+              "~/.cache\n",
               stdout);
     fputs(".TP\nNO_COLOR\nno colour on terminals, where it is not empty\n", stdout);
 }
@@ -171,12 +175,12 @@ static void subcommands(const cli_command *commands) {
     fputs(".PP\nEach has a page of its own.\n", stdout);
 }
 
-static bool reads_profiles(const cli_spec *spec) {
+static bool reads(const cli_spec *spec, cli_kind kind) {
     for (const cli_arg *a = spec->args; a && a->name; a++)
-        if (a->kind == CLI_PROFILE)
+        if (a->kind == kind)
             return true;
     for (const cli_opt *o = spec->opts; cli_opt_at(o); o++)
-        if (o->kind == CLI_PROFILE)
+        if (o->kind == kind)
             return true;
     return false;
 }
@@ -206,7 +210,7 @@ void cli_man(const cli_spec *spec, const char *brief) {
     for (const cli_opt *o = cli_common_opts; cli_opt_at(o); o++)
         option(o);
     exit_status();
-    environment(reads_profiles(spec));
+    environment(reads(spec, CLI_PROFILE), reads(spec, CLI_MODEL) || reads(spec, CLI_MODEL_OR_ELSE));
     if (spec->examples) {
         fputs(".SH EXAMPLES\n", stdout);
         as_it_is(spec->examples);
@@ -219,6 +223,6 @@ void cli_command_man(const char *tool, const char *summary, const cli_command *c
     printf(".SH SYNOPSIS\n\\fB%s\\fR \\fISUBCOMMAND\\fR [options]\n", tool);
     subcommands(commands);
     exit_status();
-    environment(true);
+    environment(true, true);
     see_also(tool, commands);
 }

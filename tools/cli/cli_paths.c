@@ -162,14 +162,20 @@ kv_status cli_paths_check(const cli_path *paths, size_t n, kv_err *err) {
 
 /* ---- a whole command line ---- */
 
+static cli_kind file_kind(cli_kind kind) {
+    return kind == CLI_MODEL || kind == CLI_MODEL_OR_ELSE ? CLI_IN : kind;
+}
+
 static kv_status add_option(path_list *l, const cli_opt *o, kv_err *err) {
     kv_status st = KV_OK;
     switch (o->kind) {
     case CLI_IN:
+    case CLI_MODEL:
+    case CLI_MODEL_OR_ELSE:
     case CLI_PROFILE:
     case CLI_OUT:
     case CLI_OUT_OR_STDOUT:
-        return add(l, o->kind, o->name, *(const char **)o->dst, err);
+        return add(l, file_kind(o->kind), o->name, *(const char **)o->dst, err);
     case CLI_INS: {
         const cli_strs *files = o->dst;
         for (size_t i = 0; i < files->n && !st; i++)
@@ -198,7 +204,7 @@ kv_status cli_check_files(const cli_spec *spec, kv_err *err) {
     path_list l = {0};
     kv_status st = KV_OK;
     for (const cli_arg *a = spec->args; a && a->name && !st; a++)
-        st = a->kind == CLI_STR ? KV_OK : add(&l, a->kind, a->name, *a->dst, err);
+        st = a->kind == CLI_STR ? KV_OK : add(&l, file_kind(a->kind), a->name, *a->dst, err);
     if (spec->rest && !st)
         st = add_option(&l, spec->rest, err);
     const size_t n_args = l.n;

@@ -4,9 +4,11 @@
  *   --print-completion SHELL  bash, zsh or fish; of a subcommand only its part, which the tool puts into the whole
  *   --print-commands          names of subcommands
  *   --print-profiles          names of ready-made profiles, for completions that ask when they are used
+ *   --print-models            names of models that are here, likewise
  */
 #include "cli/cli_print.h"
 #include "cli/cli_internal.h"
+#include "cli/cli_models.h"
 #include "cli/cli_profile.h"
 
 #include <string.h>
@@ -49,6 +51,8 @@ bool cli_print_tool(const cli_spec *spec, int argc, char **argv) {
         cli_man(spec, value ? value : spec->brief ? spec->brief : spec->summary);
     else if (!strcmp(what, "--print-profiles"))
         cli_profile_names(stdout);
+    else if (!strcmp(what, "--print-models"))
+        cli_models_names(stdout);
     else if (shell) {
         if (!cli_is_subcommand(spec))
             first_lines(shell, spec->tool);
@@ -66,6 +70,8 @@ bool cli_print_commands(const char *tool, const char *summary, const cli_command
         cli_command_man(tool, summary, commands);
     else if (!strcmp(what, "--print-profiles"))
         cli_profile_names(stdout);
+    else if (!strcmp(what, "--print-models"))
+        cli_models_names(stdout);
     else if (!strcmp(what, "--print-commands"))
         command_names(commands);
     else if (shell) {

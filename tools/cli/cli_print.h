@@ -5,7 +5,7 @@
 #include "cli/cli_internal.h"
 
 /* What an option takes, as a completion sees it. */
-typedef enum cli_values { CLI_NO_VALUE, CLI_WORDS, CLI_FILES, CLI_PROFILES, CLI_ANYTHING } cli_values;
+typedef enum cli_values { CLI_NO_VALUE, CLI_WORDS, CLI_FILES, CLI_PROFILES, CLI_MODELS, CLI_ANYTHING } cli_values;
 cli_values cli_values_of(const cli_opt *o);
 void cli_words(const cli_opt *o, FILE *to); /* with blanks between them */
 

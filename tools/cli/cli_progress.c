@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const double redraw = 0.1, log_every = 10.0;
@@ -38,16 +39,18 @@ void cli_progress_set(cli_progress *p, double done) {
     done = done < 0 ? 0 : done > 1 ? 1 : done;
     p->last = now;
     char eta[32];
-    duration(done > 0 ? (now - p->started) * (1 - done) / done : INFINITY, eta, sizeof eta);
+    duration(done > p->from ? (now - p->started) * (1 - done) / (done - p->from) : INFINITY, eta, sizeof eta);
     if (!p->tty) {
         fprintf(stderr, "%s: %.0f %%, %s left\n", p->label, 100 * done, eta);
         return;
     }
-    enum { CELLS = 30 };
+    enum { CELLS = 30, REST = sizeof " []  100 %  00:00:00 left" };
     char bar[CELLS + 1];
-    for (int i = 0; i < CELLS; i++)
-        bar[i] = i < (int)(done * CELLS) ? '#' : '.';
-    bar[CELLS] = '\0';
+    const int room = (int)cli_width(STDERR_FILENO) - (int)strlen(p->label) - REST;
+    const int cells = room < 0 ? 0 : room < CELLS ? room : CELLS; /* a line that is too long would be drawn below itself */
+    for (int i = 0; i < cells; i++)
+        bar[i] = i < (int)(done * cells) ? '#' : '.';
+    bar[cells] = '\0';
     fprintf(stderr, "\r%s [%s] %3.0f %%  %s left\033[K", p->label, bar, 100 * done, eta);
     fflush(stderr);
     p->shown = true;

@@ -39,6 +39,8 @@ bool cli_opt_differs(const cli_opt *a, const cli_opt *b) {
     }
     case CLI_STR:
     case CLI_IN:
+    case CLI_MODEL:
+    case CLI_MODEL_OR_ELSE:
     case CLI_PROFILE:
     case CLI_OUT:
     case CLI_OUT_OR_STDOUT:
@@ -81,6 +83,9 @@ cli_values cli_values_of(const cli_opt *o) {
     switch (o->kind) {
     case CLI_FLAG:
         return CLI_NO_VALUE;
+    case CLI_MODEL:
+    case CLI_MODEL_OR_ELSE:
+        return CLI_MODELS;
     case CLI_IN:
     case CLI_INS:
     case CLI_OUT:

@@ -7,14 +7,21 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <termios.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted, kind;
+static volatile sig_atomic_t interrupted, kind, leaving, guarded;
+static struct termios terminal; /* as it was found, if guarded */
 
 /* How long work may take to see that it is to stop. */
 static const struct itimerval patience = {.it_value = {.tv_usec = 100000}};
 
 static void leave(void) {
+    static const char unmarked[] = "\033[?2004l";
+    if (guarded) {
+        tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+        (void)!write(STDERR_FILENO, unmarked, strlen(unmarked));
+    }
     atomic_file_cleanup();
     _exit(CLI_INTERRUPTED);
 }
@@ -28,6 +35,10 @@ static void on_alarm(int sig) {
 }
 
 static void on_signal(int sig) {
+    if (sig != SIGINT && kind == CLI_KEEPING && !interrupted) {
+        interrupted = leaving = 1;
+        return;
+    }
     if (sig != SIGINT || interrupted || kind == CLI_AT_ONCE)
         leave();
     interrupted = 1;
@@ -73,4 +84,13 @@ bool cli_go_on(void *unused, double done) {
 
 void cli_clear_interrupt(void) {
     interrupted = 0;
+}
+
+bool cli_told_to_leave(void) {
+    return leaving;
+}
+
+void cli_guard_terminal(void) {
+    guarded = 0;
+    guarded = !tcgetattr(STDIN_FILENO, &terminal);
 }

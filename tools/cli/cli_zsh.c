@@ -14,15 +14,20 @@ static void quoted(const char *s, bool colons, FILE *to) {
 
 /* What comes after the message: how to complete a value. */
 static void action(cli_kind kind, const cli_opt *o, const char *tool, FILE *to) {
-    const cli_values v = o ? cli_values_of(o) : kind == CLI_PROFILE ? CLI_PROFILES : kind == CLI_STR ? CLI_ANYTHING : CLI_FILES;
+    const bool model = kind == CLI_MODEL || kind == CLI_MODEL_OR_ELSE;
+    const cli_values v = o                     ? cli_values_of(o)
+                         : kind == CLI_PROFILE ? CLI_PROFILES
+                         : model               ? CLI_MODELS
+                         : kind == CLI_STR     ? CLI_ANYTHING
+                                               : CLI_FILES;
     if (v == CLI_WORDS) {
         fputc('(', to);
         cli_words(o, to);
         fputc(')', to);
     } else if (v == CLI_FILES)
         fputs("_files", to);
-    else if (v == CLI_PROFILES)
-        fprintf(to, "_%.*s_profiles", (int)strcspn(tool, " "), tool);
+    else if (v == CLI_PROFILES || v == CLI_MODELS)
+        fprintf(to, "_%.*s_%s", (int)strcspn(tool, " "), tool, v == CLI_MODELS ? "models" : "profiles");
     else
         fputc(' ', to);
 }
@@ -55,8 +60,11 @@ static void register_tool(const char *tool, FILE *to) {
             "_%s_profiles() {\n"
             "    _alternative \"profiles:profile:($(%s --print-profiles 2>/dev/null))\" 'files:file:_files'\n"
             "}\n\n"
+            "_%s_models() {\n"
+            "    _alternative \"models:model:($(%s --print-models 2>/dev/null))\" 'files:file:_files'\n"
+            "}\n\n"
             "_%s \"$@\"\n",
-            tool, tool, tool);
+            tool, tool, tool, tool, tool);
 }
 
 /* An array of subcommands with what they do. */

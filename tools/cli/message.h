@@ -1,4 +1,4 @@
-/* What tools say on stderr: "tool: error: message", and notes. */
+/* What tools say on stderr: "tool: error: message", and notes. At a terminal, lines are broken between words. */
 #ifndef CLI_MESSAGE_H
 #define CLI_MESSAGE_H
 
@@ -24,5 +24,11 @@ void cli_vsay(FILE *to, const char *fmt, va_list ap);
 
 /* Colour on this descriptor: a terminal, and NO_COLOR (no-color.org) unset or empty. */
 bool cli_color(int fd);
+
+/* Columns of the terminal on this descriptor; 80 where it is none. */
+size_t cli_width(int fd);
+/* Print a text from column `at` on, wrapped to `width` columns at blanks, further lines indented by `indent`; '\n' breaks a
+ * line. A newline follows. */
+void cli_wrap(FILE *to, const char *text, size_t at, size_t indent, size_t width);
 
 #endif

@@ -109,7 +109,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvcalib model.gguf --out model.yaml --fit-ctx 32768 --fit-mem 256M\n"
                                 "  kvcalib model.gguf --out model.yaml --bits 3 --text manual.txt notes/*.md\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
                     .n_required = 1},
         argc, argv);
 }

@@ -60,7 +60,7 @@ static int parse(options *o, int argc, char **argv) {
                                "forgotten as in place but all others read again (anew), which sees the same tokens.",
                     .examples = "  kveval endless model.gguf --text wiki.txt --tokens 30000 --ctx 4096\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
                     .n_required = 1},
         argc, argv);
 }

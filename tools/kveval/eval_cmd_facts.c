@@ -57,7 +57,7 @@ static int parse(options *o, int argc, char **argv) {
                 "  kveval facts model.gguf --profile model.yaml --tokens 6000,12000 --html facts.html\n"
                 "  kveval facts model.gguf --docs 20 --setting \"q8_0: -ctk q8_0 -ctv q8_0\" \"q4_0: -ctk q4_0 -ctv q4_0\"\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
             .n_required = 1},
         argc, argv);
 }

@@ -75,7 +75,7 @@ int eval_cmd_tokens(int argc, char **argv) {
                                      .summary = "Token ids of strings: a JSON list of lists on stdout, in the same order.",
                                      .examples = "  echo '[\"Hello world\"]' | kveval tokens model.gguf --in -\n",
                                      .opts = opts,
-                                     .args = (const cli_arg[]){{"MODEL", CLI_IN, &model}, {0}},
+                                     .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &model}, {0}},
                                      .n_required = 1},
                          argc, argv);
     if (code >= 0)
@@ -269,7 +269,7 @@ int eval_cmd_logprobs(int argc, char **argv) {
                         "place of a chunk's first token where the model adds one, as in llama.cpp's perplexity.",
                     .examples = "  echo '{\"chunks\": [{\"tokens\": [1, 2, 3]}]}' | kveval logprobs model.gguf --in -\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &model}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &model}, {0}},
                     .n_required = 1},
         argc, argv);
     if (code >= 0)

@@ -43,7 +43,7 @@ static int parse(options *o, const cli_spec *about, int argc, char **argv) {
     cli_spec spec = *about;
     spec.usage = "MODEL --text FILE [options]";
     spec.opts = opts;
-    spec.args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}};
+    spec.args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}};
     spec.n_required = 1;
     o->tool = spec.tool;
     return cli_parse(&spec, argc, argv);

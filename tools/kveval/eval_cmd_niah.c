@@ -46,7 +46,7 @@ static int parse(options *o, int argc, char **argv) {
                         "  kveval niah model.gguf --ctx 4096,16384 -ctk q4_0 -ctv q4_0 --html needles.html\n"
                         "  kveval niah model.gguf --question both --setting \"f16:\" \"q4_0: -ctk q4_0 -ctv q4_0\" --json\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
             .n_required = 1},
         argc, argv);
 }

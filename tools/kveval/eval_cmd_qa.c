@@ -36,7 +36,7 @@ static int parse(options *o, int argc, char **argv) {
                 "  kveval qa packed.gguf bench/data/chronicle.txt bench/data/chronicle.tsv\n"
                 "  kveval qa model.gguf report.txt report.tsv --setting \"f16:\" \"q4_0: -ctk q4_0 -ctv q4_0\" --json\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model},
                                       {"DOCUMENT", CLI_IN, &o->document},
                                       {"QUESTIONS", CLI_IN, &o->questions},
                                       {0}},

@@ -71,7 +71,7 @@ static int parse(options *o, int argc, char **argv) {
                                  .examples = "  kveval speed packed.gguf --depth 0,4096\n"
                                              "  kveval speed packed.gguf --parallel 1,4,16 --depth 1024\n",
                                  .opts = opts,
-                                 .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+                                 .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
                                  .n_required = 1},
                      argc, argv);
 }

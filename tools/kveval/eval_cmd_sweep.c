@@ -60,7 +60,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kveval sweep model.gguf --text wiki.txt --setting \"q8: -ctk q8_0 -ctv q8_0\" "
                                 "\"mine: --profile p.yaml\"\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
                     .n_required = 1},
         argc, argv);
 }

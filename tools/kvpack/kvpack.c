@@ -1,6 +1,7 @@
 /* kvpack: bake a profile into a model file, show the one that is in it, take it out again. */
 #include "base/format.h"
 #include "cli/cli.h"
+#include "cli/cli_models.h"
 #include "cli/cli_paths.h"
 #include "cli/cli_profile.h"
 #include "gguf/gguf.h"
@@ -33,21 +34,22 @@ static int parse(options *o, int argc, char **argv) {
         {0},
     };
     return cli_parse(
-        &(cli_spec){.tool = tool,
-                    .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
-                    .brief = "put a profile into a model file, show it, take it out again",
-                    .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
-                               "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
-                               "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
-                               "without it, the profile shipped for the model.",
-                    .examples = "  kvpack model.gguf profile.yaml --out packed.gguf\n"
-                                "  kvpack model.gguf profile.yaml --dry-run\n"
-                                "  kvpack model.gguf balanced --out packed.gguf\n"
-                                "  kvpack --show packed.gguf\n"
-                                "  kvpack --strip packed.gguf --out model.gguf\n",
-                    .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->files[0]}, {"PROFILE", CLI_PROFILE, &o->files[1]}, {0}},
-                    .n_required = 1},
+        &(cli_spec){
+            .tool = tool,
+            .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
+            .brief = "put a profile into a model file, show it, take it out again",
+            .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
+                       "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
+                       "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
+                       "without it, the profile shipped for the model.",
+            .examples = "  kvpack model.gguf profile.yaml --out packed.gguf\n"
+                        "  kvpack model.gguf profile.yaml --dry-run\n"
+                        "  kvpack model.gguf balanced --out packed.gguf\n"
+                        "  kvpack --show packed.gguf\n"
+                        "  kvpack --strip packed.gguf --out model.gguf\n",
+            .opts = opts,
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL_OR_ELSE, &o->files[0]}, {"PROFILE", CLI_PROFILE, &o->files[1]}, {0}},
+            .n_required = 1},
         argc, argv);
 }
 
@@ -94,12 +96,17 @@ static bool is_gguf(const char *path) {
 static kv_status show(const options *o, kv_err *err) {
     const bool swapped = o->files[1] && is_gguf(o->files[0]);
     const char *first = o->files[swapped], *model = o->files[1] ? o->files[!swapped] : is_gguf(first) ? first : NULL;
-    char path[CLI_PROFILE_PATH];
+    char path[CLI_PROFILE_PATH], found[CLI_FOLDER];
     gguf *g = NULL;
     prof *p = NULL;
     rt_hparams hp;
     kv_status st;
     snprintf(path, sizeof path, "%s", first);
+    if (model && model == o->files[1]) { /* behind a profile: nobody has looked for it by its name */
+        if ((st = cli_model_path(model, found, NULL, err)))
+            return st;
+        model = found;
+    }
     if (model && ((st = gguf_open(model, &g, err)) || (st = rt_hparams_read(g, &hp, err))))
         goto done;
     if (model == first) {

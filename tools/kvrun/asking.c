@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "cli/cli_json.h"
-#include "kvrun/chat_ui.h"
+#include "kvrun/conversation.h"
 #include "kvrun/reading.h"
 
 #include <stdlib.h>
@@ -59,7 +59,7 @@ static kv_status open_document(asked *a, const char *path, const char *as, kv_er
     ask_ids ids = {0};
     rt_session *s = NULL;
     engine *e = a->how->e;
-    const reading r = {.e = e, .ctx = a->how->ctx, .quiet = a->how->quiet};
+    const reading r = {.e = e, .ctx = a->how->ctx, .quiet = a->how->quiet, .memory = a->how->memory};
     kv_status st = document_read(path, as, NULL, NULL, &d, err);
     if (st)
         return st;

@@ -3,6 +3,7 @@
 #define KVRUN_ASKING_H
 
 #include "kvrun/engine.h"
+#include "kvrun/remember.h"
 
 /* How to ask, as options say it. All borrowed. */
 typedef struct asking {
@@ -12,6 +13,7 @@ typedef struct asking {
     int64_t n;   /* most tokens of an answer; -1: until the model is done */
     rt_sampling sampling;
     bool json, quiet;
+    remember *memory; /* of documents, or NULL */
     const char *name; /* what the document is called, for JSON; or NULL */
 } asking;
 

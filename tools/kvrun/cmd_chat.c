@@ -1,14 +1,15 @@
 /* kvrun without a subcommand: talk to a model, or let it answer once. */
 #include "base/text.h"
 #include "cli/cli_sampling.h"
-#include "kvrun/chat_ui.h"
 #include "kvrun/cmd.h"
 #include "kvrun/constrain.h"
 #include "kvrun/engine.h"
 #include "kvrun/remember.h"
+#include "kvrun/repl.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char tool[] = "kvrun";
 
@@ -40,7 +41,7 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
         {"--raw", NULL, CLI_FLAG, NULL, &o->raw, 0, 0, "continue the prompt as plain text, without the chat template"},
         {"--predict", "-n", CLI_INT, "N", &o->n, -1, 1 << 30, "most tokens of an answer; -1: until the model is done"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
-        {"--model", "-m", CLI_IN, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
+        {"--model", "-m", CLI_MODEL, "FILE", &o->model, 0, 0, "the model, as another way to name it"},
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Context and cache"},
         {"--ctx", "-c", CLI_INT, "N", &o->ctx, 0, 1 << 24,
@@ -74,14 +75,16 @@ static int parse(options *o, const cli_command *others, int argc, char **argv) {
             .brief = "talk to a model with a compressed KV cache",
             .summary = "Talk to a model with a compressed KV cache. Without -p or -f this is a chat; with stdin from a "
                        "pipe, every line is a turn. The profile that kvpack put into the model applies by itself, else the one "
-                       "shipped for the model.",
+                       "shipped for the model. MODEL is a file, or a name that 'kvrun list' shows. Other options of llama.cpp "
+                       "are taken, and left aside, where they mean nothing here.",
             .examples = "  kvrun packed.gguf\n"
                         "  kvrun packed.gguf -p 'What is a KV cache?' -n 200 --temp 0\n"
                         "  kvrun packed.gguf -p 'The same, uncompressed?' -ctk f16 -ctv f16\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->positional}, {0}},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->positional}, {0}},
             .n_required = 0,
-            .commands = others},
+            .commands = others,
+            .llama = true},
         argc, argv);
 }
 
@@ -152,7 +155,25 @@ static const char *title(const options *o) {
     return o->file ? o->file : o->said ? o->said : "a chat";
 }
 
-static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *err) {
+/* The question of the command line, answered on stdout. */
+static kv_status answer_once(const options *o, conversation *c, gen *g, gen_end *end, kv_err *err) {
+    kv_status st = conversation_say(c, o->said, o->n, end, err);
+    if (!st)
+        note_empty_answer(tool, g, *end);
+    return st;
+}
+
+/* What a chat that is loaded is opened with: what its file says, but for a context of another length. */
+static rt_ctx_cfg cfg_to_load(const options *o, const engine *e, const rt_ctx_cfg *is) {
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    cfg.profile = e->profile;
+    cfg.n_batch = is->n_batch;
+    cfg.n_ctx = o->ctx > 0 ? (uint32_t)o->ctx : 0;
+    cfg.checkpoint_every = is->checkpoint_every;
+    return cfg;
+}
+
+static int run(options *o, engine *e, gen *g, remember *r, const rt_ctx_cfg *cfg, kv_err *err) {
     conversation *c = NULL;
     gen_end end = GEN_DONE;
     int code = CLI_OK;
@@ -160,18 +181,30 @@ static int run(const options *o, const engine *e, gen *g, remember *r, kv_err *e
         cli_note_plain(tool, e->model);
     if (!e->format && !o->raw && o->system)
         cli_note(tool, "without a chat format there is no place for a system prompt: it is not used");
-    kv_status st = conversation_new(e->model, g, e->format, o->told, &c, err);
+    kv_status st = conversation_new(e->model, g, e->format, e->format ? o->told : NULL, &c, err);
     if (st)
         goto done;
-    if (o->said && !(st = conversation_turn(c, o->said, o->n, stdout, &end, err)))
-        note_empty_answer(tool, g, end);
-    else if (!o->said)
-        code = chat_loop(tool, c, g, o->n, o->verbose);
+    if (o->said)
+        st = answer_once(o, c, g, &end, err);
+    else
+        code = repl_run(&(repl_cfg){.tool = tool,
+                                    .e = e,
+                                    .g = g,
+                                    .c = c,
+                                    .sampling = &o->sampling,
+                                    .load = cfg_to_load(o, e, cfg),
+                                    .n_max = o->n,
+                                    .plain = o->no_escape,
+                                    .verbose = o->verbose});
     note_forgotten(tool, c, o->verbose);
     if (end == GEN_STOPPED)
         code = CLI_INTERRUPTED;
-    if (!st)
-        remember_keep(r, gen_session(g), title(o));
+    if (!st || st == KV_ECANCEL) { /* what was read before somebody stopped it was read */
+        if (e->format || st)
+            conversation_tidy(c);
+        if (gen_len(g))
+            remember_keep(r, gen_session(g), title(o));
+    }
 done:
     conversation_free(c);
     return st ? cli_report(tool, err) : code;
@@ -205,7 +238,7 @@ static int open_and_run(options *o, kv_err *err) {
     engine_say_cache(&e, g);
     if (o->verbose)
         say_model(e.model, e.format, cfg.sampling.seed);
-    code = run(o, &e, g, &r, err);
+    code = run(o, &e, g, &r, &cfg.ctx, err);
     if (o->verbose)
         say_speed(gen_get_stats(g));
 done:
@@ -219,13 +252,15 @@ done:
 int cmd_chat(const cli_command *others, int argc, char **argv) {
     options o = {.n = -1, .ctx = -1, .cache = CLI_CACHE_DEFAULT, .sampling = CLI_SAMPLING_DEFAULT};
     kv_err err = {0};
+    if (argc == 1 && isatty(STDIN_FILENO))
+        return cmd_nothing();
     int code = parse(&o, others, argc, argv);
     if (code >= 0)
         return code;
     if (check(&o, &err) || cli_sampling_read(&o.sampling, o.no_escape, &err))
         code = cli_report(tool, &err);
     else {
-        cli_catch_signals(CLI_PATIENT);
+        cli_catch_signals(CLI_KEEPING);
         code = open_and_run(&o, &err);
     }
     cli_sampling_free(&o.sampling);

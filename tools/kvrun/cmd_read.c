@@ -47,7 +47,7 @@ static int parse(options *o, int argc, char **argv) {
                                 "  kvrun ask packed.gguf manual.kv 'How is it reset?'\n"
                                 "  kvrun read packed.gguf appendix.txt --out manual.kv --append\n",
                     .opts = opts,
-                    .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {"DOCUMENT", CLI_IN, &o->document}, {0}},
+                    .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {"DOCUMENT", CLI_IN, &o->document}, {0}},
                     .n_required = 2},
         argc, argv);
 }

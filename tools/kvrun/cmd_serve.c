@@ -77,7 +77,7 @@ int serve_parse(serve_options *o, int argc, char **argv) {
                         "  kvrun serve packed.gguf --slots 8 --ctx 16384 --context-cache 4G\n"
                         "  kvrun serve packed.gguf --host 0.0.0.0 --api-key-file ~/.config/kvcalib/keys\n",
             .opts = opts,
-            .args = (const cli_arg[]){{"MODEL", CLI_IN, &o->model}, {0}},
+            .args = (const cli_arg[]){{"MODEL", CLI_MODEL, &o->model}, {0}},
             .n_required = 0},
         argc, argv);
 }

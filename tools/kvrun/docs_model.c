@@ -2,6 +2,7 @@
 #include "base/atomic_file.h"
 #include "base/format.h"
 #include "base/printable.h"
+#include "cli/cli_models.h"
 #include "kvrun/asking.h"
 #include "kvrun/docs.h"
 #include "kvrun/docs_show.h"
@@ -19,6 +20,7 @@ typedef struct reader {
     engine e;
     char name[LIBRARY_NAME + 1], hash[33];
     char *partial; /* what was read of a document when reading stops midway */
+    char path[CLI_FOLDER];
 } reader;
 
 /* As much of a text as the library takes for a name, as one line. */
@@ -34,10 +36,11 @@ static const char *base_name(const char *path) {
 
 /* The caller closes r->e in every case. */
 static kv_status open_reader(const docs_options *o, reader *r, kv_err *err) {
-    const char *path = o->words.v[0];
+    const char *path = r->path;
     r->o = o;
-    kv_status st = engine_open(&(engine_cfg){docs_tool, path, &o->cache, &o->machine, NULL, true}, &r->e, err);
-    if (st || (st = rt_model_identity(r->e.model, cli_go_on, NULL, r->hash, err)))
+    kv_status st = cli_model_path(o->words.v[0], r->path, NULL, err);
+    if (st || (st = engine_open(&(engine_cfg){docs_tool, path, &o->cache, &o->machine, NULL, true}, &r->e, err)) ||
+        (st = rt_model_identity(r->e.model, cli_go_on, NULL, r->hash, err)))
         return st;
     const char *name = rt_model_hparams(r->e.model)->name;
     one_line(*name ? name : base_name(path), r->name);

@@ -13,12 +13,13 @@ struct gen {
     rt_sampler *sampler;
     constraint *constraint; /* or NULL */
     float *masked;          /* (n_vocab) logits, while there is a constraint */
-    bool shift, endless, lookup;
+    bool shift, endless, lookup, wants_lookup;
     rt_guesser guesser;
     bool (*stop)(void);
     gen_recall recall;
     void *recall_user;
     size_t keep;
+    uint64_t dropped;
     uint32_t n_ctx_train;
     gen_stats stats;
 };
@@ -52,6 +53,7 @@ kv_status gen_of(const rt_model *m, const gen_cfg *cfg, rt_session *s, gen **out
     g->tok = rt_model_tok(m);
     g->n_ctx_train = rt_model_hparams(m)->n_ctx_train;
     g->shift = cfg->shift;
+    g->wants_lookup = cfg->lookup;
     g->lookup = cfg->lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
     g->endless = cfg->endless;
     g->stop = cfg->stop;
@@ -87,6 +89,31 @@ rt_session *gen_session(gen *g) {
     return g->s;
 }
 
+rt_sampler *gen_sampler(gen *g) {
+    return g->sampler;
+}
+
+kv_status gen_take(gen *g, rt_session *s, kv_err *err) {
+    kv_status st = g->endless ? rt_session_endless(s, 0, 0, err) : KV_OK;
+    if (st)
+        return st;
+    rt_session_free(g->s);
+    g->s = s;
+    g->keep = 0;
+    g->lookup = g->wants_lookup && keeps_all(rt_ctx_cache(rt_session_ctx(s)));
+    return KV_OK;
+}
+
+kv_status gen_set_sampling(gen *g, const rt_sampling *how, kv_err *err) {
+    rt_sampler *fresh;
+    kv_status st = rt_sampler_new(how, rt_session_model(g->s), &fresh, err);
+    if (st)
+        return st;
+    rt_sampler_free(g->sampler);
+    g->sampler = fresh;
+    return KV_OK;
+}
+
 const gen_stats *gen_get_stats(const gen *g) {
     return &g->stats;
 }
@@ -108,6 +135,10 @@ uint64_t gen_forgotten(const gen *g, uint32_t *at_once) {
     uint32_t from;
     *at_once = rt_session_forgets(g->s, &from);
     return rt_session_forgotten(g->s);
+}
+
+uint64_t gen_dropped(const gen *g) {
+    return g->dropped;
 }
 
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err) {
@@ -173,6 +204,7 @@ static kv_status make_room(gen *g, kv_err *err) {
     if (drop < over)
         drop = over;
     rt_session_cut(g->s, (uint32_t)g->keep, (uint32_t)drop);
+    g->dropped += drop;
     return KV_OK;
 }
 
@@ -183,19 +215,24 @@ static bool go_on(void *user, double done) {
 }
 
 /* Read what was asked, and remember the place: it may be answered once more. */
-static kv_status read_prompt(gen *g, kv_err *err) {
+static kv_status read_prompt(gen *g, kv_progress progress, void *user, kv_err *err) {
     if (!gen_len(g))
         return kv_fail(err, KV_EINVAL, "the prompt is empty");
     if (rt_session_is_read(g->s))
         return KV_OK;
     const double started = clock_now();
     const size_t from = rt_ctx_len(gen_ctx(g)), n = gen_len(g); /* what is forgotten while it is read was read, too */
-    kv_status st = rt_session_read(g->s, go_on, g, err);
+    kv_status st = rt_session_read(g->s, progress, user, err);
     if (st || (st = rt_session_checkpoint(g->s, err)))
         return st;
     g->stats.prompt_tokens += from < n ? n - from : 1; /* the last is read again for what comes next */
     g->stats.prompt_seconds += clock_now() - started;
     return KV_OK;
+}
+
+kv_status gen_read(gen *g, kv_progress progress, void *user, kv_err *err) {
+    kv_status st = make_room(g, err);
+    return st ? st : read_prompt(g, progress, user, err);
 }
 
 static void show(gen *g, gen_emit emit, void *user, const char *text, size_t len) {
@@ -250,7 +287,7 @@ kv_status gen_answer(gen *g, int64_t n_max, gen_emit emit, void *user, gen_end *
     if (g->constraint)
         constraint_restart(g->constraint);
     kv_status st = make_room(g, err);
-    if (st || (st = read_prompt(g, err)))
+    if (st || (st = read_prompt(g, go_on, g, err)))
         return st;
     const double started = clock_now();
     for (int64_t i = 0; i != n_max && *end == GEN_LIMIT; i++) {

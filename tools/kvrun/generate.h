@@ -52,6 +52,12 @@ rt_ctx *gen_ctx(gen *g);                      /* borrowed */
 rt_session *gen_session(gen *g);              /* borrowed */
 const gen_stats *gen_get_stats(const gen *g); /* since gen_new */
 
+rt_sampler *gen_sampler(gen *g); /* borrowed */
+/* Go on with another session of the same model, which moves where that succeeds. KV_EINVAL as of rt_session_endless. */
+kv_status gen_take(gen *g, rt_session *s, kv_err *err);
+/* Choose tokens otherwise from now on. Errors of rt_sampler_new; nothing changes then. */
+kv_status gen_set_sampling(gen *g, const rt_sampling *how, kv_err *err);
+
 size_t gen_len(const gen *g);
 const int32_t *gen_ids(const gen *g); /* gen_len of them; borrowed until the next call that changes them */
 kv_status gen_append(gen *g, const int32_t *ids, size_t n, kv_err *err);
@@ -62,6 +68,12 @@ kv_status gen_set_keep(gen *g, size_t keep, kv_err *err); /* ids that are never 
 /* Ids that were forgotten since the first ones were given up last, and how many go at a time; 0 of a gen that is not endless.
  */
 uint64_t gen_forgotten(const gen *g, uint32_t *at_once);
+
+/* Ids that were dropped since gen_new, as the context was full (`shift`); those that followed stand so much further down. */
+uint64_t gen_dropped(const gen *g);
+
+/* Read what was appended, and remember the place, for a question that comes later. Errors of gen_answer. */
+kv_status gen_read(gen *g, kv_progress progress, void *user, kv_err *err);
 
 /* Answer what was appended: up to n_max tokens (-1: until the model ends its turn). Text goes to `emit` in whole characters as
  * it appears. The answer's ids (not the one that ends the turn) are appended. KV_ERANGE: context full (says what would help);

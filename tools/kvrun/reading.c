@@ -98,7 +98,13 @@ static kv_status begin(const reading *r, const rt_ctx_cfg *cfg, const ask_ids *i
         }
         rt_session_free(s);
     }
-    return rt_session_new(r->e->model, cfg, out, err);
+    size_t read;
+    kv_status st = rt_session_new(r->e->model, cfg, out, err);
+    if (!st && r->memory && (st = remember_recall(r->memory, *out, ids->v, ids->n, &read, err))) {
+        rt_session_free(*out);
+        *out = NULL;
+    }
+    return st;
 }
 
 /* In steps, between which what was read can be kept. */
@@ -132,6 +138,8 @@ kv_status reading_session(const reading *r, const char *what, const ask_ids *ids
     watch w = {.r = r};
     *out = NULL;
     kv_status st = choose_ctx(r, what, ids->n, &cfg, err);
+    if (!st && r->memory && r->memory->c)
+        cfg.checkpoint_every = RT_BATCH; /* documents may part anywhere */
     if (st || (st = begin(r, &cfg, ids, &w.s, err)))
         return st;
     cli_progress_start(&w.bar, "prefill", r->quiet);
@@ -146,6 +154,8 @@ kv_status reading_session(const reading *r, const char *what, const ask_ids *ids
     }
     if (!st)
         st = rt_session_checkpoint(w.s, err);
+    if (r->memory && (!st || st == KV_ECANCEL) && rt_session_len(w.s))
+        remember_keep(r->memory, w.s, what);
     if (st)
         rt_session_free(w.s);
     else

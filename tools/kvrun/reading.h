@@ -4,6 +4,7 @@
 
 #include "document/document.h"
 #include "kvrun/engine.h"
+#include "kvrun/remember.h"
 #include "measure/ask.h"
 #include "session/store.h"
 
@@ -13,6 +14,7 @@ typedef struct reading {
     int64_t ctx;         /* tokens of context, as --ctx says; -1: as many as document and some questions take */
     const char *partial; /* a file for what was read when reading stops midway, and to go on from; NULL: nothing is kept */
     bool quiet;          /* no progress bar */
+    remember *memory;    /* what was read before need not be read again, and what is read now is kept there; or NULL */
 } reading;
 
 /* The tokens of a document as the model sees it, up to where a question follows. Free with ask_ids_free. */
