@@ -1,4 +1,4 @@
-/* What many requests at once cost: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG]
+/* What many requests at once cost: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG] [PART]
  *
  *   streams   tokens a second of STREAMS (16) answers at once, by the scheduler and, in turns, by bare steps of as many
  * sessions beside    time between two tokens of 4 answers, before and while a prompt of LONG (2,000) tokens is read; time of
@@ -275,7 +275,7 @@ int main(int argc, char **argv) {
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
     const uint32_t n = argc > 3 ? (uint32_t)atoi(argv[3]) : 16, length = argc > 4 ? (uint32_t)atoi(argv[4]) : 2000;
     if (argc < 2 || !n || n > MOST || !length || length > CTX - 100) {
-        fprintf(stderr, "usage: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG]\n");
+        fprintf(stderr, "usage: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG] [streams|beside|return]\n");
         return 2;
     }
     if (rt_exec_init(&e, NULL, 0, false, &err) || rt_model_load(argv[1], &e, &m, &err) ||
@@ -284,9 +284,13 @@ int main(int argc, char **argv) {
     cfg.profile = p;
     cfg.n_ctx = CTX;
     cfg.checkpoint_every = RT_CHECKPOINT_EVERY;
-    streams(m, &cfg, n);
-    beside(m, &cfg, length);
-    come_back(m, &cfg, length);
+    const char *part = argc > 5 ? argv[5] : "streams beside return";
+    if (strstr(part, "streams"))
+        streams(m, &cfg, n);
+    if (strstr(part, "beside"))
+        beside(m, &cfg, length);
+    if (strstr(part, "return"))
+        come_back(m, &cfg, length);
     prof_free(p);
     rt_model_free(m);
     return 0;
