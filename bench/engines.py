@@ -72,14 +72,14 @@ class Kvcalib:
         self.child.wait()
 
 
-def serve_llama_cpp(model, n_ctx, threads, cache, slots=""):
-    """Print the server's address, and serve until stdin ends."""
+def serve_llama_cpp(model, n_ctx, threads, cache, slots="", parallel="1"):
+    """Print the server's address, and serve until stdin ends. n_ctx: of all `parallel` slots together."""
     import xllamacpp as xl
     p = xl.CommonParams()
     p.model.path = model
     p.n_ctx = n_ctx
     p.n_batch = p.n_ubatch = 512
-    p.n_parallel = 1
+    p.n_parallel = int(parallel)
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
     types = {"f16": xl.ggml_type.GGML_TYPE_F16, "q8_0": xl.ggml_type.GGML_TYPE_Q8_0, "q4_0": xl.ggml_type.GGML_TYPE_Q4_0}
     p.cache_type_k = p.cache_type_v = types[cache]
@@ -102,9 +102,9 @@ class LlamaCpp:
     Each has a process of its own: of several in one process all decode at a third of their speed, as libgomp's threads hardly spin
     any more where they are more than there are cores, working or not."""
 
-    def __init__(self, model, n_ctx, threads, cache, slots=""):
-        """slots: a folder, with / at its end, that slots can be saved in."""
-        command = [sys.executable, __file__, str(model), str(n_ctx), str(threads), cache, slots]
+    def __init__(self, model, n_ctx, threads, cache, slots="", parallel=1):
+        """slots: a folder, with / at its end, that slots can be saved in; parallel: slots that share n_ctx."""
+        command = [sys.executable, __file__, str(model), str(n_ctx), str(threads), cache, slots, str(parallel)]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.child.stdout.readline().strip()
         if not self.url:

@@ -16,6 +16,12 @@ typedef struct said {
     size_t n_arguments;
 } said;
 
+static FILE *must(FILE *f) {
+    if (!f)
+        exit(3);
+    return f;
+}
+
 static void content(void *user, const char *text, size_t len) {
     fwrite(text, 1, len, ((said *)user)->to[0]);
 }
@@ -27,7 +33,7 @@ static void thought(void *user, const char *text, size_t len) {
 static void call(void *user, uint32_t index, const char *name) {
     said *s = user;
     json_array_append_new(s->calls, json_pack("{s:s,s:I}", "name", name, "index", (json_int_t)index));
-    s->args = open_memstream(&s->arguments, &s->n_arguments);
+    s->args = must(open_memstream(&s->arguments, &s->n_arguments));
 }
 
 static void arguments(void *user, uint32_t index, const char *text, size_t len) {
@@ -46,8 +52,8 @@ static void call_end(void *user, uint32_t index, bool whole) {
 
 static void read_reply(const chat_format *f, const json_t *tools, const char *text, bool thinking, json_t *out) {
     said s = {.calls = json_array()};
-    s.to[0] = open_memstream(&s.content, &s.n_content);
-    s.to[1] = open_memstream(&s.thought, &s.n_thought);
+    s.to[0] = must(open_memstream(&s.content, &s.n_content));
+    s.to[1] = must(open_memstream(&s.thought, &s.n_thought));
     const reply_cfg cfg = {.format = reply_format_of(f),
                            .tools = tools,
                            .thinking = thinking,
@@ -58,8 +64,10 @@ static void read_reply(const chat_format *f, const json_t *tools, const char *te
     if (reply_new(&cfg, &r, &err))
         exit(1);
     for (const char *c = text; *c; c++)
-        reply_push(r, c, 1, &err);
-    reply_end(r, &err);
+        if (reply_push(r, c, 1, &err))
+            exit(3);
+    if (reply_end(r, &err))
+        exit(3);
     reply_free(r);
     fclose(s.to[0]);
     fclose(s.to[1]);

@@ -463,7 +463,8 @@ def mixed(s):
     assert not failures, failures[:10]
     s.healthy()
     print(f"{ROUNDS} mixed requests: memory {before} -> {after} KiB")
-    assert after < before * 1.2 + 8192, (before, after)
+    tsan = b"libtsan" in (BIN / "kvrun-net").read_bytes()  # which remembers what was
+    assert tsan or after < before * 1.2 + 8192, (before, after)
 
 
 def main():

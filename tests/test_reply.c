@@ -351,6 +351,8 @@ static void reply_grammar_forces_calls(void **state) {
             fail_msg("%s: %s", f->name, err.msg);
         const bool json = f->shape == SHAPE_JSON || f->shape == SHAPE_SHORT, tags = f->shape == SHAPE_TAGS;
         char city[200] = "{\"city\":\"R\\\"ome\"}";
+        if (f->shape == SHAPE_PYTHON)
+            snprintf(city, sizeof city, "city=\"R\\\"ome\"");
         if (tags)
             snprintf(city, sizeof city, "%scity%sR\"ome%s", f->say_key, f->say_value, f->say_value_end);
         snprintf(text, sizeof text, "%s%sget_weather%s%s%s%s", f->say_before, json ? "\"" : "", json ? "\"" : "",
@@ -392,6 +394,12 @@ static void reply_grammar_keeps_to_the_named_tool(void **state) {
     assert_false(follows(gbnf, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": \"3\"}}\n</tool_call>"));
     assert_false(follows(gbnf, "<tool_call>\n{\"name\": \"add\", \"arguments\": {}}\n</tool_call>"));
     assert_false(follows(gbnf, "<tool_call>\n{\"name\": \"nothing\", \"arguments\": {}}\n</tool_call>"));
+    free(gbnf);
+    assert_int_equal(reply_grammar(reply_format_named("olmo"), tools, "add", &gbnf, &err), KV_OK);
+    assert_true(follows(gbnf, "<function_calls>add(a=1, b=2.5, o={\"x\": true})</function_calls>") &&
+                follows(gbnf, "<function_calls>add(a=1)</function_calls>"));
+    assert_false(follows(gbnf, "<function_calls>add(b=2.5)</function_calls>") ||
+                 follows(gbnf, "<function_calls>add(a=1 b=2)</function_calls>"));
     free(gbnf);
     assert_int_equal(reply_grammar(hermes, tools, "no_such", &gbnf, &err), KV_EINVAL);
     assert_non_null(strstr(err.msg, "'no_such'"));

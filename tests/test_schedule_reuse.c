@@ -94,7 +94,7 @@ static void slots_share_a_beginning_up_to_where_prompts_part(void **state) {
     assert_int_equal(ask(f, s, &cfg, ids, 380), 0); /* there is no way back to 300 yet, */
     part(f, base, 300, 11, ids);
     assert_int_equal(ask(f, s, &cfg, ids, 380), 300); /* but now there is */
-    sched_drain(s, 600); /* what it shows comes after it has told */
+    sched_drain(s, 600);                              /* what it shows comes after it has told */
     sched_get_facts(s, &facts);
     assert_true(facts.shared_bytes > 0 && facts.shared_bytes < facts.cache_bytes);
     sched_free(s);

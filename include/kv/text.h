@@ -63,6 +63,24 @@ KV_API kv_status kv_text_chat(const kv_model *model, const kv_message *messages,
 KV_API kv_status kv_text_chat_tokenize(const kv_model *model, const kv_message *messages, size_t n, bool answer, int32_t **ids,
                                        size_t *n_ids, kv_err *err);
 
+/* The same for requests as OpenAI's clients send them: a JSON object with
+ *   messages               role (also "developer" and "tool"), content (a text, a list of parts with texts, null), tool_calls,
+ *                          tool_call_id, reasoning_content
+ *   tools                  {"type": "function", "function": {"name", "description", "parameters"}}; or none
+ *   chat_template_kwargs   further values for the template, such as "enable_thinking"; or none
+ *   add_generation_prompt  false: without the beginning of the assistant's turn
+ * and others that are passed over. Where the template has no place for tools, the system prompt describes them. *text, *ids:
+ * either may be NULL; caller frees with kv_free. KV_EFORMAT: no JSON (says where); KV_EINVAL: messages or tools that make no
+ * sense (says which), or that the template refuses; else as above. */
+KV_API kv_status kv_text_request(const kv_model *model, const char *request, size_t len, char **text, int32_t **ids,
+                                 size_t *n_ids, kv_err *err);
+/* What the model answered to a request, taken apart: a JSON object as OpenAI's clients get it, with role, content (null where
+ * there is nothing but calls), reasoning_content and tool_calls (each with an id of nine letters and digits) where there are
+ * some. ids: n of them, of the answer; the token that ended it may be among them. *message: NUL-terminated, caller frees with
+ * kv_free. Errors as above; KV_ERANGE: an id outside the vocabulary. */
+KV_API kv_status kv_text_reply(const kv_model *model, const char *request, size_t len, const int32_t *ids, size_t n,
+                               char **message, kv_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -45,7 +45,7 @@ typedef struct reply reply;
 typedef struct reply_cfg {
     const reply_format *format;
     const json_t *tools; /* as in requests, borrowed: names and types; NULL, or none: calls are not looked for, but content */
-    bool thinking;       /* the prompt ends inside a thought already */
+    bool thinking;       /* the prompt ends inside a thought already; false where a grammar says what comes next */
     bool whole;          /* calls come when they are complete, arguments in one piece; those that go wrong are content */
     reply_events events; /* content, call, arguments and call_end are not NULL */
     void *user;

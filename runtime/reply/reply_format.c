@@ -94,6 +94,21 @@ static const reply_format formats[] = {
      .say_key = "<parameter=",
      .say_value = ">\n",
      .say_value_end = "\n</parameter>\n"},
+    {.name = "minicpm",
+     .sign = {"<function name=", "<param name="},
+     .open = {"<function name=\""},
+     .shape = SHAPE_TAGS,
+     .name_end = {"\">"},
+     .key = "<param name=\"",
+     .key_end = "\">",
+     .value_end = "</param>",
+     .end = "</function>",
+     .say_before = "<function name=\"",
+     .say_between = "\">",
+     .say_after = "</function>",
+     .say_key = "<param name=\"",
+     .say_value = "\">",
+     .say_value_end = "</param>"},
     /* GLM 4.5 and later */
     {.name = "glm",
      .sign = {"<tool_call>", "<arg_key>"},
@@ -112,6 +127,24 @@ static const reply_format formats[] = {
      .say_key = "<arg_key>",
      .say_value = "</arg_key>\n<arg_value>",
      .say_value_end = "</arg_value>\n"},
+    {.name = "olmo",
+     .sign = {"<function_calls>", "<functions>"},
+     .open = {"<function_calls>"},
+     .close = {"</function_calls>"},
+     .shape = SHAPE_PYTHON,
+     .name_end = {"("},
+     .say_before = "<function_calls>",
+     .say_between = "(",
+     .say_after = ")</function_calls>"},
+    {.name = "lfm",
+     .sign = {"<|tool_call_start|>"},
+     .open = {"<|tool_call_start|>"},
+     .close = {"<|tool_call_end|>"},
+     .shape = SHAPE_PYTHON,
+     .name_end = {"("},
+     .say_before = "<|tool_call_start|>[",
+     .say_between = "(",
+     .say_after = ")]<|tool_call_end|>"},
     /* Functionary 3.1, and Llama 3.1 where it is asked for functions of its user's own */
     {.name = "functionary",
      .sign = {"<function=", "</function>"},
@@ -170,8 +203,8 @@ static const reply_format formats[] = {
      .say_after = "}]"},
     {.name = "phi-4-mini",
      .sign = {"<|tool|>"},
-     .open = {"<|tool_call|>", "functools"},
-     .close = {"<|/tool_call|>"},
+     .open = {"<|tool_call|>", "functools", "<tool_call>"},
+     .close = {"<|/tool_call|>", "</tool_call>"},
      .shape = SHAPE_JSON,
      .bare = true,
      .say_before = "<|tool_call|>[{\"name\": ",
@@ -289,15 +322,12 @@ static bool is_mark(const reply_format *f, const char *text, size_t len) {
     for (size_t i = 0; i < sizeof single / sizeof *single; i++)
         if (same(single[i], text, len))
             return true;
-    for (const thought_marks *m = thought_marks_all; m->open; m++)
-        if (same(m->open, text, len) || same(m->close, text, len))
-            return true;
     return among(f->section, text, len) || among(f->open, text, len) || among(f->close, text, len) ||
            among(f->name_end, text, len) || among(others, text, len);
 }
 
 const char *reply_piece(const reply_format *f, const tok *t, int32_t id, size_t *len) {
-    const char *plain = tok_piece(t, id, false, len);
+    const char *plain = thought_piece(t, id, len);
     if (*len)
         return plain;
     const char *spelled = tok_piece(t, id, true, len);

@@ -104,6 +104,33 @@ static kv_status put_tags(maker *m, const json_t *tools, const char *name, const
     return st;
 }
 
+/* key=value, ...: those that must be there first, then any of the others; where nothing must be there, each of them only behind
+ * the one before it, so that commas come right. */
+static kv_status put_python(maker *m, const char *name, const json_t *parameters) {
+    const char *key;
+    json_t *schema;
+    kv_status st = KV_OK;
+    unsigned n = 0, n_must = 0, open = 0;
+    for (int must = 1; must >= 0; must--)
+        json_object_foreach(json_object_get(parameters, "properties"), key, schema) {
+            if (is_required(parameters, key) != must)
+                continue;
+            fputs(must ? "" : "(", m->root);
+            fputs(n++ ? "\", \" " : "", m->root);
+            literal(m->root, key);
+            fputs("\"=\" ", m->root);
+            if ((st = put_schema(m, name, schema)))
+                return st;
+            n_must += must;
+            if (!must && n_must)
+                fputs(")? ", m->root);
+            open += !must && !n_must;
+        }
+    while (open--)
+        fputs(")? ", m->root);
+    return st;
+}
+
 static kv_status put_tool(maker *m, const json_t *tools, const json_t *function) {
     const reply_format *f = m->f;
     const char *name = json_string_value(json_object_get(function, "name"));
@@ -115,7 +142,9 @@ static kv_status put_tool(maker *m, const json_t *tools, const json_t *function)
         literal(m->root, f->say_before);
         literal(m->root, f->shape == SHAPE_JSON || f->shape == SHAPE_SHORT ? quoted : name);
         literal(m->root, f->say_between);
-        st = f->shape == SHAPE_TAGS ? put_tags(m, tools, name, any) : put_schema(m, name, any);
+        st = f->shape == SHAPE_TAGS     ? put_tags(m, tools, name, any)
+             : f->shape == SHAPE_PYTHON ? put_python(m, name, any)
+                                        : put_schema(m, name, any);
         literal(m->root, f->say_after);
     }
     free(quoted);

@@ -13,10 +13,11 @@
 enum { N_MARKS = 6 };
 
 typedef enum reply_shape {
-    SHAPE_JSON,  /* {"name": ..., "arguments": {...}}, or a list of these */
-    SHAPE_SHORT, /* {"name of the function": {arguments}}, or a list of these */
-    SHAPE_NAMED, /* the name, a mark, and the arguments as JSON */
-    SHAPE_TAGS,  /* the name, and each argument between marks */
+    SHAPE_JSON,   /* {"name": ..., "arguments": {...}}, or a list of these */
+    SHAPE_SHORT,  /* {"name of the function": {arguments}}, or a list of these */
+    SHAPE_NAMED,  /* the name, a mark, and the arguments as JSON */
+    SHAPE_TAGS,   /* the name, and each argument between marks */
+    SHAPE_PYTHON, /* name(key=value, ...), or a list of these */
 } reply_shape;
 
 /* Strings that are NULL are not there; lists end with NULL. */
@@ -55,6 +56,7 @@ typedef struct json_scan {
 
 /* Takes a byte. false: no JSON. Control characters in strings are taken: models write them. */
 bool json_scan_take(json_scan *s, unsigned char c);
+bool json_scan_end(json_scan *s);             /* nothing more comes: is it a whole value? */
 bool json_scan_done(const json_scan *s);      /* the value is whole; numbers are so only behind what follows them */
 bool json_scan_in_string(const json_scan *s); /* the next byte belongs to a string */
 bool json_scan_wants_value(const json_scan *s);
@@ -69,6 +71,7 @@ typedef struct reply_buf {
 } reply_buf;
 
 bool reply_buf_add(reply_buf *b, const char *s, size_t n);
+bool reply_buf_reserve(reply_buf *b, size_t n); /* room for n more bytes, and a NUL */
 
 /* ---- values in tags (reply_tags.c) ---- */
 
@@ -77,5 +80,9 @@ int reply_is_text(const json_t *tools, const char *function, const char *key);
 const json_t *reply_find_tool(const json_t *tools, const char *name); /* its "function"; NULL: none */
 /* What stood between tags as JSON, unless it is to be a text. Caller frees; NULL: no memory. */
 char *reply_value_json(const char *text, size_t len, int is_text);
+/* The same of a value that Python printed (reply_python.c); *out NULL: it is none. Caller frees. False: no memory. */
+bool reply_python_json(const char *s, size_t len, char **out);
+/* The same of arguments, key=value, ..., as an object. */
+bool reply_python_arguments(const char *s, size_t len, char **out);
 
 #endif

@@ -189,6 +189,12 @@ bool json_scan_take(json_scan *s, unsigned char c) {
     }
 }
 
+bool json_scan_end(json_scan *s) {
+    if (!s->depth && (s->state == ZERO || s->state == DIGITS || s->state == FRACTION || s->state == EXPONENT_DIGITS))
+        s->state = DONE;
+    return s->state == DONE;
+}
+
 bool json_scan_done(const json_scan *s) {
     return s->state == DONE;
 }
@@ -211,15 +217,21 @@ bool json_scan_behind_key(const json_scan *s) {
 
 /* ---- memory ---- */
 
+bool reply_buf_reserve(reply_buf *b, size_t n) {
+    if (b->cap - b->n > n)
+        return true;
+    const size_t cap = 2 * b->cap + n + 64;
+    char *grown = realloc(b->s, cap);
+    if (!grown)
+        return false;
+    b->s = grown;
+    b->cap = cap;
+    return true;
+}
+
 bool reply_buf_add(reply_buf *b, const char *s, size_t n) {
-    if (b->cap - b->n <= n) {
-        const size_t cap = 2 * b->cap + n + 64;
-        char *grown = realloc(b->s, cap);
-        if (!grown)
-            return false;
-        b->s = grown;
-        b->cap = cap;
-    }
+    if (!reply_buf_reserve(b, n))
+        return false;
     if (n)
         memcpy(b->s + b->n, s, n);
     b->n += n;

@@ -36,15 +36,6 @@ int reply_is_text(const json_t *tools, const char *function, const char *key) {
     return 1;
 }
 
-/* What Python prints for values that JSON spells otherwise. */
-static const char *python_word(const char *text) {
-    static const char *const words[][2] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(text, words[i][0]))
-            return words[i][1];
-    return NULL;
-}
-
 static char *quoted(const char *text, size_t len) {
     char *out = malloc(6 * len + 3), *to = out;
     if (!out)
@@ -63,9 +54,25 @@ static char *quoted(const char *text, size_t len) {
     return out;
 }
 
+static bool is_json(const char *text, size_t len) {
+    json_scan scan = {0};
+    while (len && strchr(" \t\n\r", text[len - 1]))
+        len--;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < ' ' && json_scan_in_string(&scan))
+            return false;
+        else if (!json_scan_take(&scan, (unsigned char)text[i]))
+            return false;
+    return json_scan_end(&scan);
+}
+
 char *reply_value_json(const char *text, size_t len, int is_text) {
-    json_t *v = is_text == 1 ? NULL : json_loadb(text, len, JSON_DECODE_ANY, NULL);
-    const char *word = v || is_text == 1 ? NULL : python_word(text);
-    json_decref(v);
-    return v ? strndup(text, len) : word ? strdup(word) : quoted(text, len);
+    char *python = NULL;
+    if (is_text == 1)
+        return quoted(text, len);
+    if (is_json(text, len))
+        return strndup(text, len);
+    if (!reply_python_json(text, len, &python))
+        return NULL;
+    return python ? python : quoted(text, len);
 }

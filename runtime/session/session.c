@@ -1,5 +1,7 @@
 #include "session/session_internal.h"
 
+#include "text/thought.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -316,7 +318,7 @@ kv_status rt_session_checkpoint(rt_session *s, kv_err *err) {
 
 kv_status rt_session_say(rt_session *s, int32_t id, const char **text, size_t *len, kv_err *err) {
     size_t n;
-    const char *piece = tok_piece(rt_model_tok(s->m), id, false, &n);
+    const char *piece = thought_piece(rt_model_tok(s->m), id, &n);
     kv_status st = make_room(s, 1, err);
     if (st || (st = tok_writer_push(&s->text, piece, n, text, len, err)))
         return st;

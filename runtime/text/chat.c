@@ -2,7 +2,6 @@
 #include "text/chat_internal.h"
 
 #include "base/text.h"
-#include "text/thought.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,11 +85,14 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
         return st;
     }
     if (f->t)
-        chat_template_try(f);
+        st = chat_template_try(f, err);
     else
         f->is.merges_system = !chat_row_has_system(f->row);
-    *out = f;
-    return KV_OK;
+    if (st)
+        chat_free(f);
+    else
+        *out = f;
+    return st;
 }
 
 void chat_free(chat_format *f) {
@@ -116,22 +118,11 @@ bool chat_has_calls(const chat_format *f) {
     return f->is.tools || f->is.calls;
 }
 
-/* ---- rendering ---- */
-
-/* Nothing but the template's own words may begin a thought. */
-static bool ends_in_thought(const tpl_text *text) {
-    size_t len = text->len, own = text->n_spans && !text->span[text->n_spans - 1].input ? text->span[text->n_spans - 1].len : 0;
-    while (len && own && strchr(" \t\r\n", text->s[len - 1])) {
-        len--;
-        own--;
-    }
-    for (const thought_marks *m = thought_marks_all; m->open; m++) {
-        const size_t n = strlen(m->open);
-        if (n <= own && !memcmp(text->s + len - n, m->open, n))
-            return true;
-    }
-    return false;
+bool chat_begins_thinking(const chat_format *f) {
+    return f->is.thinks;
 }
+
+/* ---- rendering ---- */
 
 kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_text *out, bool *thinking, kv_err *err) {
     json_t *messages = NULL, *tools = NULL;
@@ -147,7 +138,7 @@ kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_t
     json_decref(messages);
     json_decref(tools);
     if (thinking)
-        *thinking = !st && r->open && ends_in_thought(out);
+        *thinking = !st && r->open && chat_ends_in_thought(out);
     return st;
 }
 

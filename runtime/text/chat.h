@@ -49,6 +49,8 @@ typedef struct chat_request {
  * template refuses. */
 kv_status chat_render_request(const chat_format *f, const chat_request *r, tpl_text *out, bool *thinking, kv_err *err);
 
+/* Answers begin inside a thought: the template opens it. */
+bool chat_begins_thinking(const chat_format *f);
 bool chat_has_calls(const chat_format *f);                         /* the template has a place for tools */
 const char *chat_template_text(const chat_format *f, size_t *len); /* borrowed; NULL: it has none */
 

@@ -17,10 +17,12 @@ enum { BOS_TOKEN, EOS_TOKEN, UNK_TOKEN, PAD_TOKEN, N_SPECIALS };
 typedef struct chat_traits {
     bool merges_system; /* no system messages: their text goes in front of the next user's */
     bool tools;         /* shows the tools that there are, */
+    bool system_tools;  /* in the system message, as JSON text (Phi-4 mini), */
     bool calls;         /* the calls of the assistant, */
     bool results;       /* and what came of them */
     bool text_args;     /* wants arguments as JSON text, not as objects */
     bool one_call;      /* refuses more than one call a message */
+    bool thinks;        /* opens a thought where the assistant answers */
     bool short_ids;     /* wants ids of nine letters and digits */
 } chat_traits;
 
@@ -50,7 +52,8 @@ kv_status chat_row_render(const chat_format *f, const json_t *messages, bool ope
 /* max_steps: as of tpl_cfg. tools, extra: or NULL. */
 kv_status chat_template_render(const chat_format *f, const json_t *messages, const chat_request *r, uint64_t max_steps,
                                tpl_text *out, kv_err *err);
-void chat_template_try(chat_format *f);                       /* find out what it does */
+bool chat_ends_in_thought(const tpl_text *text);
+kv_status chat_template_try(chat_format *f, kv_err *err);     /* find out what it does */
 bool chat_mentions(const chat_format *f, const char *phrase); /* the template has it in its text */
 
 /* ---- requests ---- */
@@ -60,6 +63,7 @@ bool chat_mentions(const chat_format *f, const char *phrase); /* the template ha
 kv_status chat_read_messages(const chat_format *f, const json_t *messages, json_t **out, kv_err *err);
 /* Tools in the one form, {"type": "function", "function": {"name", "parameters", ...}}; *out NULL: none. */
 kv_status chat_read_tools(const json_t *tools, json_t **out, kv_err *err);
+json_t *chat_copy(json_t *object); /* with the same members; NULL: no memory (json_copy may lose some) */
 /* In words what the format has no place for (chat_words.c): *messages and *tools are replaced. */
 kv_status chat_put_in_words(const chat_traits *is, json_t **messages, json_t **tools, kv_err *err);
 

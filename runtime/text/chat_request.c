@@ -20,6 +20,14 @@ static kv_status no_memory(kv_err *err) {
     return kv_fail(err, KV_ENOMEM, "out of memory for a conversation");
 }
 
+json_t *chat_copy(json_t *object) {
+    json_t *out = json_copy(object);
+    if (out && json_object_size(out) == json_object_size(object))
+        return out;
+    json_decref(out);
+    return NULL;
+}
+
 /* ---- contents ---- */
 
 static const char *part_text(const json_t *part, size_t *len) {
@@ -82,8 +90,9 @@ static kv_status read_content(const reader *x, const json_t *content, json_t **o
 
 /* ---- calls ---- */
 
-/* Arguments as the template wants them. What is no JSON object is left as it is: a model said it. */
+/* Arguments as the template wants them. What is no JSON object is left as it is: a model said it. NULL: no memory. */
 static json_t *arguments(const chat_format *f, const json_t *given) {
+    json_error_t why = {0};
     if (!given || json_is_null(given) || (json_is_string(given) && !json_string_length(given)))
         return f->is.text_args ? json_string("{}") : json_object();
     if (f->is.text_args && !json_is_string(given)) {
@@ -92,8 +101,10 @@ static json_t *arguments(const chat_format *f, const json_t *given) {
         free(text);
         return s;
     }
-    json_t *object = f->is.text_args ? NULL : json_loadb(json_string_value(given), json_string_length(given), 0, NULL);
-    if (json_is_object(object))
+    if (f->is.text_args || !json_is_string(given))
+        return json_incref((json_t *)given);
+    json_t *object = json_loadb(json_string_value(given), json_string_length(given), 0, &why);
+    if (json_is_object(object) || (!object && !*why.text)) /* it says what is wrong, but of memory */
         return object;
     json_decref(object);
     return json_incref((json_t *)given);
@@ -136,10 +147,12 @@ static kv_status read_calls(reader *x, const json_t *m, json_t *out) {
     if (!n && !json_is_object(old))
         return KV_OK;
     json_t *list = json_array(), *wrapped = n ? NULL : json_pack("{s:O}", "function", old);
+    if (!n && !wrapped)
+        st = no_memory(x->err);
     json_array_clear(x->waiting);
     for (size_t i = 0; i < n && !st; i++)
         st = read_call(x, json_array_get(calls, i), i, list);
-    if (wrapped)
+    if (wrapped && !st)
         st = read_call(x, wrapped, 0, list);
     json_decref(wrapped);
     if (json_object_set_new(out, "tool_calls", list) && !st)
@@ -208,7 +221,7 @@ static kv_status read_message(reader *x, const json_t *m, json_t *list) {
     if (!role)
         return kv_fail(x->err, KV_EINVAL, "message %zu: %s%s%s; roles are system, developer, user, assistant and tool", x->at,
                        given ? "unknown role '" : "it has no role", given ? given : "", given ? "'" : "");
-    json_t *out = json_copy((json_t *)m), *content = NULL;
+    json_t *out = chat_copy((json_t *)m), *content = NULL;
     kv_status st = out ? read_content(x, json_object_get(m, "content"), &content) : no_memory(x->err);
     if (!st && (json_object_set_new(out, "role", json_string(role)) | json_object_set(out, "content", content)))
         st = no_memory(x->err);
@@ -260,7 +273,7 @@ static kv_status read_tool(const json_t *tool, size_t i, json_t *list, kv_err *e
         return kv_fail(err, KV_EINVAL, "tool %zu: its function has no name", i);
     if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
         return kv_fail(err, KV_EINVAL, "tool %zu ('%s'): its parameters are no JSON schema", i, json_string_value(name));
-    json_t *copy = json_copy((json_t *)function);
+    json_t *copy = chat_copy((json_t *)function);
     int bad = !copy;
     if (function == tool)
         json_object_del(copy, "type");

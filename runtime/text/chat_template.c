@@ -6,6 +6,8 @@
  */
 #include "text/chat_internal.h"
 
+#include "text/thought.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +84,21 @@ kv_status chat_template_render(const chat_format *f, const json_t *messages, con
 
 /* ---- trying it ---- */
 
+/* Nothing but the template's own words may begin a thought. */
+bool chat_ends_in_thought(const tpl_text *text) {
+    size_t len = text->len, own = text->n_spans && !text->span[text->n_spans - 1].input ? text->span[text->n_spans - 1].len : 0;
+    while (len && own && strchr(" \t\r\n", text->s[len - 1])) {
+        len--;
+        own--;
+    }
+    for (const thought_marks *m = thought_marks_all; m->open; m++) {
+        const size_t n = strlen(m->open);
+        if (n <= own && !memcmp(text->s + len - n, m->open, n))
+            return true;
+    }
+    return false;
+}
+
 enum { TRY_STEPS = 1 << 20 };
 
 /* What it is tried with: texts that no template has by itself. */
@@ -96,7 +113,7 @@ enum { TRY_STEPS = 1 << 20 };
 #define T_OBJECT(value) "{'the_key':'" value "'}"
 #define T_TEXT          "'{\\\"the_key\\\": \\\"the_value\\\"}'"
 
-/* JSON with ' in place of ", and \' for that itself. */
+/* JSON with ' in place of ", and \' for that itself. NULL: no memory. */
 static json_t *quoted(const char *text) {
     char *copy = strdup(text), *to = copy;
     for (const char *s = copy; s && *s; s++)
@@ -106,21 +123,42 @@ static json_t *quoted(const char *text) {
             *to++ = *++s;
         else
             *to++ = *s;
+    /* where there is little memory, jansson loses bytes of texts without a word: not the same ones twice */
     json_t *j = copy ? json_loadb(copy, (size_t)(to - copy), 0, NULL) : NULL;
+    json_t *again = copy ? json_loadb(copy, (size_t)(to - copy), 0, NULL) : NULL;
+    const bool same = j && json_equal(j, again);
     free(copy);
-    return j;
+    json_decref(again);
+    if (same)
+        return j;
+    json_decref(j);
+    return NULL;
+}
+
+/* What is tried, and whether there was memory for it. */
+typedef struct trial {
+    const chat_format *f;
+    bool failed;
+} trial;
+
+/* The text that comes of it; false: none. */
+static bool tried(trial *x, const char *messages, bool tools, tpl_text *out) {
+    json_t *list = quoted(messages), *t = tools ? quoted(T_TOOLS) : NULL;
+    const chat_request r = {.tools = t, .open = true};
+    *out = (tpl_text){0};
+    const kv_status st = list && (t || !tools) ? chat_template_render(x->f, list, &r, TRY_STEPS, out, NULL) : KV_ENOMEM;
+    x->failed |= st == KV_ENOMEM;
+    json_decref(list);
+    json_decref(t);
+    return !st;
 }
 
 /* Is all of it there, once this is rendered? more: NULL, or another text. */
-static bool shows(const chat_format *f, const char *messages, bool tools, const char *text, const char *more) {
-    tpl_text out = {0};
-    json_t *list = quoted(messages), *t = tools ? quoted(T_TOOLS) : NULL;
-    const chat_request r = {.tools = t, .open = true};
-    const bool yes = list && !chat_template_render(f, list, &r, TRY_STEPS, &out, NULL) &&
-                     memmem(out.s, out.len, text, strlen(text)) && (!more || memmem(out.s, out.len, more, strlen(more)));
+static bool shows(trial *x, const char *messages, bool tools, const char *text, const char *more) {
+    tpl_text out;
+    const bool yes = tried(x, messages, tools, &out) && memmem(out.s, out.len, text, strlen(text)) &&
+                     (!more || memmem(out.s, out.len, more, strlen(more)));
     tpl_text_free(&out);
-    json_decref(list);
-    json_decref(t);
     return yes;
 }
 
@@ -128,35 +166,44 @@ bool chat_mentions(const chat_format *f, const char *phrase) {
     return f->source && memmem(f->source, f->source_len, phrase, strlen(phrase));
 }
 
-/* One that fails anyway will say so when it is used. */
-void chat_template_try(chat_format *f) {
-    static const char user[] = "the user's words", system[] = "the system's words";
-    const bool works = shows(f, "[" T_USER "]", false, user, NULL);
-    f->is.merges_system = works && !shows(f, "[" T_SYSTEM "," T_USER "]", false, system, NULL);
-    if (!chat_mentions(f, "tool"))
-        return;
-    f->is.tools = shows(f, "[" T_USER "]", true, "find_it", "the_key");
-    const bool tools = f->is.tools;
-    const bool object =
-        shows(f, "[" T_USER "," T_CALLS(T_CALL("call00001", T_OBJECT("the_value"))) "]", tools, "find_it", "the_value");
-    f->is.text_args =
-        !object && shows(f, "[" T_USER "," T_CALLS(T_CALL("call00001", T_TEXT)) "]", tools, "find_it", "the_value");
-    f->is.calls = object || f->is.text_args;
-    f->is.results = shows(
-        f,
-        object ? "[" T_USER "," T_CALLS(T_CALL("call00001", T_OBJECT("the_value"))) "," T_RESULT("call00001", "the result") "]"
-               : "[" T_USER "," T_CALLS(T_CALL("call00001", T_TEXT)) "," T_RESULT("call00001", "the result") "]",
-        tools, "the result", NULL);
-    f->is.one_call =
+#define T_FIRST        T_CALL("call00001", T_OBJECT("the_value"))
+#define T_FIRST_TEXT   T_CALL("call00001", T_TEXT)
+#define T_SECOND       T_CALL("call00002", T_OBJECT("another"))
+#define T_LONG         T_CALL("call_0123456789abcdef", T_OBJECT("the_value"))
+#define T_FIRST_RESULT T_RESULT("call00001", "the result")
+
+static void try_calls(trial *x, chat_traits *is) {
+    const bool tools = is->tools && !is->system_tools;
+    const bool object = shows(x, "[" T_USER "," T_CALLS(T_FIRST) "]", tools, "find_it", "the_value");
+    is->text_args = !object && shows(x, "[" T_USER "," T_CALLS(T_FIRST_TEXT) "]", tools, "find_it", "the_value");
+    is->calls = object || is->text_args;
+    is->results = shows(x,
+                        object ? "[" T_USER "," T_CALLS(T_FIRST) "," T_FIRST_RESULT "]"
+                               : "[" T_USER "," T_CALLS(T_FIRST_TEXT) "," T_FIRST_RESULT "]",
+                        tools, "the result", NULL);
+    is->one_call =
         object &&
-        !shows(f,
-               "[" T_USER "," T_CALLS(T_CALL("call00001", T_OBJECT("the_value")) "," T_CALL(
-                   "call00002", T_OBJECT("another"))) "," T_RESULT("call00001", "the result") "," T_RESULT("call00002",
-                                                                                                           "the second") "]",
+        !shows(x, "[" T_USER "," T_CALLS(T_FIRST "," T_SECOND) "," T_FIRST_RESULT "," T_RESULT("call00002", "the second") "]",
                tools, "the_value", "another");
-    f->is.short_ids =
-        object && !shows(f,
-                         "[" T_USER "," T_CALLS(T_CALL("call_0123456789abcdef", T_OBJECT("the_value"))) "," T_RESULT(
-                             "call_0123456789abcdef", "the result") "]",
-                         tools, "the_value", NULL);
+    is->short_ids = object && !shows(x, "[" T_USER "," T_CALLS(T_LONG) "," T_RESULT("call_0123456789abcdef", "the result") "]",
+                                     tools, "the_value", NULL);
+}
+
+/* One that fails anyway will say so when it is used. */
+kv_status chat_template_try(chat_format *f, kv_err *err) {
+    static const char user[] = "the user's words", system[] = "the system's words";
+    trial x = {.f = f};
+    tpl_text out;
+    const bool works = tried(&x, "[" T_USER "]", false, &out) && memmem(out.s, out.len, user, strlen(user));
+    f->is.thinks = works && chat_ends_in_thought(&out);
+    tpl_text_free(&out);
+    f->is.merges_system = works && !shows(&x, "[" T_SYSTEM "," T_USER "]", false, system, NULL);
+    if (chat_mentions(f, "tool")) {
+        f->is.tools = shows(&x, "[" T_USER "]", true, "find_it", "the_key");
+        f->is.system_tools =
+            !f->is.tools && shows(&x, "[{'role':'system','content':'','tools':'find_it'}," T_USER "]", false, "find_it", NULL);
+        f->is.tools |= f->is.system_tools;
+        try_calls(&x, &f->is);
+    }
+    return x.failed ? kv_fail(err, KV_ENOMEM, "out of memory for a chat template") : KV_OK;
 }

@@ -54,8 +54,12 @@ static void say_json(words *w, const json_t *j) {
     free(text);
 }
 
-static int say_calls(json_t *m) {
+/* listed: as Phi-4 mini writes them. */
+static int say_calls(json_t *m, bool listed) {
     const json_t *calls = json_object_get(m, "tool_calls"), *content = json_object_get(m, "content"), *call;
+    const char *const begins = listed ? "<|tool_call|>[" : "<tool_call>\n",
+                      *const between = listed ? ", " : "\n</tool_call>\n<tool_call>\n",
+                      *const ends = listed ? "]<|/tool_call|>" : "\n</tool_call>";
     words w = {0};
     size_t i;
     if (!calls)
@@ -63,14 +67,18 @@ static int say_calls(json_t *m) {
     if (!begin(&w))
         return -1;
     say_text(&w, content);
+    say(&w, json_string_length(content) ? "\n" : "");
+    say(&w, begins);
     json_array_foreach(calls, i, call) {
         const json_t *f = json_object_get(call, "function");
-        say(&w, i || json_string_length(content) ? "\n<tool_call>\n{\"name\": " : "<tool_call>\n{\"name\": ");
+        say(&w, i ? between : "");
+        say(&w, "{\"name\": ");
         say_json(&w, json_object_get(f, "name"));
         say(&w, ", \"arguments\": ");
         say_json(&w, json_object_get(f, "arguments"));
-        say(&w, "}\n</tool_call>");
+        say(&w, "}");
     }
+    say(&w, ends);
     const int bad = set_content(m, end(&w));
     json_object_del(m, "tool_calls");
     return bad;
@@ -99,7 +107,7 @@ static json_t *say_all(const chat_traits *is, json_t *messages) {
     json_array_foreach(messages, i, m) {
         const bool result = is_role(m, "tool") && !(is->results && is->calls);
         if (!is->calls)
-            bad |= say_calls(m);
+            bad |= say_calls(m, is->system_tools);
         if (from_results && (result || is_role(m, "user"))) {
             bad |= append_to(last, result ? "\n" : "\n\n", result ? "<tool_response>\n" : "", json_object_get(m, "content"),
                              result ? "\n</tool_response>" : "");
@@ -128,7 +136,7 @@ static int split(const json_t *m, const json_t *messages, size_t *at, json_t *ou
     while (is_role(json_array_get(messages, first + n), "tool"))
         n++;
     json_array_foreach(calls, i, call) {
-        json_t *one = json_copy((json_t *)m);
+        json_t *one = chat_copy((json_t *)m);
         bad |= !one || json_object_set_new(one, "tool_calls", json_pack("[O]", call));
         if (i)
             bad |= set_content(one, json_string(""));
@@ -187,6 +195,26 @@ static int say_tools(json_t *messages, const json_t *tools) {
     return json_array_insert_new(messages, 0, json_pack("{s:s,s:o}", "role", "system", "content", text));
 }
 
+/* The system message has the tools, as text: their functions alone. */
+static int give_tools(json_t *messages, const json_t *tools) {
+    json_t *first = json_array_get(messages, 0), *list = json_array();
+    const json_t *tool;
+    size_t i;
+    int bad = !list;
+    json_array_foreach(tools, i, tool) bad |= json_array_append(list, json_object_get(tool, "function"));
+    char *text = bad ? NULL : json_dumps(list, 0);
+    json_decref(list);
+    if (!text)
+        return -1;
+    if (!is_role(first, "system")) {
+        first = json_pack("{s:s,s:s}", "role", "system", "content", "You are a helpful assistant with some tools.");
+        bad = json_array_insert_new(messages, 0, first);
+    }
+    bad |= json_object_set_new(first, "tools", json_string_nocheck(text));
+    free(text);
+    return bad;
+}
+
 /* System texts wait for the user's turn. */
 static json_t *merge_system(const json_t *messages) {
     json_t *out = json_array(), *m, *pending = NULL;
@@ -195,14 +223,14 @@ static json_t *merge_system(const json_t *messages) {
     json_array_foreach(messages, i, m) {
         if (is_role(m, "system")) {
             if (!pending)
-                pending = json_copy(m);
+                pending = chat_copy(m);
             else
                 bad |= append_to(pending, "\n\n", "", json_object_get(m, "content"), "");
             bad |= !pending;
             continue;
         }
         if (pending && is_role(m, "user")) {
-            json_t *joined = json_copy(m);
+            json_t *joined = chat_copy(m);
             bad |= append_to(pending, "\n\n", "", json_object_get(m, "content"), "") || !joined ||
                    json_object_set(joined, "content", json_object_get(pending, "content"));
             json_decref(pending);
@@ -232,8 +260,8 @@ kv_status chat_put_in_words(const chat_traits *is, json_t **messages, json_t **t
         good = replace(messages, say_all(is, *messages));
     if (good && is->one_call)
         good = replace(messages, split_calls(*messages));
-    if (good && *tools && !is->tools) {
-        good = !say_tools(*messages, *tools);
+    if (good && *tools && (!is->tools || is->system_tools)) {
+        good = !(is->system_tools ? give_tools : say_tools)(*messages, *tools);
         json_decref(*tools);
         *tools = NULL;
     }

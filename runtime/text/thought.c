@@ -1,6 +1,6 @@
 #include "text/thought.h"
 
-#include <stddef.h>
+#include <string.h>
 
 const thought_marks thought_marks_all[] = {
     {"<think>", "</think>"},                                    /* DeepSeek R1, Qwen 3, GLM 4.5, SmolLM3, ... */
@@ -13,3 +13,19 @@ const thought_marks thought_marks_all[] = {
     {"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"}, /* Apriel */
     {NULL, NULL},
 };
+
+static bool same(const char *mark, const char *text, size_t len) {
+    return strlen(mark) == len && !memcmp(mark, text, len);
+}
+
+const char *thought_piece(const tok *t, int32_t id, size_t *len) {
+    const char *plain = tok_piece(t, id, false, len);
+    if (*len)
+        return plain;
+    const char *spelled = tok_piece(t, id, true, len);
+    for (const thought_marks *m = thought_marks_all; *len && m->open; m++)
+        if (same(m->open, spelled, *len) || same(m->close, spelled, *len))
+            return spelled;
+    *len = 0;
+    return plain;
+}

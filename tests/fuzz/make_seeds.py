@@ -259,6 +259,29 @@ def contexts():
         seed("context", f"slots-{i}", bytes([1, *say]) + bytes(4))  # none of which holds a token
 
 
+def replies():
+    """A case of every format, and some that go wrong. The first byte is the format's place in the table, if its rows are as the
+    cases are in order; where they are not, other formats have a look at it."""
+    cases = json.loads((HERE.parent / "data" / "reply.json").read_text())["cases"]
+    formats = list(dict.fromkeys(c["format"] for c in cases))
+    for i, name in enumerate(formats):
+        mine = [c["text"] for c in cases if c["format"] == name and c["calls"]]
+        for number in range(24):
+            if number % len(formats) == i or number == i:
+                seed("reply", f"{name}-{number}", bytes([number, 16 * (i % 5)]) + mine[-1].encode())
+    for i, c in enumerate(c for c in cases if c["format"] == "hermes" and not c["calls"] and len(c["text"]) > 4):
+        seed("reply", f"odd-{i}", bytes([16, 4 * (i % 4)]) + c["text"].encode())
+
+
+def chat_requests():
+    cases = json.loads((HERE.parent / "data" / "request.json").read_text())
+    for i, c in enumerate(cases["cases"][::3]):
+        request = {"messages": c["messages"], "tools": cases["tools"], "extra": c["extra"], "open": True}
+        seed("chat_request", f"{i}", cases["templates"][c["template"]] + "\0" + json.dumps(request))
+    for i, c in enumerate(cases["cases"][:7]):
+        seed("chat_request", f"words-{i}", "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}" * (i % 2) + "\0" + json.dumps({"messages": c["messages"], "tools": cases["tools"]}))
+
+
 if __name__ == "__main__":
-    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts):
+    for make in (models, dequant, profiles, blobs, tokenizers, chats, templates, questions, documents, grammars, requests, contexts, replies, chat_requests):
         make()

@@ -205,12 +205,13 @@ void models_leave(sv_model *m) {
 
 /* ---- the end ---- */
 
-/* Whoever would load one has left by then. */
 void models_drain(sv_models *s, double seconds) {
     const double until = clock_now() + seconds;
     for (size_t i = 0; i < s->n; i++)
-        if (s->v[i].where == SV_THERE)
+        if (models_peek(&s->v[i])) {
             sched_drain(s->v[i].engine.s, until > clock_now() ? until - clock_now() : 0);
+            models_leave(&s->v[i]);
+        }
 }
 
 void models_unload(sv_models *s) {

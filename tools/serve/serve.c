@@ -106,6 +106,7 @@ static void stop_all(sv_server *sv) {
     wake_all(sv);
     sleep_ms(50);
     http_stop(sv);
+    watch_close(sv);
     models_free(&sv->models);
     pthread_mutex_destroy(&sv->lock);
     pthread_mutex_destroy(&sv->making);

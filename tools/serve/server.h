@@ -140,7 +140,8 @@ void work_do(sv_exchange *x); /* call its handler, and make an answer of what co
 /* ---- watch.c ---- */
 kv_status watch_start(sv_server *sv, kv_err *err);
 void watch_stop(sv_server *sv);
-void watch_add(sv_exchange *x); /* from when it is here in full */
+void watch_close(sv_server *sv); /* once libmicrohttpd has stopped */
+void watch_add(sv_exchange *x);  /* from when it is here in full */
 void watch_drop(sv_exchange *x);
 
 /* ---- stored.c ---- */

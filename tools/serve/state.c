@@ -15,7 +15,8 @@ kv_status handle_health(sv_exchange *x, kv_err *err) {
 }
 
 static kv_status add_slots(json_t *all, const sv_model *m, kv_err *err) {
-    const uint32_t n = sched_get_slots(m->engine.s, NULL, 0);
+    sched_slot first;
+    const uint32_t n = sched_get_slots(m->engine.s, &first, 1);
     sched_slot *slots = calloc(n ? n : 1, sizeof *slots);
     if (!slots)
         return kv_fail(err, KV_ENOMEM, "out of memory for %u slots", n);

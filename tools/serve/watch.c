@@ -115,6 +115,10 @@ void watch_stop(sv_server *sv) {
         eventfd_write(sv->bell, 1);
         pthread_join(sv->watcher, NULL);
     }
+    sv->watching = false;
+}
+
+void watch_close(sv_server *sv) {
     if (sv->bell >= 0)
         close(sv->bell);
     if (sv->epoll >= 0)

@@ -7,10 +7,11 @@ special token.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from . import _native as native
 from ._kv import ffi, lib
@@ -19,7 +20,7 @@ from .errors import FileError, FormatError, InvalidArgument, Unsupported, check
 if TYPE_CHECKING:
     from .model import Model
 
-Message = Union[Mapping[str, str], "tuple[str, str]"]
+Message = Union[Mapping[str, Any], "tuple[str, str]"]
 
 _PLACE = "\x1a"  # of the user's text in a turn: a control character that no template holds
 _INTRO = "Read the text below. A question about it follows after it.\n\n"
@@ -74,6 +75,44 @@ def chat_text(model: Model, messages: Iterable[Message], answer: bool = True) ->
     finally:
         lib.kv_free(text)
         del kept
+
+
+# ---- chats with tools ----
+
+
+def request(messages: Iterable[Message], tools: Iterable[Mapping[str, Any]], template: Mapping[str, Any] | None) -> bytes:
+    """A request as OpenAI's clients send it."""
+    if isinstance(messages, (str, bytes, Mapping)):
+        raise TypeError("messages are a list of {'role': ..., 'content': ...} or (role, text)")
+    sent = [dict(m) if isinstance(m, Mapping) else dict(zip(("role", "content"), m)) for m in messages]
+    whole: dict[str, Any] = {"messages": sent, "tools": [dict(t) for t in tools]}
+    if template is not None:
+        whole["chat_template_kwargs"] = dict(template)
+    try:
+        return json.dumps(whole, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as why:
+        raise InvalidArgument(f"messages, tools and values of the template are what JSON can hold: {why}") from None
+
+
+def request_ids(model: Model, asked: bytes) -> list[int]:
+    """The tokens of a request."""
+    ids, n_ids, err = ffi.new("int32_t **"), ffi.new("size_t *"), ffi.new("kv_err *")
+    try:
+        check(lib.kv_text_request(model._use().pointer, asked, len(asked), ffi.NULL, ids, n_ids, err), err)
+        return list(ffi.unpack(ids[0], n_ids[0])) if n_ids[0] else []
+    finally:
+        lib.kv_free(ids[0])
+
+
+def request_reply(model: Model, asked: bytes, ids: list[int]) -> dict[str, Any]:
+    """What was answered to it, as a message."""
+    said = ffi.new("int32_t[]", ids or [0])
+    text = native.create("char", lib.kv_free, lib.kv_text_reply, model._use().pointer, asked, len(asked), said, len(ids))
+    try:
+        message: dict[str, Any] = json.loads(native.text_of(text))
+        return message
+    finally:
+        lib.kv_free(text)
 
 
 # ---- documents ----

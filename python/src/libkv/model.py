@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from . import _native as native
 from . import catalogue, document
@@ -343,10 +343,13 @@ class Model(native.Closable):
             )
         )
 
+    @overload
     def chat(
         self,
         messages: Sequence[Message],
         *,
+        tools: None = None,
+        template: None = None,
         max_tokens: int | None = None,
         temperature: float = 0.8,
         top_k: int = 40,
@@ -355,23 +358,58 @@ class Model(native.Closable):
         seed: int | None = None,
         sampler: Sampler | None = None,
         **cache: Any,
-    ) -> str:
+    ) -> str: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        template: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        seed: int | None = None,
+        sampler: Sampler | None = None,
+        **cache: Any,
+    ) -> dict[str, Any]: ...
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        seed: int | None = None,
+        sampler: Sampler | None = None,
+        **cache: Any,
+    ) -> str | dict[str, Any]:
         """``Session.chat`` in a session of its own; cache: arguments of ``session``."""
         if isinstance(messages, str):
             raise TypeError("messages are a list; ask() takes a question")
-        return "".join(
-            self.stream(
-                messages,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                seed=seed,
-                sampler=sampler,
-                **cache,
-            )
-        )
+        how: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "seed": seed,
+            "sampler": sampler,
+        }
+        if tools is None:
+            if template is not None:
+                raise InvalidArgument("values of the template go with tools, of which there may be none: tools=[]")
+            return "".join(self.stream(messages, **how, **cache))
+        with self.session(**cache) as session:
+            return session.chat(messages, tools=tools, template=template, **how)
 
     def stream(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from . import _native as native
 from . import document
@@ -97,11 +97,13 @@ class Session(SessionCore):
         how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
         return "".join(self._question(question, system, how, progress))
 
-    @alone
+    @overload
     def chat(
         self,
         messages: Sequence[Message],
         *,
+        tools: None = None,
+        template: None = None,
         max_tokens: int | None = None,
         temperature: float = 0.8,
         top_k: int = 40,
@@ -110,15 +112,64 @@ class Session(SessionCore):
         seed: int | None = None,
         sampler: Sampler | None = None,
         progress: native.Progress | None = None,
-    ) -> str:
+    ) -> str: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        template: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        seed: int | None = None,
+        sampler: Sampler | None = None,
+        progress: native.Progress | None = None,
+    ) -> dict[str, Any]: ...
+
+    @alone
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        seed: int | None = None,
+        sampler: Sampler | None = None,
+        progress: native.Progress | None = None,
+    ) -> str | dict[str, Any]:
         """What the model says after these messages, oldest first. What the session holds of them is not read again.
 
         messages: ``{"role": "user", "content": "..."}`` or ``("user", "...")``; roles are system, user and assistant. What they
         say never becomes a special token. Raises ``Unsupported``: the model has no chat template; ``InvalidArgument``: messages
         that the template refuses.
+
+        tools: functions that the model may call, as OpenAI's clients describe them:
+        ``{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}``. Then the answer is a
+        message as these get it: ``{"role": "assistant", "content": ..., "tool_calls": [...]}``, with
+        ``"reasoning_content"`` where the model thought. It goes into the next messages as it is, and behind it what came of
+        each call: ``{"role": "tool", "tool_call_id": ..., "content": ...}``. With an empty list there is nothing to call, but
+        answers are messages. template: further values for the template, such as ``{"enable_thinking": False}``.
         """
         how = Sampling(max_tokens, temperature, top_k, top_p, min_p, seed, sampler)
-        return "".join(self._answer(document.chat_ids(self._model, messages), how, progress))
+        if tools is None:
+            if template is not None:
+                raise InvalidArgument("values of the template go with tools, of which there may be none: tools=[]")
+            return "".join(self._answer(document.chat_ids(self._model, messages), how, progress))
+        asked = document.request(messages, tools, template)
+        ids = document.request_ids(self._model, asked)
+        for _ in self._answer(ids, how, progress):
+            pass
+        return document.request_reply(self._model, asked, self.ids[len(ids) :])
 
     @alone
     def complete(
