@@ -282,7 +282,7 @@ static void come_back(const rt_model *m, const rt_ctx_cfg *cfg, uint32_t length)
 
 int main(int argc, char **argv) {
     rt_exec e;
-    rt_model *m;
+    rt_model *m = NULL;
     prof *p = NULL;
     kv_err err = {0};
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
