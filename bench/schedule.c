@@ -1,4 +1,4 @@
-/* What many requests at once cost: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG]
+/* What many requests at once cost: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG] [PART]
  *
  *   streams   tokens a second of STREAMS (16) answers at once, by the scheduler and, in turns, by bare steps of as many
  * sessions beside    time between two tokens of 4 answers, before and while a prompt of LONG (2,000) tokens is read; time of
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST = 64, SAYS = 96, ROUNDS = 5, BESIDE = 4, CTX = 8192 };
@@ -26,8 +27,8 @@ static void stop(const kv_err *err) {
 typedef struct stream {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    double at[CTX]; /* when each token was said */
-    uint32_t n;
+    double at[CTX];     /* when each token was said */
+    uint32_t n, wanted; /* tokens; how many somebody waits for */
     bool ended;
     sched_stats stats;
     sched_job *job;
@@ -38,7 +39,8 @@ static bool on_token(void *user, const sched_token *t) {
     (void)t;
     pthread_mutex_lock(&s->lock);
     s->at[s->n++] = clock_now();
-    pthread_cond_signal(&s->changed);
+    if (s->n == s->wanted)
+        pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
     return true;
 }
@@ -76,6 +78,7 @@ static stream *begin(scheduler *s, const rt_sampling *sampling, uint32_t seed, u
 
 static void wait_for(stream *a, uint32_t tokens) {
     pthread_mutex_lock(&a->lock);
+    a->wanted = tokens;
     while (!a->ended && a->n < tokens)
         pthread_cond_wait(&a->changed, &a->lock);
     pthread_mutex_unlock(&a->lock);
@@ -164,19 +167,29 @@ static double median(double *x, size_t n) {
     return n ? x[n / 2] : 0;
 }
 
+/* Milliseconds of processors for each of so many tokens since `from`; all there were, if it is 0. */
+static double processor(double from, uint32_t tokens) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return 1e3 * ((double)t.tv_sec + 1e-9 * (double)t.tv_nsec - from / 1e3) / tokens;
+}
+
 static void streams(const rt_model *m, const rt_ctx_cfg *cfg, uint32_t n) {
     rt_sampling greedy = RT_SAMPLING_DEFAULT, drawn = RT_SAMPLING_DEFAULT;
-    double x[3][ROUNDS];
+    double x[3][ROUNDS], ms[3][ROUNDS];
     greedy.temp = 0;
     greedy.ignore_eos = drawn.ignore_eos = true;
-    for (int r = 0; r < ROUNDS; r++) {
-        x[0][r] = by_steps(m, cfg, n);
-        x[1][r] = by_scheduler(m, cfg, n, &greedy);
-        x[2][r] = by_scheduler(m, cfg, n, &drawn);
-    }
+    for (int r = 0; r < ROUNDS; r++)
+        for (int way = 0; way < 3; way++) {
+            const double from = processor(0, 1);
+            x[way][r] = !way ? by_steps(m, cfg, n) : by_scheduler(m, cfg, n, way == 1 ? &greedy : &drawn);
+            ms[way][r] = processor(from, n * SAYS);
+        }
     const double steps = median(x[0], ROUNDS), one = median(x[1], ROUNDS), other = median(x[2], ROUNDS);
     printf("streams  %u at once, tokens/s: bare steps %.1f, scheduler %.1f (%.1f %%), with sampling %.1f (%.1f %%)\n", n, steps,
            one, 100 * one / steps, other, 100 * other / steps);
+    printf("streams  ms of processors per token, all in all: %.2f, %.2f, %.2f\n", median(ms[0], ROUNDS), median(ms[1], ROUNDS),
+           median(ms[2], ROUNDS));
 }
 
 /* ---- beside a long prompt ---- */
@@ -269,13 +282,13 @@ static void come_back(const rt_model *m, const rt_ctx_cfg *cfg, uint32_t length)
 
 int main(int argc, char **argv) {
     rt_exec e;
-    rt_model *m;
+    rt_model *m = NULL;
     prof *p = NULL;
     kv_err err = {0};
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
     const uint32_t n = argc > 3 ? (uint32_t)atoi(argv[3]) : 16, length = argc > 4 ? (uint32_t)atoi(argv[4]) : 2000;
     if (argc < 2 || !n || n > MOST || !length || length > CTX - 100) {
-        fprintf(stderr, "usage: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG]\n");
+        fprintf(stderr, "usage: bench_schedule MODEL [PROFILE.yaml] [STREAMS] [LONG] [streams|beside|return]\n");
         return 2;
     }
     if (rt_exec_init(&e, NULL, 0, false, &err) || rt_model_load(argv[1], &e, &m, &err) ||
@@ -284,9 +297,13 @@ int main(int argc, char **argv) {
     cfg.profile = p;
     cfg.n_ctx = CTX;
     cfg.checkpoint_every = RT_CHECKPOINT_EVERY;
-    streams(m, &cfg, n);
-    beside(m, &cfg, length);
-    come_back(m, &cfg, length);
+    const char *part = argc > 5 ? argv[5] : "streams beside return";
+    if (strstr(part, "streams"))
+        streams(m, &cfg, n);
+    if (strstr(part, "beside"))
+        beside(m, &cfg, length);
+    if (strstr(part, "return"))
+        come_back(m, &cfg, length);
     prof_free(p);
     rt_model_free(m);
     return 0;

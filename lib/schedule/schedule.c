@@ -41,7 +41,7 @@ static void poke(void *user) {
 static void put_away(scheduler *s) {
     for (uint32_t i = 0; s->slots && i < s->n_slots; i++) {
         contexts_end end;
-        if (s->started && s->contexts && s->slots[i].s)
+        if (s->started && s->contexts && s->slots[i].s && !s->slots[i].named)
             contexts_put(s->contexts, s->slots[i].s, NULL, "scheduler", &end, NULL);
         rt_session_free(s->slots[i].s);
     }

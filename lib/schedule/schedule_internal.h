@@ -71,6 +71,7 @@ typedef enum sched_stage {
 typedef struct slot {
     rt_session *s;
     char stamp[33]; /* of its cache */
+    bool named;     /* it went on from a file by name, which is kept already */
     sched_job *job; /* or NULL; what follows means nothing then, but for `used` */
     sched_stage stage;
     struct slot *leader; /* that it waits for; its `used` then, and until it has read so far */

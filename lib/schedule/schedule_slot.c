@@ -146,9 +146,13 @@ static bool go_to_known(rt_session *s) {
     return rt_session_is_read(s);
 }
 
-/* A slot's session is to be another one's: what it has read is kept where there is a place for it. */
-static void put_away(scheduler *s, rt_session *old) {
-    if (s->contexts && rt_session_len(old) >= CONTEXTS_LEAST && go_to_known(old))
+/* Is what a slot has read to be kept where it is overwritten? */
+static bool is_kept(const scheduler *s, const slot *at) {
+    return s->contexts && !at->named && rt_session_len(at->s) >= CONTEXTS_LEAST;
+}
+
+static void put_away(scheduler *s, rt_session *old, bool kept) {
+    if (kept && go_to_known(old))
         shelf_keep(s->shelf, old);
     else
         rt_session_free(old);
@@ -159,14 +163,14 @@ static bool stays(const scheduler *s, const sched_place *p) {
     const rt_session *own = p->to->s;
     if (p->from != own || rt_session_lent(own) > p->reach)
         return false;
-    return !s->contexts || goes_on(rt_session_len(own) - p->reach, p->reach);
+    return !is_kept(s, p->to) || goes_on(rt_session_len(own) - p->reach, p->reach);
 }
 
 /* Give the slot an empty session of the kind that the job needs; *old: that which it had, or NULL where it is the same. */
 static kv_status renew(scheduler *s, const sched_place *p, const sched_job *j, rt_session **old, kv_err *err) {
     slot *at = p->to;
     const bool free_to_use = p->from != at->s && !strcmp(at->stamp, j->stamp) && !rt_session_lent(at->s);
-    const bool keep = s->contexts && rt_session_len(at->s) >= CONTEXTS_LEAST;
+    const bool keep = is_kept(s, at);
     const rt_ctx_cfg *cfg = p->from && strcmp(j->stamp, s->stamp) ? rt_session_cfg(p->from) : &s->ctx;
     rt_session *fresh = NULL;
     kv_status st = free_to_use && !keep ? KV_OK : rt_session_new_in(s->pool, cfg, &fresh, err);
@@ -186,6 +190,7 @@ static kv_status renew(scheduler *s, const sched_place *p, const sched_job *j, r
 static kv_status move_in(scheduler *s, const sched_place *p, const sched_job *j, kv_err *err) {
     rt_session *old;
     uint32_t reached = 0;
+    const bool kept = is_kept(s, p->to);
     kv_status st = renew(s, p, j, &old, err);
     if (st)
         return st;
@@ -193,7 +198,8 @@ static kv_status move_in(scheduler *s, const sched_place *p, const sched_job *j,
         rt_session_share(p->to->s, p->from, p->common, &reached, NULL); /* or all is read anew */
     p->to->read = go_to(p->to->s, reached);
     if (old)
-        put_away(s, old);
+        put_away(s, old, kept);
+    p->to->named = j->r.context;
     return KV_OK;
 }
 

@@ -153,7 +153,7 @@ static size_t show_known(const cli_models *m, bool count_only) {
             continue;
         n++;
         if (!count_only)
-            cli_say(stdout, "%-24s  %s%s%s\n", e->name, e->about ? e->about : e->file, e->size ? ", " : "",
+            cli_say(stdout, "%-36s  %s%s%s\n", e->name, e->about ? e->about : e->file, e->size ? ", " : "",
                     e->size ? format_bytes((double)e->size, bytes) : "");
     }
     return n;
@@ -272,7 +272,7 @@ int cmd_nothing(void) {
     for (size_t i = 0; i < m.here.n; i++) {
         char bytes[FORMAT_BYTES];
         if (!m.here.v[i].partial)
-            cli_say(stdout, "  %-40s  %s\n", m.here.v[i].name, format_bytes((double)m.here.v[i].bytes, bytes));
+            cli_say(stdout, "%-36s  %s\n", m.here.v[i].name, format_bytes((double)m.here.v[i].bytes, bytes));
     }
     if (show_known(&m, true)) {
         cli_say(stdout, "%sModels that can be fetched by name:\n", whole ? "\n" : "");
