@@ -47,6 +47,7 @@ static void schedule_answers_as_alone(void **state) {
     assert_int_equal(f.requests, JOBS);
     assert_int_equal(f.busy + f.waiting, 0);
     assert_true(f.cache_bytes > 0 && f.cache_bytes < f.cache_bytes_f16);
+    assert_true(f.exact_tokens > 0 && f.encoded_tokens > 0 && f.exact_tokens + f.encoded_tokens == f.tokens);
     sched_free(s);
 }
 

@@ -199,6 +199,40 @@ static void share_is_exact_on_every_model(void **state) {
     }
 }
 
+/* With 4 sinks, a window of 64 that tokens leave sixteen at a time, and all else encoded; in f16; and where a budget lets go of
+ * tokens. */
+static void states_are_those_of_the_window(void **state) {
+    (void)state;
+    static const struct {
+        kv_codec_id id;
+        uint32_t read;
+        double least, most; /* exact */
+    } rows[] = {{KV_Q8_0, 3, 3, 3}, {KV_Q8_0, 64, 64, 64}, {KV_Q8_0, 250, 53, 68}, {KV_F16, 250, 250, 250}};
+    rt_model *m = load_test_model("tiny/llama", NULL, 1);
+    int32_t ids[LEN];
+    double exact, encoded;
+    draw_ids(m, 11, ids, LEN);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        rt_ctx_cfg cfg = setting(rows[i].id, rows[i].id, 64);
+        cfg.sinks = 4;
+        rt_session *s = new_session(m, &cfg);
+        read_ids(s, ids, rows[i].read);
+        kv_cache_states(rt_ctx_cache(rt_session_ctx(s)), &exact, &encoded);
+        assert_true(exact >= rows[i].least && exact <= rows[i].most);
+        assert_float_equal(exact + encoded, rows[i].read, 0);
+        rt_session_free(s);
+    }
+    rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q8_0, 64);
+    cfg.evict = KV_EVICT_STREAMING;
+    cfg.budget = (kv_budget){.tokens = 128};
+    rt_session *s = new_session(m, &cfg);
+    read_ids(s, ids, 250);
+    kv_cache_states(rt_ctx_cache(rt_session_ctx(s)), &exact, &encoded);
+    assert_true(exact >= 53 && encoded > 0 && exact + encoded <= 128);
+    rt_session_free(s);
+    rt_model_free(m);
+}
+
 static void share_copies_no_whole_blocks(void **state) {
     (void)state;
     rt_model *m = load_test_model("tiny/llama", NULL, 1);
@@ -287,10 +321,10 @@ static void share_refuses_what_cannot_be(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(share_is_exact_with_every_codec),  cmocka_unit_test(share_is_exact_with_a_calibrated_codec),
-        cmocka_unit_test(share_is_exact_with_every_policy), cmocka_unit_test(share_is_exact_on_every_model),
-        cmocka_unit_test(share_copies_no_whole_blocks),     cmocka_unit_test(share_takes_what_came_from_a_file),
-        cmocka_unit_test(share_refuses_what_cannot_be),
+        cmocka_unit_test(share_is_exact_with_every_codec),   cmocka_unit_test(share_is_exact_with_a_calibrated_codec),
+        cmocka_unit_test(share_is_exact_with_every_policy),  cmocka_unit_test(share_is_exact_on_every_model),
+        cmocka_unit_test(share_copies_no_whole_blocks),      cmocka_unit_test(states_are_those_of_the_window),
+        cmocka_unit_test(share_takes_what_came_from_a_file), cmocka_unit_test(share_refuses_what_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,12 +29,18 @@ static void show(scheduler *s) {
     sched_facts *f = &s->facts;
     f->busy = 0;
     f->cache_bytes_f16 = f->checkpoint_bytes = 0;
+    f->tokens = f->exact_tokens = f->encoded_tokens = 0;
     look_elsewhere(s, &f->shared_bytes, &f->cache_bytes);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const slot *at = &s->slots[i];
         const kv_cache *c = rt_ctx_cache(rt_session_ctx(at->s));
         uint64_t own, more;
+        double exact, encoded;
         kv_cache_used(c, &own, &more);
+        kv_cache_states(c, &exact, &encoded);
+        f->tokens += rt_session_len(at->s);
+        f->exact_tokens += exact;
+        f->encoded_tokens += encoded;
         f->busy += at->job != NULL;
         f->cache_bytes += own;
         f->checkpoint_bytes += rt_seq_checkpoint_bytes(rt_ctx_seq(rt_session_ctx(at->s)));

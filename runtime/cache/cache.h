@@ -144,6 +144,9 @@ kv_status kv_cache_share(kv_cache *c, const kv_cache *from, const kv_checkpoint 
 void kv_cache_leave_shared(kv_cache *c, uint32_t n);
 /* Bytes of blocks, sinks and f16 copies that hold something: of its own, and those that lie elsewhere. */
 void kv_cache_used(const kv_cache *c, uint64_t *own, uint64_t *elsewhere);
+/* Of the tokens that it was given, how many a KV head has in f32 or f16 now, and how many encoded: means over all heads of
+ * layers of full attention. A budget let go of the rest. Both 0 where there is no such layer. */
+void kv_cache_states(const kv_cache *c, double *exact, double *encoded);
 
 /* What the cache costs. All are bytes really allocated for blocks, their scores, sinks and ring (parameters such as codebooks
  * not counted). */

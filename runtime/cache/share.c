@@ -95,3 +95,20 @@ void kv_cache_used(const kv_cache *c, uint64_t *own, uint64_t *elsewhere) {
         }
     }
 }
+
+void kv_cache_states(const kv_cache *c, double *exact, double *encoded) {
+    uint32_t n = 0;
+    *exact = *encoded = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const kv_layer *l = &c->layers[i];
+        const uint32_t end = kv_encoded(l, c->len);
+        for (uint32_t h = 0; kv_stores(l) && !l->swa && h < l->n_kv_head; h++, n++) {
+            const uint32_t held = kv_held(l, &l->heads[h], c->len);
+            const uint32_t whole = l->f16_elems ? min_u32(held, c->len - end + min_u32(l->sinks, end)) : held;
+            *exact += whole;
+            *encoded += held - whole;
+        }
+    }
+    *exact /= n ? n : 1;
+    *encoded /= n ? n : 1;
+}

@@ -183,13 +183,6 @@ kv_status handle_version(sv_exchange *x, kv_err *err) {
     return KV_OK;
 }
 
-kv_status handle_root(sv_exchange *x, kv_err *err) {
-    (void)err;
-    x->type = "text/plain; charset=utf-8";
-    out_text(&x->out, "kvrun " KV_TOOL_VERSION " is running\n");
-    return KV_OK;
-}
-
 kv_status handle_props(sv_exchange *x, kv_err *err) {
     sv_model *m = models_find(&x->sv->models, "");
     facts f;

@@ -14,8 +14,10 @@ kv_status handle_tags(sv_exchange *x, kv_err *err);
 kv_status handle_show(sv_exchange *x, kv_err *err);
 kv_status handle_ps(sv_exchange *x, kv_err *err);
 kv_status handle_version(sv_exchange *x, kv_err *err);
-kv_status handle_root(sv_exchange *x, kv_err *err);
 kv_status handle_props(sv_exchange *x, kv_err *err);
+
+/* ---- page.c: the page for people ---- */
+kv_status handle_page(sv_exchange *x, kv_err *err);
 
 /* ---- state.c: how the server is ---- */
 kv_status handle_health(sv_exchange *x, kv_err *err);

@@ -101,7 +101,10 @@ static void add_headers(const sv_exchange *x, struct MHD_Response *r) {
     char text[32];
     MHD_add_response_header(r, "Content-Type", x->type);
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "Cache-Control", "no-store");
+    if (!x->headers)
+        MHD_add_response_header(r, "Cache-Control", "no-store");
+    for (const char *const *h = x->headers; h && *h; h += 2)
+        MHD_add_response_header(r, h[0], h[1]);
     if (x->retry_after) {
         snprintf(text, sizeof text, "%d", x->retry_after);
         MHD_add_response_header(r, "Retry-After", text);

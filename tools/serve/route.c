@@ -31,7 +31,7 @@ static const sv_route routes[] = {
     {"GET", "/api/ps", &sv_ollama_chat, handle_ps, 0},
     {"GET", "/api/version", &sv_ollama_chat, handle_version, SV_OPEN | SV_EARLY},
     /* our own */
-    {"GET", "/", &sv_chat, handle_root, SV_OPEN | SV_EARLY},
+    {"GET", "/", &sv_chat, handle_page, SV_OPEN | SV_EARLY},
     {"GET", "/health", &sv_chat, handle_health, SV_OPEN | SV_EARLY},
     {"GET", "/v1/health", &sv_chat, handle_health, SV_OPEN | SV_EARLY},
     {"POST", "/tokenize", &sv_chat, handle_tokenize, 0},

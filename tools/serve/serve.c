@@ -143,6 +143,7 @@ kv_status serve_run(const serve_cfg *cfg, int *sig, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for a server");
     keep_heap_small();
     sv->cfg = cfg;
+    atomic_store(&sv->made, -1000);
     sv->started = (int64_t)time(NULL);
     sv->listens = sv->epoll = sv->bell = -1;
     pthread_mutex_init(&sv->lock, NULL);

@@ -56,7 +56,8 @@ typedef struct sv_exchange {
     /* the answer */
     int http; /* 0: 200, or what the error says */
     const char *type;
-    int retry_after; /* seconds; 0: is not said */
+    const char *const *headers; /* beside those that all have: names and values in turns, then NULL; or NULL */
+    int retry_after;            /* seconds; 0: is not said */
     char allow[64];
     sv_out out;
     pthread_mutex_t lock; /* of what follows */
@@ -102,6 +103,7 @@ typedef struct sv_server {
     bool watching;
     /* contexts are made one at a time */
     pthread_mutex_t making;
+    atomic_int made; /* thousandths of it; -1000: there is none */
     /* counters */
     atomic_ullong n_requests, n_errors[6], n_gone, n_refused; /* n_errors: by the first digit of the status */
 } sv_server;

@@ -65,6 +65,9 @@ static void sum_facts(sv_server *sv, sched_facts *all, unsigned *loaded) {
         all->cache_bytes += f.cache_bytes;
         all->cache_bytes_f16 += f.cache_bytes_f16;
         all->shared_bytes += f.shared_bytes;
+        all->tokens += f.tokens;
+        all->exact_tokens += f.exact_tokens;
+        all->encoded_tokens += f.encoded_tokens;
         all->prompt_tokens += f.prompt_tokens;
         all->cached_tokens += f.cached_tokens;
         all->said_tokens += f.said_tokens;
@@ -104,6 +107,11 @@ kv_status handle_metrics(sv_exchange *x, kv_err *err) {
     metric(o, "cache_bytes", "gauge", "Bytes of KV cache that slots hold.", (double)f.cache_bytes);
     metric(o, "cache_f16_bytes", "gauge", "Bytes that the same would take in f16.", (double)f.cache_bytes_f16);
     metric(o, "cache_shared_bytes", "gauge", "Of these bytes, those that several slots use.", (double)f.shared_bytes);
+    metric(o, "tokens_held", "gauge", "Tokens that slots hold.", f.tokens);
+    metric(o, "tokens_exact", "gauge", "Of these, those in f16 or f32; as a mean over KV heads.", f.exact_tokens);
+    metric(o, "tokens_encoded", "gauge", "Of these, those that are encoded; a budget let go of the rest.", f.encoded_tokens);
+    metric(o, "context_progress", "gauge", "How much of the context that is being made is read, 0 to 1; -1: none is made.",
+           (double)atomic_load(&sv->made) / 1000);
     metric(o, "http_requests_total", "counter", "Requests of all kinds.", (double)atomic_load(&sv->n_requests));
     metric(o, "clients_left_total", "counter", "Clients that left before their answer was whole.",
            (double)atomic_load(&sv->n_gone));

@@ -91,6 +91,13 @@ static bool still_wanted(void *user, double done) {
     return !gone && !atomic_load(&x->sv->stopping);
 }
 
+/* The same where the thread that reads is the only one that makes a context. */
+static bool reading(void *user, double done) {
+    sv_exchange *x = user;
+    atomic_store(&x->sv->made, (int)(1000 * done));
+    return still_wanted(x, done);
+}
+
 static kv_status ids_of(const rt_model *m, const char *text, size_t len, ask_ids *ids, kv_err *err) {
     ask_frame f;
     kv_status st = ask_frame_new(m, &f, err);
@@ -102,16 +109,19 @@ static kv_status ids_of(const rt_model *m, const char *text, size_t len, ask_ids
 
 static kv_status read_text(sv_exchange *x, const char *path, const char *title, const char *text, size_t len, kv_err *err) {
     const sv_server *sv = x->sv;
-    const rt_save_cfg save = {.title = title, .program = "kvrun serve " KV_TOOL_VERSION};
+    const rt_save_cfg save = {.title = title, .program = "kvrun serve " KV_TOOL_VERSION, .lean = true};
     ask_ids ids = {0};
     rt_session *s = NULL;
     const sv_model *m = x->model;
+    rt_ctx_cfg cfg = m->m.ctx;
+    cfg.checkpoint_every = 0; /* questions go on from its end: other places to go back to would be half of the file */
     kv_status st = ids_of(m->m.model, text, len, &ids, err);
     if (!st && ids.n >= m->engine.n_ctx)
         st = kv_fail(err, KV_ERANGE, "the text does not fit into the context: n_prompt_tokens = %zu, n_ctx = %u", ids.n,
                      m->engine.n_ctx);
-    if (st || (st = rt_session_new(m->m.model, &m->m.ctx, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
-        (st = rt_session_read(s, still_wanted, x, err)) || (st = folder_make(sv->cfg->contexts, err)))
+    if (st || (st = rt_session_new(m->m.model, &cfg, &s, err)) || (st = rt_session_add(s, ids.v, ids.n, err)) ||
+        (st = rt_session_read(s, reading, x, err)) || (st = rt_session_checkpoint(s, err)) ||
+        (st = folder_make(sv->cfg->contexts, err)))
         goto done;
     st = rt_session_save(s, path, &save, NULL, NULL, err);
 done:
@@ -134,7 +144,9 @@ static kv_status make(sv_exchange *x, const char *model, const char *name, const
         return st;
     if (pthread_mutex_trylock(&sv->making))
         return kv_fail(err, KV_EBUSY, "another context is being made");
+    atomic_store(&sv->made, 0);
     st = read_text(x, path, title ? title : name, text, len, err);
+    atomic_store(&sv->made, -1000);
     pthread_mutex_unlock(&sv->making);
     if (st)
         return st;
