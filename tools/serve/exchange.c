@@ -2,25 +2,30 @@
 
 /* ---- waking ---- */
 
-void exchange_wake(void *user) {
-    sv_exchange *x = user;
-    pthread_mutex_lock(&x->lock);
+static void resume(sv_exchange *x) {
     if (x->suspended)
         MHD_resume_connection(x->c);
     else
         x->woken = true;
     x->suspended = false;
+}
+
+void exchange_wake(void *user) {
+    sv_exchange *x = user;
+    pthread_mutex_lock(&x->lock);
+    /* While a worker has it, it stays aside, whatever its speech says already: a connection that libmicrohttpd looks at is one
+     * that it may find closed, and the exchange would go away under the worker. */
+    if (x->state == SV_WORKING)
+        x->woken = true;
+    else
+        resume(x);
     pthread_mutex_unlock(&x->lock);
 }
 
 void exchange_done(sv_exchange *x, sv_state state) {
     pthread_mutex_lock(&x->lock);
     x->state = state;
-    if (x->suspended)
-        MHD_resume_connection(x->c);
-    else
-        x->woken = true;
-    x->suspended = false;
+    resume(x);
     pthread_mutex_unlock(&x->lock);
 }
 

@@ -264,7 +264,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
         return finish_speech(x);
     case SV_ANSWERED:
         return queue_answer(x);
-    default: /* woken while a worker has it: it wakes it again */
+    default: /* a worker has it, and wakes it */
         exchange_set_aside(x);
         return MHD_YES;
     }
