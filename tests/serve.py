@@ -416,6 +416,28 @@ def command_line():
     s.stop()
 
 
+def answers_stay_with_who_asked(s):
+    """Clients that leave while their request is still being read, beside others, who must get their own answers."""
+    wrong, ends = json.dumps(CHAT)[:40], []
+
+    def leaves():
+        body = json.dumps(ENDLESS).encode()
+        for _ in range(800):
+            c = socket.create_connection(("127.0.0.1", s.port))
+            c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            c.close()
+
+    def asks():
+        for _ in range(250):
+            status, said, _ = s.post("/v1/chat/completions", wrong)
+            ends.append(status == 400 and "JSON" in said["error"]["message"])
+    threads = [threading.Thread(target=f) for f in (leaves, asks) * 4]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert len(ends) == 1000 and all(ends), (len(ends), ends.count(False))
+    s.until("requests_processing", 0)
+
+
 def mixed(s):
     """Right and wrong requests of all kinds from several threads: every right one is answered or told to come later."""
     rng, failures = random.Random(1), []
@@ -469,7 +491,7 @@ def mixed(s):
 
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    for test in (answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, mixed):
+    for test in (answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed):
         began = time.time()
         test(s)
         print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
