@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -135,4 +136,30 @@ void draw_ids(const rt_model *m, uint32_t seed, int32_t *ids, size_t n) {
         seed = seed * 1664525u + 1013904223u;
         ids[i] = (int32_t)(((uint64_t)seed * rt_model_hparams(m)->n_vocab) >> 32);
     }
+}
+
+rt_session *new_test_session(const rt_model *m, const rt_ctx_cfg *cfg) {
+    kv_err err = {0};
+    rt_session *s = NULL;
+    if (rt_session_new(m, cfg, &s, &err))
+        fail_msg("%s", err.msg);
+    return s;
+}
+
+bool cache_suits(const rt_model *m, const rt_ctx_cfg *cfg) {
+    kv_err err = {0};
+    rt_session *s = NULL;
+    if (!rt_session_new(m, cfg, &s, &err)) {
+        rt_session_free(s);
+        return true;
+    }
+    if (!strstr(err.msg, "head_dim"))
+        fail_msg("%s", err.msg);
+    return false;
+}
+
+void read_test_ids(rt_session *s, const int32_t *ids, size_t n) {
+    kv_err err = {0};
+    if (rt_session_add(s, ids, n, &err) || rt_session_read(s, NULL, NULL, &err))
+        fail_msg("%s", err.msg);
 }

@@ -2,7 +2,7 @@
 #ifndef TEST_SUPPORT_H
 #define TEST_SUPPORT_H
 
-#include "model/model.h"
+#include "session/session.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -57,5 +57,11 @@ agreement compare_with_reference(const char *model_path, const char *ref_path, c
 rt_model *load_test_model(const char *name, const char *cpu, int n_threads);
 /* n ids of its vocabulary; the same for the same seed. */
 void draw_ids(const rt_model *m, uint32_t seed, int32_t *ids, size_t n);
+/* rt_session_new, which must not fail. */
+rt_session *new_test_session(const rt_model *m, const rt_ctx_cfg *cfg);
+/* Not every codec takes heads of every width: false where that is why there can be no session. */
+bool cache_suits(const rt_model *m, const rt_ctx_cfg *cfg);
+/* Add n ids and read them, which must not fail. */
+void read_test_ids(rt_session *s, const int32_t *ids, size_t n);
 
 #endif

@@ -26,16 +26,10 @@ static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
 
 static rt_session *new_session(const rt_model *m, const rt_ctx_cfg *cfg) {
     kv_err err = {0};
-    rt_session *s = NULL;
-    if (rt_session_new(m, cfg, &s, &err) || rt_session_endless(s, KEEP, 0, &err))
+    rt_session *s = new_test_session(m, cfg);
+    if (rt_session_endless(s, KEEP, 0, &err))
         fail_msg("%s", err.msg);
     return s;
-}
-
-static void read_ids(rt_session *s, const int32_t *ids, size_t n) {
-    kv_err err = {0};
-    if (rt_session_add(s, ids, n, &err) || rt_session_read(s, NULL, NULL, &err))
-        fail_msg("%s", err.msg);
 }
 
 static void assert_same(const rt_model *m, rt_session *a, rt_session *b, const char *what) {
@@ -70,7 +64,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
     rt_session *a = new_session(m, cfg), *c = new_session(m, cfg), *d = NULL;
     assert_int_equal(rt_session_forgets(a, &from), STEP);
     assert_int_equal(from, KEEP);
-    read_ids(a, ids, LEN);
+    read_test_ids(a, ids, LEN);
     assert_forgot(a, ids, what);
     other.n_batch = 13;
     rt_session *b = new_session(m, &other);
@@ -84,7 +78,7 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
     }
     free(logits);
     assert_same(m, a, b, what);
-    read_ids(c, ids, 700); /* some is forgotten by now */
+    read_test_ids(c, ids, 700); /* some is forgotten by now */
     assert_true(rt_session_forgotten(c) > 0);
     close(mkstemp(path));
     if (rt_session_save(c, path, &(rt_save_cfg){.program = "test"}, NULL, NULL, &err) ||
@@ -92,10 +86,10 @@ static void goes_on(const rt_model *m, const rt_ctx_cfg *cfg, const char *what) 
         fail_msg("%s: %s", what, err.msg);
     unlink(path);
     assert_true(kv_cache_digest(rt_ctx_cache(rt_session_ctx(c))) == kv_cache_digest(rt_ctx_cache(rt_session_ctx(d))));
-    read_ids(c, ids + 700, 30); /* there is room for so many, and a way back */
+    read_test_ids(c, ids + 700, 30); /* there is room for so many, and a way back */
     rt_session_go_back(c, rt_session_len(c) - 30);
-    read_ids(c, ids + 700, LEN - 700);
-    read_ids(d, ids + 700, LEN - 700);
+    read_test_ids(c, ids + 700, LEN - 700);
+    read_test_ids(d, ids + 700, LEN - 700);
     assert_same(m, a, d, what);
     rt_session_free(a);
     rt_session_free(b);

@@ -26,33 +26,6 @@ static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
     return cfg;
 }
 
-static rt_session *new_session(const rt_model *m, const rt_ctx_cfg *cfg) {
-    kv_err err = {0};
-    rt_session *s = NULL;
-    if (rt_session_new(m, cfg, &s, &err))
-        fail_msg("%s", err.msg);
-    return s;
-}
-
-/* Not every codec takes heads of every width. */
-static bool suits(const rt_model *m, const rt_ctx_cfg *cfg) {
-    kv_err err = {0};
-    rt_session *s = NULL;
-    if (!rt_session_new(m, cfg, &s, &err)) {
-        rt_session_free(s);
-        return true;
-    }
-    if (!strstr(err.msg, "head_dim"))
-        fail_msg("%s", err.msg);
-    return false;
-}
-
-static void read_ids(rt_session *s, const int32_t *ids, size_t n) {
-    kv_err err = {0};
-    if (rt_session_add(s, ids, n, &err) || rt_session_read(s, NULL, NULL, &err))
-        fail_msg("%s", err.msg);
-}
-
 static uint32_t share(rt_session *to, rt_session *from, uint32_t n) {
     kv_err err = {0};
     uint32_t reached = 0;
@@ -67,9 +40,9 @@ static uint32_t share(rt_session *to, rt_session *from, uint32_t n) {
 
 /* Against a session that has read the same by itself. */
 static void assert_as_alone(const rt_model *m, const rt_ctx_cfg *cfg, rt_session *s, const char *what) {
-    rt_session *alone = new_session(m, cfg);
+    rt_session *alone = new_test_session(m, cfg);
     kv_err err = {0};
-    read_ids(alone, rt_session_ids(s), rt_session_len(s));
+    read_test_ids(alone, rt_session_ids(s), rt_session_len(s));
     if (rt_session_read(s, NULL, NULL, &err))
         fail_msg("%s: %s", what, err.msg);
     if (memcmp(rt_session_logits(alone), rt_session_logits(s), rt_model_hparams(m)->n_vocab * sizeof(float)) ||
@@ -91,22 +64,22 @@ static void two_are_exact(const rt_model *m, const rt_ctx_cfg *cfg, const char *
     draw_ids(m, 11, ids, LEN);
     draw_ids(m, 12, other, LEN);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        rt_session *from = new_session(m, cfg), *to = new_session(m, cfg);
-        read_ids(from, ids, AT);
+        rt_session *from = new_test_session(m, cfg), *to = new_test_session(m, cfg);
+        read_test_ids(from, ids, AT);
         const uint32_t n = share(to, from, places[i]);
         assert_int_equal(rt_session_lent(from), n);
         assert_ptr_equal(rt_session_lender(to), n ? from : NULL);
         if (n)
             assert_as_alone(m, cfg, to, what);
-        read_ids(from, ids + AT, 60);
-        read_ids(to, other, 100);
-        read_ids(from, ids + AT + 60, 60);
+        read_test_ids(from, ids + AT, 60);
+        read_test_ids(to, other, 100);
+        read_test_ids(from, ids + AT + 60, 60);
         assert_as_alone(m, cfg, from, what);
         assert_as_alone(m, cfg, to, what);
         rt_session_free(from);
-        read_ids(to, other + 100, 20);
+        read_test_ids(to, other + 100, 20);
         rt_session_go_back(to, rt_session_len(to) - 110); /* before what it has read itself, and on from there */
-        read_ids(to, other, 70);
+        read_test_ids(to, other, 70);
         assert_as_alone(m, cfg, to, what);
         rt_session_free(to);
     }
@@ -117,10 +90,10 @@ static void chain_is_exact(const rt_model *m, const rt_ctx_cfg *cfg, const char 
     rt_session *s[CHAIN];
     int32_t ids[LEN];
     for (uint32_t i = 0; i < CHAIN; i++) {
-        s[i] = new_session(m, cfg);
+        s[i] = new_test_session(m, cfg);
         draw_ids(m, 20 + i, ids, LEN);
         const uint32_t n = i ? share(s[i], s[i - 1], 70 * i) : 0;
-        read_ids(s[i], ids, 70 * i + 75 - n);
+        read_test_ids(s[i], ids, 70 * i + 75 - n);
     }
     for (uint32_t i = 0; i < CHAIN; i++) {
         for (uint32_t j = i; j < CHAIN; j++)
@@ -142,7 +115,7 @@ static void share_is_exact_with_every_codec(void **state) {
             char what[64];
             snprintf(what, sizeof what, "%s, window %d", kv_codec_names[id].name, window);
             rt_ctx_cfg cfg = setting((kv_codec_id)id, (kv_codec_id)id, window);
-            if (suits(m, &cfg))
+            if (cache_suits(m, &cfg))
                 (id % 3 ? two_are_exact : is_exact)(m, &cfg, what);
         }
     rt_ctx_cfg mixed = setting(KV_F16, KV_Q4_0, 20);
@@ -191,7 +164,7 @@ static void share_is_exact_on_every_model(void **state) {
         rt_model *m = load_test_model(names[i], NULL, 1);
         for (int window = 0; window <= 20; window += 20) {
             rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q4_0, window), exact = setting(KV_F16, KV_F16, 0);
-            if (suits(m, &cfg))
+            if (cache_suits(m, &cfg))
                 is_exact(m, &cfg, names[i]);
             is_exact(m, &exact, names[i]);
         }
@@ -215,8 +188,8 @@ static void states_are_those_of_the_window(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         rt_ctx_cfg cfg = setting(rows[i].id, rows[i].id, 64);
         cfg.sinks = 4;
-        rt_session *s = new_session(m, &cfg);
-        read_ids(s, ids, rows[i].read);
+        rt_session *s = new_test_session(m, &cfg);
+        read_test_ids(s, ids, rows[i].read);
         kv_cache_states(rt_ctx_cache(rt_session_ctx(s)), &exact, &encoded);
         assert_true(exact >= rows[i].least && exact <= rows[i].most);
         assert_float_equal(exact + encoded, rows[i].read, 0);
@@ -225,8 +198,8 @@ static void states_are_those_of_the_window(void **state) {
     rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q8_0, 64);
     cfg.evict = KV_EVICT_STREAMING;
     cfg.budget = (kv_budget){.tokens = 128};
-    rt_session *s = new_session(m, &cfg);
-    read_ids(s, ids, 250);
+    rt_session *s = new_test_session(m, &cfg);
+    read_test_ids(s, ids, 250);
     kv_cache_states(rt_ctx_cache(rt_session_ctx(s)), &exact, &encoded);
     assert_true(exact >= 53 && encoded > 0 && exact + encoded <= 128);
     rt_session_free(s);
@@ -240,15 +213,15 @@ static void share_copies_no_whole_blocks(void **state) {
     int32_t ids[LEN];
     uint64_t own, elsewhere, all;
     draw_ids(m, 11, ids, LEN);
-    rt_session *a = new_session(m, &cfg), *b = new_session(m, &cfg), *c = new_session(m, &cfg);
-    read_ids(a, ids, AT);
+    rt_session *a = new_test_session(m, &cfg), *b = new_test_session(m, &cfg), *c = new_test_session(m, &cfg);
+    read_test_ids(a, ids, AT);
     kv_cache_used(rt_ctx_cache(rt_session_ctx(a)), &all, &elsewhere);
     assert_int_equal(elsewhere, 0);
     share(b, a, AT);
     kv_cache_used(rt_ctx_cache(rt_session_ctx(b)), &own, &elsewhere);
     assert_int_equal(own + elsewhere, all);
     assert_true(elsewhere > all / 2);
-    read_ids(b, ids + AT, 100);
+    read_test_ids(b, ids + AT, 100);
     share(c, b, AT + 100);
     assert_true(used_elsewhere(c) > elsewhere);
     /* what it does not use any more it gives back */
@@ -272,17 +245,17 @@ static void share_takes_what_came_from_a_file(void **state) {
     int32_t ids[LEN];
     kv_err err = {0};
     draw_ids(m, 11, ids, LEN);
-    rt_session *a = new_session(m, &cfg), *b = NULL, *c = new_session(m, &cfg);
+    rt_session *a = new_test_session(m, &cfg), *b = NULL, *c = new_test_session(m, &cfg);
     close(mkstemp(path));
-    read_ids(a, ids, AT);
+    read_test_ids(a, ids, AT);
     if (rt_session_save(a, path, &(rt_save_cfg){.program = "test"}, NULL, NULL, &err) ||
         rt_session_open(m, NULL, &cfg, path, NULL, NULL, &b, &err))
         fail_msg("%s", err.msg);
     unlink(path);
-    read_ids(b, ids + AT, 70);
+    read_test_ids(b, ids + AT, 70);
     share(c, b, AT + 70);
     rt_session_free(b);
-    read_ids(c, ids + AT + 70, 20);
+    read_test_ids(c, ids + AT + 70, 20);
     assert_as_alone(m, &cfg, c, "a file");
     rt_session_free(a);
     rt_session_free(c);
@@ -299,10 +272,10 @@ static void share_refuses_what_cannot_be(void **state) {
     uint32_t reached;
     kv_err err = {0};
     draw_ids(m, 11, ids, LEN);
-    rt_session *a = new_session(m, &cfg), *b = new_session(m, &otherwise), *c = new_session(m, &cfg),
-               *d = new_session(m, &small);
-    read_ids(a, ids, AT);
-    read_ids(c, ids, 5);
+    rt_session *a = new_test_session(m, &cfg), *b = new_test_session(m, &otherwise), *c = new_test_session(m, &cfg),
+               *d = new_test_session(m, &small);
+    read_test_ids(a, ids, AT);
+    read_test_ids(c, ids, 5);
     assert_int_equal(rt_session_share(b, a, 100, &reached, &err), KV_EINVAL);
     assert_int_equal(rt_session_len(b), 0);
     assert_int_equal(rt_session_share(c, a, 100, &reached, &err), KV_EINVAL);
@@ -310,7 +283,7 @@ static void share_refuses_what_cannot_be(void **state) {
     assert_int_equal(rt_session_share(d, a, AT, &reached, &err), KV_ERANGE);
     assert_int_equal(rt_session_len(d), 0);
     assert_int_equal(rt_session_lent(a), 0);
-    read_ids(d, ids, 100); /* it is of use all the same */
+    read_test_ids(d, ids, 100); /* it is of use all the same */
     assert_as_alone(m, &small, d, "a refused one");
     rt_session_free(a);
     rt_session_free(b);

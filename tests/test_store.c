@@ -43,33 +43,6 @@ static rt_ctx_cfg setting(kv_codec_id k, kv_codec_id v, int window) {
     return cfg;
 }
 
-static rt_session *new_session(const rt_model *m, const rt_ctx_cfg *cfg) {
-    kv_err err = {0};
-    rt_session *s = NULL;
-    if (rt_session_new(m, cfg, &s, &err))
-        fail_msg("%s", err.msg);
-    return s;
-}
-
-/* Not every codec takes heads of every width. */
-static bool suits(const rt_model *m, const rt_ctx_cfg *cfg) {
-    kv_err err = {0};
-    rt_session *s = NULL;
-    if (!rt_session_new(m, cfg, &s, &err)) {
-        rt_session_free(s);
-        return true;
-    }
-    if (!strstr(err.msg, "head_dim"))
-        fail_msg("%s", err.msg);
-    return false;
-}
-
-static void read_ids(rt_session *s, const int32_t *ids, size_t n) {
-    kv_err err = {0};
-    if (rt_session_add(s, ids, n, &err) || rt_session_read(s, NULL, NULL, &err))
-        fail_msg("%s", err.msg);
-}
-
 static void save(rt_session *s, const char *path, bool packed, bool lean) {
     kv_err err = {0};
     const rt_save_cfg cfg = {.title = "a \"title\"\n", .program = "test", .packed = packed, .lean = lean};
@@ -104,15 +77,15 @@ static void goes_on_exactly(const rt_model *m, const rt_ctx_cfg *cfg, const char
     int32_t ids[LEN];
     draw_ids(m, 11, ids, LEN);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        rt_session *whole = new_session(m, cfg), *other;
-        read_ids(whole, ids, places[i]);
+        rt_session *whole = new_test_session(m, cfg), *other;
+        read_test_ids(whole, ids, places[i]);
         save(whole, path, i % 2, i % 3 == 0);
         rt_ctx_cfg open_cfg = i % 2 ? *cfg : RT_CTX_CFG_DEFAULT;
         open_cfg.profile = cfg->profile;
         other = open_session(m, &open_cfg, path);
         assert_same(whole, other, what);
-        read_ids(whole, ids + places[i], LEN - places[i]);
-        read_ids(other, ids + places[i], LEN - places[i]);
+        read_test_ids(whole, ids + places[i], LEN - places[i]);
+        read_test_ids(other, ids + places[i], LEN - places[i]);
         assert_same(whole, other, what);
         rt_session_free(whole);
         rt_session_free(other);
@@ -127,7 +100,7 @@ static void store_goes_on_exactly_with_every_codec(void **state) {
             char what[64];
             snprintf(what, sizeof what, "%s, window %d", kv_codec_names[id].name, window);
             rt_ctx_cfg cfg = setting((kv_codec_id)id, (kv_codec_id)id, window);
-            if (suits(m, &cfg))
+            if (cache_suits(m, &cfg))
                 goes_on_exactly(m, &cfg, what);
         }
     rt_ctx_cfg mixed = setting(KV_F16, KV_Q4_0, 20);
@@ -169,14 +142,14 @@ static void store_goes_on_exactly_with_a_calibrated_codec(void **state) {
             draw_ids(m, 11, ids, LEN);
             for (int t = 0; t < LEN; t++)
                 ids[t] %= 12; /* so that there is something to guess */
-            rt_session *s = new_session(m, &cfg);
-            read_ids(s, ids, AT);
+            rt_session *s = new_test_session(m, &cfg);
+            read_test_ids(s, ids, AT);
             save(s, in_folder("a.kv"), true, false);
             assert_true(is_coded(in_folder("a.kv")));
             rt_session *other = open_session(m, &cfg, in_folder("a.kv"));
             assert_same(s, other, names[i]);
-            read_ids(s, ids + AT, LEN - AT);
-            read_ids(other, ids + AT, LEN - AT);
+            read_test_ids(s, ids + AT, LEN - AT);
+            read_test_ids(other, ids + AT, LEN - AT);
             assert_same(s, other, names[i]);
             rt_session_free(s);
             rt_session_free(other);
@@ -212,7 +185,7 @@ static void store_goes_on_exactly_on_every_model(void **state) {
         rt_model *m = load(names[i], NULL);
         for (int window = 0; window <= 20; window += 20) {
             rt_ctx_cfg cfg = setting(KV_Q8_0, KV_Q4_0, window), exact = setting(KV_F16, KV_F16, 0);
-            if (suits(m, &cfg))
+            if (cache_suits(m, &cfg))
                 goes_on_exactly(m, &cfg, names[i]);
             goes_on_exactly(m, &exact, names[i]);
         }
@@ -227,12 +200,12 @@ static void store_goes_on_exactly_on_other_processors(void **state) {
     const rt_ctx_cfg cfg = setting(KV_Q8_0, KV_TURBO3, 20);
     int32_t ids[LEN];
     draw_ids(scalar, 11, ids, LEN);
-    rt_session *a = new_session(scalar, &cfg);
-    read_ids(a, ids, AT);
+    rt_session *a = new_test_session(scalar, &cfg);
+    read_test_ids(a, ids, AT);
     save(a, in_folder("a.kv"), false, false);
     rt_session *b = open_session(best, &RT_CTX_CFG_DEFAULT, in_folder("a.kv"));
-    read_ids(a, ids + AT, LEN - AT);
-    read_ids(b, ids + AT, LEN - AT);
+    read_test_ids(a, ids + AT, LEN - AT);
+    read_test_ids(b, ids + AT, LEN - AT);
     assert_same(a, b, "scalar to the best");
     rt_session_free(a);
     rt_session_free(b);
@@ -253,10 +226,10 @@ static void store_keeps_ways_back(void **state) {
             cfg.evict = KV_EVICT_H2O;
             cfg.budget.tokens = 256;
         }
-        rt_session *a = new_session(m, &cfg);
-        read_ids(a, ids, 150);
+        rt_session *a = new_test_session(m, &cfg);
+        read_test_ids(a, ids, 150);
         assert_int_equal(rt_session_checkpoint(a, &err), KV_OK);
-        read_ids(a, ids + 150, 70);
+        read_test_ids(a, ids + 150, 70);
         save(a, in_folder("a.kv"), i % 2, i == 2);
         other.n_ctx = i == 1 ? 1024 : 0;
         other.n_batch = 7;
@@ -264,16 +237,16 @@ static void store_keeps_ways_back(void **state) {
         assert_int_equal(rt_ctx_n_ctx(rt_session_ctx(b)), i == 1 ? 1024 : 512);
         assert_int_equal(rt_session_go_back(b, 150), i == 2 ? 0 : 150);
         rt_session_go_back(a, 150);
-        read_ids(a, ids + 200, LEN - 200);
-        read_ids(b, ids + 200, LEN - 200);
+        read_test_ids(a, ids + 200, LEN - 200);
+        read_test_ids(b, ids + 200, LEN - 200);
         assert_same(a, b, "after a way back");
         /* and to where the file ended, from behind it: the base is left and written anew */
         rt_session *c = open_session(m, &other, in_folder("a.kv"));
-        read_ids(c, ids + 220, LEN - 220);
+        read_test_ids(c, ids + 220, LEN - 220);
         assert_int_equal(rt_session_go_back(c, 220), i == 3 ? 0 : 220); /* evictions came between */
-        read_ids(c, ids + 300, 50);
+        read_test_ids(c, ids + 300, 50);
         rt_session *d = open_session(m, &other, in_folder("a.kv"));
-        read_ids(d, ids + 300, 50);
+        read_test_ids(d, ids + 300, 50);
         assert_same(c, d, "asked twice");
         /* a file of what came from a file */
         save(d, in_folder("b.kv"), false, true);
@@ -304,9 +277,9 @@ static void store_refuses_what_is_of_something_else(void **state) {
     int32_t ids[LEN];
     kv_err err = {0};
     draw_ids(m, 11, ids, LEN);
-    rt_session *s = new_session(m, &cfg);
+    rt_session *s = new_test_session(m, &cfg);
     assert_int_equal(rt_session_save(s, path, &(rt_save_cfg){0}, NULL, NULL, &err), KV_EINVAL); /* nothing in it */
-    read_ids(s, ids, AT);
+    read_test_ids(s, ids, AT);
     save(s, path, false, false);
     assert_int_equal(try_open(another, &RT_CTX_CFG_DEFAULT, path, &err), KV_EMISMATCH);
     assert_non_null(strstr(err.msg, "another model"));
@@ -360,9 +333,9 @@ static void store_refuses_what_is_not_whole(void **state) {
     for (int packed = 0; packed < 3; packed++) { /* the last by what it is */
         rt_ctx_cfg cfg = packed == 2 ? setting(-1, -1, 20) : setting(KV_Q8_0, KV_Q4_0, 20), open_cfg = RT_CTX_CFG_DEFAULT;
         open_cfg.profile = cfg.profile = packed == 2 ? p : NULL;
-        rt_session *s = new_session(m, &cfg);
+        rt_session *s = new_test_session(m, &cfg);
         size_t len;
-        read_ids(s, ids, AT);
+        read_test_ids(s, ids, AT);
         save(s, in_folder("a.kv"), packed, false);
         char *data = read_file(in_folder("a.kv"), &len);
         for (size_t i = 0, step = len / 640; i < len; i += i < 64 || i > len - 1200 ? 1 : step) {
@@ -396,8 +369,8 @@ static void store_tells_what_it_holds(void **state) {
     const int32_t *held;
     kv_err err = {0};
     draw_ids(m, 11, ids, LEN);
-    rt_session *s = new_session(m, &cfg);
-    read_ids(s, ids, AT);
+    rt_session *s = new_test_session(m, &cfg);
+    read_test_ids(s, ids, AT);
     save(s, in_folder("a.kv"), true, true);
     assert_int_equal(ctx_file_open(in_folder("a.kv"), true, NULL, NULL, &f, &err), KV_OK);
     assert_int_equal(ctx_file_about(f, &a, &err), KV_OK);
