@@ -54,7 +54,7 @@ static kv_status resolve_target(atomic_file *f, struct stat *old, bool *exists, 
     if (!*exists) {
         if (errno != ENOENT)
             return fail_errno(err, f->path, "cannot write");
-        if (lstat(f->path, &st) == 0)
+        if (lstat(f->path, &st) == 0 && S_ISLNK(st.st_mode)) /* not a file that somebody has put there just now */
             return kv_fail(err, KV_EIO, "%s: is a symbolic link to nothing (remove it, or make its target)", f->path);
         size_t len = strlen(f->path);
         if (!len || f->path[len - 1] == '/')
@@ -65,9 +65,13 @@ static kv_status resolve_target(atomic_file *f, struct stat *old, bool *exists, 
     } else if (atomic_file_is_straight(f->path, old)) {
         return KV_OK;
     } else {
-        if (access(f->path, W_OK) != 0)
+        if (access(f->path, W_OK) != 0 && errno != ENOENT)
             return fail_errno(err, f->path, "cannot write"); /* rename would replace a write-protected file */
         f->target = realpath(f->path, NULL);
+        if (!f->target && errno == ENOENT) { /* somebody has removed it just now */
+            *exists = false;
+            f->target = strdup(f->path);
+        }
     }
     return f->target ? KV_OK : fail_errno(err, f->path, "cannot resolve");
 }
