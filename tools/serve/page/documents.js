@@ -2,7 +2,7 @@
 
 const documents = (() => {
     const KINDS = {html: "html", htm: "html", docx: "docx", epub: "epub", pdf: "pdf"};
-    let all = [], chosen = kept.get("document", null), reading = null, model = () => "";
+    let all = [], shown = "", chosen = kept.get("document", null), reading = null, model = () => "";
 
     const smaller = (d) => d.bytes_f16 > d.bytes ? `${(d.bytes_f16 / d.bytes).toFixed(1)}\u00d7 smaller` : "";
     const facts = (d) => [`${count(d.tokens)} tokens`, bytes(d.bytes), smaller(d)].filter(Boolean).join(" \u00b7 ");
@@ -42,7 +42,12 @@ const documents = (() => {
         return b;
     }
 
+    /* What is the same stays as it is: the focus, and a button that asks whether it was meant. */
     function showList() {
+        const now = JSON.stringify([all, chosen && chosen.name]);
+        if (now === shown)
+            return;
+        shown = now;
         $("docs-none").hidden = !chosen;
         if (!all.length)
             return $("docs-list").replaceChildren(el("li", {class: "none", text: "No document has been read yet."}));
