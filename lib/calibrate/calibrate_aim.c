@@ -206,7 +206,7 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet_all(c, exact, &settled, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
         (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))) ||
-        (cfg->fold_for && (st = calibration_fold(c, exact, (calibrate_progress){kv_progress_of_part, &folding}, p, err))))
+        (cfg->fold_for && (st = calibration_fold(c, m, exact, (calibrate_progress){kv_progress_of_part, &folding}, p, err))))
         goto done;
     *out = p;
     p = NULL;

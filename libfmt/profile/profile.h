@@ -70,8 +70,8 @@ typedef struct prof_layer {
     /* (n_kv_head, PROF_QUERIES, head_dim) queries as the head's group asks: before RoPE, after the query norm where the model
      * has one, not multiplied by the attention scale; or NULL. A vector is integers of 8 bits times one number (prof_round). */
     float *queries;
-    /* (n_kv_head, head_dim) Scales of keys that may be folded into the weights (kvpack --fold), as exponents of 2, in
-     * sixteenths: whole numbers, -127..127; or NULL. runtime/model/fold.h. */
+    /* (n_kv_head, head_dim) Scales of keys that may be folded into the weights (kvpack --fold), as whole exponents of 2; or
+     * NULL. runtime/model/fold.h. */
     float *fold;
     prof_kv k, v;
 } prof_layer;

@@ -125,7 +125,7 @@ static size_t index_of(const site *s, const rt_hparams *hp, uint32_t head, uint3
 static void narrow(const pass *p, const site *s, size_t i, const uint8_t *data, size_t n) {
     int least, most;
     qtype_scale_room(s->t->type, data, n, &least, &most);
-    const int low = RT_FOLD_STEPS * (s->sign > 0 ? least : -most), high = RT_FOLD_STEPS * (s->sign > 0 ? most : -least);
+    const int low = s->sign > 0 ? least : -most, high = s->sign > 0 ? most : -least;
     p->low[i] = (int8_t)(low > p->low[i] ? low : p->low[i]);
     p->high[i] = (int8_t)(high < p->high[i] ? high : p->high[i]);
 }
@@ -162,7 +162,7 @@ static void unfold_piece(const pass *p, const qtype_info *t, uint8_t *data, size
 static void multiply(pass *p, const site *s, size_t i, uint8_t *data, size_t n) {
     if (!p->e[i])
         return;
-    (p->undo ? unfold_piece : fold_piece)(p, s->t->type, data, n, exp2((double)s->sign * p->e[i] / RT_FOLD_STEPS));
+    (p->undo ? unfold_piece : fold_piece)(p, s->t->type, data, n, exp2(s->sign * p->e[i]));
     p->at += qtype_n_scales(s->t->type, n);
 }
 

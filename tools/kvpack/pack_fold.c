@@ -18,11 +18,15 @@ static kv_status take(const rt_hparams *hp, const prof *p, pack_folded *out, kv_
     return KV_OK;
 }
 
+kv_status pack_fold_check(const gguf *g, kv_err *err) {
+    return rt_folded(g)
+               ? kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g))
+               : KV_OK;
+}
+
 kv_status pack_fold(gguf *g, const rt_hparams *hp, prof *p, const char *where, pack_folded *out, kv_err *err) {
     char hash[33];
     kv_status st;
-    if (rt_folded(g)) /* before anything is said of the profile */
-        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
     if (!prof_has_fold(p))
         return kv_fail(err, KV_EINVAL,
                        "%s: holds no scales to fold: kvcalib MODEL --fold-for q4_0 --out PROFILE finds them, and says so where "
