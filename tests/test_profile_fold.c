@@ -80,6 +80,7 @@ static void follow_fold_scales_what_is_decoded(void **state) {
     assert_int_equal(prof_queries_alloc(p, &p->layers[1], NULL), KV_OK);
     p->layers[1].queries[DIM + 3] = 2;
     prof_follow_fold(p, e, "0123456789abcdef0123456789abcdef");
+    prof_round(p);
     assert_string_equal(p->model_hash, "0123456789abcdef0123456789abcdef");
     assert_false(prof_has_fold(p));
     for (uint32_t l = 0; l < LAYERS; l++)

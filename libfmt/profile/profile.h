@@ -233,7 +233,7 @@ bool prof_has_losses(const prof *p);
 bool prof_has_queries(const prof *p);
 bool prof_has_fold(const prof *p);
 /* Turn a profile for a model into that for the same one after e (n_layer, n_kv_head, head_dim) was folded into it, whose hash
- * is given: transforms and queries follow, what was measured holds within rounding and says so, scales to fold are gone. */
+ * is given: transforms and queries follow, what was measured holds within rounding and says so, scales to fold are gone. To be rounded (prof_round). */
 void prof_follow_fold(prof *p, const int8_t *e, const char *hash);
 /* Tokens of one KV head, of which only the ratios count; 0: as much as the average. */
 uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head);

@@ -64,6 +64,5 @@ void prof_follow_fold(prof *p, const int8_t *e, const char *hash) {
             if (len + sizeof said <= room)
                 memcpy(text + len, said, sizeof said);
         }
-        prof_round(p);
     }
 }

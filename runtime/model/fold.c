@@ -318,12 +318,16 @@ static kv_status lost_unpack(const gguf *g, const gguf_kv *kv, int16_t *lost, si
     return st;
 }
 
+kv_status rt_fold_check(const gguf *g, const rt_hparams *hp, kv_err *err) {
+    if (rt_folded(g))
+        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
+    return check(g, hp, err);
+}
+
 kv_status rt_fold_apply(gguf *g, const rt_hparams *hp, int8_t *e, rt_fold_undo *undo, kv_err *err) {
     pass p = {.hp = hp, .e = e};
     kv_status st;
-    if (rt_folded(g))
-        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
-    if ((st = check(g, hp, err)) || (st = settle(g, &p, err)) || (st = walk(g, &p, WORK_COUNT, err)))
+    if ((st = rt_fold_check(g, hp, err)) || (st = settle(g, &p, err)) || (st = walk(g, &p, WORK_COUNT, err)))
         return st;
     const size_t n = p.at;
     if (undo && (st = pass_alloc(g, &p, n, err)))

@@ -41,6 +41,8 @@ typedef struct rt_fold_undo {
     size_t len;
 } rt_fold_undo;
 
+/* Whether a model can be folded. KV_EUNSUPP as rt_fold_apply. */
+kv_status rt_fold_check(const gguf *g, const rt_hparams *hp, kv_err *err);
 /* Multiply the tensors of g, in memory (gguf_edit). e: as above; those that would make a scale of a block overflow, or lose
  * digits, come nearer to 0. undo: or NULL. KV_EUNSUPP: the file is folded already, or a tensor is of a type whose scales are no
  * plain numbers; it is named, and nothing is changed. KV_ENOMEM. */

@@ -15,8 +15,6 @@ typedef struct pack_folded {
     char made_for[32];
 } pack_folded;
 
-/* KV_EUNSUPP: g is folded already. To be asked first: no profile suits such a file. */
-kv_status pack_fold_check(const gguf *g, kv_err *err);
 /* Fold p's scales into g, in memory; p becomes the profile of what g is then. where: the file that p is from. KV_EINVAL: p has
  * no scales; else errors of rt_fold_apply. Caller frees with pack_folded_free, in any case; out->keys point into it. */
 kv_status pack_fold(gguf *g, const rt_hparams *hp, prof *p, const char *where, pack_folded *out, kv_err *err);
