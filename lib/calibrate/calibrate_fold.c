@@ -16,7 +16,7 @@
 
 static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
 enum { CACHES = sizeof caches / sizeof *caches };
-enum { SHIFTS = 4, PLAIN = SHIFTS * CAL_FOLD_WAYS, MIXED = 16, PARENTS = 4, FINALISTS = 3 };
+enum { SHIFTS = 4, PLAIN = SHIFTS * CAL_FOLD_WAYS, MIXED = 16, PARENTS = 4, FINALISTS = 3, SCREEN_CTX = 1024 };
 static const double SCREENING = 0.6; /* of the time */
 
 /* Caches of a model, and what they lose. */
@@ -57,16 +57,28 @@ static losses caches_of(const folding *f, uint32_t among) {
     return out;
 }
 
-/* On one chunk of text. */
-static kv_status measure(const folding *f, const rt_model *m, const int32_t *chunk, calibrate_progress progress, losses *out,
-                         kv_err *err) {
-    const eval_cfg how = {.ctx = f->text->ctx, .chunks = 1, .baseline = KV_F32};
+/* What is measured on: one chunk. */
+typedef struct sample {
+    const int32_t *ids;
+    uint32_t n;
+} sample;
+
+static sample to_screen(const folding *f) {
+    return (sample){f->text->fit, f->text->ctx < SCREEN_CTX ? f->text->ctx : SCREEN_CTX};
+}
+
+static sample held_out(const folding *f) {
+    return (sample){f->text->held, f->text->ctx};
+}
+
+static kv_status measure(const rt_model *m, sample text, calibrate_progress progress, losses *out, kv_err *err) {
+    const eval_cfg how = {.ctx = text.n, .chunks = 1, .baseline = KV_F32};
     eval_setting settings[CACHES];
     for (uint32_t i = 0; i < out->n; i++) {
         settings[i] = (eval_setting){kv_codec_names[out->cache[i]].name, RT_CTX_CFG_DEFAULT};
         settings[i].cache.ctk = settings[i].cache.ctv = (int)out->cache[i];
     }
-    return eval_run(m, &how, settings, out->n, chunk, f->text->ctx, progress.call, progress.user, out->got, err);
+    return eval_run(m, &how, settings, out->n, text.ids, text.n, progress.call, progress.user, out->got, err);
 }
 
 static kv_status edit(void *user, gguf *g, kv_err *err) {
@@ -75,7 +87,7 @@ static kv_status edit(void *user, gguf *g, kv_err *err) {
 }
 
 /* The same of a model with scales folded in, which are changed where there is no room for them. like: whose products it has. */
-static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, const int32_t *chunk, calibrate_progress progress,
+static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, sample text, calibrate_progress progress,
                                 losses *out, kv_err *err) {
     const rt_load_cfg cfg = {.edit = edit, .edit_user = f};
     const char *path = gguf_path(rt_model_gguf(f->exact));
@@ -86,7 +98,7 @@ static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, con
         st = kv_fail(err, KV_EINVAL,
                      "%s: scales to fold are found for a model as its file has it: without keys that are set by hand", path);
     if (!st)
-        st = measure(f, m, chunk, progress, out, err);
+        st = measure(m, text, progress, out, err);
     rt_model_free(m);
     return st;
 }
@@ -113,7 +125,7 @@ static double score(const folding *f, const losses *before, const losses *after)
 
 static kv_status add(folding *f, int8_t *e, calibrate_progress progress, kv_err *err) {
     losses after = f->before;
-    kv_status st = measure_folded(f, e, f->fast, f->text->fit, progress, &after, err);
+    kv_status st = measure_folded(f, e, f->fast, to_screen(f), progress, &after, err);
     if (st)
         return st;
     const candidate c = {e, score(f, &f->before, &after)};
@@ -137,7 +149,7 @@ static kv_status screen(folding *f, const cal_stats *stats, const cal_fold_cfg *
     const double steps = PLAIN + MIXED + 1;
     kv_progress_part part = {progress.call, progress.user, 0, SCREENING / steps};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    kv_status st = measure(f, f->fast, f->text->fit, here, &f->before, err);
+    kv_status st = measure(f->fast, to_screen(f), here, &f->before, err);
     for (uint32_t i = 0; i < PLAIN + MIXED && !st; i++, room += n) {
         part = (kv_progress_part){progress.call, progress.user, SCREENING * (i + 1) / steps, SCREENING * (i + 2) / steps};
         if (i >= PLAIN)
@@ -186,10 +198,10 @@ static kv_status choose(folding *f, calibrate_progress progress, prof *p, kv_err
     losses before = caches_of(f, CALIBRATE_FOLDS), after = before;
     kv_progress_part part = {progress.call, progress.user, SCREENING, 1 - (1 - SCREENING) / 2};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    kv_status st = measure(f, f->exact, f->text->held, here, &before, err);
+    kv_status st = measure(f->exact, held_out(f), here, &before, err);
     part = (kv_progress_part){progress.call, progress.user, part.to, 1};
     for (uint32_t i = 0; i < FINALISTS && i < f->n && f->all[i].score < 0 && !st; i++) {
-        if ((st = measure_folded(f, f->all[i].e, f->exact, f->text->held, here, &after, err)) || score(f, &before, &after) >= 0)
+        if ((st = measure_folded(f, f->all[i].e, f->exact, held_out(f), here, &after, err)) || score(f, &before, &after) >= 0)
             continue;
         if (!(st = keep(f->hp, f->all[i].e, p, err)))
             say(f, &before, &after, p);
