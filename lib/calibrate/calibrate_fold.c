@@ -1,11 +1,13 @@
-/* Which scales to fold. What is least by a formula is not what loses least: errors of large, nearly constant keys are nearly
- * constant as well and cancel, or do not, as rounding has it. So there are many candidates: every way of cal_fold, rounded in
- * several ways, and mixtures of the best, each layer from one of them. Each is folded into a model of its own, with fast
- * products, and measured on text that was fitted on; the best are measured on the text that is held out, with exact ones.
+/* Which scales to fold. What is least by a formula is not what loses least, so there are several candidates: every way of
+ * cal_fold, rounded in two ways. Each is folded into a model of its own, with fast products, and measured on text that was
+ * fitted on; the best are measured on the text that is held out, with exact ones.
+ *
+ * Measured are many short texts rather than a long one. The first token of a text draws much of the attention of all others,
+ * and how well its key happens to be rounded decides what the whole text loses: with the same scales one text loses a quarter
+ * of what another does.
  */
 #include "calibrate/calibrate_fold.h"
 
-#include "base/splitmix64.h"
 #include "eval/eval.h"
 #include "model/fold.h"
 
@@ -16,7 +18,8 @@
 
 static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
 enum { CACHES = sizeof caches / sizeof *caches };
-enum { SHIFTS = 4, PLAIN = SHIFTS * CAL_FOLD_WAYS, MIXED = 16, PARENTS = 4, FINALISTS = 3, SCREEN_CTX = 1024 };
+enum { SHIFTS = 2, TRIED = SHIFTS * CAL_FOLD_WAYS, FINALISTS = 3 };
+enum { TEXTS = 8, SCREENED = 256, HELD_OUT = 512 };
 static const double SCREENING = 0.6; /* of the time */
 
 /* Caches of a model, and what they lose. */
@@ -32,13 +35,19 @@ typedef struct candidate {
     double score;
 } candidate;
 
+/* What is measured on: n texts of ctx tokens. */
+typedef struct sample {
+    int32_t *ids;
+    uint32_t n, ctx;
+} sample;
+
 typedef struct folding {
-    const calibrate_text *text;
     const rt_model *fast, *exact;
     const rt_hparams *hp;
-    uint32_t wanted;              /* caches, as bits */
-    losses before;                /* of those that are wanted, on the text that is fitted on */
-    candidate all[PLAIN + MIXED]; /* the best first */
+    uint32_t wanted; /* caches, as bits */
+    sample fit, held;
+    losses before;        /* of those that are wanted, on the text that is fitted on */
+    candidate all[TRIED]; /* the best first */
     uint32_t n;
     int8_t *e; /* of what is being loaded */
 } folding;
@@ -57,28 +66,26 @@ static losses caches_of(const folding *f, uint32_t among) {
     return out;
 }
 
-/* What is measured on: one chunk. */
-typedef struct sample {
-    const int32_t *ids;
-    uint32_t n;
-} sample;
-
-static sample to_screen(const folding *f) {
-    return (sample){f->text->fit, f->text->ctx < SCREEN_CTX ? f->text->ctx : SCREEN_CTX};
+/* Texts of ctx tokens, or one where there are not as many, from all of n ids. Caller frees ids. */
+static kv_status take_sample(const int32_t *ids, size_t n, uint32_t ctx, sample *out, kv_err *err) {
+    ctx = ctx < n ? ctx : (uint32_t)n;
+    *out = (sample){NULL, n / ctx < TEXTS ? (uint32_t)(n / ctx) : TEXTS, ctx};
+    if (!(out->ids = malloc((size_t)out->n * ctx * sizeof *out->ids)))
+        return kv_fail(err, KV_ENOMEM, "out of memory to find scales");
+    for (uint32_t i = 0; i < out->n; i++)
+        memcpy(out->ids + (size_t)i * ctx, ids + (n / ctx) * i / out->n * ctx, ctx * sizeof *out->ids);
+    return KV_OK;
 }
 
-static sample held_out(const folding *f) {
-    return (sample){f->text->held, f->text->ctx};
-}
-
-static kv_status measure(const rt_model *m, sample text, calibrate_progress progress, losses *out, kv_err *err) {
-    const eval_cfg how = {.ctx = text.n, .chunks = 1, .baseline = KV_F32};
+static kv_status measure(const rt_model *m, const sample *text, calibrate_progress progress, losses *out, kv_err *err) {
+    const eval_cfg how = {.ctx = text->ctx, .chunks = text->n, .baseline = KV_F32};
     eval_setting settings[CACHES];
     for (uint32_t i = 0; i < out->n; i++) {
         settings[i] = (eval_setting){kv_codec_names[out->cache[i]].name, RT_CTX_CFG_DEFAULT};
         settings[i].cache.ctk = settings[i].cache.ctv = (int)out->cache[i];
     }
-    return eval_run(m, &how, settings, out->n, text.ids, text.n, progress.call, progress.user, out->got, err);
+    return eval_run(m, &how, settings, out->n, text->ids, (size_t)text->n * text->ctx, progress.call, progress.user, out->got,
+                    err);
 }
 
 static kv_status edit(void *user, gguf *g, kv_err *err) {
@@ -87,7 +94,7 @@ static kv_status edit(void *user, gguf *g, kv_err *err) {
 }
 
 /* The same of a model with scales folded in, which are changed where there is no room for them. like: whose products it has. */
-static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, sample text, calibrate_progress progress,
+static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, const sample *text, calibrate_progress progress,
                                 losses *out, kv_err *err) {
     const rt_load_cfg cfg = {.edit = edit, .edit_user = f};
     const char *path = gguf_path(rt_model_gguf(f->exact));
@@ -125,7 +132,7 @@ static double score(const folding *f, const losses *before, const losses *after)
 
 static kv_status add(folding *f, int8_t *e, calibrate_progress progress, kv_err *err) {
     losses after = f->before;
-    kv_status st = measure_folded(f, e, f->fast, to_screen(f), progress, &after, err);
+    kv_status st = measure_folded(f, e, f->fast, &f->fit, progress, &after, err);
     if (st)
         return st;
     const candidate c = {e, score(f, &f->before, &after)};
@@ -136,26 +143,16 @@ static kv_status add(folding *f, int8_t *e, calibrate_progress progress, kv_err 
     return KV_OK;
 }
 
-/* Every layer from one of the best. */
-static void mix(const folding *f, uint64_t seed, int8_t *e) {
-    const size_t row = (size_t)f->hp->n_kv_head * f->hp->head_dim;
-    for (uint32_t l = 0; l < f->hp->n_layer; l++)
-        memcpy(e + l * row, f->all[splitmix64(&seed) % PARENTS].e + l * row, row);
-}
-
 static kv_status screen(folding *f, const cal_stats *stats, const cal_fold_cfg *cfg, calibrate_progress progress, int8_t *room,
                         kv_err *err) {
     const size_t n = rt_fold_count(f->hp);
-    const double steps = PLAIN + MIXED + 1;
+    const double steps = TRIED + 1;
     kv_progress_part part = {progress.call, progress.user, 0, SCREENING / steps};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    kv_status st = measure(f->fast, to_screen(f), here, &f->before, err);
-    for (uint32_t i = 0; i < PLAIN + MIXED && !st; i++, room += n) {
+    kv_status st = measure(f->fast, &f->fit, here, &f->before, err);
+    for (uint32_t i = 0; i < TRIED && !st; i++, room += n) {
         part = (kv_progress_part){progress.call, progress.user, SCREENING * (i + 1) / steps, SCREENING * (i + 2) / steps};
-        if (i >= PLAIN)
-            mix(f, i, room);
-        else
-            st = cal_fold(stats, cfg, (cal_fold_way)(i / SHIFTS), (double)(i % SHIFTS) / SHIFTS, room, err);
+        st = cal_fold(stats, cfg, (cal_fold_way)(i / SHIFTS), (double)(i % SHIFTS) / SHIFTS, room, err);
         if (!st)
             st = add(f, room, here, err);
     }
@@ -170,7 +167,7 @@ static void say(const folding *f, const losses *before, const losses *after, pro
     for (uint32_t i = 0; i < before->n; i++) {
         const eval_result *was = &before->got[i], *is = &after->got[i];
         p->folding[p->n_folding++] = (prof_folding){.cache = before->cache[i],
-                                                    .ctx = f->text->ctx,
+                                                    .ctx = f->held.ctx,
                                                     .tokens = (uint32_t)was->tokens,
                                                     .before = was->kld,
                                                     .before_se = was->kld_se,
@@ -198,10 +195,10 @@ static kv_status choose(folding *f, calibrate_progress progress, prof *p, kv_err
     losses before = caches_of(f, CALIBRATE_FOLDS), after = before;
     kv_progress_part part = {progress.call, progress.user, SCREENING, 1 - (1 - SCREENING) / 2};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    kv_status st = measure(f->exact, held_out(f), here, &before, err);
+    kv_status st = measure(f->exact, &f->held, here, &before, err);
     part = (kv_progress_part){progress.call, progress.user, part.to, 1};
     for (uint32_t i = 0; i < FINALISTS && i < f->n && f->all[i].score < 0 && !st; i++) {
-        if ((st = measure_folded(f, f->all[i].e, f->exact, held_out(f), here, &after, err)) || score(f, &before, &after) >= 0)
+        if ((st = measure_folded(f, f->all[i].e, f->exact, &f->held, here, &after, err)) || score(f, &before, &after) >= 0)
             continue;
         if (!(st = keep(f->hp, f->all[i].e, p, err)))
             say(f, &before, &after, p);
@@ -215,19 +212,26 @@ kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progr
     bool shared[PROF_MAX_LAYERS];
     uint16_t unit[PROF_MAX_DIM];
     const cal_fold_cfg cfg = {unit, rt_fold_units(hp, unit), shared, job->team};
-    int8_t *room = malloc((PLAIN + MIXED) * rt_fold_count(hp));
+    int8_t *room = malloc((TRIED)*rt_fold_count(hp));
     folding *f = calloc(1, sizeof *f);
     kv_status st = room && f ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory to find scales");
     if (st)
         goto done;
-    *f = (folding){.text = job->text, .fast = job->fast, .exact = job->exact, .hp = hp, .wanted = job->wanted};
+    *f = (folding){.fast = job->fast, .exact = job->exact, .hp = hp, .wanted = job->wanted};
     f->before = caches_of(f, job->wanted);
     for (uint32_t l = 0; l < hp->n_layer; l++)
         shared[l] = rt_fold_shared(rt_model_gguf(job->exact), hp, l);
+    if ((st = take_sample(job->text->fit, (size_t)job->text->n_fit * job->text->ctx, SCREENED, &f->fit, err)) ||
+        (st = take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, HELD_OUT, &f->held, err)))
+        goto done;
     if (f->before.n && !(st = screen(f, job->stats, &cfg, progress, room, err)))
         st = choose(f, progress, p, err);
     prof_round(p);
 done:
+    if (f) {
+        free(f->fit.ids);
+        free(f->held.ids);
+    }
     free(f);
     free(room);
     return st;
