@@ -243,12 +243,27 @@ def folder():
     return pathlib.Path(base) / "kvcalib" / "shapes"
 
 
+def file_of(name):
+    """Where the file of a shape is, or belongs."""
+    return folder() / f"{name}-r{RECIPE}.gguf"
+
+
+def remove_leftovers(path):
+    """What runs that were killed have left."""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        try:
+            os.kill(int(partial.suffixes[-2][1:]), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+
+
 def model(name, s):
-    """The file of a shape in the cache folder, which is written where it is not there yet."""
-    path = folder() / f"{name}-r{RECIPE}.gguf"
+    """The file of a shape, written where it is not there yet."""
+    path = file_of(name)
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     size, free = weights_bytes(s), shutil.disk_usage(path.parent).free
     if free < size + (1 << 30):
         needs.give_up(f"no room for {path}: it takes {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; XDG_CACHE_HOME chooses another disk")
