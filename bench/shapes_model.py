@@ -218,7 +218,7 @@ def weights_bytes(s):
 
 
 def write(path, name, s, hollow=False):
-    """The whole file or none. hollow: of the right length, but holes where weights would be, which take no space on the disk: enough
+    """The whole file or none. hollow: of the right length, but holes where matrices would be, which take no space on the disk: enough
     to ask how much memory things take."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     f = header(name, s)
@@ -227,7 +227,7 @@ def write(path, name, s, hollow=False):
             out.write(b"".join(raw for _, raw in f.head()))
             for t, dims, kind in tensors(s):
                 end = out.tell() + tensor_bytes(dims, kind)
-                for piece in () if hollow else pieces(t, s, dims, kind):
+                for piece in () if hollow and kind in BLOCKS else pieces(t, s, dims, kind):
                     out.write(piece)
                 out.seek(end + -end % f.align)
             out.truncate()
