@@ -92,7 +92,9 @@ def check_figures(out, depths, timed):
         assert [(r["depth"], r["cache_type"]) for r in out["speed"][name]] == [(d, c) for d in depths for c in timed]
         assert all(r["prefill_tps"] > 0 and r["decode_tps"] > 0 for r in out["speed"][name])
         without = out["fits"][name]["without"]
-        assert all(0 < without[r["cache_type"]] + r["cache"] == r["computed"] and 0 < r["resident"] <= r["peak"] for r in out["resident"][name])
+        held = out["resident"].get(name, [])
+        assert [(r["tokens"], r["cache_type"]) for r in held] == [(d, c) for d in depths if d for c in timed]
+        assert all(without[r["cache_type"]] + r["cache"] == r["computed"] and 0 < r["resident"] <= r["peak"] for r in held)
 
 
 def check_what_is_written(folder):
