@@ -134,6 +134,7 @@ def main():
     bench("--shapes", "huge", code=2, err="no such shape: huge; qwen2.5-1.5b")
     bench("--depths", "deep", code=2, err="--depths: deep")
     bench("--caches", "q9", code=2, err="no such cache: q9")
+    bench("--json", "no/such/folder.json", code=2, err="there is no folder no/such")
     bench("--resident", "4096", code=2, err="--resident belongs to --table")
     with tempfile.TemporaryDirectory() as work:
         os.environ["XDG_CACHE_HOME"] = work
