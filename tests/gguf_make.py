@@ -61,32 +61,29 @@ class File:
     def __getitem__(self, name):
         return next(t for t in self.tensors if t.name == name)
 
-    def bytes(self):
-        out = bytearray()
-        self.borders = []
-
-        def put(what, raw):
-            self.borders.append((what, len(out)))
-            out.extend(raw)
-
-        put("magic", self.magic)
-        put("version", struct.pack("<I", self.version))
-        put("tensor count", struct.pack("<Q", len(self.tensors) if self.n_tensors is None else self.n_tensors))
-        put("key count", struct.pack("<Q", len(self.keys) if self.n_keys is None else self.n_keys))
+    def head(self):
+        """[(what, its bytes)]: all that comes before the data of the tensors. Of those, only the lengths count."""
+        parts = [("magic", self.magic), ("version", struct.pack("<I", self.version)),
+                 ("tensor count", struct.pack("<Q", len(self.tensors) if self.n_tensors is None else self.n_tensors)),
+                 ("key count", struct.pack("<Q", len(self.keys) if self.n_keys is None else self.n_keys))]
         for name, kind, raw in self.keys:
-            put(f"key {name}", text(name) + struct.pack("<I", kind))
-            put(f"value {name}", raw)
+            parts += [(f"key {name}", text(name) + struct.pack("<I", kind)), (f"value {name}", raw)]
         at = 0
         for t in self.tensors:
             offset = at if t.offset is None else t.offset
             dims = t.dims if isinstance(t.dims, list) else list(t.dims)
-            put(f"tensor {t.name}", text(t.name) + struct.pack("<I", len(dims) if t.n_dims is None else t.n_dims))
-            put(f"shape {t.name}", b"".join(struct.pack("<Q", d) for d in dims))
-            put(f"type {t.name}", struct.pack("<IQ", t.kind if isinstance(t.kind, int) else QT[t.kind][0], offset))
+            parts += [(f"tensor {t.name}", text(t.name) + struct.pack("<I", len(dims) if t.n_dims is None else t.n_dims)),
+                      (f"shape {t.name}", b"".join(struct.pack("<Q", d) for d in dims)),
+                      (f"type {t.name}", struct.pack("<IQ", t.kind if isinstance(t.kind, int) else QT[t.kind][0], offset))]
             at += -(-len(t.data) // self.align) * self.align
-        put("padding", b"\0" * (-len(out) % self.align))
-        for t in self.tensors:
-            put(f"data {t.name}", t.data + b"\0" * (-len(t.data) % self.align))
+        return parts + [("padding", b"\0" * (-sum(len(raw) for _, raw in parts) % self.align))]
+
+    def bytes(self):
+        out = bytearray()
+        self.borders = []
+        for what, raw in self.head() + [(f"data {t.name}", t.data + b"\0" * (-len(t.data) % self.align)) for t in self.tensors]:
+            self.borders.append((what, len(out)))
+            out.extend(raw)
         return bytes(out)
 
 
