@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """kvrun serve from outside, with a tiny model: what clients do right, do wrong and leave unfinished. It must go on answering.
 
-usage: serve.py BIN_DIR DATA_DIR [ROUNDS]        ROUNDS: of mixed requests, right and wrong ones (300)
+usage: serve.py BIN_DIR DATA_DIR [ROUNDS [TEST...]]        ROUNDS: of mixed requests, right and wrong ones (300); TEST: only these
 """
 import atexit
+import errno
 import http.client
 import json
 import os
@@ -20,25 +21,44 @@ import time
 
 BIN, DATA = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+ONLY = sys.argv[4:]
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
 ENDLESS = {**CHAT, "max_tokens": 120000, "ignore_eos": True, "stream": True}
 
 
 class Server:
-    def __init__(self, *options, ctx=131072, model=(DATA / "tiny/qwen2.gguf",)):
+    def __init__(self, *options, ctx=131072, model=(DATA / "tiny/qwen2.gguf",), template="chatml", ready=True):
         self.folder = tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.folder.name, "log")
         with open(self.log, "w") as log:
-            self.p = subprocess.Popen([BIN / "kvrun", "serve", *model, "--port", "0", "-t", "1", "--chat-template", "chatml", "--ctx", str(ctx),
+            self.p = subprocess.Popen([BIN / "kvrun", "serve", *model, "--port", "0", "-t", "1", "--chat-template", template, "--ctx", str(ctx),
                                        "--contexts", pathlib.Path(self.folder.name, "contexts"), *options], stderr=log, stdout=subprocess.PIPE)
         atexit.register(self.p.kill)
+        self.port = self.wait_for(self.told_port if ready else self.bound_port)
+
+    def wait_for(self, what):
         for _ in range(1200):
-            found = re.search(r"at http://127\.0\.0\.1:(\d+),", self.log.read_text())
-            if found:
-                break
+            if found := what():
+                return found
             assert self.p.poll() is None, self.log.read_text()
             time.sleep(0.05)
-        self.port = int(found[1])
+        raise AssertionError((what.__name__, self.log.read_text()))
+
+    def told_port(self):
+        """As it says once the model is there."""
+        found = re.search(r"at http://127\.0\.0\.1:(\d+),", self.log.read_text())
+        return found and int(found[1])
+
+    def bound_port(self):
+        """As the system says, before that."""
+        of = set()
+        for f in pathlib.Path(f"/proc/{self.p.pid}/fd").iterdir():
+            try:
+                of.add(os.readlink(f))
+            except FileNotFoundError: # closed just now
+                pass
+        rows = [line.split() for line in pathlib.Path(f"/proc/{self.p.pid}/net/tcp").read_text().splitlines()[1:]]
+        return next((int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in of), None)
 
     def ask(self, method, path, body=None, headers=None, timeout=120):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -402,6 +422,70 @@ def several_models():
         s.stop()
 
 
+class SlowTemplate:
+    """A chat template that is a pipe: whoever loads a model with it waits in the middle of that, for as long as it takes."""
+    TEXT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder, "template")
+        os.mkfifo(self.path)
+
+    def is_wanted(self):
+        """A way to write into it, as soon as somebody reads it."""
+        try:
+            self.to = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            return True
+        except OSError as e:
+            assert e.errno == errno.ENXIO, e
+            return False
+
+    def give(self):
+        os.write(self.to, self.TEXT.encode())
+        os.close(self.to)
+
+
+def loading():
+    """While its model is loaded, the server says so to everybody, in their dialects, and when to come back."""
+    with tempfile.TemporaryDirectory() as folder:
+        t = SlowTemplate(folder)
+        s = Server(template=t.path, ready=False)
+        s.wait_for(t.is_wanted)
+        asks = [("GET", "/health"), ("GET", "/v1/health"), ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"),
+                ("POST", "/v1/messages"), ("POST", "/api/chat"), ("POST", "/tokenize")]
+        for method, path in asks:
+            status, body, headers = s.ask(method, path, CHAT if method == "POST" else None)
+            said = body["error"] if path.startswith("/api/") else body["error"]["message"]
+            assert status == 503 and int(headers["Retry-After"]) > 0 and "being loaded" in said, (path, status, body)
+        assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "overloaded_error"
+        assert s.post("/v1/chat/completions", CHAT)[1]["error"]["code"] == "unavailable"
+        assert s.ask("GET", "/", None, {"Accept": "text/html"})[0] == 200 and s.ask("GET", "/api/version")[0] == 200
+        assert s.told_port() is None
+        t.give()
+        assert s.wait_for(s.told_port) == s.port
+        s.healthy()
+        assert s.ask("GET", "/v1/models")[0] == 200 and s.post("/v1/chat/completions", CHAT)[0] == 200
+        s.stop()
+
+
+def loading_on_demand():
+    """Who asks for a model of a folder waits until it is there; others are told what there is meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        t = SlowTemplate(folder)
+        os.symlink((DATA / "tiny/qwen2.gguf").resolve(), f"{folder}/qwen2.gguf")
+        s = Server(template=t.path, model=("--models", folder))
+        waits = [s.begin({**CHAT, "model": "qwen2"}) for _ in range(2)]
+        s.wait_for(t.is_wanted)
+        s.healthy()
+        assert s.ask("GET", "/v1/models")[1]["data"][0]["id"] == "qwen2" and s.ask("GET", "/api/ps")[1]["models"] == []
+        assert s.metric("models_loaded") == 0 and s.metric("requests_processing") == 0
+        t.give()
+        for k in waits:
+            assert k.recv(12) == b"HTTP/1.1 200"
+            k.close()
+        assert s.metric("models_loaded") == 1
+        s.stop()
+
+
 def command_line():
     run = lambda *args: subprocess.run([BIN / "kvrun", "serve", DATA / "tiny/qwen2.gguf", *args], capture_output=True, text=True, timeout=60)
     r = run("--host", "0.0.0.0", "--port", "0")
@@ -489,17 +573,20 @@ def mixed(s):
     assert tsan or after < before * 1.2 + 8192, (before, after)
 
 
+def run(tests, *args):
+    for test in tests:
+        if ONLY and test.__name__ not in ONLY:
+            continue
+        began = time.time()
+        test(*args)
+        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+
+
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    for test in (answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed):
-        began = time.time()
-        test(s)
-        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    run((answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
     s.stop()
-    for test in (crowded, slow_reader, keys, draining, several_models, command_line):
-        began = time.time()
-        test()
-        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    run((crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, command_line))
     print("all passed")
 
 
