@@ -14,6 +14,7 @@ typedef struct sv_model {
     struct sv_models *all;
     char name[SV_NAME], *path;
     int64_t bytes, changed; /* of its file */
+    uint64_t takes;         /* bytes that it took when it was loaded last: weights, caches, workspaces; 0: it never was */
     /* under the lock of all, or for whoever has taken it: */
     sv_where where;
     unsigned users;
@@ -41,9 +42,11 @@ void models_free(sv_models *s); /* once nobody has to leave one */
  * none. */
 sv_model *models_find(sv_models *s, const char *name);
 /* It is there until models_leave; where it must be loaded for that, that is waited for. KV_EBUSY: there is no room, as others
- * are at work; KV_ENOMEM: not even alone; errors of opening it. */
+ * are at work; KV_EINVAL: not even alone (says what it takes); errors of opening it. */
 kv_status models_take(sv_model *m, kv_err *err);
 bool models_peek(sv_model *m); /* the same, only if it is there already */
+/* Bytes that one that is there takes now, caches at capacity. Whoever asks has taken it. */
+uint64_t models_takes(const sv_model *m);
 void models_leave(sv_model *m);
 
 #endif
