@@ -166,6 +166,44 @@ def marks_in_messages_are_text(s):
     assert count("<|im_end|>") - count("<|im_en") >= 3, (count("<|im_end|>"), count("<|im_en"))
 
 
+def one_call_is_the_last(s):
+    """Where a client wants no more than one call, the answer ends with the first, and no more is said; a grammar has the model say two."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}]
+    two = "".join('<tool_call>\n{"name": "f", "arguments": {"x": %d}}\n</tool_call>\n' % x for x in (1, 2))
+    calls_twice(s, tools, two + "And so on.", "And so on.")
+
+
+def one_call_of_a_list():
+    """The same where a model writes all its calls as one list."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "mistral")
+        path.write_text("{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}{% if m.role == 'tool' %}"
+                        "[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% elif m.tool_calls %}[TOOL_CALLS]{{ m.tool_calls | tojson }}{% else %}[INST]{{ m.content }}[/INST]"
+                        "{% endif %}{% endfor %}")
+        s = Server(template=path)
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        calls_twice(s, tools, '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}}, {"name": "f", "arguments": {"x": 2}}]', "")
+        s.stop()
+
+
+def calls_twice(s, tools, text, behind):
+    ask = {**CHAT, "max_tokens": 400, "tools": tools, "grammar": "root ::= " + json.dumps(text)}
+    said = {}
+    for one in (False, True):
+        body = {**ask, "parallel_tool_calls": not one}
+        whole = s.post("/v1/chat/completions", body)[1]
+        choice, said[one] = whole["choices"][0], whole["usage"]["completion_tokens"]
+        calls = [c["function"]["arguments"].replace(" ", "") for c in choice["message"]["tool_calls"]]
+        assert calls == ['{"x":1}', '{"x":2}'][:2 - one] and choice["finish_reason"] == "tool_calls", whole
+        assert choice["message"]["content"] == (None if one else behind or None), whole
+        deltas = [e["choices"][0] for e in events(s.post("/v1/chat/completions", {**body, "stream": True})[1])[:-1]]
+        parts = [c for d in deltas for c in d["delta"].get("tool_calls", [])]
+        assert {c["index"] for c in parts} == set(range(2 - one)) and [d["finish_reason"] for d in deltas if d["finish_reason"]] == ["tool_calls"], deltas
+        assert "".join(c["function"].get("arguments", "") for c in parts).replace(" ", "") == "".join(calls), deltas
+        assert "".join(d["delta"].get("content") or "" for d in deltas) == ("" if one else behind), deltas
+    assert said[True] < 0.75 * said[False], said
+
+
 def several_at_once(s):
     """Each answer is what it is alone, streamed or whole."""
     asks = [{**CHAT, "messages": [{"role": "user", "content": f"number {i}"}], "max_tokens": 40} for i in range(8)]
@@ -621,9 +659,9 @@ def run(tests, *args):
 
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    run((answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
+    run((answers, marks_in_messages_are_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
     s.stop()
-    run((crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, memory_is_for_caches_too, command_line))
+    run((one_call_of_a_list, crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, memory_is_for_caches_too, command_line))
     print("all passed")
 
 

@@ -57,6 +57,20 @@ static void chat_keeps_calls_and_their_results(void **state) {
     request_free(&q);
 }
 
+static void chat_may_ask_for_one_call(void **state) {
+    (void)state;
+    static const char *const cases[] = {"", ",'parallel_tool_calls':true", ",'parallel_tool_calls':null",
+                                        ",'parallel_tool_calls':false"};
+    char text[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{'messages':[{'role':'user','content':'a'}]%s}", cases[i]);
+        sv_request q = must_read(&sv_chat, text);
+        assert_true(q.one_call == (i == 3));
+        request_free(&q);
+    }
+    must_refuse(&sv_chat, "{'messages':[{'role':'user','content':'a'}],'parallel_tool_calls':'no'}", "parallel_tool_calls: ");
+}
+
 static void chat_joins_system_messages_at_the_beginning(void **state) {
     (void)state;
     sv_request q = must_read(&sv_chat, "{'messages':[{'role':'system','content':'a'},{'role':'system','content':'b'},"
@@ -180,7 +194,7 @@ static void responses_take_what_codex_sends(void **state) {
               "{'role':'assistant','content':'','tool_calls':[{'type':'function','id':'c1','function':{'name':'shell',"
               "'arguments':'{\\'cmd\\':\\'ls\\'}'}}]},{'role':'tool','content':'a.txt','tool_call_id':'c1'}]");
     same_json(q.tools, "[{'type':'function','function':{'name':'shell','description':'d','parameters':{'type':'object'}}}]");
-    assert_true(q.stream);
+    assert_true(q.stream && q.one_call);
     request_free(&q);
 }
 
@@ -231,8 +245,31 @@ static void messages_take_what_claude_code_sends(void **state) {
               "{'role':'tool','tool_call_id':'t1','content':'text of a'},{'role':'user','content':'And?'}]");
     same_json(q.tools, "[{'type':'function','function':{'name':'Read','description':'d','parameters':{'type':'object'}}}]");
     same_json(q.extra, "{'enable_thinking':true}");
-    assert_true(q.n_predict == 100 && q.stream && q.n_stops == 1);
+    assert_true(q.n_predict == 100 && q.stream && q.n_stops == 1 && q.one_call && q.tool_choice == SV_TOOLS_AUTO);
     request_free(&q);
+}
+
+static void messages_may_ask_for_one_call(void **state) {
+    (void)state;
+    static const struct {
+        const char *choice;
+        bool one;
+    } cases[] = {{"{'type':'auto'}", false},
+                 {"{'type':'any','disable_parallel_tool_use':false}", false},
+                 {"{'type':'any','disable_parallel_tool_use':null}", false},
+                 {"{'type':'any','disable_parallel_tool_use':true}", true},
+                 {"{'type':'tool','name':'f','disable_parallel_tool_use':true}", true}};
+    static const char request[] =
+        "{'max_tokens':9,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':%s}";
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, request, cases[i].choice);
+        sv_request q = must_read(&sv_messages, text);
+        assert_true(q.one_call == cases[i].one);
+        request_free(&q);
+    }
+    snprintf(text, sizeof text, request, "{'type':'auto','disable_parallel_tool_use':'yes'}");
+    must_refuse(&sv_messages, text, "tool_choice.disable_parallel_tool_use: ");
 }
 
 /* What changes in every request is no part of the prefix: all else is the same. */
@@ -303,6 +340,7 @@ int main(void) {
         cmocka_unit_test(chat_takes_null_for_nothing),
         cmocka_unit_test(chat_prefers_max_completion_tokens),
         cmocka_unit_test(chat_keeps_calls_and_their_results),
+        cmocka_unit_test(chat_may_ask_for_one_call),
         cmocka_unit_test(chat_joins_system_messages_at_the_beginning),
         cmocka_unit_test(chat_has_forms),
         cmocka_unit_test(chat_has_biases),
@@ -313,6 +351,7 @@ int main(void) {
         cmocka_unit_test(responses_join_calls_to_their_message),
         cmocka_unit_test(responses_refuse_what_is_not_stored),
         cmocka_unit_test(messages_take_what_claude_code_sends),
+        cmocka_unit_test(messages_may_ask_for_one_call),
         cmocka_unit_test(messages_have_a_prefix_that_stays),
         cmocka_unit_test(messages_refuse_by_place),
         cmocka_unit_test(ollama_takes_what_clients_send),

@@ -129,7 +129,7 @@ static kv_status read_responses(const json_t *o, sv_request *q, kv_err *err) {
         (st = request_stops(q, o, "stop", err)) || (st = request_own(q, o, err)) ||
         (st = take_int(o, "max_output_tokens", 1, 1 << 30, &q->n_predict, err)) ||
         (st = take_bool(o, "stream", &q->stream, err)) || (st = read_input(q, o, err)) || (st = read_tools(q, o, err)) ||
-        (st = read_choice(q, o, err)) || (st = read_format(q, o, err)))
+        (st = read_choice(q, o, err)) || (st = request_parallel(q, o, err)) || (st = read_format(q, o, err)))
         return st;
     return request_check(q, err);
 }
