@@ -238,12 +238,13 @@ def streams(p):
 
 
 def asks_the_model(p):
+    """What a model said goes back to it as it was, the NUL of the test before included."""
     p.proxy.say = None
     p.settings(max_tokens="24", temperature="0", system="Be brief.")
     p.ask("What is a cache?")
     asked = p.proxy.asked[-1]
     assert asked["max_tokens"] == 24 and asked["temperature"] == 0 and asked["messages"][0] == {"role": "system", "content": "Be brief."}, asked
-    assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"]
+    assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"] and asked["messages"][2]["content"] == "One, two, three.\0"
     assert re.match(r"\d+ tokens", p.b.js(f"return {LAST}.querySelector('.note').textContent"))
     assert p.b.js(f"return {LAST}.querySelector('.wrong').hidden")
 

@@ -166,6 +166,22 @@ def marks_in_messages_are_text(s):
     assert count("<|im_end|>") - count("<|im_en") >= 3, (count("<|im_end|>"), count("<|im_en"))
 
 
+def nul_is_text(s):
+    """A NUL in a message is a token like others, wherever it stands, and nothing ends at it; names and stops hold none."""
+    count = lambda text: s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": text}]})[1]["input_tokens"]
+    assert count("a\0b") - count("a") >= 2 and count("a\0\0") == count("a\0") + 1 and count("\0") == count("a"), [count(t) for t in ("a\0b", "a", "a\0\0", "a\0", "\0")]
+    ids = s.post("/tokenize", {"content": "a\0b", "add_special": False})[1]["tokens"]
+    assert s.post("/detokenize", {"tokens": ids})[1]["content"] == "a\0b"
+    assert s.post("/apply-template", {"messages": [{"role": "user", "content": "a\0b"}]})[1]["prompt"].startswith("<|im_start|>user\na\0b<|im_end|>")
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"x": "a\0b"})}}
+    prompt = s.post("/apply-template", {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+                                                     {"role": "tool", "tool_call_id": "c", "content": "r\0s"}]})[1]["prompt"]
+    assert "a\\u0000b" in prompt and "r\0s" in prompt, prompt
+    assert s.post("/v1/completions", {"prompt": "a\0b", "max_tokens": 1, "echo": True})[1]["choices"][0]["text"].startswith("a\0b")
+    for ask in ({**CHAT, "model": "q\0"}, {**CHAT, "stop": "\0"}, {**CHAT, "messages": [{"role": "user\0", "content": "a"}]}):
+        error(s.post("/v1/chat/completions", ask), 400, "NUL")
+
+
 def one_call_is_the_last(s):
     """Where a client wants no more than one call, the answer ends with the first, and no more is said; a grammar has the model say two."""
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}]
@@ -233,6 +249,8 @@ def contexts(s):
     again = s.post("/v1/chat/completions", ask)[1]
     assert again["choices"][0]["message"]["content"] == first["choices"][0]["message"]["content"]
     assert s.post("/v1/chat/completions", {**ask, "kv_context": ""})[1]["choices"][0]["message"]["content"] != first["choices"][0]["message"]["content"]
+    nul = lambda text: s.post("/v1/chat/completions", {**ask, "messages": [{"role": "system", "content": "s" + text}, {"role": "user", "content": "u" + text}]})[1]["usage"]
+    assert nul("\0x")["prompt_tokens"] - nul("")["prompt_tokens"] == 4, (nul("\0x"), nul("")) # of both texts, both characters
     for name in ("../x", "a/b", ".x", "", "x" * 65, "\u00e4"):
         error(s.post("/v1/contexts", {"name": name, "text": "a"}), 400, "name")
         error(s.post("/v1/chat/completions", {**CHAT, "kv_context": name}) if name else (400, {"error": {"message": ""}}), 400)
@@ -659,7 +677,7 @@ def run(tests, *args):
 
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    run((answers, marks_in_messages_are_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
+    run((answers, marks_in_messages_are_text, nul_is_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
     s.stop()
     run((one_call_of_a_list, crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, memory_is_for_caches_too, command_line))
     print("all passed")

@@ -173,6 +173,71 @@ static void embeddings_take_lists(void **state) {
     must_refuse(&sv_embeddings, "{'input':'a','encoding_format':'hex'}", "encoding_format: ");
 }
 
+/* ---- bodies ---- */
+
+static void bodies_must_be_objects(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"", "the request has no body"},
+                                           {"{", "the request is no JSON: "},
+                                           {"[]", "the request must be a JSON object"},
+                                           {"\"\\u0000\"", "the request"},
+                                           {"{\"a\":\"\xff\"}", "the request is no JSON: "},
+                                           {"{\"a\\u0000b\":1}", "the request is no JSON: "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kv_err err = {0};
+        json_t *j;
+        assert_int_equal(body_read(cases[i][0], strlen(cases[i][0]), &j, &err), KV_EINVAL);
+        assert_null(j);
+        if (strncmp(err.msg, cases[i][1], strlen(cases[i][1])))
+            fail_msg("'%s' does not begin with '%s'", err.msg, cases[i][1]);
+    }
+}
+
+/* A NUL is text like other characters where texts are carried with their lengths; elsewhere something would end at it. */
+static void bodies_may_have_nul_in_what_was_said(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *bad; /* NULL: it is taken */
+    } cases[] = {
+        {"{'messages':[{'role':'user','content':'a\\u0000b'}]}", NULL},
+        {"{'messages':[{'content':[{'type':'text','text':'\\u0000'},'\\u0000']}]}", NULL},
+        {"{'messages':[{'content':[{'type':'tool_use','input':{'any':['\\u0000']}}]}]}", NULL},
+        {"{'messages':[{'tool_calls':[{'function':{'arguments':{'x':{'y':'\\u0000'}}}}]}]}", NULL},
+        {"{'input':['\\u0000','a'],'prompt':'\\u0000','system':'\\u0000','instructions':'\\u0000'}", NULL},
+        {"{'model':'a\\u0000b'}", "model: "},
+        {"{'messages':[{'role':'user\\u0000','content':''}]}", "role: "},
+        {"{'messages':[{'content':[{'type':'text\\u0000','text':''}]}]}", "type: "},
+        {"{'input':[{'role':'user\\u0000','content':''}]}", "role: "},
+        {"{'messages':[{'tool_calls':[{'function':{'name':'\\u0000'}}]}]}", "name: "},
+        {"{'stop':['a','\\u0000']}", "stop: "},
+        {"{'grammar':'root ::= \\u0000'}", "grammar: "},
+        {"{'kv_context':'a\\u0000'}", "kv_context: "},
+        {"{'tools':[{'function':{'parameters':{'properties':{'text':{'enum':['\\u0000']}}}}}]}", "enum: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *given = json_of(cases[i].text), *j;
+        char *text = json_dumps(given, 0);
+        kv_err err = {0};
+        const kv_status st = body_read(text, strlen(text), &j, &err);
+        if (!cases[i].bad != !st)
+            fail_msg("%s: %s", cases[i].text, st ? err.msg : "taken");
+        if (st && strncmp(err.msg, cases[i].bad, strlen(cases[i].bad)))
+            fail_msg("%s: %s", cases[i].text, err.msg);
+        assert_true(st || json_equal(given, j));
+        json_decref(given);
+        json_decref(j);
+        free(text);
+    }
+    sv_request q = must_read(&sv_chat, "{'messages':[{'role':'system','content':'\\u0000'},{'role':'system','content':'s'},"
+                                       "{'role':'user','content':['a\\u0000','b']}]}");
+    same_json(q.messages, "[{'role':'system','content':'\\u0000\\n\\ns'},{'role':'user','content':'a\\u0000b'}]");
+    request_free(&q);
+    q = must_read(&sv_responses,
+                  "{'input':[{'role':'user','content':'a'},{'type':'function_call','name':'f','arguments':'\\u0000}'}]}");
+    assert_int_equal(json_string_length(inside(q.messages, "1.tool_calls.0.function.arguments")), 2);
+    request_free(&q);
+}
+
 /* ---- Responses ---- */
 
 static void responses_take_what_codex_sends(void **state) {
@@ -347,6 +412,8 @@ int main(void) {
         cmocka_unit_test(chat_refuses_by_place),
         cmocka_unit_test(completions_take_texts_and_ids),
         cmocka_unit_test(embeddings_take_lists),
+        cmocka_unit_test(bodies_must_be_objects),
+        cmocka_unit_test(bodies_may_have_nul_in_what_was_said),
         cmocka_unit_test(responses_take_what_codex_sends),
         cmocka_unit_test(responses_join_calls_to_their_message),
         cmocka_unit_test(responses_refuse_what_is_not_stored),

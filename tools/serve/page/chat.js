@@ -86,11 +86,9 @@ const chat = (() => {
 
     /* ---- asking ---- */
 
-    const sendable = (text) => text.replaceAll("\0", "\ufffd"); /* models may say it, and servers do not take it */
-
     function request() {
         const system = settings.system(), d = documents.chosen(), model = settings.model();
-        const all = messages.filter((m) => m !== now.message && m.content).map((m) => ({role: m.role, content: sendable(m.content)}));
+        const all = messages.filter((m) => m !== now.message && m.content).map((m) => ({role: m.role, content: m.content}));
         return {...settings.request(), ...(model && {model}), ...(d && {kv_context: d.name}), stream: true, return_progress: true,
             messages: system ? [{role: "system", content: system}, ...all] : all};
     }
