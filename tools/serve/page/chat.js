@@ -1,17 +1,17 @@
-/* The conversation: messages, what they look like, and asking for the next. It is kept in this browser while it grows.
+/* The conversation: messages, what they look like, and asking for the next. It is kept in this browser (chats.js) while it grows.
  *
  * A message is {role, content, thought, error, stopped, note}; what a model says is shown by markdown.js, what a user says as it
  * is. Only one answer comes at a time: `now`. */
 
 const chat = (() => {
     const KEEP_MS = 1000, NEAR_END = 120;
-    let messages = kept.get("chat", []).filter((m) => m && (m.role === "user" || m.role === "assistant")), now = null, dirty = 0;
+    let messages = chats.messages(), now = null, dirty = 0;
     const nodes = new Map(); /* message: its parts */
 
     function keep() {
         clearTimeout(dirty);
         dirty = 0;
-        if (!kept.set("chat", messages) && messages.length)
+        if (!chats.keep(messages))
             say("This browser has no room to keep the chat.");
     }
     const keepSoon = () => dirty = dirty || setTimeout(keep, KEEP_MS);
@@ -178,6 +178,23 @@ const chat = (() => {
         meter.busy(false);
     }
 
+    /* What was said so far stays in the chat that is left. */
+    function leave() {
+        if (now)
+            now.message.stopped = true;
+        drop();
+        keep();
+    }
+
+    function enter() {
+        messages = chats.messages();
+        nodes.clear();
+        $("chat").replaceChildren();
+        messages.forEach(show);
+        showButtons();
+        toEnd();
+    }
+
     function ask(text) {
         const m = {role: "user", content: text};
         messages.push(m);
@@ -238,7 +255,7 @@ const chat = (() => {
     }
 
     return {
-        ask, stop, grow, showButtons,
+        ask, stop, grow, showButtons, keep,
         running: () => Boolean(now),
         editLast() {
             const last = messages.findLast((m) => m.role === "user");
@@ -246,19 +263,18 @@ const chat = (() => {
                 edit(last);
         },
         fresh() {
-            drop();
-            messages = [];
-            nodes.clear();
-            $("chat").replaceChildren();
-            keep();
-            showButtons();
+            leave();
+            chats.begin();
+            enter();
             $("say").focus();
             say("A new chat.");
         },
-        start() {
-            messages.forEach(show);
-            showButtons();
-            toEnd();
+        open(id) {
+            leave();
+            chats.open(id);
+            enter();
+            say("Another chat.");
         },
+        start: enter,
     };
 })();
