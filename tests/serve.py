@@ -160,6 +160,42 @@ def answers(s):
     assert "tools" in s.post("/api/show", {"model": "qwen2"})[1]["capabilities"]
 
 
+def is_what_clients_look_for(s):
+    """What some of them read of an answer before they ask anything, and how they are told that a prompt is too long: never by an empty answer."""
+    listed = s.ask("GET", "/v1/models")[1] # Codex reads `models`, others `data`
+    assert [m["id"] for m in listed["data"]] == ["qwen2"] and [m["name"] for m in listed["models"]] == ["qwen2"] and listed["object"] == "list", listed
+    version = s.ask("GET", "/api/version")[1]["version"] # Copilot wants 0.6.4 at least
+    assert tuple(int(n) for n in version.split(".")) >= (0, 6, 4), version
+    assert {"completion", "tools"} <= set(s.post("/api/show", {"model": "qwen2"})[1]["capabilities"])
+    assert "usage" in s.post("/v1/chat/completions", CHAT)[1] and "tool_calls" not in s.post("/api/chat", {**CHAT, "stream": False})[1]["message"]
+    error(s.post("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}), 400, "previous_response_id")
+    error(s.post("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]}), 400, "images")
+    assert s.post("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}], "tool_call_id": None}], "unknown": {"x": 1}})[0] == 200
+    long = "word " * 50000
+    chat = {**CHAT, "messages": [{"role": "user", "content": long}]}
+    for path, body in (("/v1/chat/completions", chat), ("/v1/completions", {"prompt": long}), ("/v1/responses", {"input": long}), ("/v1/messages", chat), ("/api/chat", chat),
+                       ("/api/generate", {"prompt": long}), ("/v1/embeddings", {"input": long}), ("/api/embed", {"input": long})):
+        for more in ({}, {"stream": True}):
+            status, said, _ = s.post(path, {**body, **more})
+            assert status == 400 and "n_prompt_tokens" in json.dumps(said) and "n_ctx" in json.dumps(said), (path, status, said)
+
+
+def titles_leave_the_prefix(s):
+    """As Claude Code asks: a first system block that is always another one, and a title for the chat at the same time. What was read of it is found again."""
+    def ask(i, system, said):
+        blocks = [{"type": "text", "text": f"x-anthropic-billing-header: cch={i};"}, {"type": "text", "text": system}]
+        return s.post("/v1/messages", {**CHAT, "system": blocks, "messages": said})[1]
+    system, said = "You write programs, and say what they do. " * 40, [{"role": "user", "content": "Begin."}]
+    for i in range(3):
+        title = threading.Thread(target=ask, args=(100 + i, "Give the chat a title of five words.", said[-1:]))
+        title.start()
+        got = ask(i, system, said)
+        title.join()
+        usage = got["usage"]
+        assert i == 0 or usage["cache_read_input_tokens"] > 9 * usage["input_tokens"], (i, usage)
+        said += [{"role": "assistant", "content": got["content"][0]["text"]}, {"role": "user", "content": f"Go on, {i}."}]
+
+
 def marks_in_messages_are_text(s):
     """What a message says is as long in tokens as its characters: no mark of it is one token."""
     count = lambda text: s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": text}]})[1]["input_tokens"]
@@ -371,6 +407,12 @@ def crowded():
     assert status == 429 and int(headers["Retry-After"]) > 0 and body["error"]["type"] == "rate_limit_error", (status, body)
     assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "rate_limit_error"
     assert s.post("/v1/chat/completions", {**CHAT, "n": 2})[0] == 429
+    # who waits for a stream is told by comments that there is somebody
+    got = b""
+    while b"\n: " not in got:
+        more = second.recv(65536)
+        assert more and b'"content":"' not in got.replace(b'"content":""', b""), got
+        got += more
     first.close()
     second.close()
     s.until("requests_processing", 0)
@@ -677,7 +719,7 @@ def run(tests, *args):
 
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    run((answers, marks_in_messages_are_text, nul_is_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
+    run((answers, is_what_clients_look_for, titles_leave_the_prefix, marks_in_messages_are_text, nul_is_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
     s.stop()
     run((one_call_of_a_list, crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, memory_is_for_caches_too, command_line))
     print("all passed")
