@@ -108,6 +108,12 @@ class Server:
             time.sleep(0.05)
         raise AssertionError((name, value, self.ask("GET", "/metrics")[1]))
 
+    def takes_no_more(self):
+        try:
+            return self.ask("GET", "/health")[0] == 503
+        except ConnectionError:
+            return True
+
     def memory(self):
         return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.p.pid}/status").read_text())[1])
 
@@ -475,6 +481,22 @@ def draining():
         got += more
     assert b"the server is stopping" in got or s.p.wait(60) == 0, got[-300:]
     assert s.p.wait(60) == 0
+    s = Server("--drain", "6000") # whoever does not want to wait for that says so once more
+    k = s.begin({**ENDLESS, "stream": False})
+    s.until("requests_processing", 1)
+    s.p.send_signal(signal.SIGTERM)
+    s.wait_for(s.takes_no_more)
+    assert s.p.poll() is None
+    s.p.send_signal(signal.SIGTERM)
+    assert k.recv(12) == b"HTTP/1.1 503" and s.p.wait(60) == 0
+    for _ in range(3): # no thread but the one that waits for them takes signals, from the moment on that it says where it is
+        s = Server()
+        s.stop()
+        assert "stopping" in s.log.read_text()
+    s = Server()
+    blocked = [int(re.search(r"SigBlk:\s+(\w+)", (t / "status").read_text())[1], 16) for t in pathlib.Path(f"/proc/{s.p.pid}/task").iterdir() if t.name != str(s.p.pid)]
+    assert all(b >> (signal.SIGTERM - 1) & 1 and b >> (signal.SIGINT - 1) & 1 for b in blocked), blocked
+    s.stop()
 
 
 def what_models_take(folder, names):
@@ -561,8 +583,8 @@ class SlowTemplate:
     """A chat template that is a pipe: whoever loads a model with it waits in the middle of that, for as long as it takes."""
     TEXT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 
-    def __init__(self, folder):
-        self.path = pathlib.Path(folder, "template")
+    def __init__(self, folder, name="template"):
+        self.path = pathlib.Path(folder, name)
         os.mkfifo(self.path)
 
     def is_wanted(self):
@@ -606,19 +628,50 @@ def loading_on_demand():
     """Who asks for a model of a folder waits until it is there; others are told what there is meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         t = SlowTemplate(folder)
-        os.symlink((DATA / "tiny/qwen2.gguf").resolve(), f"{folder}/qwen2.gguf")
+        for n in ("gemma3", "llama", "qwen2"):
+            os.symlink((DATA / f"tiny/{n}.gguf").resolve(), f"{folder}/{n}.gguf")
         s = Server(template=t.path, model=("--models", folder))
         waits = [s.begin({**CHAT, "model": "qwen2"}) for _ in range(2)]
         s.wait_for(t.is_wanted)
         s.healthy()
-        assert s.ask("GET", "/v1/models")[1]["data"][0]["id"] == "qwen2" and s.ask("GET", "/api/ps")[1]["models"] == []
+        assert [m["id"] for m in s.ask("GET", "/v1/models")[1]["data"]] == ["gemma3", "llama", "qwen2"] and s.ask("GET", "/api/ps")[1]["models"] == []
         assert s.metric("models_loaded") == 0 and s.metric("requests_processing") == 0
         t.give()
         for k in waits:
             assert k.recv(12) == b"HTTP/1.1 200"
             k.close()
         assert s.metric("models_loaded") == 1
+        # many wait for another one: the first goes on answering, and all are answered in the end
+        waits = [s.begin({**CHAT, "model": n}) for n in ("llama", "gemma3") * 6]
+        s.wait_for(t.is_wanted)
+        assert s.post("/v1/chat/completions", {**CHAT, "model": "qwen2"})[0] == 200 and s.metric("models_loaded") == 1
+        waits.pop().close() # one leaves
+        t.give()
+        s.until("models_loaded", 2)
+        s.wait_for(t.is_wanted)
+        listed = s.ask("GET", "/v1/models")
+        assert s.metric("models_loaded") == 2 and listed[0] == 200, listed
+        t.give()
+        for k in waits:
+            assert k.recv(12) == b"HTTP/1.1 200"
+            k.close()
+        s.until("requests_processing", 0)
+        # the end comes while one is being loaded and others wait for it
         s.stop()
+        t = SlowTemplate(folder, "other")
+        s = Server("--drain", "0.1", template=t.path, model=("--models", folder))
+        waits = [s.begin({**CHAT, "model": n}) for n in ("llama", "gemma3", "qwen2") * 2]
+        s.wait_for(t.is_wanted)
+        s.p.send_signal(signal.SIGTERM)
+        s.wait_for(s.takes_no_more)
+        t.give()
+        assert s.p.wait(60) == 0, s.log.read_text()
+        for k in waits: # those that had not begun are refused, those that had are cut off
+            try:
+                assert k.recv(12) in (b"HTTP/1.1 503", b""), k
+            except ConnectionError:
+                pass
+            k.close()
 
 
 def command_line():

@@ -135,7 +135,7 @@ void sched_cancel(scheduler *s, sched_job *j) {
     poke(s);
 }
 
-void sched_drain(scheduler *s, double seconds) {
+bool sched_drain(scheduler *s, double seconds) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     const double whole = floor(seconds), ns = (double)until.tv_nsec + (seconds - whole) * 1e9;
@@ -146,7 +146,9 @@ void sched_drain(scheduler *s, double seconds) {
     while (s->facts.busy + s->facts.waiting)
         if (pthread_cond_timedwait(&s->ended, &s->lock, &until))
             break;
+    const bool done = !(s->facts.busy + s->facts.waiting);
     pthread_mutex_unlock(&s->lock);
+    return done;
 }
 
 void sched_get_facts(scheduler *s, sched_facts *out) {

@@ -30,8 +30,8 @@ typedef struct sched_cfg {
 kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err);
 /* Ends what is at work: jobs get SCHED_CANCELLED. What slots hold is kept in the cache of contexts, which takes a while. */
 void sched_free(scheduler *s);
-/* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds. */
-void sched_drain(scheduler *s, double seconds);
+/* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds: false. */
+bool sched_drain(scheduler *s, double seconds);
 
 enum { SCHED_TOP = 32 };
 

@@ -54,7 +54,7 @@ int serve_parse(serve_options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Limits"},
         {"--max-body", NULL, CLI_SIZE, "SIZE", &o->max_body, 0, 0, "bytes of a request"},
         {"--max-request", NULL, CLI_REAL, "SECONDS", &o->max_request, 1, 86400, "that a request may take to arrive"},
-        {"--drain", NULL, CLI_REAL, "SECONDS", &o->drain, 0, 86400, "that answers get to end in after SIGTERM or Ctrl-C"},
+        {"--drain", NULL, CLI_REAL, "SECONDS", &o->drain, 0, 86400, "that answers get to end in after SIGTERM or Ctrl-C; a second one ends them at once"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Cache"},

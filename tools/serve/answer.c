@@ -46,7 +46,7 @@ kv_status answer_model(sv_exchange *x, const char *name, kv_err *err) {
         x->http = 404;
         return kv_fail(err, KV_EINVAL, "model: there is no '%.100s' here (GET /v1/models lists them)", name);
     }
-    kv_status st = models_take(m, err);
+    kv_status st = models_take(m, &x->later, err);
     if (!st)
         x->model = m;
     return st;

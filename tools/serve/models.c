@@ -70,7 +70,6 @@ static kv_status add_folder(sv_models *s, const char *folder, kv_err *err) {
 kv_status models_init(sv_models *s, const serve_cfg *cfg, kv_err *err) {
     *s = (sv_models){.cfg = cfg};
     pthread_mutex_init(&s->lock, NULL);
-    pthread_mutex_init(&s->loading, NULL);
     pthread_cond_init(&s->moved, NULL);
     kv_status st = cfg->models ? add_folder(s, cfg->models, err) : add(s, cfg->model, cfg->alias, err);
     for (size_t i = 0; i < s->n; i++)
@@ -175,24 +174,20 @@ static sv_model *in_the_way(const sv_model *m, kv_status *st, kv_err *err) {
 /* ---- moving: the lock is held before and after, and not meanwhile ---- */
 
 static kv_status move(sv_model *m, bool in, kv_err *err) {
-    sv_models *s = m->all;
     kv_status st = KV_OK;
     m->where = SV_MOVING;
-    pthread_mutex_unlock(&s->lock);
-    pthread_mutex_lock(&s->loading);
+    pthread_mutex_unlock(&m->all->lock);
     if (in)
         st = load(m, err);
     else
         unload(m);
-    pthread_mutex_unlock(&s->loading);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&m->all->lock);
     return st;
 }
 
 static void take_out(sv_model *m) {
     move(m, false, NULL);
     m->where = SV_AWAY;
-    pthread_cond_broadcast(&m->all->moved);
 }
 
 static kv_status make_room(sv_model *m, kv_err *err) {
@@ -204,6 +199,8 @@ static kv_status make_room(sv_model *m, kv_err *err) {
 
 /* What it really takes is known once it is there: then others may have to go, too, or it itself. */
 static kv_status bring_in(sv_model *m, kv_err *err) {
+    sv_models *s = m->all;
+    s->moving = true;
     m->where = SV_MOVING;
     kv_status st = make_room(m, err);
     bool in = !st && !(st = move(m, true, err));
@@ -215,19 +212,39 @@ static kv_status bring_in(sv_model *m, kv_err *err) {
         }
     }
     m->where = in ? SV_THERE : SV_AWAY;
-    pthread_cond_broadcast(&m->all->moved);
+    s->moving = false;
+    pthread_cond_broadcast(&s->moved);
+    for (sv_waiting *w; (w = s->waiting);) {
+        s->waiting = w->next;
+        w->again(w->user);
+    }
     return st;
 }
 
-kv_status models_take(sv_model *m, kv_err *err) {
+void models_wait(sv_models *s, sv_waiting *w) {
+    pthread_mutex_lock(&s->lock);
+    const bool waits = s->moving;
+    w->next = s->waiting;
+    if (waits)
+        s->waiting = w;
+    pthread_mutex_unlock(&s->lock);
+    if (!waits)
+        w->again(w->user);
+}
+
+kv_status models_take(sv_model *m, bool *later, kv_err *err) {
     sv_models *s = m->all;
     kv_status st = KV_OK;
     pthread_mutex_lock(&s->lock);
     while (!st && m->where != SV_THERE) {
-        if (m->where == SV_MOVING)
-            pthread_cond_wait(&s->moved, &s->lock);
-        else
+        if (!s->moving) {
             st = bring_in(m, err);
+        } else if (later) {
+            *later = true;
+            st = kv_fail(err, KV_EBUSY, "another model is being loaded");
+        } else {
+            pthread_cond_wait(&s->moved, &s->lock);
+        }
     }
     if (!st) {
         m->users++;
@@ -253,13 +270,15 @@ void models_leave(sv_model *m) {
 
 /* ---- the end ---- */
 
-void models_drain(sv_models *s, double seconds) {
+bool models_drain(sv_models *s, double seconds) {
     const double until = clock_now() + seconds;
+    bool done = true;
     for (size_t i = 0; i < s->n; i++)
         if (models_peek(&s->v[i])) {
-            sched_drain(s->v[i].engine.s, until > clock_now() ? until - clock_now() : 0);
+            done &= sched_drain(s->v[i].engine.s, until > clock_now() ? until - clock_now() : 0);
             models_leave(&s->v[i]);
         }
+    return done;
 }
 
 void models_unload(sv_models *s) {
@@ -275,7 +294,6 @@ void models_free(sv_models *s) {
         free(s->v[i].path);
     free(s->v);
     pthread_cond_destroy(&s->moved);
-    pthread_mutex_destroy(&s->loading);
     pthread_mutex_destroy(&s->lock);
     *s = (sv_models){0};
 }
