@@ -32,6 +32,7 @@ typedef struct cal_head {
     double *gk;              /* (pad, pad) Products of the gradients of keys, after their lengths were raised to gk_power. */
     double *gv;              /* (pad, pad) Products of the gradients of values, after their lengths were raised to gv_power. */
     double *k;               /* (pad) The sum of keys, measured from shift. */
+    double *qq;              /* (pad) The squares of all queries that read the head are summed here. */
     cal_grad_power gk_power; /* Lengths of the gradients of keys count to this power. */
     cal_grad_power gv_power; /* Lengths of the gradients of values count to this power. */
     float *shift;            /* (pad) A vector close to the mean of keys. */

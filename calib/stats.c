@@ -14,7 +14,7 @@ enum { BLOCK = 64, TILE_I = 4, TILE_J = 8 };
 
 typedef enum job { JOB_K, JOB_V, JOB_DK, JOB_DV, JOB_Q, JOB_COUNT } job;
 
-/* Hand out the memory of all heads: four matrices and a vector of doubles, a vector of floats, and the samples. */
+/* Hand out the memory of all heads: four matrices and two vectors of doubles, a vector of floats, and the samples. */
 static void lay_out(cal_stats *s, size_t n_heads) {
     const cal_shape *sh = &s->shape;
     size_t mat = (size_t)s->pad * s->pad, samp = (size_t)sh->n_samples * sh->head_dim;
@@ -23,7 +23,8 @@ static void lay_out(cal_stats *s, size_t n_heads) {
     for (size_t i = 0; i < n_heads; i++) {
         cal_head *h = &s->heads[i];
         h->kk = d, h->vv = d + mat, h->gk = d + 2 * mat, h->gv = d + 3 * mat, h->k = d + 4 * mat;
-        d += 4 * mat + s->pad;
+        h->qq = h->k + s->pad;
+        d += 4 * mat + 2 * s->pad;
         h->shift = f, f += s->pad;
         h->k_samp = x, h->v_samp = x + samp, x += 2 * samp;
     }
@@ -48,7 +49,7 @@ kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
     if (s->shape.n_samples > sh->n_tokens)
         s->shape.n_samples = sh->n_tokens;
     s->pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
-    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 4 * (size_t)s->pad * s->pad + s->pad;
+    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 4 * (size_t)s->pad * s->pad + 2 * s->pad;
     s->heads = calloc(n, sizeof *s->heads);
     s->doubles = calloc(n, per_head * sizeof *s->doubles);
     s->floats = calloc(n, s->pad * sizeof *s->floats);
@@ -153,6 +154,13 @@ static void add_vectors(const float *x, size_t stride, uint32_t n, uint32_t dim,
     }
 }
 
+/* Sum the squares of n times `group` queries, which lie one behind the other. */
+static void add_squares(const float *q, size_t stride, uint32_t n, uint32_t group, uint32_t dim, double *sum) {
+    for (uint32_t t = 0; t < n; t++)
+        for (uint32_t i = 0; i < group * dim; i++)
+            sum[i % dim] += (double)q[t * stride + i] * (double)q[t * stride + i];
+}
+
 /* The first batch of a head decides the power of its gradients. */
 static void add_gradients(const float *g, size_t stride, uint32_t n, const cal_shape *sh, bool first, double *c,
                           cal_grad_power *power) {
@@ -218,6 +226,9 @@ static void add_one(const adding *a, job what, uint32_t g) {
         add_gradients(b->dk + at, stride, body, sh, !h->n, h->gk, &h->gk_power);
         break;
     case JOB_Q:
+        if (b->q)
+            add_squares(b->q + ((size_t)a->skip * n_head + (size_t)g * (n_head / a->n_kv)) * dim, (size_t)n_head * dim, body,
+                        n_head / a->n_kv, dim, h->qq);
         if (b->q && !(sh->windowed && sh->windowed[b->layer]))
             cal_keep_queries(sh, h->n, b->q + (size_t)a->skip * n_head * dim, n_head, n_head / a->n_kv, body, g,
                              s->asked + ((size_t)b->layer * sh->n_kv_head + g) * CAL_ASKED * dim);

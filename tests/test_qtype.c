@@ -88,6 +88,61 @@ static void qtype_dequant_equals_python(void **state) {
     }
 }
 
+/* Blocks of the reference with their scales times two hold twice the weights, to the bit, where no scale overflows or is
+ * subnormal; those of types whose scales are no plain numbers are left alone. */
+static void qtype_multiply_is_in_proportion(void **state) {
+    (void)state;
+    static const char *const none[] = {"IQ1_M", "MXFP4", "NVFP4"};
+    for (int i = 0; i < N_TYPES; i++) {
+        const qtype_info *t = qtype_get(expected[i].id);
+        size_t len, tried = 0;
+        char *file = read_case(t->name, "bin", &len);
+        const size_t n_blocks = len / (t->block_bytes + t->block_elems * sizeof(float)),
+                     scales = qtype_n_scales(t, t->block_elems);
+        bool plain = true;
+        for (size_t j = 0; j < sizeof none / sizeof *none; j++)
+            plain &= strcmp(none[j], t->name) != 0;
+        assert_true(plain == (scales > 0));
+        for (size_t b = 0; b < n_blocks && plain; b++) {
+            uint8_t block[256], was[256];
+            float before[256], after[256];
+            uint32_t bits[2];
+            int least, most;
+            memcpy(block, file + b * t->block_bytes, t->block_bytes);
+            memcpy(was, block, t->block_bytes);
+            qtype_scale_room(t, block, t->block_elems, &least, &most);
+            t->dequant(block, before, t->block_elems);
+            qtype_scales_get(t, block, t->block_elems, bits);
+            qtype_multiply(t, block, t->block_elems, 2);
+            t->dequant(block, after, t->block_elems);
+            bool finite = true;
+            for (uint32_t e = 0; e < t->block_elems; e++)
+                finite &= before[e] - before[e] == 0;
+            for (uint32_t e = 0; e < t->block_elems && finite && most > 0; e++, tried++)
+                if (after[e] != 2 * before[e])
+                    fail_msg("%s: %g became %g", t->name, (double)before[e], (double)after[e]);
+            qtype_scales_set(t, block, t->block_elems, bits);
+            assert_memory_equal(block, was, t->block_bytes);
+        }
+        assert_true(!plain || tried > 0);
+        free(file);
+    }
+}
+
+static void qtype_scale_room_is_that_of_f16(void **state) {
+    (void)state;
+    const qtype_info *t = qtype_get(QT_Q4_0);
+    qt_q4_0 b[2] = {{.d = 0x3c00}, {.d = 0}}; /* 1 and 0 */
+    int least, most;
+    qtype_scale_room(t, b, 64, &least, &most);
+    assert_int_equal(least, -14);
+    assert_int_equal(most, 14);
+    b[1].d = 0x7800; /* 2^15 */
+    qtype_scale_room(t, b, 64, &least, &most);
+    assert_int_equal(least, -14);
+    assert_int_equal(most, 0);
+}
+
 static uint64_t fnv1a(const void *data, size_t n) {
     uint64_t h = 0xcbf29ce484222325;
     for (size_t i = 0; i < n; i++)
@@ -149,7 +204,8 @@ static void qtype_dequant_takes_any_bytes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qtype_table_is_that_of_the_format), cmocka_unit_test(qtype_get_refuses_other_numbers),
-        cmocka_unit_test(qtype_dequant_equals_python),       cmocka_unit_test(qtype_tables_equal_python),
+        cmocka_unit_test(qtype_dequant_equals_python),       cmocka_unit_test(qtype_multiply_is_in_proportion),
+        cmocka_unit_test(qtype_scale_room_is_that_of_f16),   cmocka_unit_test(qtype_tables_equal_python),
         cmocka_unit_test(qtype_dequant_takes_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "backward/backward.h"
 #include "calibrate/calibrate_budget.h"
+#include "calibrate/calibrate_fold.h"
 #include "calibrate/calibrate_saved.h"
 #include "eval/eval.h"
 #include "kernels/kernels.h"
@@ -264,4 +265,8 @@ kv_status calibration_measure_also(const calibration *c, const rt_model *m, cons
 kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate_progress progress, prof *p, kv_err *err) {
     p->n_measured = 0;
     return calibration_measure_also(c, m, c->text, progress, p, err);
+}
+
+kv_status calibration_fold(const calibration *c, const rt_model *exact, calibrate_progress progress, prof *p, kv_err *err) {
+    return calibrate_fold(c->sums.stats[0], team_of(c), c->cfg->fold_for, c->text, exact, progress, p, err);
 }

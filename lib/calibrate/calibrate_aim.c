@@ -137,8 +137,8 @@ done:
 /* ---- all of it ---- */
 
 /* Shares of the time, roughly: reading text (more of it for budgets by loss), the solving that comes before one measurement,
- * and measuring on the text built in. */
-static const double READING = 0.6, READING_LONG = 0.78, SOLVED_AFTER = 0.08, MEASURING_ALSO = 0.1;
+ * and measuring on the text built in; of all of it, finding scales to fold. */
+static const double READING = 0.6, READING_LONG = 0.78, SOLVED_AFTER = 0.08, MEASURING_ALSO = 0.1, FOLDING = 0.6;
 
 /* What runs now goes up to `to` of the whole. */
 static calibrate_progress next_part(kv_progress_part *part, double to) {
@@ -188,7 +188,8 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
                         prof **out, calibrate_verdict *verdict, kv_err *err) {
     const bool also = (cfg->n_texts || cfg->text) && (aim->measure || aim->kld > 0);
     const bool long_texts = kv_budget_given(cfg->evict.budget) && cfg->budget_by == PROF_BY_LOSS;
-    kv_progress_part part = {progress.call, progress.user, 0, 0};
+    kv_progress_part whole = {progress.call, progress.user, 0, cfg->fold_for ? 1 - FOLDING : 1},
+                     folding = {progress.call, progress.user, 1 - FOLDING, 1}, part = {kv_progress_of_part, &whole, 0, 0};
     calibrate_text text = {0};
     calibration *c = NULL;
     rt_model *exact = NULL;
@@ -204,7 +205,8 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
         (st = rt_model_exact(m, &exact, err)) ||
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet_all(c, exact, &settled, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
-        (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))))
+        (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))) ||
+        (cfg->fold_for && (st = calibration_fold(c, exact, (calibrate_progress){kv_progress_of_part, &folding}, p, err))))
         goto done;
     *out = p;
     p = NULL;

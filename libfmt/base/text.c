@@ -103,3 +103,12 @@ kv_status text_unescape(const char *where, char *text, kv_err *err) {
     *to = '\0';
     return KV_OK;
 }
+
+char *text_copy(const char *s, size_t len) {
+    char *copy = malloc(len + 1);
+    if (copy) {
+        memcpy(copy, s, len);
+        copy[len] = 0;
+    }
+    return copy;
+}

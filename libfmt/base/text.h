@@ -24,4 +24,7 @@ kv_status text_read_stream(FILE *f, const char *where, size_t max, char **out, s
  * which no text can hold. */
 kv_status text_unescape(const char *where, char *text, kv_err *err);
 
+/* All len bytes, those of value 0 included, and a 0 behind them. Caller frees; NULL: no memory. */
+char *text_copy(const char *s, size_t len);
+
 #endif

@@ -51,9 +51,10 @@ typedef struct gguf_tensor {
     gguf_str name;
     const qtype_info *type;
     uint32_t n_dims;
+    uint32_t edited;     /* data is a copy in memory (gguf_edit) */
     uint64_t dims[4];    /* dims[0] is the contiguous one (columns); unused ones are 1 */
     uint64_t offset;     /* from the start of the data section */
-    const uint8_t *data; /* borrowed, nbytes long, inside the mapping */
+    const uint8_t *data; /* borrowed, nbytes long, inside the mapping, unless it is edited */
     size_t nbytes;
 } gguf_tensor;
 
@@ -67,6 +68,10 @@ void gguf_close(gguf *g); /* NULL is fine */
 /* Set a key for those who look into g; the file stays as it is. set: KEY=TYPE:VALUE, TYPE one of int, float, bool, str.
  * KV_EINVAL: another form; KV_ENOMEM. */
 kv_status gguf_override(gguf *g, const char *set, kv_err *err);
+
+/* Change a tensor for those who look into g, and what gguf_copy writes; the file stays as it is. *data: a copy of its bytes,
+ * borrowed, to be written to; the same one the next time. KV_EINVAL: g has no such tensor; KV_ENOMEM. */
+kv_status gguf_edit(gguf *g, const char *name, uint8_t **data, kv_err *err);
 
 /* How many parts a model has, by the name of one of them; 1 where the name is no such one. */
 unsigned gguf_split_count(const char *path);
@@ -111,7 +116,7 @@ int64_t gguf_array_i64(const gguf_kv *array, uint64_t i);
 
 /* Identity of a model: XXH3-128 as 32 hex digits over name, type, shape and bytes of the tensors that make q, k and v
  * (blk.*.attn_q*, attn_k*, attn_v*, attn_qkv*, attn_norm*), in the order of their names. Other metadata does not matter, so a
- * packed file has the hash of its original. out: 33 bytes. */
+ * packed file has the hash of its original. Of what is edited, the bytes as they are now. out: 33 bytes. */
 kv_status gguf_model_hash(const gguf *g, char out[33], kv_err *err);
 /* The same, kept in a folder and found again there, by which files it came from; the folder is made when it is needed. */
 kv_status gguf_model_hash_kept(const gguf *g, const char *folder, char out[33], kv_err *err);
@@ -130,7 +135,7 @@ typedef struct gguf_set {
 } gguf_set;
 
 /* Write a copy of `src` to `path`: all keys but those that start with `drop_prefix` (NULL: none dropped), then `sets`, then all
- * tensors byte for byte at their alignment. A split model becomes one file, without the keys split.*; but where path is called
+ * tensors byte for byte (as they are now, if edited) at their alignment. A split model becomes one file, without the keys split.*; but where path is called
  * like a part of a model in as many files (NAME-00001-of-00003.gguf), it becomes as many again, divided as they were: keys are
  * changed in the first. Atomic: temporary names, fsync, rename; all parts or none. KV_EIO; KV_EINVAL where a file to be written
  * is src itself or a part of it, or path is called like a part and src does not have as many. */

@@ -33,6 +33,13 @@ typedef struct gguf_type_info {
 
 extern const gguf_type_info gguf_types[GGUF_TYPE_COUNT];
 
+/* A tensor that was edited (gguf_edit). */
+typedef struct gguf_change {
+    const uint8_t *was; /* its bytes in the mapping, of the part that it is in */
+    uint8_t *now;       /* owned */
+    size_t nbytes;
+} gguf_change;
+
 struct gguf {
     char *path;
     const uint8_t *map;
@@ -54,6 +61,8 @@ struct gguf {
     size_t n_others;
     uint8_t **own; /* keys that were set (gguf_override) and their values */
     size_t n_own;
+    gguf_change *changes; /* tensors that were edited */
+    size_t n_changes;
 };
 
 /* ---- gguf_hash.c ---- */

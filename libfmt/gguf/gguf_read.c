@@ -363,7 +363,7 @@ kv_status gguf_open_file(const char *path, gguf **out, kv_err *err) {
 void gguf_tensor_rest(const gguf_tensor *t) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)t->data;
     const uintptr_t first = (at + page - 1) / page * page, end = (at + t->nbytes) / page * page; /* whole pages only */
-    if (first < end)
+    if (!t->edited && first < end)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
@@ -376,6 +376,9 @@ void gguf_close(gguf *g) {
     for (size_t i = 0; i < g->n_own; i++)
         free(g->own[i]);
     free(g->own);
+    for (size_t i = 0; i < g->n_changes; i++)
+        free(g->changes[i].now);
+    free(g->changes);
     map_guard_leave(g->guard);
     if (g->map)
         munmap((void *)g->map, g->size);

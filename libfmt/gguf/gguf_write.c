@@ -146,7 +146,33 @@ static uint64_t own_tensors(const gguf *g) {
     return n;
 }
 
-static void put_file(writer *w, const gguf *src, const changes *c) {
+static int by_place(const void *a, const void *b) {
+    const gguf_change *const *x = a, *const *y = b;
+    return (*x)->was < (*y)->was ? -1 : (*x)->was > (*y)->was;
+}
+
+/* The data section of g, a part of src, with what was edited in it. */
+static void put_data(writer *w, const gguf *src, const gguf *g) {
+    const uint8_t *at = g->map + g->data_begin, *end = g->map + g->size;
+    const gguf_change **in = malloc((src->n_changes + 1) * sizeof *in);
+    size_t n = 0;
+    if (!in)
+        w->error = w->error ? w->error : ENOMEM;
+    for (size_t i = 0; in && i < src->n_changes; i++)
+        if (src->changes[i].was >= at && src->changes[i].was < end)
+            in[n++] = &src->changes[i];
+    if (n)
+        qsort(in, n, sizeof *in, by_place);
+    for (size_t i = 0; i < n; at = in[i]->was + in[i]->nbytes, i++) {
+        put(w, at, (size_t)(in[i]->was - at));
+        put(w, in[i]->now, in[i]->nbytes);
+    }
+    put(w, at, (size_t)(end - at));
+    free(in);
+}
+
+/* src, or a part of it. */
+static void put_file(writer *w, const gguf *whole, const gguf *src, const changes *c) {
     put(w, "GGUF", 4);
     put_u32(w, src->version);
     put_u64(w, c->one_file ? src->n_tensors : own_tensors(src));
@@ -155,7 +181,7 @@ static void put_file(writer *w, const gguf *src, const changes *c) {
     if (!c->one_file) {
         put(w, src->map + src->infos_begin, src->infos_end - src->infos_begin);
         pad(w, src->alignment);
-        put(w, src->map + src->data_begin, src->size - src->data_begin);
+        put_data(w, whole, src);
         return;
     }
     put_infos(w, src);
@@ -190,7 +216,7 @@ static kv_status write_file(const gguf *src, const gguf *g, const char *path, co
         return st;
     writer w = {.f = atomic_file_stream(*out)};
     errno = 0;
-    put_file(&w, g, c);
+    put_file(&w, src, g, c);
     if ((st = gguf_unchanged(src, err)) || w.error) { /* what the model lost is no fault of where it is written to */
         atomic_file_abort(*out);
         return st ? st : kv_fail(err, KV_EIO, "%s: cannot write: %s", path, strerror(w.error));

@@ -76,6 +76,19 @@ const qt_codes *qt_codes_of(qtype type);
 uint16_t qt_e8m0_bf16(uint8_t scale);
 uint16_t qt_ue4m3_f16(uint8_t scale);
 
+/* What a factor multiplies in a row of a type: its own numbers, or the scales (and minima) of its blocks, which all weights are
+ * proportional to. They are f16, bf16 or f32 bits. */
+/* How many there are in n elements (a multiple of block_elems); 0: of this type none, its scales are no such numbers. */
+size_t qtype_n_scales(const qtype_info *t, size_t n);
+/* Each of them times `by`, rounded to the nearest. data: may be unaligned. */
+void qtype_multiply(const qtype_info *t, void *data, size_t n, double by);
+/* Their bits, (qtype_n_scales), and back. */
+void qtype_scales_get(const qtype_info *t, const void *data, size_t n, uint32_t *bits);
+void qtype_scales_set(const qtype_info *t, void *data, size_t n, const uint32_t *bits);
+/* By which powers of two all of them may be multiplied so that none overflows, and none that is a normal number loses digits;
+ * but of types that store weights one by one, small ones may. least <= 0 <= most. */
+void qtype_scale_room(const qtype_info *t, const void *data, size_t n, int *least, int *most);
+
 /* Six-bit sub-scales of the K types, also used for packing: scale of group g < 16 of a Q3_K block (-32..31); scale and minimum
  * of group g < 8 of a Q4_K or Q5_K block (0..63). */
 int qt_q3_k_scale(const uint8_t scales[12], int g);

@@ -1,6 +1,7 @@
 /* Layout: blob.h. libzstd's conventions stay in this file. */
 #include "profile/blob.h"
 #include "base/fp16.h"
+#include "base/zframe.h"
 #include "profile/profile_internal.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <zstd.h>
 
-enum { WITHOUT_QUERIES = 2, WITH_QUERIES = 3, HEADER = 16, LEVEL = 19, RAW_MAX = 128 << 20 };
+enum { WITHOUT_QUERIES = 2, WITH_QUERIES = 3, HEADER = 16, RAW_MAX = 128 << 20 };
 /* Calibrated numbers are half noise, and a frame of them holds less than twice its bytes. One that holds far more was made to
  * fill memory. */
 enum { RATIO_MAX = 64, RATIO_FREE = 4 << 20 };
@@ -120,30 +121,6 @@ static bool put_queries(uint8_t *raw, const prof *p) {
     return exact;
 }
 
-static kv_status compress(const uint8_t *raw, size_t raw_len, uint8_t **frame, size_t *len, kv_err *err) {
-    size_t room = ZSTD_compressBound(raw_len);
-    ZSTD_CCtx *z = ZSTD_createCCtx();
-    *frame = malloc(room);
-    size_t n = 0;
-    kv_status st = KV_OK;
-    if (!z || !*frame) {
-        st = kv_fail(err, KV_ENOMEM, "profile: out of memory");
-    } else {
-        ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, LEVEL);
-        ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
-        n = ZSTD_compress2(z, *frame, room, raw, raw_len);
-        if (ZSTD_isError(n))
-            st = kv_fail(err, KV_ENOMEM, "profile: zstd: %s", ZSTD_getErrorName(n));
-    }
-    ZSTD_freeCCtx(z);
-    if (st != KV_OK) {
-        free(*frame);
-        *frame = NULL;
-    }
-    *len = n;
-    return st;
-}
-
 kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *err) {
     size_t heads = prof_n_tc(p);
     prof_tc_iter it = {0};
@@ -170,7 +147,7 @@ kv_status prof_blob_encode(const prof *p, uint8_t **frame, size_t *len, kv_err *
     if (st == KV_OK && asked && !put_queries(raw + l.asked, p))
         st = kv_fail(err, KV_ERANGE, "profile: there are queries that cannot be stored exactly (prof_round)");
     if (st == KV_OK)
-        st = compress(raw, l.total, frame, len, err);
+        st = zframe_make(raw, l.total, frame, len, err);
     free(raw);
     return st;
 }
@@ -205,18 +182,10 @@ static kv_status decompress(const prof *p, const uint8_t *frame, size_t len, lay
     if (l->total > RATIO_FREE && l->total / RATIO_MAX > len)
         return kv_fail(err, KV_EFORMAT, "%s: data: %zu bytes would become %zu, more than any calibrated data do", where, len,
                        l->total);
-    ZSTD_DCtx *z = ZSTD_createDCtx();
     *raw = malloc(l->total);
-    kv_status st = KV_OK;
-    if (!z || !*raw) {
-        st = kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
-    } else {
-        size_t n = ZSTD_decompressDCtx(z, *raw, l->total, frame, len);
-        if (ZSTD_isError(n) || n != l->total)
-            st = bad(where, "does not unpack; the profile is damaged", err);
-    }
-    ZSTD_freeDCtx(z);
-    return st;
+    if (!*raw)
+        return kv_fail(err, KV_ENOMEM, "%s: out of memory", where);
+    return zframe_open(frame, len, *raw, l->total, where, err);
 }
 
 size_t prof_blob_frame(const uint8_t *frames, size_t len) {

@@ -83,7 +83,8 @@ static void empty_layer(prof_layer *l) {
     free(l->budgets);
     free(l->losses);
     free(l->queries);
-    l->importance = l->losses = l->queries = NULL;
+    free(l->fold);
+    l->importance = l->losses = l->queries = l->fold = NULL;
     l->budgets = NULL;
     l->budget = 0;
 }
@@ -111,7 +112,7 @@ uint32_t prof_all_kv_heads(const prof *p) {
 }
 
 uint32_t prof_version(const prof *p) {
-    return p->narrower ? PROF_WINDOWS_VERSION : p->heads || p->kv_heads ? 4 : 3;
+    return prof_has_fold(p) ? PROF_FOLD_VERSION : p->narrower ? PROF_WINDOWS_VERSION : p->heads || p->kv_heads ? 4 : 3;
 }
 
 static void free_one(prof *p) {
@@ -122,6 +123,7 @@ static void free_one(prof *p) {
         free(l->budgets);
         free(l->losses);
         free(l->queries);
+        free(l->fold);
         prof_kv_free(&l->k, prof_kv_heads(p, i));
         prof_kv_free(&l->v, prof_kv_heads(p, i));
     }
@@ -344,6 +346,8 @@ kv_status prof_check_one(const prof *p, const char *where, kv_err *err) {
         st = check_policy(p, where, err);
     if (st == KV_OK)
         st = prof_check_evict(p, where, err);
+    if (st == KV_OK)
+        st = prof_check_fold(p, where, err);
     for (uint32_t i = 0; st == KV_OK && p->layers && i < p->n_layer; i++)
         if ((st = check_kv(p, &p->layers[i].k, i, "k", where, err)) == KV_OK)
             st = check_kv(p, &p->layers[i].v, i, "v", where, err);

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    PROF_VERSION = 5,                 /* the newest that is read, as all before it are. Which one is written: prof_version */
+    PROF_VERSION = 6,                 /* the newest that is read, as all before it are. Which one is written: prof_version */
     PROF_MAX_BITS = TRELLIS_MAX_BITS, /* most bits of one coded dimension */
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
@@ -70,6 +70,9 @@ typedef struct prof_layer {
     /* (n_kv_head, PROF_QUERIES, head_dim) queries as the head's group asks: before RoPE, after the query norm where the model
      * has one, not multiplied by the attention scale; or NULL. A vector is integers of 8 bits times one number (prof_round). */
     float *queries;
+    /* (n_kv_head, head_dim) Scales of keys that may be folded into the weights (kvpack --fold), as exponents of 2, in
+     * sixteenths: whole numbers, -127..127; or NULL. runtime/model/fold.h. */
+    float *fold;
     prof_kv k, v;
 } prof_layer;
 
@@ -111,6 +114,14 @@ typedef struct prof_facts {
     uint32_t questions, right_f16, right;
     double low, high; /* 95 % interval of the paired difference to f16, in points */
 } prof_facts;
+
+/* What folding the scales is worth for a plain cache of keys and values, measured on held-out text: KL divergence from an f32
+ * cache before and after. */
+typedef struct prof_folding {
+    kv_codec_id cache;
+    uint32_t ctx, tokens;
+    double before, before_se, after, after_se;
+} prof_folding;
 
 /* Which layers or heads: "0-10", "0,2-3", "11-". */
 enum { PROF_MAX_RANGES = 8, PROF_MAX_OVERRIDES = 64 };
@@ -164,6 +175,9 @@ typedef struct prof {
     prof_measured measured[4];
     uint32_t n_facts;
     prof_facts facts[4];
+    char fold_for[32]; /* the caches that layers[].fold was chosen for: names, with commas */
+    uint32_t n_folding;
+    prof_folding folding[4];
     /* The same model's profile for the next narrower window, and so on; or NULL. Owned. All that is said of a profile below,
      * how it is written, read, checked, rounded and freed, is of these as well. */
     struct prof *narrower;
@@ -182,8 +196,8 @@ static inline uint32_t prof_kv_heads(const prof *p, uint32_t layer) {
     return p->kv_heads ? p->kv_heads[layer] : p->n_kv_head;
 }
 uint32_t prof_all_kv_heads(const prof *p); /* of all layers */
-/* 5 where it holds profiles for narrower windows, 4 where layers differ in their heads, else 3: older programs read what they
- * understand. */
+/* 6 where it has scales to fold, 5 where it holds profiles for narrower windows, 4 where layers differ in their heads, else 3:
+ * older programs read what they understand. */
 uint32_t prof_version(const prof *p);
 
 /* Allocate one head's arrays, zeroed. */
@@ -192,6 +206,7 @@ kv_status prof_tc_alloc(prof_tc *t, uint32_t dim, kv_err *err);
 kv_status prof_budgets_alloc(const prof *p, prof_layer *l, kv_err *err);
 kv_status prof_losses_alloc(const prof *p, prof_layer *l, kv_err *err);
 kv_status prof_queries_alloc(const prof *p, prof_layer *l, kv_err *err);
+kv_status prof_fold_alloc(const prof *p, prof_layer *l, kv_err *err);
 void prof_free(prof *p); /* NULL is fine */
 
 /* The one that a cache with this window is to be made of: of those that were made for no more, that for the widest; where none
@@ -216,6 +231,10 @@ bool prof_kv_mixed(const prof_kv *kv, uint32_t n_kv_head); /* heads have differe
 bool prof_has_budgets(const prof *p); /* any layer has */
 bool prof_has_losses(const prof *p);
 bool prof_has_queries(const prof *p);
+bool prof_has_fold(const prof *p);
+/* Turn a profile for a model into that for the same one after e (n_layer, n_kv_head, head_dim) was folded into it, whose hash
+ * is given: transforms and queries follow, what was measured holds within rounding and says so, scales to fold are gone. */
+void prof_follow_fold(prof *p, const int8_t *e, const char *hash);
 /* Tokens of one KV head, of which only the ratios count; 0: as much as the average. */
 uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head);
 const char *prof_budget_by_name(unsigned by); /* "entropy", "loss"; NULL: no such */
@@ -257,9 +276,12 @@ typedef struct prof_model {
  * kvcalib.data u8 array = zstd of the binary part). No such keys: KV_OK and *out = NULL. A broken profile is an error. model:
  * what it must be for, which is looked at before the binary part is unpacked; or NULL. */
 kv_status prof_from_gguf(const gguf *g, const prof_model *model, prof **out, kv_err *err);
+#define PROF_GGUF_PREFIX "kvcalib." /* what these keys, and those of a folding, begin with */
 bool prof_is_in_gguf(const gguf *g); /* any of these keys, broken or not */
 /* Write `src` with the profile baked in (replacing one that is there) to `path`, or with p == NULL: without any profile. */
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err);
+/* The same with more keys, which begin with "kvcalib.fold.": those stay when a profile is put in place of another. */
+kv_status prof_pack_with(const gguf *src, const prof *p, const gguf_set *more, size_t n_more, const char *path, kv_err *err);
 /* Bytes that prof_pack adds to a model without a profile (but for up to one alignment of padding). */
 kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err);
 

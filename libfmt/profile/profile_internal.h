@@ -52,7 +52,7 @@ typedef struct prof_field {
     prof_kind kind;
     unsigned flags;
     size_t offset, size, count;
-    uint32_t per;    /* PK_F32S: numbers for each of `count`; 0: one */
+    uint32_t per;    /* PK_F32S: numbers for each of `count`; 0: one, PROF_PER_DIM: head_dim */
     double min, max; /* inclusive */
     int digits;      /* significant ones, of floats */
     const struct prof_field *sub;
@@ -109,7 +109,12 @@ kv_status prof_check_evict(const prof *p, const char *where, kv_err *err);
 bool prof_query_code(const float *q, uint32_t dim, int8_t *codes, float *scale);
 
 /* --- profile_window.c --- */
-enum { PROF_WINDOWS_VERSION = 5 }; /* from which on a file may hold profiles for several windows */
+enum {
+    PROF_WINDOWS_VERSION = 5, /* from which on a file may hold profiles for several windows, */
+    PROF_FOLD_VERSION = 6,    /* and scales to fold */
+};
+enum { PROF_PER_DIM = UINT32_MAX };
+kv_status prof_check_fold(const prof *p, const char *where, kv_err *err);
 /* Whether p and those for narrower windows belong together. KV_ERANGE. */
 kv_status prof_check_windows(const prof *p, const char *where, kv_err *err);
 

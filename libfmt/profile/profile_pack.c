@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char PREFIX[] = "kvcalib.", KEY_VERSION[] = "kvcalib.version", KEY_TEXT[] = "kvcalib.profile",
-                  KEY_DATA[] = "kvcalib.data";
+static const char PREFIX[] = PROF_GGUF_PREFIX, KEPT[] = "kvcalib.fold.", KEY_VERSION[] = "kvcalib.version",
+                  KEY_TEXT[] = "kvcalib.profile", KEY_DATA[] = "kvcalib.data";
 
 bool prof_is_in_gguf(const gguf *g) {
     return gguf_find(g, KEY_VERSION) || gguf_find(g, KEY_TEXT) || gguf_find(g, KEY_DATA);
@@ -77,19 +77,57 @@ static kv_status packed_make(const prof *p, packed *k, kv_err *err) {
     return st == KV_OK ? pack_frames(p, k, err) : st;
 }
 
-kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err) {
-    if (!p)
-        return gguf_copy(src, path, PREFIX, NULL, 0, err);
-    packed k;
-    kv_status st = packed_make(p, &k, err);
-    if (st == KV_OK) {
-        const gguf_set sets[] = {{KEY_VERSION, GGUF_U32, &k.version, sizeof k.version},
-                                 {KEY_TEXT, GGUF_STRING, k.text, k.text_len},
-                                 {KEY_DATA, GGUF_ARRAY, k.frame, k.frame_len}};
-        st = gguf_copy(src, path, PREFIX, sets, k.frame ? 3 : 2, err);
+enum { MOST_KEPT = 8, KEY_BYTES = 64 };
+
+/* Keys that stay as they are, whatever profile there is. */
+typedef struct kept {
+    char names[MOST_KEPT][KEY_BYTES];
+    gguf_set sets[3 + MOST_KEPT]; /* behind those of a profile */
+    size_t n;
+} kept;
+
+static kv_status keep(const gguf *src, kept *k, kv_err *err) {
+    for (size_t i = 0; i < gguf_n_kv(src); i++) {
+        const gguf_kv *kv = gguf_kv_at(src, i);
+        const bool string = kv->type == GGUF_STRING, bytes = kv->type == GGUF_ARRAY && kv->elem_type == GGUF_U8;
+        if (kv->key.len < sizeof KEPT - 1 || memcmp(kv->key.s, KEPT, sizeof KEPT - 1))
+            continue;
+        if ((!string && !bytes) || k->n == MOST_KEPT || kv->key.len >= KEY_BYTES)
+            return kv_fail(err, KV_EFORMAT, "%s: %.*s: is no key that kvpack --fold writes", gguf_path(src),
+                           (int)(kv->key.len < KEY_BYTES ? kv->key.len : KEY_BYTES), kv->key.s);
+        char *name = k->names[k->n];
+        memcpy(name, kv->key.s, kv->key.len);
+        name[kv->key.len] = 0;
+        const size_t length = string ? sizeof(uint64_t) : 0; /* of a string, in front of it */
+        k->sets[3 + k->n++] = (gguf_set){name, kv->type, kv->raw + length, kv->raw_bytes - length};
     }
+    return KV_OK;
+}
+
+kv_status prof_pack_with(const gguf *src, const prof *p, const gguf_set *more, size_t n_more, const char *path, kv_err *err) {
+    packed k = {0};
+    kept others = {0};
+    kv_status st = more ? KV_OK : keep(src, &others, err);
+    if (n_more > MOST_KEPT)
+        st = kv_fail(err, KV_EINVAL, "%s: more than %d keys beside a profile", path, MOST_KEPT);
+    if (st || (p && (st = packed_make(p, &k, err))))
+        return st;
+    if (more)
+        memcpy(others.sets + 3, more, (others.n = n_more) * sizeof *more);
+    gguf_set *sets = others.sets + 3;
+    if (p && k.frame)
+        *--sets = (gguf_set){KEY_DATA, GGUF_ARRAY, k.frame, k.frame_len};
+    if (p) {
+        *--sets = (gguf_set){KEY_TEXT, GGUF_STRING, k.text, k.text_len};
+        *--sets = (gguf_set){KEY_VERSION, GGUF_U32, &k.version, sizeof k.version};
+    }
+    st = gguf_copy(src, path, PREFIX, sets, (size_t)(others.sets + 3 + others.n - sets), err);
     packed_free(&k);
     return st;
+}
+
+kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err) {
+    return prof_pack_with(src, p, NULL, 0, path, err);
 }
 
 kv_status prof_pack_bytes(const prof *p, size_t *bytes, kv_err *err) {

@@ -101,6 +101,9 @@ static kv_status read_floats(const reader *r, const prof_field *f, const yaml_no
     const uint32_t want = prof_floats(r->p, f, r->index);
     if (n->kind != YAML_LIST)
         return wrong_kind(r, f, n, path);
+    if (n->count != want && f->per == PROF_PER_DIM)
+        return bad(r, n, path, "has %u values, but keys of the layer's heads have %u dimensions (model.head_dim)", n->count,
+                   want);
     if (n->count != want && f->per)
         return bad(r, n, path, "has %u values, but the model has %u such heads (model.heads, model.kv_heads) with %u each",
                    n->count, want / f->per, f->per);

@@ -108,6 +108,17 @@ static const prof_field facts_fields[] = {
     {0},
 };
 
+static const prof_field folding_fields[] = {
+    {"cache", PK_CODEC, PF_REQUIRED | PF_PLAIN, AT(prof_folding, cache), CODECS},
+    {"ctx", PK_U32, PF_REQUIRED, AT(prof_folding, ctx), RANGE(1, UINT32_MAX)},
+    {"tokens", PK_U32, PF_REQUIRED, AT(prof_folding, tokens), RANGE(1, UINT32_MAX)},
+    {"before", PK_F64, PF_REQUIRED, AT(prof_folding, before), RANGE(-1e-3, 1e6), .digits = 6},
+    {"before_se", PK_F64, PF_REQUIRED, AT(prof_folding, before_se), RANGE(0, 1e6), .digits = 6},
+    {"after", PK_F64, PF_REQUIRED, AT(prof_folding, after), RANGE(-1e-3, 1e6), .digits = 6},
+    {"after_se", PK_F64, PF_REQUIRED, AT(prof_folding, after_se), RANGE(0, 1e6), .digits = 6},
+    {0},
+};
+
 static const prof_field head_fields[] = {
     {"codec", PK_CODEC, PF_REQUIRED, AT(prof_head, codec), CODECS},
     {"bits", PK_F32, 0, AT(prof_head, bits), RANGE(0, 32), .digits = PROF_BITS_DIGITS},
@@ -133,6 +144,8 @@ static const prof_field layer_fields[] = {
     {"budget", PK_BUDGETS, PF_FLOW | PF_STORED, .offset = 0, .size = sizeof(prof_layer), RANGE(0, UINT32_MAX)},
     {"losses", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, losses), .count = offsetof(prof, n_kv_head), .per = KV_CUTS,
      RANGE(0, 1e6), .digits = 4},
+    {"fold", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, fold), .count = offsetof(prof, n_kv_head), .per = PROF_PER_DIM,
+     RANGE(-127, 127), .digits = 3},
     {0},
 };
 
@@ -147,6 +160,9 @@ const prof_field prof_schema[] = {
      .sub = measured_fields},
     {"facts", PK_LIST, 0, .offset = offsetof(prof, facts), .size = sizeof(prof_facts), .count = offsetof(prof, n_facts),
      RANGE(0, sizeof(((prof *)0)->facts) / sizeof(prof_facts)), .sub = facts_fields},
+    {"fold_for", PK_STR, 0, AT(prof, fold_for)},
+    {"folding", PK_LIST, 0, .offset = offsetof(prof, folding), .size = sizeof(prof_folding), .count = offsetof(prof, n_folding),
+     RANGE(0, sizeof(((prof *)0)->folding) / sizeof(prof_folding)), .sub = folding_fields},
     {"layers", PK_LIST, PF_POINTER, .offset = offsetof(prof, layers), .size = sizeof(prof_layer),
      .count = offsetof(prof, n_layer), RANGE(1, PROF_MAX_LAYERS), .sub = layer_fields},
     {.key = "data", .kind = PK_DATA},
@@ -258,7 +274,7 @@ static bool is_empty(const prof *p, const prof_field *f, const void *base, uint3
 
 uint32_t prof_floats(const prof *p, const prof_field *f, uint32_t layer) {
     const uint32_t n = f->count == offsetof(prof, n_head) ? prof_heads(p, layer) : prof_kv_heads(p, layer);
-    return n * (f->per ? f->per : 1);
+    return n * (f->per == PROF_PER_DIM ? p->head_dim : f->per ? f->per : 1);
 }
 
 typedef struct walk {

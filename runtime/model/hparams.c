@@ -1,4 +1,5 @@
 /* Hyper-parameters: from the keys of a file and the traits of its architecture. Keys as llama.cpp writes and reads them. */
+#include "model/fold.h"
 #include "model/hparams_internal.h"
 
 #include <math.h>
@@ -197,6 +198,10 @@ kv_status rt_read_hparams(rt_model *m, kv_err *err) {
     if ((st = gguf_get_str(m->file, "general.name", false, &s, err)))
         return st;
     snprintf(hp->name, sizeof hp->name, "%.*s", (int)(s.len < sizeof hp->name ? s.len : sizeof hp->name - 1), s.s);
+    s = (gguf_str){"", 0};
+    if ((st = gguf_get_str(m->file, RT_FOLD_ORIGINAL, false, &s, err)))
+        return st;
+    snprintf(hp->folded_from, sizeof hp->folded_from, "%.*s", (int)(s.len < 33 ? s.len : 33), s.s);
     return read_all(&(rt_reader){m->file, hp->arch, err}, m->arch, hp);
 }
 

@@ -163,6 +163,12 @@ prof_shape rt_prof_shape(const rt_hparams *hp, uint16_t stored[PROF_MAX_LAYERS])
 kv_status rt_profile_fits(const rt_hparams *hp, const char *hash, const prof *p, const char *where, kv_err *err) {
     uint16_t stored[PROF_MAX_LAYERS];
     const prof_shape shape = rt_prof_shape(hp, stored);
+    if (*hp->folded_from && !strcmp(p->model_hash, hp->folded_from))
+        return kv_fail(
+            err, KV_EMISMATCH,
+            "%s: made for this model before scales were folded into it, which gave it other keys: use the profile that "
+            "is inside, or fold the original with this one (kvpack MODEL PROFILE --fold --out FILE)",
+            where);
     return prof_matches(p, hash, &shape, where, err);
 }
 

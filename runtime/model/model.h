@@ -31,6 +31,7 @@ enum { RT_MAX_EXPERTS = 1024 };
 
 typedef struct rt_hparams {
     char arch[32], name[128];
+    char folded_from[36]; /* hash of the model before scales were folded into it (fold.h); "": they are not */
     uint32_t n_layer, n_embd, n_vocab, n_ctx_train;
     uint32_t n_head, n_kv_head, n_ff; /* the most of any layer */
     uint16_t heads[PROF_MAX_LAYERS];  /* query heads of each layer; 0: it has no attention */
@@ -103,6 +104,9 @@ typedef struct rt_load_cfg {
     kv_progress progress; /* hears what share of the weights is there, and may stop it: KV_ECANCEL; or NULL */
     void *user;
     const char *identities; /* a folder for rt_model_identity; NULL: none */
+    /* Called with the file when keys are set: may change tensors (gguf_edit); or NULL. */
+    kv_status (*edit)(void *edit_user, gguf *g, kv_err *err);
+    void *edit_user;
 } rt_load_cfg;
 kv_status rt_model_load_cfg(const char *path, const rt_exec *e, const rt_load_cfg *cfg, rt_model **out, kv_err *err);
 /* The same weights multiplied exactly, to measure with: what a model loaded with `exact` computes, bit for bit. m is borrowed

@@ -72,7 +72,7 @@ kv_status chat_open(const gguf *g, const tok *t, const char *choice, chat_format
     if (choice)
         st = open_choice(f, choice, err);
     else if (gguf_get_str(g, "tokenizer.chat_template", true, &tmpl, NULL) == KV_OK)
-        st = set_template(f, strndup(tmpl.s, tmpl.len), tmpl.len, err);
+        st = set_template(f, text_copy(tmpl.s, tmpl.len), tmpl.len, err);
     else
         f->row = chat_row_of_vocabulary(tokens);
     for (int i = 0; i < N_SPECIALS && !st; i++) {

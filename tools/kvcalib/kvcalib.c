@@ -28,7 +28,7 @@ typedef struct options {
     int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx, facts;
-    const char *fit_mem, *preset, *budget_by, *windows;
+    const char *fit_mem, *preset, *budget_by, *windows, *fold_for;
     calibrate_window narrower[PROF_MAX_WINDOWS]; /* of --windows, all but the widest, falling */
     uint32_t n_narrower;
     int evict;
@@ -74,6 +74,11 @@ static int parse(options *o, int argc, char **argv) {
          "how a cache with this profile chooses, with --budget (default: expected); none: heads get their budgets, but "
          "everything "
          "is kept unless a budget is asked for when the model runs"},
+        {.kind = CLI_HEADING, .help = "For other runtimes"},
+        {"--fold-for", NULL, CLI_CHOICE, "q4_0|q4_0-plain|q4_0-rotated|q8_0", &o->fold_for, 0, 0,
+         "also find scales of keys that kvpack --fold writes into the weights, so that such a cache loses less in any program "
+         "that runs the file. q4_0: whether that program rotates heads first (llama.cpp does since April 2026) or not, "
+         "-plain: it does not, -rotated: it does. Takes minutes more"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
@@ -223,14 +228,25 @@ static json_t *facts_json(const prof *p) {
     return a;
 }
 
+static json_t *folding_json(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < p->n_folding; i++) {
+        const prof_folding *f = &p->folding[i];
+        cli_json_add(&a, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "cache", kv_codec_names[f->cache].name, "ctx",
+                                   (int)f->ctx, "tokens", (int)f->tokens, "before", f->before, "before_se", f->before_se,
+                                   "after", f->after, "after_se", f->after_se));
+    }
+    return a;
+}
+
 static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
-    json_t *j =
-        json_pack("{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:o, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:f}", "out",
-                  cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash", p->model_hash,
-                  "made", "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text",
-                  p->text_hash, "window", (int)p->window, "windows", windows_json(p), "sinks", (int)p->sinks, "target_bits",
-                  p->target_bits, "bits_k", mean_bits(p, false), "bits_v", mean_bits(p, true), "measured", measured_json(p),
-                  "facts", facts_json(p), "layers", layers_json(p), "seconds", seconds);
+    json_t *j = json_pack(
+        "{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:o, s:i, s:f, s:f, s:f, s:o, s:o, s:s, s:o, s:o, s:f}", "out",
+        cli_json_text(o->out), "model", "name", cli_json_text(p->model_name), "arch", p->arch, "hash", p->model_hash, "made",
+        "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
+        (int)p->window, "windows", windows_json(p), "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k",
+        mean_bits(p, false), "bits_v", mean_bits(p, true), "measured", measured_json(p), "facts", facts_json(p), "fold_for",
+        p->fold_for, "folding", folding_json(p), "layers", layers_json(p), "seconds", seconds);
     return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 
@@ -266,6 +282,16 @@ static void print_window(const prof *p, bool several) {
     }
 }
 
+static void print_folding(const prof *p) {
+    if (p->n_folding)
+        printf("scales to fold for %s; keys and values in\n", p->fold_for);
+    for (uint32_t i = 0; i < p->n_folding; i++) {
+        const prof_folding *f = &p->folding[i];
+        printf("  %-7s KL divergence %.5f ± %.5f, folded %.5f ± %.5f (%.1f times less)\n", kv_codec_names[f->cache].name,
+               f->before, f->before_se, f->after, f->after_se, f->before / f->after);
+    }
+}
+
 static kv_status print_summary(const options *o, const prof *p, double seconds, kv_err *err) {
     cli_say(stdout, "%s: %u layers, %s%u KV heads of %u; fitted on %u tokens\n", p->model_name, p->n_layer,
             p->kv_heads ? "up to " : "", p->n_kv_head, p->head_dim, p->calib_tokens);
@@ -276,6 +302,7 @@ static kv_status print_summary(const options *o, const prof *p, double seconds, 
                p->facts[i].ctx, p->facts[i].right, p->facts[i].questions, p->facts[i].right_f16, p->facts[i].low,
                p->facts[i].high);
     print_budgets(p);
+    print_folding(p);
     cli_say(stdout, "%s written in %.1f s\n", o->out, seconds);
     return fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write the summary") : KV_OK;
 }
@@ -297,6 +324,17 @@ static void note_text(const calibrate_verdict *v, const prof *p) {
             p->measured[1].kld / p->measured[0].kld);
 }
 
+/* The caches that --fold-for means, as bits. */
+static uint32_t fold_for(const options *o) {
+    const uint32_t plain = 1 << KV_Q4_0, rotated = 1 << KV_Q4_0H;
+    if (!o->fold_for)
+        return 0;
+    return !strcmp(o->fold_for, "q8_0")           ? 1 << KV_Q8_0
+           : !strcmp(o->fold_for, "q4_0-plain")   ? plain
+           : !strcmp(o->fold_for, "q4_0-rotated") ? rotated
+                                                  : plain | rotated;
+}
+
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
     cli_progress bar = {0};
     const calibrate_cfg cfg = {.texts = o->text.v,
@@ -311,6 +349,7 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
                                .narrower = o->narrower,
                                .n_narrower = o->n_narrower,
                                .evict = o->keep,
+                               .fold_for = fold_for(o),
                                .budget_by = o->by_entropy ? PROF_BY_ENTROPY : PROF_BY_LOSS,
                                .keep = {.path = o->kept, .resume = o->resume, .note = show_note, .user = &bar}};
     const calibrate_aim aim = {
@@ -342,6 +381,11 @@ static kv_status run(const options *o, const report_origin *origin, kv_err *err)
         goto done;
     if (o->kept)
         unlink(o->kept);
+    if (o->fold_for && !prof_has_fold(p))
+        cli_note(tool,
+                 "no scales were found with which %s caches of this model lose less, and no other cache more: there is nothing "
+                 "to fold",
+                 o->fold_for);
     st = (o->json ? print_json : print_summary)(o, p, clock_now() - started, err);
 done:
     calib_facts_free(&facts);

@@ -5,7 +5,9 @@
 #include "cli/cli_paths.h"
 #include "cli/cli_profile.h"
 #include "gguf/gguf.h"
+#include "kvpack/pack_fold.h"
 #include "kvpack/pack_show.h"
+#include "model/fold.h"
 #include "profile/profile.h"
 
 #include <stdio.h>
@@ -16,7 +18,7 @@ static const char tool[] = "kvpack";
 typedef struct options {
     const char *files[2]; /* MODEL and profile, or what to show or strip */
     const char *out;
-    bool show, strip, dry_run, json;
+    bool show, strip, fold, dry_run, json;
 } options;
 
 static int parse(options *o, int argc, char **argv) {
@@ -25,26 +27,31 @@ static int parse(options *o, int argc, char **argv) {
          "write the result here; replaces what is there, but never the input. Of a model in several files, one, or as many "
          "again "
          "where FILE is called like a part (NAME-00001-of-00003.gguf)"},
+        {"--fold", NULL, CLI_FLAG, NULL, &o->fold, 0, 0,
+         "also multiply rows of the weights of queries and keys by the scales that PROFILE holds (kvcalib --fold-for), so that "
+         "plain caches of any program that runs the file lose less; the profile follows"},
         {"--dry-run", "-n", CLI_FLAG, NULL, &o->dry_run, 0, 0,
          "check everything and say what would be written, but write nothing"},
         {"--show", NULL, CLI_FLAG, NULL, &o->show, 0, 0,
          "show the profile in a packed model, or a profile, with MODEL also what caches cost"},
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0, "with --show: one JSON object on stdout"},
-        {"--strip", NULL, CLI_FLAG, NULL, &o->strip, 0, 0, "write the model without its profile: the original, byte for byte"},
+        {"--strip", NULL, CLI_FLAG, NULL, &o->strip, 0, 0,
+         "write the model without its profile and without what was folded: the original, byte for byte"},
         {0},
     };
     return cli_parse(
         &(cli_spec){
             .tool = tool,
-            .usage = "MODEL [PROFILE] --out FILE [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
+            .usage = "MODEL [PROFILE] --out FILE [--fold] [--dry-run]\n--show FILE [MODEL] [--json]\n--strip FILE --out FILE",
             .brief = "put a profile into a model file, show it, take it out again",
             .summary = "Put a compression profile into the metadata of a GGUF model, so that kvrun applies it "
-                       "by itself. Tensors stay as they are, byte for byte, and other programs run the file as "
-                       "they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
+                       "by itself. Tensors stay as they are (but for --fold), byte for byte, and other programs run the file "
+                       "as they run the original. PROFILE is a file or the name of a ready-made one (balanced); "
                        "without it, the profile shipped for the model.",
             .examples = "  kvpack model.gguf profile.yaml --out packed.gguf\n"
                         "  kvpack model.gguf profile.yaml --dry-run\n"
                         "  kvpack model.gguf balanced --out packed.gguf\n"
+                        "  kvpack model.gguf profile.yaml --fold --out folded.gguf\n"
                         "  kvpack --show packed.gguf\n"
                         "  kvpack --strip packed.gguf --out model.gguf\n",
             .opts = opts,
@@ -60,6 +67,9 @@ static kv_status check(const options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--strip takes one file, and '%s' is a second", o->files[1]);
     if (o->show && (o->out || o->dry_run))
         return kv_fail(err, KV_EINVAL, "--show writes no file: no %s with it", o->out ? "--out" : "--dry-run");
+    if (o->fold && (o->show || o->strip))
+        return kv_fail(err, KV_EINVAL, "--fold goes with --out: it makes a file, %s does something else",
+                       o->show ? "--show" : "--strip");
     if (o->json && !o->show)
         return kv_fail(err, KV_EINVAL, "--json goes with --show");
     if (!o->show && !o->out && !o->dry_run)
@@ -132,15 +142,20 @@ done:
 
 static kv_status strip(const options *o, kv_err *err) {
     gguf *g;
+    rt_hparams hp;
     kv_status st = gguf_open(o->files[0], &g, err);
     if (st)
         return st;
-    if (!prof_is_in_gguf(g))
+    const bool folded = rt_folded(g);
+    if (!prof_is_in_gguf(g) && !folded)
         st = kv_fail(err, KV_EFORMAT, "%s: holds no profile, there is nothing to strip", o->files[0]);
-    else if (o->dry_run)
-        cli_say(stdout, "%s would be written without its profile\n", o->files[0]);
-    else
-        st = prof_pack(g, NULL, o->out, err);
+    if (!st && folded && !(st = rt_hparams_read(g, &hp, err)))
+        st = rt_fold_take_back(g, &hp, err);
+    if (!st && o->dry_run)
+        cli_say(stdout, "%s would be written without its profile%s\n", o->files[0],
+                folded ? " and without what was folded" : "");
+    else if (!st)
+        st = gguf_copy(g, o->out, PROF_GGUF_PREFIX, NULL, 0, err);
     gguf_close(g);
     return st;
 }
@@ -195,14 +210,21 @@ static kv_status pack(const options *o, kv_err *err) {
     gguf *g = NULL;
     prof *p = NULL;
     rt_hparams hp;
+    pack_folded folded = {0};
     kv_status st;
     if ((st = gguf_open(o->files[0], &g, err)) || (st = rt_hparams_read(g, &hp, err)) ||
-        (st = get_profile(o, g, &hp, &p, path, err)))
+        (st = get_profile(o, g, &hp, &p, path, err)) || (o->fold && (st = pack_fold(g, &hp, p, path, &folded, err))))
         goto done;
-    if (!o->dry_run && (st = prof_pack(g, p, o->out, err)))
+    if (!o->dry_run && (st = prof_pack_with(g, p, folded.n_keys ? folded.keys : NULL, folded.n_keys, o->out, err)))
         goto done;
+    if (o->fold)
+        cli_note(tool,
+                 "scales were folded into %u layers for caches of type %s: this model's keys are others now, and the profile "
+                 "is for them",
+                 folded.layers, folded.made_for);
     st = say(o, g, p, &hp, err);
 done:
+    pack_folded_free(&folded);
     prof_free(p);
     gguf_close(g);
     return st;

@@ -1,6 +1,7 @@
 /* What a context holds of a conversation, and what is to be fed so that it holds the next turn, too. */
 #include "kvrun/conversation_internal.h"
 
+#include "base/text.h"
 #include "text/prompt.h"
 
 #include <ctype.h>
@@ -128,7 +129,7 @@ static kv_status encode(const conversation *c, const tpl_text *text, size_t from
         kv_status st = tok_encode_chat(c->tok, text, from, flags, &ids, &n, err);
         return st ? st : join(out, ids, n, err);
     }
-    tpl_text first = {.s = strndup(text->s, text->len), .len = text->len, .n_spans = text->n_spans};
+    tpl_text first = {.s = text_copy(text->s, text->len), .len = text->len, .n_spans = text->n_spans};
     kv_status st = KV_OK;
     first.span = malloc((text->n_spans + 1) * sizeof *first.span);
     if (!first.s || !first.span)
