@@ -102,9 +102,10 @@ typedef struct cal_fold_cfg {
     cal_team team;
 } cal_fold_cfg;
 
-/* Exponents of 2 in sixteenths, e (n_layer, n_kv_head, head_dim), of which 0 are left where there are no keys. KV_EINVAL:
- * statistics without queries; KV_ENOMEM. */
-kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, int8_t *e, kv_err *err);
+/* Whole exponents of 2, e (n_layer, n_kv_head, head_dim), 0 where there are no keys. They are rounded after `shift` was added:
+ * that of all together changes nothing, so that every shift of 0..1 is another way to round. KV_EINVAL: statistics without
+ * queries. */
+kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, double shift, int8_t *e, kv_err *err);
 
 /* ---- how many tokens each layer and head keeps: docs/budgets.md ---- */
 

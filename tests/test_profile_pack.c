@@ -251,7 +251,7 @@ static void from_gguf_refuses_broken_profiles(void **state) {
         {{version, full}, 2, KV_OK, ""}, /* data inside the text is fine, too */
         {{version}, 1, KV_EFORMAT, "kvcalib.profile"},
         {{yaml, data}, 2, KV_EFORMAT, "kvcalib.version"},
-        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 6, this tool reads versions 1 to 5"},
+        {{newer, yaml, data}, 3, KV_EUNSUPP, "kvcalib.version: 7, this tool reads versions 1 to 6"},
         {{version, bytes, data}, 3, KV_EFORMAT, "kvcalib.profile"},
         {{version, cut, data}, 3, KV_EFORMAT, "out.gguf: kvcalib.profile:"},
         {{version, yaml}, 2, KV_EFORMAT, "data: missing"},

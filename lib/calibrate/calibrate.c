@@ -267,6 +267,8 @@ kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate
     return calibration_measure_also(c, m, c->text, progress, p, err);
 }
 
-kv_status calibration_fold(const calibration *c, const rt_model *exact, calibrate_progress progress, prof *p, kv_err *err) {
-    return calibrate_fold(c->sums.stats[0], team_of(c), c->cfg->fold_for, c->text, exact, progress, p, err);
+kv_status calibration_fold(const calibration *c, const rt_model *m, const rt_model *exact, calibrate_progress progress, prof *p,
+                           kv_err *err) {
+    const calibrate_fold_job job = {c->sums.stats[0], team_of(c), c->text, m, exact, c->cfg->fold_for};
+    return calibrate_fold(&job, progress, p, err);
 }

@@ -1,6 +1,7 @@
 /* From what a user wants (a loss, a memory) to bits per number, and to a profile. */
 #include "base/format.h"
 #include "calibrate/calibrate_text.h"
+#include "model/fold.h"
 
 #include <math.h>
 
@@ -197,7 +198,8 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     calibrate_cfg settled = *cfg;
     calibrate_verdict own;
     kv_status st = cfg->ctx ? calibrate_check(rt_model_hparams(m), cfg, aim, err) : KV_OK;
-    if (st || (st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err)))
+    if (st || (cfg->fold_for && (st = rt_fold_check(rt_model_gguf(m), rt_model_hparams(m), err))) ||
+        (st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err)))
         goto done;
     settled.ctx = text.ctx;
     if ((!cfg->ctx && (st = calibrate_check(rt_model_hparams(m), &settled, aim, err))) ||
@@ -206,7 +208,7 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
         (st = calibration_new(m, &settled, &text, next_part(&part, long_texts ? READING_LONG : READING), &c, err)) ||
         (st = meet_all(c, exact, &settled, aim, &part, also ? 1 - MEASURING_ALSO : 1, &p, err)) ||
         (also && (st = measure_on_built_in(c, exact, &settled, next_part(&part, 1), p, err))) ||
-        (cfg->fold_for && (st = calibration_fold(c, exact, (calibrate_progress){kv_progress_of_part, &folding}, p, err))))
+        (cfg->fold_for && (st = calibration_fold(c, m, exact, (calibrate_progress){kv_progress_of_part, &folding}, p, err))))
         goto done;
     *out = p;
     p = NULL;

@@ -1,6 +1,11 @@
-/* Which scales to fold: every way of finding them has its model, and what its caches lose decides. */
+/* Which scales to fold. What is least by a formula is not what loses least: errors of large, nearly constant keys are nearly
+ * constant as well and cancel, or do not, as rounding has it. So there are many candidates: every way of cal_fold, rounded in
+ * several ways, and mixtures of the best, each layer from one of them. Each is folded into a model of its own, with fast
+ * products, and measured on text that was fitted on; the best are measured on the text that is held out, with exact ones.
+ */
 #include "calibrate/calibrate_fold.h"
 
+#include "base/splitmix64.h"
 #include "eval/eval.h"
 #include "model/fold.h"
 
@@ -11,71 +16,95 @@
 
 static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
 enum { CACHES = sizeof caches / sizeof *caches };
+enum { SHIFTS = 4, PLAIN = SHIFTS * CAL_FOLD_WAYS, MIXED = 16, PARENTS = 4, FINALISTS = 3, SCREEN_CTX = 1024 };
+static const double SCREENING = 0.6; /* of the time */
 
-/* Caches that a model can have, and what they lose. */
+/* Caches of a model, and what they lose. */
 typedef struct losses {
     uint32_t n;
     kv_codec_id cache[CACHES];
     eval_result got[CACHES];
 } losses;
 
+/* Scales, and their score on the text that is fitted on. */
+typedef struct candidate {
+    int8_t *e;
+    double score;
+} candidate;
+
 typedef struct folding {
     const calibrate_text *text;
-    const rt_model *exact;
-    uint32_t wanted;
-    int8_t *e; /* of what is being tried */
+    const rt_model *fast, *exact;
+    const rt_hparams *hp;
+    uint32_t wanted;              /* caches, as bits */
+    losses before;                /* of those that are wanted, on the text that is fitted on */
+    candidate all[PLAIN + MIXED]; /* the best first */
+    uint32_t n;
+    int8_t *e; /* of what is being loaded */
 } folding;
 
-static kv_status measure(const folding *f, const rt_model *m, calibrate_progress progress, losses *out, kv_err *err) {
-    const eval_cfg how = {.ctx = f->text->ctx, .chunks = f->text->n_held, .baseline = KV_F32};
+/* ---- measuring ---- */
+
+/* Those of `among` that suit the model's heads. */
+static losses caches_of(const folding *f, uint32_t among) {
+    losses out = {0};
+    for (uint32_t i = 0; i < CACHES; i++) {
+        kv_coder c = {0};
+        if (among >> caches[i] & 1 && !kv_coder_init(&c, kv_codec_get(caches[i]), KV_SIDE_K, f->hp->head_dim, NULL, NULL))
+            out.cache[out.n++] = caches[i];
+        kv_coder_free(&c);
+    }
+    return out;
+}
+
+/* What is measured on: one chunk. */
+typedef struct sample {
+    const int32_t *ids;
+    uint32_t n;
+} sample;
+
+static sample to_screen(const folding *f) {
+    return (sample){f->text->fit, f->text->ctx < SCREEN_CTX ? f->text->ctx : SCREEN_CTX};
+}
+
+static sample held_out(const folding *f) {
+    return (sample){f->text->held, f->text->ctx};
+}
+
+static kv_status measure(const rt_model *m, sample text, calibrate_progress progress, losses *out, kv_err *err) {
+    const eval_cfg how = {.ctx = text.n, .chunks = 1, .baseline = KV_F32};
     eval_setting settings[CACHES];
     for (uint32_t i = 0; i < out->n; i++) {
         settings[i] = (eval_setting){kv_codec_names[out->cache[i]].name, RT_CTX_CFG_DEFAULT};
-        settings[i].cache.ctk = settings[i].cache.ctv = out->cache[i];
+        settings[i].cache.ctk = settings[i].cache.ctv = (int)out->cache[i];
     }
-    return eval_run(m, &how, settings, out->n, f->text->held, (size_t)f->text->n_held * f->text->ctx, progress.call,
-                    progress.user, out->got, err);
+    return eval_run(m, &how, settings, out->n, text.ids, text.n, progress.call, progress.user, out->got, err);
 }
-
-/* Those of `caches` that suit the model's heads. */
-static void settle(const folding *f, losses *out) {
-    kv_coder c = {0};
-    out->n = 0;
-    for (uint32_t i = 0; i < CACHES; i++) {
-        const bool can =
-            !kv_coder_init(&c, kv_codec_get(caches[i]), KV_SIDE_K, rt_model_hparams(f->exact)->head_dim, NULL, NULL);
-        kv_coder_free(&c);
-        c = (kv_coder){0};
-        if (can)
-            out->cache[out->n++] = caches[i];
-    }
-}
-
-/* ---- a model with scales folded in ---- */
 
 static kv_status edit(void *user, gguf *g, kv_err *err) {
     const folding *f = user;
-    return rt_fold_apply(g, rt_model_hparams(f->exact), f->e, NULL, err);
+    return rt_fold_apply(g, f->hp, f->e, NULL, err);
 }
 
-static kv_status measure_folded(folding *f, calibrate_progress progress, losses *out, kv_err *err) {
+/* The same of a model with scales folded in, which are changed where there is no room for them. like: whose products it has. */
+static kv_status measure_folded(folding *f, int8_t *e, const rt_model *like, sample text, calibrate_progress progress,
+                                losses *out, kv_err *err) {
     const rt_load_cfg cfg = {.edit = edit, .edit_user = f};
     const char *path = gguf_path(rt_model_gguf(f->exact));
     rt_model *m = NULL;
-    kv_status st = rt_model_load_cfg(path, rt_model_exec(f->exact), &cfg, &m, err);
-    if (!st && memcmp(rt_model_hparams(m), rt_model_hparams(f->exact), sizeof(rt_hparams)))
+    f->e = e;
+    kv_status st = rt_model_load_cfg(path, rt_model_exec(like), &cfg, &m, err);
+    if (!st && memcmp(rt_model_hparams(m), f->hp, sizeof *f->hp))
         st = kv_fail(err, KV_EINVAL,
                      "%s: scales to fold are found for a model as its file has it: without keys that are set by hand", path);
     if (!st)
-        st = measure(f, m, progress, out, err);
+        st = measure(m, text, progress, out, err);
     rt_model_free(m);
     return st;
 }
 
-/* ---- which is best ---- */
-
-/* Mean log of what those that are wanted lose of what they lost before; INFINITY where any cache loses more, and what nobody
- * asked for more than it can be by chance. */
+/* Mean log of what those that are wanted lose of what they lost before; INFINITY where any of them loses more, or another cache
+ * more than it can by chance. */
 static double score(const folding *f, const losses *before, const losses *after) {
     double sum = 0;
     uint32_t n = 0;
@@ -92,13 +121,61 @@ static double score(const folding *f, const losses *before, const losses *after)
     return n ? sum / n : INFINITY;
 }
 
+/* ---- candidates ---- */
+
+static kv_status add(folding *f, int8_t *e, calibrate_progress progress, kv_err *err) {
+    losses after = f->before;
+    kv_status st = measure_folded(f, e, f->fast, to_screen(f), progress, &after, err);
+    if (st)
+        return st;
+    const candidate c = {e, score(f, &f->before, &after)};
+    uint32_t at = f->n++;
+    for (; at && f->all[at - 1].score > c.score; at--)
+        f->all[at] = f->all[at - 1];
+    f->all[at] = c;
+    return KV_OK;
+}
+
+/* Every layer from one of the best. */
+static void mix(const folding *f, uint64_t seed, int8_t *e) {
+    const size_t row = (size_t)f->hp->n_kv_head * f->hp->head_dim;
+    for (uint32_t l = 0; l < f->hp->n_layer; l++)
+        memcpy(e + l * row, f->all[splitmix64(&seed) % PARENTS].e + l * row, row);
+}
+
+static kv_status screen(folding *f, const cal_stats *stats, const cal_fold_cfg *cfg, calibrate_progress progress, int8_t *room,
+                        kv_err *err) {
+    const size_t n = rt_fold_count(f->hp);
+    const double steps = PLAIN + MIXED + 1;
+    kv_progress_part part = {progress.call, progress.user, 0, SCREENING / steps};
+    const calibrate_progress here = {kv_progress_of_part, &part};
+    kv_status st = measure(f->fast, to_screen(f), here, &f->before, err);
+    for (uint32_t i = 0; i < PLAIN + MIXED && !st; i++, room += n) {
+        part = (kv_progress_part){progress.call, progress.user, SCREENING * (i + 1) / steps, SCREENING * (i + 2) / steps};
+        if (i >= PLAIN)
+            mix(f, i, room);
+        else
+            st = cal_fold(stats, cfg, (cal_fold_way)(i / SHIFTS), (double)(i % SHIFTS) / SHIFTS, room, err);
+        if (!st)
+            st = add(f, room, here, err);
+    }
+    return st;
+}
+
+/* ---- the best ---- */
+
 static void say(const folding *f, const losses *before, const losses *after, prof *p) {
     size_t len = 0;
     p->n_folding = 0;
     for (uint32_t i = 0; i < before->n; i++) {
         const eval_result *was = &before->got[i], *is = &after->got[i];
-        p->folding[p->n_folding++] =
-            (prof_folding){before->cache[i], f->text->ctx, (uint32_t)was->tokens, was->kld, was->kld_se, is->kld, is->kld_se};
+        p->folding[p->n_folding++] = (prof_folding){.cache = before->cache[i],
+                                                    .ctx = f->text->ctx,
+                                                    .tokens = (uint32_t)was->tokens,
+                                                    .before = was->kld,
+                                                    .before_se = was->kld_se,
+                                                    .after = is->kld,
+                                                    .after_se = is->kld_se};
         if (f->wanted >> before->cache[i] & 1)
             len += (size_t)snprintf(p->fold_for + len, sizeof p->fold_for - len, "%s%s", len ? ", " : "",
                                     kv_codec_names[before->cache[i]].name);
@@ -116,47 +193,42 @@ static kv_status keep(const rt_hparams *hp, const int8_t *e, prof *p, kv_err *er
     return st;
 }
 
-kv_status calibrate_fold(const cal_stats *stats, cal_team team, uint32_t wanted, const calibrate_text *text,
-                         const rt_model *exact, calibrate_progress progress, prof *p, kv_err *err) {
-    const rt_hparams *hp = rt_model_hparams(exact);
-    const gguf *g = rt_model_gguf(exact);
-    const size_t n = rt_fold_count(hp);
-    folding f = {text, exact, wanted, malloc(n)};
-    int8_t *best = malloc(n);
+/* The first of the best that holds on the text that is held out, too. */
+static kv_status choose(folding *f, calibrate_progress progress, prof *p, kv_err *err) {
+    losses before = caches_of(f, CALIBRATE_FOLDS), after = before;
+    kv_progress_part part = {progress.call, progress.user, SCREENING, 1 - (1 - SCREENING) / 2};
+    const calibrate_progress here = {kv_progress_of_part, &part};
+    kv_status st = measure(f->exact, held_out(f), here, &before, err);
+    part = (kv_progress_part){progress.call, progress.user, part.to, 1};
+    for (uint32_t i = 0; i < FINALISTS && i < f->n && f->all[i].score < 0 && !st; i++) {
+        if ((st = measure_folded(f, f->all[i].e, f->exact, held_out(f), here, &after, err)) || score(f, &before, &after) >= 0)
+            continue;
+        if (!(st = keep(f->hp, f->all[i].e, p, err)))
+            say(f, &before, &after, p);
+        break;
+    }
+    return st;
+}
+
+kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progress, prof *p, kv_err *err) {
+    const rt_hparams *hp = rt_model_hparams(job->exact);
     bool shared[PROF_MAX_LAYERS];
     uint16_t unit[PROF_MAX_DIM];
-    const cal_fold_cfg cfg = {unit, rt_fold_units(hp, unit), shared, team};
-    losses before, after, chosen;
-    double least = 0;
-    kv_status st = f.e && best ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory to find scales");
+    const cal_fold_cfg cfg = {unit, rt_fold_units(hp, unit), shared, job->team};
+    int8_t *room = malloc((PLAIN + MIXED) * rt_fold_count(hp));
+    folding *f = calloc(1, sizeof *f);
+    kv_status st = room && f ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory to find scales");
     if (st)
         goto done;
+    *f = (folding){.text = job->text, .fast = job->fast, .exact = job->exact, .hp = hp, .wanted = job->wanted};
+    f->before = caches_of(f, job->wanted);
     for (uint32_t l = 0; l < hp->n_layer; l++)
-        shared[l] = rt_fold_shared(g, hp, l);
-    settle(&f, &before);
-    after = before;
-    for (int way = -1; way < (int)CAL_FOLD_WAYS && !st; way++) {
-        kv_progress_part part = {progress.call, progress.user, (way + 1.0) / (CAL_FOLD_WAYS + 1),
-                                 (way + 2.0) / (CAL_FOLD_WAYS + 1)};
-        const calibrate_progress here = {kv_progress_of_part, &part};
-        if (way < 0) {
-            st = measure(&f, exact, here, &before, err);
-            continue;
-        }
-        if ((st = cal_fold(stats, &cfg, (cal_fold_way)way, f.e, err)) || (st = measure_folded(&f, here, &after, err)))
-            break;
-        const double s = score(&f, &before, &after);
-        if (s < least) {
-            least = s;
-            chosen = after;
-            memcpy(best, f.e, n); /* as far as there was room for them */
-        }
-    }
-    if (!st && least < 0 && !(st = keep(hp, best, p, err)))
-        say(&f, &before, &chosen, p);
+        shared[l] = rt_fold_shared(rt_model_gguf(job->exact), hp, l);
+    if (f->before.n && !(st = screen(f, job->stats, &cfg, progress, room, err)))
+        st = choose(f, progress, p, err);
     prof_round(p);
 done:
-    free(f.e);
-    free(best);
+    free(f);
+    free(room);
     return st;
 }

@@ -5,8 +5,15 @@
 #include "calib.h"
 #include "calibrate/calibrate_text.h"
 
-/* calibration_fold, of these statistics, for the caches `wanted`. */
-kv_status calibrate_fold(const cal_stats *stats, cal_team team, uint32_t wanted, const calibrate_text *text,
-                         const rt_model *exact, calibrate_progress progress, prof *p, kv_err *err);
+/* What calibration_fold goes by. All borrowed. */
+typedef struct calibrate_fold_job {
+    const cal_stats *stats;
+    cal_team team;
+    const calibrate_text *text;
+    const rt_model *fast, *exact; /* the same model, by its products */
+    uint32_t wanted;              /* caches, as bits */
+} calibrate_fold_job;
+
+kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progress, prof *p, kv_err *err);
 
 #endif

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 16 }; /* of an exponent of 2 */
-
 kv_status prof_fold_alloc(const prof *p, prof_layer *l, kv_err *err) {
     if (!l->fold && !(l->fold = calloc((size_t)p->n_kv_head * p->head_dim, sizeof *l->fold)))
         return kv_fail(err, KV_ENOMEM, "profile: out of memory");
@@ -43,7 +41,7 @@ static void follow_layer(const prof *p, prof_layer *l, uint32_t heads, const int
     for (uint32_t h = 0; h < heads; h++, e += p->head_dim) {
         double s[PROF_MAX_DIM];
         for (uint32_t i = 0; i < p->head_dim; i++)
-            s[i] = exp2((double)e[i] / STEPS);
+            s[i] = exp2(e[i]);
         if (l->k.heads && prof_kv_head(&l->k, h).codec == KV_TC)
             follow_head(&l->k.heads[h], s);
         float *q = l->queries ? l->queries + (size_t)h * PROF_QUERIES * p->head_dim : NULL;
@@ -66,6 +64,5 @@ void prof_follow_fold(prof *p, const int8_t *e, const char *hash) {
             if (len + sizeof said <= room)
                 memcpy(text + len, said, sizeof said);
         }
-        prof_round(p);
     }
 }

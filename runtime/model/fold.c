@@ -125,7 +125,7 @@ static size_t index_of(const site *s, const rt_hparams *hp, uint32_t head, uint3
 static void narrow(const pass *p, const site *s, size_t i, const uint8_t *data, size_t n) {
     int least, most;
     qtype_scale_room(s->t->type, data, n, &least, &most);
-    const int low = RT_FOLD_STEPS * (s->sign > 0 ? least : -most), high = RT_FOLD_STEPS * (s->sign > 0 ? most : -least);
+    const int low = s->sign > 0 ? least : -most, high = s->sign > 0 ? most : -least;
     p->low[i] = (int8_t)(low > p->low[i] ? low : p->low[i]);
     p->high[i] = (int8_t)(high < p->high[i] ? high : p->high[i]);
 }
@@ -162,7 +162,7 @@ static void unfold_piece(const pass *p, const qtype_info *t, uint8_t *data, size
 static void multiply(pass *p, const site *s, size_t i, uint8_t *data, size_t n) {
     if (!p->e[i])
         return;
-    (p->undo ? unfold_piece : fold_piece)(p, s->t->type, data, n, exp2((double)s->sign * p->e[i] / RT_FOLD_STEPS));
+    (p->undo ? unfold_piece : fold_piece)(p, s->t->type, data, n, exp2(s->sign * p->e[i]));
     p->at += qtype_n_scales(s->t->type, n);
 }
 
@@ -318,12 +318,16 @@ static kv_status lost_unpack(const gguf *g, const gguf_kv *kv, int16_t *lost, si
     return st;
 }
 
+kv_status rt_fold_check(const gguf *g, const rt_hparams *hp, kv_err *err) {
+    if (rt_folded(g))
+        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
+    return check(g, hp, err);
+}
+
 kv_status rt_fold_apply(gguf *g, const rt_hparams *hp, int8_t *e, rt_fold_undo *undo, kv_err *err) {
     pass p = {.hp = hp, .e = e};
     kv_status st;
-    if (rt_folded(g))
-        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
-    if ((st = check(g, hp, err)) || (st = settle(g, &p, err)) || (st = walk(g, &p, WORK_COUNT, err)))
+    if ((st = rt_fold_check(g, hp, err)) || (st = settle(g, &p, err)) || (st = walk(g, &p, WORK_COUNT, err)))
         return st;
     const size_t n = p.at;
     if (undo && (st = pass_alloc(g, &p, n, err)))

@@ -4,14 +4,15 @@
  * are, but keys whose dimensions are about equally large lose less where one scale serves 32 of them. What RoPE turns together
  * has the same s. Rows of attn_k and attn_q are multiplied by way of the scales of their blocks, no weight is quantised anew;
  * biases go along; where keys are normed, the weights of the norm take it, and all heads of the layer have the same s.
- * s_i = 2^(e_i / RT_FOLD_STEPS) with whole e_i. docs/fold.md.
+ * s_i = 2^e_i with whole e_i: nothing is rounded, and with a cache of floats the model computes the same bits as before.
+ * docs/fold.md.
  */
 #ifndef RT_FOLD_H
 #define RT_FOLD_H
 
 #include "model/model.h"
 
-enum { RT_FOLD_STEPS = 16, RT_FOLD_MOST = 127 };
+enum { RT_FOLD_MOST = 30 /* of e, either way */ };
 
 #define RT_FOLD_PREFIX "kvcalib.fold."
 /* Keys of a folded file: the hash of the model before (string); e (n_layer, n_kv_head, head_dim), signed bytes; and what else
@@ -40,6 +41,8 @@ typedef struct rt_fold_undo {
     size_t len;
 } rt_fold_undo;
 
+/* Whether a model can be folded. KV_EUNSUPP as rt_fold_apply. */
+kv_status rt_fold_check(const gguf *g, const rt_hparams *hp, kv_err *err);
 /* Multiply the tensors of g, in memory (gguf_edit). e: as above; those that would make a scale of a block overflow, or lose
  * digits, come nearer to 0. undo: or NULL. KV_EUNSUPP: the file is folded already, or a tensor is of a type whose scales are no
  * plain numbers; it is named, and nothing is changed. KV_ENOMEM. */

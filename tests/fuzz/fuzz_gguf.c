@@ -1,6 +1,7 @@
 /* A model file, from its first byte to the tokens that come of it. */
 #include "fuzz/fuzz.h"
 
+#include "model/fold.h"
 #include "model/model.h"
 #include "profile/profile.h"
 #include "text/chat.h"
@@ -47,6 +48,8 @@ static void look(const char *path) {
     fuzz_said(rt_hparams_read(g, &hp, &err), &err, path);
     fuzz_said(prof_from_gguf(g, NULL, &p, &err), &err, path);
     prof_free(p);
+    if (rt_folded(g) && !rt_hparams_read(g, &hp, NULL))
+        fuzz_said(rt_fold_take_back(g, &hp, &err), &err, path);
     chat_format *chat = NULL;
     if (chat_open(g, NULL, NULL, &chat, &err))
         FUZZ_MUST(*err.msg);

@@ -1,6 +1,7 @@
 #include "cli/cli_profile.h"
 
 #include "cli/cli.h"
+#include "cli/cli_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,4 +98,15 @@ kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hpara
     st = shipped_by_model(where.dir, where.n, hash, &shape, out, path, note_broken, (void *)tool, err);
     free(where.own);
     return st;
+}
+
+struct json_t *cli_profile_folding(const prof *p) {
+    json_t *a = json_array();
+    for (uint32_t i = 0; i < p->n_folding; i++) {
+        const prof_folding *f = &p->folding[i];
+        cli_json_add(&a, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "cache", kv_codec_names[f->cache].name, "ctx",
+                                   (int)f->ctx, "tokens", (int)f->tokens, "before", f->before, "before_se", f->before_se,
+                                   "after", f->after, "after_se", f->after_se));
+    }
+    return a;
 }

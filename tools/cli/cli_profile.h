@@ -31,4 +31,7 @@ kv_status cli_find_profile(const char *name_or_path, prof **out, char *path, kv_
  * fit the model are passed over, with a note on stderr that names them. path: CLI_PROFILE_PATH bytes, where it was found. */
 kv_status cli_shipped_profile(const char *tool, const char *hash, const rt_hparams *hp, prof **out, char *path, kv_err *err);
 
+/* What folding its scales is worth, measured (prof_folding): a list of objects. */
+struct json_t *cli_profile_folding(const prof *p);
+
 #endif

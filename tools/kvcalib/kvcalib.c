@@ -228,17 +228,6 @@ static json_t *facts_json(const prof *p) {
     return a;
 }
 
-static json_t *folding_json(const prof *p) {
-    json_t *a = json_array();
-    for (uint32_t i = 0; i < p->n_folding; i++) {
-        const prof_folding *f = &p->folding[i];
-        cli_json_add(&a, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "cache", kv_codec_names[f->cache].name, "ctx",
-                                   (int)f->ctx, "tokens", (int)f->tokens, "before", f->before, "before_se", f->before_se,
-                                   "after", f->after, "after_se", f->after_se));
-    }
-    return a;
-}
-
 static kv_status print_json(const options *o, const prof *p, double seconds, kv_err *err) {
     json_t *j = json_pack(
         "{s:o, s:{s:o, s:s, s:s}, s:{s:i, s:i, s:I, s:s}, s:i, s:o, s:i, s:f, s:f, s:f, s:o, s:o, s:s, s:o, s:o, s:f}", "out",
@@ -246,7 +235,7 @@ static kv_status print_json(const options *o, const prof *p, double seconds, kv_
         "tokens", (int)p->calib_tokens, "ctx", (int)p->calib_ctx, "seed", (json_int_t)p->seed, "text", p->text_hash, "window",
         (int)p->window, "windows", windows_json(p), "sinks", (int)p->sinks, "target_bits", p->target_bits, "bits_k",
         mean_bits(p, false), "bits_v", mean_bits(p, true), "measured", measured_json(p), "facts", facts_json(p), "fold_for",
-        p->fold_for, "folding", folding_json(p), "layers", layers_json(p), "seconds", seconds);
+        p->fold_for, "folding", cli_profile_folding(p), "layers", layers_json(p), "seconds", seconds);
     return cli_json_print(j, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS), err);
 }
 

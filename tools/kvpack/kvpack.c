@@ -213,7 +213,8 @@ static kv_status pack(const options *o, kv_err *err) {
     pack_folded folded = {0};
     kv_status st;
     if ((st = gguf_open(o->files[0], &g, err)) || (st = rt_hparams_read(g, &hp, err)) ||
-        (st = get_profile(o, g, &hp, &p, path, err)) || (o->fold && (st = pack_fold(g, &hp, p, path, &folded, err))))
+        (o->fold && (st = rt_fold_check(g, &hp, err))) || (st = get_profile(o, g, &hp, &p, path, err)) ||
+        (o->fold && (st = pack_fold(g, &hp, p, path, &folded, err))))
         goto done;
     if (!o->dry_run && (st = prof_pack_with(g, p, folded.n_keys ? folded.keys : NULL, folded.n_keys, o->out, err)))
         goto done;

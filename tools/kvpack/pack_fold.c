@@ -21,8 +21,6 @@ static kv_status take(const rt_hparams *hp, const prof *p, pack_folded *out, kv_
 kv_status pack_fold(gguf *g, const rt_hparams *hp, prof *p, const char *where, pack_folded *out, kv_err *err) {
     char hash[33];
     kv_status st;
-    if (rt_folded(g)) /* before anything is said of the profile */
-        return kv_fail(err, KV_EUNSUPP, "%s: is folded already: kvpack --strip makes it what it was before", gguf_path(g));
     if (!prof_has_fold(p))
         return kv_fail(err, KV_EINVAL,
                        "%s: holds no scales to fold: kvcalib MODEL --fold-for q4_0 --out PROFILE finds them, and says so where "
@@ -32,6 +30,7 @@ kv_status pack_fold(gguf *g, const rt_hparams *hp, prof *p, const char *where, p
         (st = rt_fold_apply(g, hp, out->e, &out->undo, err)) || (st = gguf_model_hash(g, hash, err)))
         return st;
     prof_follow_fold(p, out->e, hash);
+    prof_round(p);
     out->keys[0] = (gguf_set){RT_FOLD_ORIGINAL, GGUF_STRING, out->original, strlen(out->original)};
     out->keys[1] = (gguf_set){RT_FOLD_SCALES, GGUF_ARRAY, out->e, rt_fold_count(hp)};
     out->keys[2] = (gguf_set){RT_FOLD_UNDO, GGUF_ARRAY, out->undo.frame, out->undo.len};

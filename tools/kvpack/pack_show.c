@@ -112,6 +112,25 @@ static void show_measured(const prof *p, bool several) {
     }
 }
 
+/* Scales that were folded into the model, or may be. */
+static void show_folding(const prof *p, const rt_hparams *hp) {
+    const bool folded = hp && *hp->folded_from;
+    if (!folded && !prof_has_fold(p))
+        return;
+    cli_say(stdout,
+            folded ? "folded    scales of keys are in the weights" : "scales    that kvpack --fold writes into the weights");
+    if (*p->fold_for)
+        cli_say(stdout, ", made for caches %s", p->fold_for);
+    if (folded)
+        cli_say(stdout, "; the model before has hash %s (--strip)", hp->folded_from);
+    printf("\n");
+    for (uint32_t i = 0; i < p->n_folding; i++) {
+        const prof_folding *f = &p->folding[i];
+        cli_say(stdout, "          keys and values in %-6s KLD %.5f +- %.5f, folded %.5f +- %.5f, on %u tokens, context %u\n",
+                kv_codec_names[f->cache].name, f->before, f->before_se, f->after, f->after_se, f->tokens, f->ctx);
+    }
+}
+
 /* ---- layer by layer ---- */
 
 enum { BAR = 18 };
@@ -253,6 +272,7 @@ kv_status pack_show_text(const prof *p, const rt_hparams *hp, const char *where,
     show_policy(p, hp);
     for (const prof *q = p; q; q = q->narrower)
         show_measured(q, p->narrower);
+    show_folding(p, hp);
     show_layers(p, hp);
     kv_status st = show_sizes(p, hp, err);
     return st ? st : fflush(stdout) ? kv_fail(err, KV_EIO, "cannot write to stdout") : KV_OK;

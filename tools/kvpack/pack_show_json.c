@@ -1,5 +1,6 @@
 /* The profile as one JSON object. What is not known without the model is null. */
 #include "cli/cli_json.h"
+#include "cli/cli_profile.h"
 #include "kvpack/pack_show.h"
 
 #include <jansson.h>
@@ -174,11 +175,12 @@ kv_status pack_show_json(const prof *p, const rt_hparams *hp, const char *where,
     kv_status st = pack_token_bytes(p, hp, &token, err);
     if (st || (hp && (st = pack_sizes(p, hp, info, err))))
         return st;
-    json_t *all = json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
+    json_t *all = json_pack("{s:o, s:i, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
                             cli_json_text(where), "version", (int)prof_version(p), "model", json_model(p, hp), "made",
                             json_made(p), "policy", json_policy(p, hp), "aim", "bits", real_or_null(p->aim_bits), "kld",
-                            real_or_null(p->aim_kld), "measured", json_measured(p), "facts", json_facts(p), "layers",
-                            json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes), "f16_bytes_per_token",
-                            real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
+                            real_or_null(p->aim_kld), "measured", json_measured(p), "facts", json_facts(p), "folded_from",
+                            text_or_null(hp ? hp->folded_from : ""), "fold_for", text_or_null(p->fold_for), "folding",
+                            cli_profile_folding(p), "layers", json_layers(p, hp), "bytes_per_token", real_or_null(token.bytes),
+                            "f16_bytes_per_token", real_or_null(token.f16), "cache", hp ? json_sizes(info) : json_null());
     return cli_json_print(all, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS), err);
 }
