@@ -359,8 +359,8 @@ static const struct {
     {"version: 7\nfuture: x\n", "t.yaml:1: version: 7 is outside 1..6"},
     {"policy: {sinks: 4, window: 1, k: f16, v: f16}\n", "t.yaml:1: version: missing"},
     {"version: 1\n", "t.yaml:1: policy: missing"},
-    {P "polices: 1\n",
-     "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, facts, fold_for, folding, layers, data"},
+    {P "polices: 1\n", "t.yaml:3: unknown key 'polices'; known here: version, model, made, policy, aim, measured, facts, "
+                       "fold_for, folding, layers, data"},
     {P "version: 1\n", "t.yaml:3: key 'version' is given twice"},
     {"version: 1\npolicy:\n  sinks: 4\n  windw: 3\n",
      "t.yaml:4: policy: unknown key 'windw'; known here: sinks, window, frame, k, v, overrides, evict, budget_by, budget_rule"},

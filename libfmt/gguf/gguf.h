@@ -135,10 +135,11 @@ typedef struct gguf_set {
 } gguf_set;
 
 /* Write a copy of `src` to `path`: all keys but those that start with `drop_prefix` (NULL: none dropped), then `sets`, then all
- * tensors byte for byte (as they are now, if edited) at their alignment. A split model becomes one file, without the keys split.*; but where path is called
- * like a part of a model in as many files (NAME-00001-of-00003.gguf), it becomes as many again, divided as they were: keys are
- * changed in the first. Atomic: temporary names, fsync, rename; all parts or none. KV_EIO; KV_EINVAL where a file to be written
- * is src itself or a part of it, or path is called like a part and src does not have as many. */
+ * tensors byte for byte (as they are now, if edited) at their alignment. A split model becomes one file, without the keys
+ * split.*; but where path is called like a part of a model in as many files (NAME-00001-of-00003.gguf), it becomes as many
+ * again, divided as they were: keys are changed in the first. Atomic: temporary names, fsync, rename; all parts or none.
+ * KV_EIO; KV_EINVAL where a file to be written is src itself or a part of it, or path is called like a part and src does not
+ * have as many. */
 kv_status gguf_copy(const gguf *src, const char *path, const char *drop_prefix, const gguf_set *sets, size_t n_sets,
                     kv_err *err);
 

@@ -233,7 +233,8 @@ bool prof_has_losses(const prof *p);
 bool prof_has_queries(const prof *p);
 bool prof_has_fold(const prof *p);
 /* Turn a profile for a model into that for the same one after e (n_layer, n_kv_head, head_dim) was folded into it, whose hash
- * is given: transforms and queries follow, what was measured holds within rounding and says so, scales to fold are gone. To be rounded (prof_round). */
+ * is given: transforms and queries follow, what was measured holds within rounding and says so, scales to fold are gone. To be
+ * rounded (prof_round). */
 void prof_follow_fold(prof *p, const int8_t *e, const char *hash);
 /* Tokens of one KV head, of which only the ratios count; 0: as much as the average. */
 uint32_t prof_head_budget(const prof *p, uint32_t layer, uint32_t head);
@@ -276,7 +277,7 @@ typedef struct prof_model {
  * kvcalib.data u8 array = zstd of the binary part). No such keys: KV_OK and *out = NULL. A broken profile is an error. model:
  * what it must be for, which is looked at before the binary part is unpacked; or NULL. */
 kv_status prof_from_gguf(const gguf *g, const prof_model *model, prof **out, kv_err *err);
-#define PROF_GGUF_PREFIX "kvcalib." /* what these keys, and those of a folding, begin with */
+#define PROF_GGUF_PREFIX "kvcalib."  /* what these keys, and those of a folding, begin with */
 bool prof_is_in_gguf(const gguf *g); /* any of these keys, broken or not */
 /* Write `src` with the profile baked in (replacing one that is there) to `path`, or with p == NULL: without any profile. */
 kv_status prof_pack(const gguf *src, const prof *p, const char *path, kv_err *err);

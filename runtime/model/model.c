@@ -413,7 +413,8 @@ their own */
         goto done;
     for (size_t i = 0; !st && i < cfg->n_set; i++)
         st = set_key(m->file, cfg->set[i], err);
-    if (st || (cfg->edit && (st = cfg->edit(cfg->edit_user, m->file, err))) || (st = rt_read_hparams(m, err)) || (st = tok_new(m->file, &m->tok, err)))
+    if (st || (cfg->edit && (st = cfg->edit(cfg->edit_user, m->file, err))) || (st = rt_read_hparams(m, err)) ||
+        (st = tok_new(m->file, &m->tok, err)))
         goto done;
     m->hp.n_vocab = tok_n_vocab(m->tok);
     if ((st = gguf_model_hash(m->file, m->hash, err)) || (st = load_weights(m, cfg->progress, cfg->user, err)))
