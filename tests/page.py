@@ -172,7 +172,7 @@ class Browser:
         return [e["message"] for e in self.call("POST", "/se/log", {"type": "browser"}) if e["level"] == "SEVERE"]
 
 
-ENTER, ESCAPE, UP = "\ue007", "\ue00c", "\ue013"
+ENTER, ESCAPE, UP, TAB = "\ue007", "\ue00c", "\ue013", "\ue004"
 LAST = "document.querySelector('article.assistant:last-child')"
 IDLE = "document.querySelector('#send').title === 'Send' && !document.querySelector('[aria-busy=true]')"
 
@@ -202,6 +202,19 @@ class Page:
             self.b.js("const f = document.querySelector(`#settings [name=${arguments[0]}]`); f.value = arguments[1];"
                       "f.dispatchEvent(new Event('input', {bubbles: true}))", name, value)
         self.b.click("#settings .main")
+
+    def press_twice(self, selector, label):
+        """A button that asks whether it was meant; at once, as it does so for a while only."""
+        asked = self.b.js("const b = document.querySelector(arguments[0]), said = [b.textContent]; b.click(); said.push(b.textContent, b.getAttribute('aria-label')); b.click(); return said",
+                          selector)
+        assert asked[:2] == [label, "Really?"] and asked[2].startswith("Really " + label.lower()), asked
+
+    def shown(self):
+        return self.b.js("return [...document.querySelectorAll('article')].map((a) => (a.querySelector('.said') || a.querySelector(':scope > .md')).textContent)")
+
+    def reload(self):
+        self.b.open(self.url)
+        self.b.until("document.querySelector('#model').value === 'qwen2'")
 
     def recite(self, *pieces):
         self.proxy.go.clear()
@@ -238,12 +251,13 @@ def streams(p):
 
 
 def asks_the_model(p):
+    """What a model said goes back to it as it was, the NUL of the test before included."""
     p.proxy.say = None
     p.settings(max_tokens="24", temperature="0", system="Be brief.")
     p.ask("What is a cache?")
     asked = p.proxy.asked[-1]
     assert asked["max_tokens"] == 24 and asked["temperature"] == 0 and asked["messages"][0] == {"role": "system", "content": "Be brief."}, asked
-    assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"]
+    assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"] and asked["messages"][2]["content"] == "One, two, three.\0"
     assert re.match(r"\d+ tokens", p.b.js(f"return {LAST}.querySelector('.note').textContent"))
     assert p.b.js(f"return {LAST}.querySelector('.wrong').hidden")
 
@@ -339,8 +353,7 @@ def reads_a_document(p):
     p.b.until("!document.querySelector('#docs').open && document.querySelector('#doc').textContent.includes('salt.txt')")
     p.b.click("#docs-open")
     p.b.until("document.querySelectorAll('#docs-list .use').length === 2")
-    for label in ("Remove", "Really?"):
-        p.b.js("[...document.querySelectorAll('#docs-list .quiet')].find((b) => b.textContent === arguments[0]).click()", label)
+    p.press_twice("#docs-list li.is .quiet", "Remove")
     p.b.until("document.querySelectorAll('#docs-list .use').length === 1 && document.querySelector('#doc').hidden")
     p.b.click("#docs-close")
 
@@ -361,6 +374,151 @@ def reload_keeps_the_chat(p):
     p.b.until("document.querySelector('#model').value === 'qwen2'")
     assert p.answer() == "what was said "
     p.proxy.go.set()
+
+
+# ---- several chats ----
+
+TITLES = "[...document.querySelectorAll('#chats-list .title')].map((t) => t.textContent)"
+LONG = "A question that is rather longer than a list of chats would want to show"
+
+
+def chats(p):
+    """Titles in the list, which stays open; the chat that one is in has a mark."""
+    if not p.b.js("return document.querySelector('#chats').open"):
+        p.b.click("#chats-open")
+    here = p.b.js("return [...document.querySelectorAll('#chats-list [aria-current=true] .title')].map((t) => t.textContent)")
+    assert len(here) < 2 and p.b.js("return document.querySelectorAll('#chats-list li.is').length") == len(here), here
+    return p.b.js("return " + TITLES)
+
+
+def go_to(p, title):
+    assert title in chats(p)
+    p.b.js("[...document.querySelectorAll('#chats-list .use')].find((b) => b.querySelector('.title').textContent === arguments[0]).click()", title)
+    p.b.until("!document.querySelector('#chats').open")
+
+
+def keeps_several_chats(p):
+    before = chats(p)
+    p.b.click("#chats-new")
+    p.b.until("!document.querySelector('#chats').open")
+    assert p.shown() == [] and chats(p) == before # an empty one is none yet
+    p.b.keys(ESCAPE)
+    p.recite("one")
+    p.ask(LONG)
+    p.b.click("#new")
+    p.recite("two")
+    p.ask("Second?")
+    titles = chats(p)
+    assert titles[0] == "Second?" and titles[2:] == before and LONG.startswith(titles[1][:-1]) and 40 < len(titles[1]) <= 60 and titles[1][-1] == "\u2026", titles
+    assert "2 messages" in p.b.js("return document.querySelector('#chats-list .facts').textContent")
+    p.b.shot("chats")
+    # one goes on where one was, and only that one
+    go_to(p, titles[1])
+    assert p.shown() == [LONG, "one"] and p.b.js("return document.activeElement.id") == "say"
+    p.recite("three")
+    p.ask("More")
+    assert [m["content"] for m in p.proxy.asked[-1]["messages"] if m["role"] != "system"] == [LONG, "one", "More"]
+    assert chats(p)[:2] == [titles[1], "Second?"]
+    p.b.keys(ESCAPE)
+    p.reload()
+    assert p.shown() == [LONG, "one", "More", "three"]
+    # the browser was closed: the last one is there
+    p.b.js("sessionStorage.clear()")
+    go_to(p, "Second?")
+    p.b.js("sessionStorage.clear()")
+    p.reload()
+    assert p.shown() == [LONG, "one", "More", "three"]
+    # looking at one does not make it newer; its first question is its name
+    go_to(p, "Second?")
+    assert chats(p)[:2] == [titles[1], "Second?"]
+    p.b.keys(ESCAPE)
+    p.recite("four")
+    p.b.click("#say")
+    p.b.keys(UP)
+    p.b.until("document.activeElement.getAttribute('aria-label') === 'Edit the question'")
+    p.b.js("document.activeElement.value = ''")
+    p.b.keys("  Two  words" + ENTER)
+    p.idle()
+    assert chats(p)[:2] == ["Two words", titles[1]] and p.shown() == ["Two  words", "four"]
+    p.b.keys(ESCAPE)
+
+
+def leaves_a_chat_in_the_midst(p):
+    """What was said so far stays there, and nothing of it comes into another chat."""
+    p.recite("so far ", "WAIT", "and on")
+    p.ask("Speak", wait=False)
+    p.b.until(f"{LAST}.querySelector(':scope > .md').textContent === 'so far '")
+    was, other = chats(p)[:2]
+    go_to(p, other)
+    p.idle()
+    p.proxy.go.set()
+    shown = p.shown()
+    assert was == "Two words" and "Speak" not in shown and p.proxy.left.wait(60), shown
+    go_to(p, was)
+    assert p.shown() == ["Two  words", "four", "Speak", "so far "] and "stopped" in p.b.js(f"return {LAST}.querySelector('.note').textContent")
+
+
+def deletes_chats(p):
+    """By keyboard: the list is there with the focus in it, and Delete must be meant."""
+    titles = chats(p)
+    assert p.b.js("return document.activeElement.textContent").startswith(titles[0])
+    p.b.keys(TAB + ENTER)
+    p.b.until("document.activeElement.textContent === 'Really?' && document.activeElement.matches('#chats-list .quiet')")
+    assert p.b.js("return " + TITLES) == titles
+    p.b.js("document.activeElement.click(); if (document.activeElement.textContent === 'Really?') document.activeElement.click()") # it may have stopped asking
+    p.b.until(TITLES + ".length === arguments[0]", len(titles) - 1)
+    assert chats(p) == titles[1:] and p.shown() == [] # it was the one that one was in
+    assert p.b.js("return document.activeElement.textContent").startswith(titles[1])
+    p.press_twice("#chats-list li:last-child .quiet", "Delete")
+    assert chats(p) == titles[1:-1]
+    p.reload()
+    assert p.shown() == [] and chats(p) == titles[1:-1]
+    while len(titles := chats(p)) > 1:
+        p.press_twice("#chats-list .quiet", "Delete")
+    p.press_twice("#chats-list .quiet", "Delete")
+    assert "No chat" in p.b.js("return document.querySelector('#chats-list').textContent") and p.b.js("return document.activeElement.id") == "chats-new"
+    assert p.b.js("return Object.keys(localStorage).filter((k) => k.startsWith('kvrun.chat.'))") == []
+    p.b.keys(ENTER)
+    p.b.until("!document.querySelector('#chats').open && document.activeElement.id === 'say'")
+
+
+def keeps_what_there_is_room_for(p):
+    """The browser keeps so many bytes: the oldest chats go for new ones, and all others stay."""
+    p.recite("small")
+    p.ask("Stays")
+    p.b.js("""const old = [{role: "user", content: "Old"}, {role: "assistant", content: "x".repeat(1000000)}], list = JSON.parse(localStorage["kvrun.chats"]);
+        localStorage["kvrun.chat.old"] = JSON.stringify(old);
+        localStorage["kvrun.chats"] = JSON.stringify([...list, {id: "old", title: "Old", at: 1, n: 2}]);
+        let filler = "";
+        for (let more = 1 << 22; more >= 64; more >>= 1)
+            try {
+                localStorage["filler"] = filler + "y".repeat(more);
+                filler += "y".repeat(more);
+            } catch {}""")
+    assert chats(p) == ["Stays", "Old"]
+    p.b.keys(ESCAPE)
+    p.b.click("#new")
+    p.recite(*["word " * 1000] * 20)
+    p.ask("Large")
+    assert chats(p) == ["Large", "Stays"] and p.b.js("return localStorage['kvrun.chat.old']") is None
+    # one that could not be kept without all others, either, is no reason to let go of them
+    p.b.keys(ESCAPE)
+    p.b.js("localStorage.filler += 'y'.repeat(800000)")
+    p.b.click("#new")
+    p.recite(*["word " * 10000] * 20)
+    p.ask("Larger than all")
+    assert chats(p) == ["Large", "Stays"] and "no room" in p.b.js("return document.querySelector('#status').textContent")
+    p.b.keys(ESCAPE)
+    p.b.js("delete localStorage.filler")
+    go_to(p, "Stays")
+    assert p.shown() == ["Stays", "small"]
+    # earlier versions kept one chat; and what is no list, and lines that were lost, are no end of anything
+    p.b.js("""localStorage["kvrun.chat"] = JSON.stringify([{role: "user", content: "Earlier"}, {role: "assistant", content: "yes"}]);
+        localStorage["kvrun.chats"] = '{"a": '; localStorage["kvrun.chat.bad"] = '[3, null, {"role": "user"}]'""")
+    p.reload()
+    assert p.shown() == ["Stays", "small"] and set(chats(p)) == {"Earlier", "Large", "Larger than all", "Stays"}
+    go_to(p, "Earlier")
+    assert p.shown() == ["Earlier", "yes"] and p.b.js("return localStorage['kvrun.chat']") is None
 
 
 # ---- what a model may do ----
@@ -453,7 +611,7 @@ def looks_as_it_should(p):
         b.shot(f"chat-{width}-{scheme}")
         b.js("document.querySelector('#scroll').scrollTop = 1e6")
         b.shot(f"end-{width}-{scheme}")
-        for button, dialog in (("#settings-open", "#settings"), ("#meter", "#cache"), ("#docs-open", "#docs")):
+        for button, dialog in (("#chats-open", "#chats"), ("#settings-open", "#settings"), ("#meter", "#cache"), ("#docs-open", "#docs")):
             b.click(button)
             b.until(f"document.querySelector('{dialog}').open")
             time.sleep(1 if SHOTS else 0)
@@ -482,9 +640,9 @@ def by_keyboard_alone(p):
     p.b.js("document.activeElement.blur()")
     reached = []
     for _ in range(40):
-        p.b.keys("\ue004")
+        p.b.keys(TAB)
         reached.append(p.b.js("const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.className"))
-    for name in ("skip", "meter", "new", "settings-open", "theme", "say", "docs-open", "Edit this question", "Answer again", "Copy code"):
+    for name in ("skip", "chats-open", "meter", "new", "settings-open", "theme", "say", "docs-open", "Edit this question", "Answer again", "Copy code"):
         assert name in reached, (name, reached)
     p.recite("yes")
     p.b.js("document.querySelector('.skip').focus()")
@@ -562,8 +720,8 @@ def main():
     b = Browser(folder.name)
     p = Page(b, Proxy(port), folder.name)
     b.open(p.url)
-    for test in (loads, streams, asks_the_model, meter_moves, stops, edits_and_asks_again, reads_a_document, reload_keeps_the_chat, hostile_output_stays_text,
-                 looks_as_it_should, by_keyboard_alone):
+    for test in (loads, streams, asks_the_model, meter_moves, stops, edits_and_asks_again, reads_a_document, reload_keeps_the_chat, keeps_several_chats, leaves_a_chat_in_the_midst,
+                 deletes_chats, keeps_what_there_is_room_for, hostile_output_stays_text, looks_as_it_should, by_keyboard_alone):
         began = time.time()
         test(p)
         wrong = [m for m in b.complaints() if "400 (Bad Request)" not in m] # the document that is none

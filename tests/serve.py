@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """kvrun serve from outside, with a tiny model: what clients do right, do wrong and leave unfinished. It must go on answering.
 
-usage: serve.py BIN_DIR DATA_DIR [ROUNDS]        ROUNDS: of mixed requests, right and wrong ones (300)
+usage: serve.py BIN_DIR DATA_DIR [ROUNDS [TEST...]]        ROUNDS: of mixed requests, right and wrong ones (300); TEST: only these
 """
 import atexit
+import errno
 import http.client
 import json
 import os
@@ -20,25 +21,44 @@ import time
 
 BIN, DATA = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+ONLY = sys.argv[4:]
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
 ENDLESS = {**CHAT, "max_tokens": 120000, "ignore_eos": True, "stream": True}
 
 
 class Server:
-    def __init__(self, *options, ctx=131072, model=(DATA / "tiny/qwen2.gguf",)):
+    def __init__(self, *options, ctx=131072, model=(DATA / "tiny/qwen2.gguf",), template="chatml", ready=True):
         self.folder = tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.folder.name, "log")
         with open(self.log, "w") as log:
-            self.p = subprocess.Popen([BIN / "kvrun", "serve", *model, "--port", "0", "-t", "1", "--chat-template", "chatml", "--ctx", str(ctx),
+            self.p = subprocess.Popen([BIN / "kvrun", "serve", *model, "--port", "0", "-t", "1", "--chat-template", template, "--ctx", str(ctx),
                                        "--contexts", pathlib.Path(self.folder.name, "contexts"), *options], stderr=log, stdout=subprocess.PIPE)
         atexit.register(self.p.kill)
+        self.port = self.wait_for(self.told_port if ready else self.bound_port)
+
+    def wait_for(self, what):
         for _ in range(1200):
-            found = re.search(r"at http://127\.0\.0\.1:(\d+),", self.log.read_text())
-            if found:
-                break
+            if found := what():
+                return found
             assert self.p.poll() is None, self.log.read_text()
             time.sleep(0.05)
-        self.port = int(found[1])
+        raise AssertionError((what.__name__, self.log.read_text()))
+
+    def told_port(self):
+        """As it says once the model is there."""
+        found = re.search(r"at http://127\.0\.0\.1:(\d+),", self.log.read_text())
+        return found and int(found[1])
+
+    def bound_port(self):
+        """As the system says, before that."""
+        of = set()
+        for f in pathlib.Path(f"/proc/{self.p.pid}/fd").iterdir():
+            try:
+                of.add(os.readlink(f))
+            except FileNotFoundError: # closed just now
+                pass
+        rows = [line.split() for line in pathlib.Path(f"/proc/{self.p.pid}/net/tcp").read_text().splitlines()[1:]]
+        return next((int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in of), None)
 
     def ask(self, method, path, body=None, headers=None, timeout=120):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -87,6 +107,12 @@ class Server:
                 return
             time.sleep(0.05)
         raise AssertionError((name, value, self.ask("GET", "/metrics")[1]))
+
+    def takes_no_more(self):
+        try:
+            return self.ask("GET", "/health")[0] == 503
+        except ConnectionError:
+            return True
 
     def memory(self):
         return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.p.pid}/status").read_text())[1])
@@ -140,10 +166,100 @@ def answers(s):
     assert "tools" in s.post("/api/show", {"model": "qwen2"})[1]["capabilities"]
 
 
+def is_what_clients_look_for(s):
+    """What some of them read of an answer before they ask anything, and how they are told that a prompt is too long: never by an empty answer."""
+    listed = s.ask("GET", "/v1/models")[1] # Codex reads `models`, others `data`
+    assert [m["id"] for m in listed["data"]] == ["qwen2"] and [m["name"] for m in listed["models"]] == ["qwen2"] and listed["object"] == "list", listed
+    version = s.ask("GET", "/api/version")[1]["version"] # Copilot wants 0.6.4 at least
+    assert tuple(int(n) for n in version.split(".")) >= (0, 6, 4), version
+    assert {"completion", "tools"} <= set(s.post("/api/show", {"model": "qwen2"})[1]["capabilities"])
+    assert "usage" in s.post("/v1/chat/completions", CHAT)[1] and "tool_calls" not in s.post("/api/chat", {**CHAT, "stream": False})[1]["message"]
+    error(s.post("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}), 400, "previous_response_id")
+    error(s.post("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]}), 400, "images")
+    assert s.post("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}], "tool_call_id": None}], "unknown": {"x": 1}})[0] == 200
+    long = "word " * 50000
+    chat = {**CHAT, "messages": [{"role": "user", "content": long}]}
+    for path, body in (("/v1/chat/completions", chat), ("/v1/completions", {"prompt": long}), ("/v1/responses", {"input": long}), ("/v1/messages", chat), ("/api/chat", chat),
+                       ("/api/generate", {"prompt": long}), ("/v1/embeddings", {"input": long}), ("/api/embed", {"input": long})):
+        for more in ({}, {"stream": True}):
+            status, said, _ = s.post(path, {**body, **more})
+            assert status == 400 and "n_prompt_tokens" in json.dumps(said) and "n_ctx" in json.dumps(said), (path, status, said)
+
+
+def titles_leave_the_prefix(s):
+    """As Claude Code asks: a first system block that is always another one, and a title for the chat at the same time. What was read of it is found again."""
+    def ask(i, system, said):
+        blocks = [{"type": "text", "text": f"x-anthropic-billing-header: cch={i};"}, {"type": "text", "text": system}]
+        return s.post("/v1/messages", {**CHAT, "system": blocks, "messages": said})[1]
+    system, said = "You write programs, and say what they do. " * 40, [{"role": "user", "content": "Begin."}]
+    for i in range(3):
+        title = threading.Thread(target=ask, args=(100 + i, "Give the chat a title of five words.", said[-1:]))
+        title.start()
+        got = ask(i, system, said)
+        title.join()
+        usage = got["usage"]
+        assert i == 0 or usage["cache_read_input_tokens"] > 9 * usage["input_tokens"], (i, usage)
+        said += [{"role": "assistant", "content": got["content"][0]["text"]}, {"role": "user", "content": f"Go on, {i}."}]
+
+
 def marks_in_messages_are_text(s):
     """What a message says is as long in tokens as its characters: no mark of it is one token."""
     count = lambda text: s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": text}]})[1]["input_tokens"]
     assert count("<|im_end|>") - count("<|im_en") >= 3, (count("<|im_end|>"), count("<|im_en"))
+
+
+def nul_is_text(s):
+    """A NUL in a message is a token like others, wherever it stands, and nothing ends at it; names and stops hold none."""
+    count = lambda text: s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": text}]})[1]["input_tokens"]
+    assert count("a\0b") - count("a") >= 2 and count("a\0\0") == count("a\0") + 1 and count("\0") == count("a"), [count(t) for t in ("a\0b", "a", "a\0\0", "a\0", "\0")]
+    ids = s.post("/tokenize", {"content": "a\0b", "add_special": False})[1]["tokens"]
+    assert s.post("/detokenize", {"tokens": ids})[1]["content"] == "a\0b"
+    assert s.post("/apply-template", {"messages": [{"role": "user", "content": "a\0b"}]})[1]["prompt"].startswith("<|im_start|>user\na\0b<|im_end|>")
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"x": "a\0b"})}}
+    prompt = s.post("/apply-template", {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+                                                     {"role": "tool", "tool_call_id": "c", "content": "r\0s"}]})[1]["prompt"]
+    assert "a\\u0000b" in prompt and "r\0s" in prompt, prompt
+    assert s.post("/v1/completions", {"prompt": "a\0b", "max_tokens": 1, "echo": True})[1]["choices"][0]["text"].startswith("a\0b")
+    for ask in ({**CHAT, "model": "q\0"}, {**CHAT, "stop": "\0"}, {**CHAT, "messages": [{"role": "user\0", "content": "a"}]}):
+        error(s.post("/v1/chat/completions", ask), 400, "NUL")
+
+
+def one_call_is_the_last(s):
+    """Where a client wants no more than one call, the answer ends with the first, and no more is said; a grammar has the model say two."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}]
+    two = "".join('<tool_call>\n{"name": "f", "arguments": {"x": %d}}\n</tool_call>\n' % x for x in (1, 2))
+    calls_twice(s, tools, two + "And so on.", "And so on.")
+
+
+def one_call_of_a_list():
+    """The same where a model writes all its calls as one list."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "mistral")
+        path.write_text("{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}{% if m.role == 'tool' %}"
+                        "[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% elif m.tool_calls %}[TOOL_CALLS]{{ m.tool_calls | tojson }}{% else %}[INST]{{ m.content }}[/INST]"
+                        "{% endif %}{% endfor %}")
+        s = Server(template=path)
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        calls_twice(s, tools, '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}}, {"name": "f", "arguments": {"x": 2}}]', "")
+        s.stop()
+
+
+def calls_twice(s, tools, text, behind):
+    ask = {**CHAT, "max_tokens": 400, "tools": tools, "grammar": "root ::= " + json.dumps(text)}
+    said = {}
+    for one in (False, True):
+        body = {**ask, "parallel_tool_calls": not one}
+        whole = s.post("/v1/chat/completions", body)[1]
+        choice, said[one] = whole["choices"][0], whole["usage"]["completion_tokens"]
+        calls = [c["function"]["arguments"].replace(" ", "") for c in choice["message"]["tool_calls"]]
+        assert calls == ['{"x":1}', '{"x":2}'][:2 - one] and choice["finish_reason"] == "tool_calls", whole
+        assert choice["message"]["content"] == (None if one else behind or None), whole
+        deltas = [e["choices"][0] for e in events(s.post("/v1/chat/completions", {**body, "stream": True})[1])[:-1]]
+        parts = [c for d in deltas for c in d["delta"].get("tool_calls", [])]
+        assert {c["index"] for c in parts} == set(range(2 - one)) and [d["finish_reason"] for d in deltas if d["finish_reason"]] == ["tool_calls"], deltas
+        assert "".join(c["function"].get("arguments", "") for c in parts).replace(" ", "") == "".join(calls), deltas
+        assert "".join(d["delta"].get("content") or "" for d in deltas) == ("" if one else behind), deltas
+    assert said[True] < 0.75 * said[False], said
 
 
 def several_at_once(s):
@@ -175,6 +291,8 @@ def contexts(s):
     again = s.post("/v1/chat/completions", ask)[1]
     assert again["choices"][0]["message"]["content"] == first["choices"][0]["message"]["content"]
     assert s.post("/v1/chat/completions", {**ask, "kv_context": ""})[1]["choices"][0]["message"]["content"] != first["choices"][0]["message"]["content"]
+    nul = lambda text: s.post("/v1/chat/completions", {**ask, "messages": [{"role": "system", "content": "s" + text}, {"role": "user", "content": "u" + text}]})[1]["usage"]
+    assert nul("\0x")["prompt_tokens"] - nul("")["prompt_tokens"] == 4, (nul("\0x"), nul("")) # of both texts, both characters
     for name in ("../x", "a/b", ".x", "", "x" * 65, "\u00e4"):
         error(s.post("/v1/contexts", {"name": name, "text": "a"}), 400, "name")
         error(s.post("/v1/chat/completions", {**CHAT, "kv_context": name}) if name else (400, {"error": {"message": ""}}), 400)
@@ -295,6 +413,12 @@ def crowded():
     assert status == 429 and int(headers["Retry-After"]) > 0 and body["error"]["type"] == "rate_limit_error", (status, body)
     assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "rate_limit_error"
     assert s.post("/v1/chat/completions", {**CHAT, "n": 2})[0] == 429
+    # who waits for a stream is told by comments that there is somebody
+    got = b""
+    while b"\n: " not in got:
+        more = second.recv(65536)
+        assert more and b'"content":"' not in got.replace(b'"content":""', b""), got
+        got += more
     first.close()
     second.close()
     s.until("requests_processing", 0)
@@ -357,18 +481,71 @@ def draining():
         got += more
     assert b"the server is stopping" in got or s.p.wait(60) == 0, got[-300:]
     assert s.p.wait(60) == 0
+    s = Server("--drain", "6000") # whoever does not want to wait for that says so once more
+    k = s.begin({**ENDLESS, "stream": False})
+    s.until("requests_processing", 1)
+    s.p.send_signal(signal.SIGTERM)
+    s.wait_for(s.takes_no_more)
+    assert s.p.poll() is None
+    s.p.send_signal(signal.SIGTERM)
+    assert k.recv(12) == b"HTTP/1.1 503" and s.p.wait(60) == 0
+    for _ in range(3): # no thread but the one that waits for them takes signals, from the moment on that it says where it is
+        s = Server()
+        s.stop()
+        assert "stopping" in s.log.read_text()
+    s = Server()
+    blocked = [int(re.search(r"SigBlk:\s+(\w+)", (t / "status").read_text())[1], 16) for t in pathlib.Path(f"/proc/{s.p.pid}/task").iterdir() if t.name != str(s.p.pid)]
+    assert all(b >> (signal.SIGTERM - 1) & 1 and b >> (signal.SIGINT - 1) & 1 for b in blocked), blocked
+    s.stop()
+
+
+def what_models_take(folder, names):
+    """As the server counts it: caches of all slots, in f16, and not much beside them, as these models are tiny."""
+    counted = []
+    for slots in (1, 4):
+        s = Server("--slots", str(slots), model=("--models", folder))
+        for n in names:
+            assert s.post("/v1/chat/completions", {**CHAT, "model": n})[0] == 200
+        counted.append({m["name"]: m["size"] for m in s.ask("GET", "/api/ps")[1]["models"]})
+        assert s.metric("memory_bytes") == sum(counted[-1].values())
+        if slots == 1:
+            infos = {n: s.post("/api/show", {"model": n})[1]["model_info"] for n in names}
+        s.stop()
+    for n in ("llama", "qwen2"): # gemma3's sliding layers keep less
+        one = lambda key: infos[n][f"{n}.{key}"]
+        cache = one("block_count") * one("attention.head_count_kv") * one("embedding_length") // one("attention.head_count") * 2 * 2 * 131072
+        more = counted[1][n] - counted[0][n] - 3 * cache
+        assert 0 <= more < 0.01 * cache and 0 <= counted[0][n] - cache < 0.1 * cache + 4e6, (n, cache, counted)
+    return counted[1]
+
+
+def memory_is_for_caches_too():
+    """Room that files would do with: the model is loaded, seen to be too large, and told so from then on; a smaller one fits."""
+    with tempfile.TemporaryDirectory() as folder:
+        for n in ("llama", "qwen2"):
+            os.symlink((DATA / f"tiny/{n}.gguf").resolve(), f"{folder}/{n}.gguf")
+        s = Server("--memory", "60M", "--slots", "1", model=("--models", folder)) # llama takes 53 MB then, qwen2 104 MB
+        assert s.post("/v1/chat/completions", {**CHAT, "model": "llama"})[0] == 200
+        for _ in range(2):
+            status, body, headers = s.post("/v1/chat/completions", {**CHAT, "model": "qwen2"})
+            assert status == 400 and "Retry-After" not in headers and "with its caches, more than" in body["error"]["message"], (status, body)
+        assert s.post("/v1/chat/completions", {**CHAT, "model": "llama"})[0] == 200
+        assert [m["name"] for m in s.ask("GET", "/api/ps")[1]["models"]] == ["llama"]
+        s.stop()
+    run = subprocess.run([BIN / "kvrun", "serve", DATA / "tiny/qwen2.gguf", "--port", "0", "--memory", "1M"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and "--memory" in run.stderr and run.stdout == "", run
 
 
 def several_models():
     """Models of a folder are loaded when they are asked for, and the one that was used least lately goes for another."""
     names = ("gemma3", "llama", "qwen2")
-    bytes_of = {n: (DATA / f"tiny/{n}.gguf").stat().st_size for n in names}
     with tempfile.TemporaryDirectory() as folder:
         for n in names:
             os.symlink((DATA / f"tiny/{n}.gguf").resolve(), f"{folder}/{n}.gguf")
         pathlib.Path(folder, "notes.txt").write_text("no model")
         pathlib.Path(folder, "broken.gguf").write_text("no model either")
-        room = max(bytes_of[a] + bytes_of[b] for a in names for b in names if a != b)
+        takes = what_models_take(folder, names)
+        room = sum(takes.values()) - min(takes.values()) // 2 # for any two of them
         s = Server("--memory", str(room), model=("--models", folder))
         listed = lambda: [m["id"] for m in s.ask("GET", "/v1/models")[1]["data"]]
         loaded = lambda: {m["name"] for m in s.ask("GET", "/api/ps")[1]["models"]}
@@ -400,6 +577,101 @@ def several_models():
         for n, (status, body, _) in results:
             assert status in (200, 429) and (status == 429 or body["choices"] == alone[n]["choices"]), (n, status, body)
         s.stop()
+
+
+class SlowTemplate:
+    """A chat template that is a pipe: whoever loads a model with it waits in the middle of that, for as long as it takes."""
+    TEXT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+
+    def __init__(self, folder, name="template"):
+        self.path = pathlib.Path(folder, name)
+        os.mkfifo(self.path)
+
+    def is_wanted(self):
+        """A way to write into it, as soon as somebody reads it."""
+        try:
+            self.to = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            return True
+        except OSError as e:
+            assert e.errno == errno.ENXIO, e
+            return False
+
+    def give(self):
+        os.write(self.to, self.TEXT.encode())
+        os.close(self.to)
+
+
+def loading():
+    """While its model is loaded, the server says so to everybody, in their dialects, and when to come back."""
+    with tempfile.TemporaryDirectory() as folder:
+        t = SlowTemplate(folder)
+        s = Server(template=t.path, ready=False)
+        s.wait_for(t.is_wanted)
+        asks = [("GET", "/health"), ("GET", "/v1/health"), ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"),
+                ("POST", "/v1/messages"), ("POST", "/api/chat"), ("POST", "/tokenize")]
+        for method, path in asks:
+            status, body, headers = s.ask(method, path, CHAT if method == "POST" else None)
+            said = body["error"] if path.startswith("/api/") else body["error"]["message"]
+            assert status == 503 and int(headers["Retry-After"]) > 0 and "being loaded" in said, (path, status, body)
+        assert s.post("/v1/messages", CHAT)[1]["error"]["type"] == "overloaded_error"
+        assert s.post("/v1/chat/completions", CHAT)[1]["error"]["code"] == "unavailable"
+        assert s.ask("GET", "/", None, {"Accept": "text/html"})[0] == 200 and s.ask("GET", "/api/version")[0] == 200
+        assert s.told_port() is None
+        t.give()
+        assert s.wait_for(s.told_port) == s.port
+        s.healthy()
+        assert s.ask("GET", "/v1/models")[0] == 200 and s.post("/v1/chat/completions", CHAT)[0] == 200
+        s.stop()
+
+
+def loading_on_demand():
+    """Who asks for a model of a folder waits until it is there; others are told what there is meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        t = SlowTemplate(folder)
+        for n in ("gemma3", "llama", "qwen2"):
+            os.symlink((DATA / f"tiny/{n}.gguf").resolve(), f"{folder}/{n}.gguf")
+        s = Server(template=t.path, model=("--models", folder))
+        waits = [s.begin({**CHAT, "model": "qwen2"}) for _ in range(2)]
+        s.wait_for(t.is_wanted)
+        s.healthy()
+        assert [m["id"] for m in s.ask("GET", "/v1/models")[1]["data"]] == ["gemma3", "llama", "qwen2"] and s.ask("GET", "/api/ps")[1]["models"] == []
+        assert s.metric("models_loaded") == 0 and s.metric("requests_processing") == 0
+        t.give()
+        for k in waits:
+            assert k.recv(12) == b"HTTP/1.1 200"
+            k.close()
+        assert s.metric("models_loaded") == 1
+        # many wait for another one: the first goes on answering, and all are answered in the end
+        waits = [s.begin({**CHAT, "model": n}) for n in ("llama", "gemma3") * 6]
+        s.wait_for(t.is_wanted)
+        assert s.post("/v1/chat/completions", {**CHAT, "model": "qwen2"})[0] == 200 and s.metric("models_loaded") == 1
+        waits.pop().close() # one leaves
+        t.give()
+        s.until("models_loaded", 2)
+        s.wait_for(t.is_wanted)
+        listed = s.ask("GET", "/v1/models")
+        assert s.metric("models_loaded") == 2 and listed[0] == 200, listed
+        t.give()
+        for k in waits:
+            assert k.recv(12) == b"HTTP/1.1 200"
+            k.close()
+        s.until("requests_processing", 0)
+        # the end comes while one is being loaded and others wait for it
+        s.stop()
+        t = SlowTemplate(folder, "other")
+        s = Server("--drain", "0.1", template=t.path, model=("--models", folder))
+        waits = [s.begin({**CHAT, "model": n}) for n in ("llama", "gemma3", "qwen2") * 2]
+        s.wait_for(t.is_wanted)
+        s.p.send_signal(signal.SIGTERM)
+        s.wait_for(s.takes_no_more)
+        t.give()
+        assert s.p.wait(60) == 0, s.log.read_text()
+        for k in waits: # those that had not begun are refused; those that had may have ended just in time, or are cut off
+            try:
+                assert (got := k.recv(12)) in (b"HTTP/1.1 503", b"HTTP/1.1 200", b""), got
+            except ConnectionError:
+                pass
+            k.close()
 
 
 def command_line():
@@ -489,17 +761,20 @@ def mixed(s):
     assert tsan or after < before * 1.2 + 8192, (before, after)
 
 
+def run(tests, *args):
+    for test in tests:
+        if ONLY and test.__name__ not in ONLY:
+            continue
+        began = time.time()
+        test(*args)
+        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+
+
 def main():
     s = Server("--max-request", "3", "--max-body", "2400000", "--slots", "2")
-    for test in (answers, marks_in_messages_are_text, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed):
-        began = time.time()
-        test(s)
-        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    run((answers, is_what_clients_look_for, titles_leave_the_prefix, marks_in_messages_are_text, nul_is_text, one_call_is_the_last, several_at_once, contexts, refuses, nonsense, half, leaving, answers_stay_with_who_asked, mixed), s)
     s.stop()
-    for test in (crowded, slow_reader, keys, draining, several_models, command_line):
-        began = time.time()
-        test()
-        print(f"passed: {test.__name__} ({time.time() - began:.1f} s)", flush=True)
+    run((one_call_of_a_list, crowded, slow_reader, keys, draining, loading, loading_on_demand, several_models, memory_is_for_caches_too, command_line))
     print("all passed")
 
 

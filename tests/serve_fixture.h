@@ -2,6 +2,7 @@
 #ifndef SERVE_FIXTURE_H
 #define SERVE_FIXTURE_H
 
+#include "serve/body.h"
 #include "serve/dialect.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ static inline json_t *json_of(const char *text) {
     for (char *c = s; *c; c++)
         if (*c == '\'')
             *c = '"';
-    json_t *j = json_loads(s, 0, &e);
+    json_t *j = json_loads(s, JSON_ALLOW_NUL, &e);
     if (!j)
         fail_msg("%s: %s", e.text, s);
     free(s);

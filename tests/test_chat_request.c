@@ -234,6 +234,43 @@ static void request_refuses_what_makes_no_sense(void **state) {
 }
 
 /* Nothing that a client sends becomes a control token: not in tools, calls, names or results, nor in words. */
+/* A NUL is neither white space nor an end, of a text or of JSON in one. */
+static void request_keeps_nul(void **state) {
+    (void)state;
+    static const struct {
+        const char *tmpl, *want;
+        size_t len;
+    } cases[] = {
+#define CASE(tmpl, want) {tmpl, want, sizeof want - 1}
+        CASE(NULL, "<start_of_turn>user\na\0<end_of_turn>\n<start_of_turn>model\nb<end_of_turn>\n"),
+        CASE("{% for m in messages %}[{{ m.content }}{% for c in m.tool_calls %} {{ c.function.name }}{{ c.function.arguments "
+             "| tojson }}"
+             "{% endfor %}]{% endfor %}",
+             "[ a\0 ][b f{\"x\": \"\\u0000z\"}]"),
+#undef CASE
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        chat_format *f = open_template(cases[i].tmpl, "<start_of_turn>");
+        json_error_t je;
+        json_t *messages = json_loads(
+            "[{\"role\":\"user\",\"content\":\" a\\u0000 \"},{\"role\":\"assistant\",\"content\":\"b\"}]", JSON_ALLOW_NUL, &je);
+        if (cases[i].tmpl)
+            json_object_set_new(json_array_get(messages, 1), "tool_calls",
+                                json_pack("[{s:s,s:{s:s,s:s}}]", "type", "function", "function", "name", "f", "arguments",
+                                          "{\"x\": \"\\u0000z\"}"));
+        tpl_text out;
+        bool thinking;
+        kv_err err = {0};
+        if (chat_render_request(f, &(chat_request){messages, NULL, NULL, false}, &out, &thinking, &err))
+            fail_msg("%s", err.msg);
+        assert_int_equal(out.len, cases[i].len);
+        assert_memory_equal(out.s, cases[i].want, out.len);
+        tpl_text_free(&out);
+        json_decref(messages);
+        chat_free(f);
+    }
+}
+
 static void request_makes_no_control_tokens(void **state) {
     (void)state;
     static const char *const templates[] = {NULL, "{{ tools | tojson }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ "
@@ -283,6 +320,7 @@ int main(void) {
         cmocka_unit_test(request_gives_tools_to_system_messages),
         cmocka_unit_test(request_takes_what_clients_send),
         cmocka_unit_test(request_refuses_what_makes_no_sense),
+        cmocka_unit_test(request_keeps_nul),
         cmocka_unit_test(request_makes_no_control_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

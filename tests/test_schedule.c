@@ -51,6 +51,28 @@ static void schedule_answers_as_alone(void **state) {
     sched_free(s);
 }
 
+static uint64_t memory_of(const rt_model *m, const rt_ctx_cfg *cfg, uint32_t slots) {
+    sched_facts f;
+    scheduler *s = new_scheduler(m, cfg, slots, 4);
+    sched_get_facts(s, &f);
+    sched_free(s);
+    return f.memory;
+}
+
+/* A slot more is a cache more: in f16, keys and values of every layer and KV head, two bytes a number. */
+static void schedule_counts_its_memory(void **state) {
+    const rt_model *m = model(state);
+    const rt_hparams *hp = rt_model_hparams(m);
+    rt_ctx_cfg cfg = RT_CTX_CFG_DEFAULT;
+    cfg.n_ctx = 4096;
+    cfg.n_batch = 64;
+    const uint64_t cache = 2ull * 2 * hp->n_layer * hp->n_kv_head * hp->head_dim * cfg.n_ctx, two = memory_of(m, &cfg, 2);
+    assert_in_range(memory_of(m, &cfg, 5) - two, 3 * cache, 3 * cache + cache / 100);
+    assert_true(two > 2 * cache); /* the workspace is there as well */
+    cfg.n_ctx = 8192;
+    assert_true(memory_of(m, &cfg, 2) >= two + 2 * cache);
+}
+
 static void schedule_goes_on_from_what_a_slot_has_read(void **state) {
     const rt_model *m = model(state);
     const rt_ctx_cfg cfg = setting();
@@ -422,6 +444,7 @@ static void schedule_bears_a_crowd(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedule_answers_as_alone),
+        cmocka_unit_test(schedule_counts_its_memory),
         cmocka_unit_test(schedule_goes_on_from_what_a_slot_has_read),
         cmocka_unit_test(schedule_tells_how_likely_tokens_are),
         cmocka_unit_test(schedule_follows_rules),

@@ -57,6 +57,20 @@ static void chat_keeps_calls_and_their_results(void **state) {
     request_free(&q);
 }
 
+static void chat_may_ask_for_one_call(void **state) {
+    (void)state;
+    static const char *const cases[] = {"", ",'parallel_tool_calls':true", ",'parallel_tool_calls':null",
+                                        ",'parallel_tool_calls':false"};
+    char text[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{'messages':[{'role':'user','content':'a'}]%s}", cases[i]);
+        sv_request q = must_read(&sv_chat, text);
+        assert_true(q.one_call == (i == 3));
+        request_free(&q);
+    }
+    must_refuse(&sv_chat, "{'messages':[{'role':'user','content':'a'}],'parallel_tool_calls':'no'}", "parallel_tool_calls: ");
+}
+
 static void chat_joins_system_messages_at_the_beginning(void **state) {
     (void)state;
     sv_request q = must_read(&sv_chat, "{'messages':[{'role':'system','content':'a'},{'role':'system','content':'b'},"
@@ -159,6 +173,71 @@ static void embeddings_take_lists(void **state) {
     must_refuse(&sv_embeddings, "{'input':'a','encoding_format':'hex'}", "encoding_format: ");
 }
 
+/* ---- bodies ---- */
+
+static void bodies_must_be_objects(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"", "the request has no body"},
+                                           {"{", "the request is no JSON: "},
+                                           {"[]", "the request must be a JSON object"},
+                                           {"\"\\u0000\"", "the request"},
+                                           {"{\"a\":\"\xff\"}", "the request is no JSON: "},
+                                           {"{\"a\\u0000b\":1}", "the request is no JSON: "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kv_err err = {0};
+        json_t *j;
+        assert_int_equal(body_read(cases[i][0], strlen(cases[i][0]), &j, &err), KV_EINVAL);
+        assert_null(j);
+        if (strncmp(err.msg, cases[i][1], strlen(cases[i][1])))
+            fail_msg("'%s' does not begin with '%s'", err.msg, cases[i][1]);
+    }
+}
+
+/* A NUL is text like other characters where texts are carried with their lengths; elsewhere something would end at it. */
+static void bodies_may_have_nul_in_what_was_said(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *bad; /* NULL: it is taken */
+    } cases[] = {
+        {"{'messages':[{'role':'user','content':'a\\u0000b'}]}", NULL},
+        {"{'messages':[{'content':[{'type':'text','text':'\\u0000'},'\\u0000']}]}", NULL},
+        {"{'messages':[{'content':[{'type':'tool_use','input':{'any':['\\u0000']}}]}]}", NULL},
+        {"{'messages':[{'tool_calls':[{'function':{'arguments':{'x':{'y':'\\u0000'}}}}]}]}", NULL},
+        {"{'input':['\\u0000','a'],'prompt':'\\u0000','system':'\\u0000','instructions':'\\u0000'}", NULL},
+        {"{'model':'a\\u0000b'}", "model: "},
+        {"{'messages':[{'role':'user\\u0000','content':''}]}", "role: "},
+        {"{'messages':[{'content':[{'type':'text\\u0000','text':''}]}]}", "type: "},
+        {"{'input':[{'role':'user\\u0000','content':''}]}", "role: "},
+        {"{'messages':[{'tool_calls':[{'function':{'name':'\\u0000'}}]}]}", "name: "},
+        {"{'stop':['a','\\u0000']}", "stop: "},
+        {"{'grammar':'root ::= \\u0000'}", "grammar: "},
+        {"{'kv_context':'a\\u0000'}", "kv_context: "},
+        {"{'tools':[{'function':{'parameters':{'properties':{'text':{'enum':['\\u0000']}}}}}]}", "enum: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *given = json_of(cases[i].text), *j;
+        char *text = json_dumps(given, 0);
+        kv_err err = {0};
+        const kv_status st = body_read(text, strlen(text), &j, &err);
+        if (!cases[i].bad != !st)
+            fail_msg("%s: %s", cases[i].text, st ? err.msg : "taken");
+        if (st && strncmp(err.msg, cases[i].bad, strlen(cases[i].bad)))
+            fail_msg("%s: %s", cases[i].text, err.msg);
+        assert_true(st || json_equal(given, j));
+        json_decref(given);
+        json_decref(j);
+        free(text);
+    }
+    sv_request q = must_read(&sv_chat, "{'messages':[{'role':'system','content':'\\u0000'},{'role':'system','content':'s'},"
+                                       "{'role':'user','content':['a\\u0000','b']}]}");
+    same_json(q.messages, "[{'role':'system','content':'\\u0000\\n\\ns'},{'role':'user','content':'a\\u0000b'}]");
+    request_free(&q);
+    q = must_read(&sv_responses,
+                  "{'input':[{'role':'user','content':'a'},{'type':'function_call','name':'f','arguments':'\\u0000}'}]}");
+    assert_int_equal(json_string_length(inside(q.messages, "1.tool_calls.0.function.arguments")), 2);
+    request_free(&q);
+}
+
 /* ---- Responses ---- */
 
 static void responses_take_what_codex_sends(void **state) {
@@ -180,7 +259,7 @@ static void responses_take_what_codex_sends(void **state) {
               "{'role':'assistant','content':'','tool_calls':[{'type':'function','id':'c1','function':{'name':'shell',"
               "'arguments':'{\\'cmd\\':\\'ls\\'}'}}]},{'role':'tool','content':'a.txt','tool_call_id':'c1'}]");
     same_json(q.tools, "[{'type':'function','function':{'name':'shell','description':'d','parameters':{'type':'object'}}}]");
-    assert_true(q.stream);
+    assert_true(q.stream && q.one_call);
     request_free(&q);
 }
 
@@ -231,8 +310,31 @@ static void messages_take_what_claude_code_sends(void **state) {
               "{'role':'tool','tool_call_id':'t1','content':'text of a'},{'role':'user','content':'And?'}]");
     same_json(q.tools, "[{'type':'function','function':{'name':'Read','description':'d','parameters':{'type':'object'}}}]");
     same_json(q.extra, "{'enable_thinking':true}");
-    assert_true(q.n_predict == 100 && q.stream && q.n_stops == 1);
+    assert_true(q.n_predict == 100 && q.stream && q.n_stops == 1 && q.one_call && q.tool_choice == SV_TOOLS_AUTO);
     request_free(&q);
+}
+
+static void messages_may_ask_for_one_call(void **state) {
+    (void)state;
+    static const struct {
+        const char *choice;
+        bool one;
+    } cases[] = {{"{'type':'auto'}", false},
+                 {"{'type':'any','disable_parallel_tool_use':false}", false},
+                 {"{'type':'any','disable_parallel_tool_use':null}", false},
+                 {"{'type':'any','disable_parallel_tool_use':true}", true},
+                 {"{'type':'tool','name':'f','disable_parallel_tool_use':true}", true}};
+    static const char request[] =
+        "{'max_tokens':9,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':%s}";
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, request, cases[i].choice);
+        sv_request q = must_read(&sv_messages, text);
+        assert_true(q.one_call == cases[i].one);
+        request_free(&q);
+    }
+    snprintf(text, sizeof text, request, "{'type':'auto','disable_parallel_tool_use':'yes'}");
+    must_refuse(&sv_messages, text, "tool_choice.disable_parallel_tool_use: ");
 }
 
 /* What changes in every request is no part of the prefix: all else is the same. */
@@ -303,16 +405,20 @@ int main(void) {
         cmocka_unit_test(chat_takes_null_for_nothing),
         cmocka_unit_test(chat_prefers_max_completion_tokens),
         cmocka_unit_test(chat_keeps_calls_and_their_results),
+        cmocka_unit_test(chat_may_ask_for_one_call),
         cmocka_unit_test(chat_joins_system_messages_at_the_beginning),
         cmocka_unit_test(chat_has_forms),
         cmocka_unit_test(chat_has_biases),
         cmocka_unit_test(chat_refuses_by_place),
         cmocka_unit_test(completions_take_texts_and_ids),
         cmocka_unit_test(embeddings_take_lists),
+        cmocka_unit_test(bodies_must_be_objects),
+        cmocka_unit_test(bodies_may_have_nul_in_what_was_said),
         cmocka_unit_test(responses_take_what_codex_sends),
         cmocka_unit_test(responses_join_calls_to_their_message),
         cmocka_unit_test(responses_refuse_what_is_not_stored),
         cmocka_unit_test(messages_take_what_claude_code_sends),
+        cmocka_unit_test(messages_may_ask_for_one_call),
         cmocka_unit_test(messages_have_a_prefix_that_stays),
         cmocka_unit_test(messages_refuse_by_place),
         cmocka_unit_test(ollama_takes_what_clients_send),

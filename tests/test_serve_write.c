@@ -242,7 +242,7 @@ static void responses_stream_items(void **state) {
                                          "response.output_item.done",
                                          "response.completed"};
     answering a;
-    begin_answer(&a, &sv_responses, "{'input':'a','stream':true}", 1);
+    begin_answer(&a, &sv_responses, "{'input':'a','stream':true,'parallel_tool_calls':false}", 1);
     happens(&a, SV_THOUGHT, "hm");
     happens(&a, SV_CONTENT, "He");
     happens(&a, SV_CONTENT, "y");
@@ -259,6 +259,7 @@ static void responses_stream_items(void **state) {
     }
     assert_int_equal(json_integer_value(inside(all, "0.response.created_at")), 1700000000);
     assert_string_equal(text_in(all, "0.response.model"), "tiny");
+    assert_true(json_is_false(inside(all, "0.response.parallel_tool_calls"))); /* as it was asked for */
     assert_string_equal(text_in(all, "10.text"), "Hey");
     assert_int_equal(json_integer_value(inside(all, "13.output_index")), 2);
     const json_t *done = inside(all, "17.response");

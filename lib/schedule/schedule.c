@@ -19,7 +19,8 @@ static kv_status grab(scheduler *s, kv_err *err) {
         return kv_fail(err, KV_ENOMEM, "out of memory for %u slots", s->n_slots);
     kv_status st = KV_OK;
     for (uint32_t i = 0; i < s->n_slots && !st; i++)
-        st = rt_session_new_in(s->pool, &s->ctx, &s->slots[i].s, err);
+        if (!(st = rt_session_new_in(s->pool, &s->ctx, &s->slots[i].s, err)))
+            s->slots[i].bytes = rt_session_bytes(s->slots[i].s);
     if (st)
         return st;
     s->ctx.n_ctx = rt_ctx_n_ctx(rt_session_ctx(s->slots->s));
@@ -65,6 +66,7 @@ kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err) {
     kv_status st = rt_pool_new(cfg->m, n_batch, &s->pool, err);
     if (st || (st = grab(s, err)) || (st = shelf_new(s->m, &s->ctx, s->contexts, poke, s, &s->shelf, err)))
         goto done;
+    sched_show(s);
     if (pthread_create(&s->thread, NULL, sched_loop, s)) {
         st = kv_fail(err, KV_ENOMEM, "the system gives no more threads");
         goto done;
@@ -133,7 +135,7 @@ void sched_cancel(scheduler *s, sched_job *j) {
     poke(s);
 }
 
-void sched_drain(scheduler *s, double seconds) {
+bool sched_drain(scheduler *s, double seconds) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     const double whole = floor(seconds), ns = (double)until.tv_nsec + (seconds - whole) * 1e9;
@@ -144,7 +146,9 @@ void sched_drain(scheduler *s, double seconds) {
     while (s->facts.busy + s->facts.waiting)
         if (pthread_cond_timedwait(&s->ended, &s->lock, &until))
             break;
+    const bool done = !(s->facts.busy + s->facts.waiting);
     pthread_mutex_unlock(&s->lock);
+    return done;
 }
 
 void sched_get_facts(scheduler *s, sched_facts *out) {

@@ -30,8 +30,8 @@ typedef struct sched_cfg {
 kv_status sched_new(const sched_cfg *cfg, scheduler **out, kv_err *err);
 /* Ends what is at work: jobs get SCHED_CANCELLED. What slots hold is kept in the cache of contexts, which takes a while. */
 void sched_free(scheduler *s);
-/* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds. */
-void sched_drain(scheduler *s, double seconds);
+/* From now on nothing is taken, what is at work goes on. Returns once all is done, or after so many seconds: false. */
+bool sched_drain(scheduler *s, double seconds);
 
 enum { SCHED_TOP = 32 };
 
@@ -99,10 +99,12 @@ typedef struct sched_slot {
 
 typedef struct sched_facts {
     uint32_t slots, busy, waiting;
-    uint64_t cache_bytes, cache_bytes_f16;                        /* of what slots hold now; the same in f16 */
-    uint64_t shared_bytes;                                        /* of these, counted once, that several slots use */
-    double tokens, exact_tokens, encoded_tokens;                  /* that slots hold, and in which state (kv_cache_states) */
-    uint64_t checkpoint_bytes;                                    /* beside these, of the places that slots can go back to */
+    uint64_t cache_bytes, cache_bytes_f16;       /* of what slots hold now; the same in f16 */
+    uint64_t shared_bytes;                       /* of these, counted once, that several slots use */
+    double tokens, exact_tokens, encoded_tokens; /* that slots hold, and in which state (kv_cache_states) */
+    uint64_t checkpoint_bytes;                   /* beside these, of the places that slots can go back to */
+    uint64_t memory; /* bytes that all of it takes: caches of slots at capacity, of contexts that are open, checkpoints, and
+                        workspaces; not the weights */
     uint64_t prompt_tokens, cached_tokens, said_tokens, requests; /* since sched_new */
     double prefill_s, decode_s;
 } sched_facts;

@@ -30,6 +30,7 @@ static void show(scheduler *s) {
     f->busy = 0;
     f->cache_bytes_f16 = f->checkpoint_bytes = 0;
     f->tokens = f->exact_tokens = f->encoded_tokens = 0;
+    f->memory = rt_pool_bytes(s->pool) + shelf_bytes(s->shelf);
     look_elsewhere(s, &f->shared_bytes, &f->cache_bytes);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const slot *at = &s->slots[i];
@@ -51,7 +52,9 @@ static void show(scheduler *s) {
             s->shown[i].read = at->stage == STAGE_READS || at->stage == STAGE_SAYS ? at->read : 0;
             s->shown[i].said = at->job->stats.said;
         }
+        f->memory += at->bytes;
     }
+    f->memory += f->checkpoint_bytes;
 }
 
 void sched_show(scheduler *s) {

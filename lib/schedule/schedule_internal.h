@@ -70,6 +70,7 @@ typedef enum sched_stage {
 
 typedef struct slot {
     rt_session *s;
+    size_t bytes;   /* rt_session_bytes */
     char stamp[33]; /* of its cache */
     bool named;     /* it went on from a file by name, which is kept already */
     sched_job *job; /* or NULL; what follows means nothing then, but for `used` */
@@ -174,6 +175,7 @@ void shelf_free(shelf *h);
  * shelf_is_done. */
 void shelf_fetch(shelf *h, sched_job *j);
 bool shelf_is_done(shelf *h, const sched_job *j);
+size_t shelf_bytes(const shelf *h); /* of contexts that are open, and its workspace. From any thread */
 /* Keep what it has read: everything, with logits. s moves. */
 void shelf_keep(shelf *h, rt_session *s);
 

@@ -22,6 +22,7 @@ typedef struct named {
     char *path;
     struct stat as; /* the file then */
     rt_session *s;
+    size_t bytes;
     uint64_t used;
 } named;
 
@@ -30,6 +31,7 @@ struct shelf {
     rt_ctx_cfg ctx;
     contexts *contexts;
     rt_pool *pool; /* of its own: made when it is first needed */
+    atomic_size_t bytes;
     named open[OPEN];
     uint64_t uses;
     void (*done)(void *user);
@@ -45,6 +47,17 @@ struct shelf {
 
 static kv_status need_pool(shelf *h, kv_err *err) {
     return h->pool ? KV_OK : rt_pool_new(h->m, h->ctx.n_batch, &h->pool, err);
+}
+
+static void count_bytes(shelf *h) {
+    size_t bytes = h->pool ? rt_pool_bytes(h->pool) : 0;
+    for (const named *n = h->open; n < h->open + OPEN; n++)
+        bytes += n->bytes;
+    atomic_store(&h->bytes, bytes);
+}
+
+size_t shelf_bytes(const shelf *h) {
+    return atomic_load(&h->bytes);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b) {
@@ -85,6 +98,7 @@ static kv_status open_named(shelf *h, const char *path, rt_session **out, kv_err
             return kv_fail(err, KV_ENOMEM, "%s: out of memory", path);
         }
         n->as = now;
+        n->bytes = rt_session_bytes(n->s);
     }
     n->used = ++h->uses;
     *out = n->s;
@@ -134,6 +148,7 @@ static void run(shelf *h, const task *t) {
         j->errand.st = fetch_named(h, j, &j->errand.err);
     else
         fetch_alike(h, j);
+    count_bytes(h);
     pthread_mutex_lock(&h->lock);
     j->errand.done = true;
     pthread_mutex_unlock(&h->lock);

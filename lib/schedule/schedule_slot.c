@@ -178,6 +178,7 @@ static kv_status renew(scheduler *s, const sched_place *p, const sched_job *j, r
     if (fresh) {
         *old = at->s;
         at->s = fresh;
+        at->bytes = rt_session_bytes(fresh);
         strcpy(at->stamp, j->stamp);
     } else if (free_to_use) { /* its memory is there already, and perhaps no more */
         rt_session_go_back(at->s, 0);

@@ -500,3 +500,10 @@ void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output) {
         if (m->experts[i])
             add_cost(m->experts[i], (double)hp->n_expert_used / hp->n_expert - 1, layers);
 }
+
+size_t rt_model_bytes(const rt_model *m) {
+    size_t bytes = (all_vectors(m->file) + 1) * sizeof *m->vectors + m->embd->nbytes + mat_bytes(m->output);
+    for (size_t i = 0; i < m->n_mats; i++)
+        bytes += mat_bytes(m->mats[i]);
+    return bytes;
+}

@@ -131,6 +131,9 @@ typedef struct rt_cost {
     double i8, f32; /* multiply-adds for one token, by the arithmetic that does them */
 } rt_cost;
 void rt_model_cost(const rt_model *m, rt_cost *layers, rt_cost *output);
+/* What the weights take in memory: all matrices as they lie there, experts included, norms and biases, and of the file the
+ * table of embeddings, whose rows are read where they lie. */
+size_t rt_model_bytes(const rt_model *m);
 
 /* What a tap sees after one layer's attention: all borrowed, valid during the call. */
 typedef struct rt_tap_view {

@@ -70,6 +70,14 @@ const rt_ctx_cfg *rt_session_cfg(const rt_session *s) {
     return &s->cfg;
 }
 
+size_t rt_session_bytes(const rt_session *s) {
+    const rt_hparams *hp = rt_model_hparams(s->m);
+    size_t bytes = hp->n_vocab * sizeof *s->logits;
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        bytes += kv_cache_get_layer(rt_ctx_cache(s->ctx), i).bytes;
+    return bytes;
+}
+
 /* ---- ids ---- */
 
 uint32_t rt_session_len(const rt_session *s) {
@@ -392,6 +400,12 @@ const float *rt_pool_states(const rt_pool *p) {
 
 uint32_t rt_pool_n_batch(const rt_pool *p) {
     return p->n_batch;
+}
+
+size_t rt_pool_bytes(const rt_pool *p) {
+    const rt_hparams *hp = rt_model_hparams(p->m);
+    const size_t states = p->states ? (size_t)p->n_batch * hp->n_embd : 0;
+    return rt_work_bytes(p->work) + p->n_batch * sizeof *p->rows + (p->n_logits + states) * sizeof(float);
 }
 
 kv_status rt_session_new_in(rt_pool *p, const rt_ctx_cfg *cfg, rt_session **out, kv_err *err) {

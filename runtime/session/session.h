@@ -18,6 +18,8 @@ void rt_session_free(rt_session *s);
 rt_ctx *rt_session_ctx(rt_session *s);                 /* borrowed */
 const rt_model *rt_session_model(const rt_session *s); /* borrowed */
 const rt_ctx_cfg *rt_session_cfg(const rt_session *s); /* that it was made with; borrowed */
+/* What its cache takes at capacity, with its logits: not what it uses of others, nor its checkpoints, nor a workspace. */
+size_t rt_session_bytes(const rt_session *s);
 
 /* ---- ids ---- */
 
@@ -97,6 +99,7 @@ typedef struct rt_pool rt_pool;
 kv_status rt_pool_new(const rt_model *m, uint32_t n_batch, rt_pool **out, kv_err *err); /* n_batch 0: RT_BATCH */
 void rt_pool_free(rt_pool *p);                                                          /* after its sessions */
 uint32_t rt_pool_n_batch(const rt_pool *p);
+size_t rt_pool_bytes(const rt_pool *p); /* of the workspace, as it is now; it grows with what is done in it */
 /* Whether the next steps keep what their rows come to after all layers and the last norm. KV_ENOMEM. */
 kv_status rt_pool_keep_states(rt_pool *p, bool keep, kv_err *err);
 const float *rt_pool_states(const rt_pool *p); /* of the last step, (rows, n_embd); borrowed until the next */

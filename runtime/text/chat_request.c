@@ -103,7 +103,7 @@ static json_t *arguments(const chat_format *f, const json_t *given) {
     }
     if (f->is.text_args || !json_is_string(given))
         return json_incref((json_t *)given);
-    json_t *object = json_loadb(json_string_value(given), json_string_length(given), 0, &why);
+    json_t *object = json_loadb(json_string_value(given), json_string_length(given), JSON_ALLOW_NUL, &why);
     if (json_is_object(object) || (!object && !*why.text)) /* it says what is wrong, but of memory */
         return object;
     json_decref(object);

@@ -131,7 +131,7 @@ static void put_text(tpl_text *out, FILE *o, const json_t *content, bool trim) {
         const size_t skip = strspn(text, white);
         text += skip;
         len -= skip;
-        while (len && strchr(white, text[len - 1]))
+        while (len && text[len - 1] && strchr(white, text[len - 1])) /* a NUL is text */
             len--;
     }
     put(out, o, text, len, true);

@@ -2,6 +2,7 @@
  */
 #include "fuzz/fuzz.h"
 
+#include "serve/body.h"
 #include "serve/dialect.h"
 
 /* Whatever was asked, what is answered is JSON. */
@@ -54,9 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size)
         return 0;
     const sv_dialect *d = all[*data % n];
-    json_t *body = json_loadb((const char *)data + 1, size - 1, 0, NULL);
-    if (!json_is_object(body)) {
-        json_decref(body);
+    json_t *body;
+    if (body_read((const char *)data + 1, size - 1, &body, &err)) {
+        FUZZ_MUST(err.code == KV_EINVAL && *err.msg && !body);
         return 0;
     }
     request_init(&q, &defaults);

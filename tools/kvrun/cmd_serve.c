@@ -33,8 +33,8 @@ int serve_parse(serve_options *o, int argc, char **argv) {
         {"--models", NULL, CLI_STR, "DIR", &o->models, 0, 0,
          "in place of MODEL: all models (*.gguf) of this folder, by their names, loaded when they are asked for"},
         {"--memory", NULL, CLI_SIZE, "SIZE", &o->memory, 0, 0,
-         "what files of loaded models may take together: for another one, that which was used least lately is unloaded; 0: "
-         "any"},
+         "what loaded models may take together, with their caches and workspaces: for another one, that which was used least "
+         "lately is unloaded; 0: any"},
         {"--alias", NULL, CLI_STR, "NAME", &o->alias, 0, 0, "what the model is called (without this option: as its file)"},
         {"--slots", "-np", CLI_INT, "N", &o->slots, 1, 256, "answers at the same time"},
         {"--queue", NULL, CLI_INT, "N", &o->queue, 0, 4096, "so many more wait; others are told to come back later"},
@@ -54,7 +54,8 @@ int serve_parse(serve_options *o, int argc, char **argv) {
         {.kind = CLI_HEADING, .help = "Limits"},
         {"--max-body", NULL, CLI_SIZE, "SIZE", &o->max_body, 0, 0, "bytes of a request"},
         {"--max-request", NULL, CLI_REAL, "SECONDS", &o->max_request, 1, 86400, "that a request may take to arrive"},
-        {"--drain", NULL, CLI_REAL, "SECONDS", &o->drain, 0, 86400, "that answers get to end in after SIGTERM or Ctrl-C"},
+        {"--drain", NULL, CLI_REAL, "SECONDS", &o->drain, 0, 86400,
+         "that answers get to end in after SIGTERM or Ctrl-C; a second one ends them at once"},
         {.kind = CLI_HEADING, .help = "Model and machine"},
         CLI_MACHINE_ROWS(&o->machine),
         {.kind = CLI_HEADING, .help = "Cache"},

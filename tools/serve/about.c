@@ -16,6 +16,7 @@ typedef struct facts {
     rt_hparams hp;
     char hash[64];
     uint32_t n_ctx; /* 0: it is not loaded */
+    uint64_t takes; /* while it is */
     bool chats;
 } facts;
 
@@ -26,6 +27,7 @@ static void look(sv_model *m, facts *f) {
     if (models_peek(m)) {
         f->hp = *rt_model_hparams(m->m.model);
         f->n_ctx = m->engine.n_ctx;
+        f->takes = models_takes(m);
         f->chats = m->m.format != NULL;
         snprintf(f->hash, sizeof f->hash, "%s", rt_model_hash(m->m.model));
         models_leave(m);
@@ -120,6 +122,7 @@ static void add_tags(sv_exchange *x, bool loaded) {
         json_t *t = tag(m, &f);
         if (loaded) {
             json_object_set_new(t, "expires_at", json_string("2318-01-01T00:00:00Z")); /* it stays until there is no room */
+            json_object_set_new(t, "size", json_integer((json_int_t)f.takes));
             json_object_set_new(t, "size_vram", json_integer(0));
             json_object_set_new(t, "context_length", json_integer(f.n_ctx));
         }

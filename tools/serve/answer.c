@@ -1,41 +1,13 @@
 /* What a request says, as JSON; and errors as answers. */
+#include "serve/body.h"
 #include "serve/server.h"
 
 #include <string.h>
 
-enum { MOST_VALUES = 1 << 20, RETRY_SECONDS = 2 };
-
-/* ---- reading ---- */
-
-/* What JSON takes in memory is a matter of how many values there are, rather than of its bytes. */
-static bool too_many_values(const char *s, size_t n) {
-    size_t count = 0;
-    bool inside = false;
-    for (size_t i = 0; i < n; i++) {
-        if (inside && s[i] == '\\')
-            i++;
-        else if (s[i] == '"')
-            inside = !inside;
-        else if (!inside)
-            count += s[i] == ',' || s[i] == '[' || s[i] == '{';
-    }
-    return count > MOST_VALUES;
-}
+enum { RETRY_SECONDS = 2 };
 
 kv_status answer_json(const sv_exchange *x, json_t **out, kv_err *err) {
-    json_error_t e;
-    const size_t n = out_waiting(&x->body);
-    if (!n)
-        return kv_fail(err, KV_EINVAL, "the request has no body; it must be a JSON object");
-    if (too_many_values(x->body.s + x->body.at, n))
-        return kv_fail(err, KV_EINVAL, "the JSON of the request has more than %d values", MOST_VALUES);
-    if (!(*out = json_loadb(x->body.s + x->body.at, n, 0, &e)))
-        return kv_fail(err, KV_EINVAL, "the request is no JSON: %s (line %d, column %d)", e.text, e.line, e.column);
-    if (json_is_object(*out))
-        return KV_OK;
-    json_decref(*out);
-    *out = NULL;
-    return kv_fail(err, KV_EINVAL, "the request must be a JSON object");
+    return body_read(x->body.s + x->body.at, out_waiting(&x->body), out, err);
 }
 
 /* ---- errors ---- */
@@ -74,7 +46,7 @@ kv_status answer_model(sv_exchange *x, const char *name, kv_err *err) {
         x->http = 404;
         return kv_fail(err, KV_EINVAL, "model: there is no '%.100s' here (GET /v1/models lists them)", name);
     }
-    kv_status st = models_take(m, err);
+    kv_status st = models_take(m, &x->later, err);
     if (!st)
         x->model = m;
     return st;

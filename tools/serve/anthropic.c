@@ -174,11 +174,14 @@ static kv_status read_choice(sv_request *q, const json_t *o, kv_err *err) {
     } rows[] = {{"auto", SV_TOOLS_AUTO}, {"none", SV_TOOLS_NONE}, {"any", SV_TOOLS_MUST}, {"tool", SV_TOOLS_ONE}};
     const json_t *c = take_some(o, "tool_choice");
     const char *type = json_string_value(json_object_get(c, "type"));
+    kv_status st;
     if (!c)
         return KV_OK;
     for (size_t i = 0; type && i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(type, rows[i].type)) {
             q->tool_choice = rows[i].choice;
+            if ((st = take_bool(c, "disable_parallel_tool_use", &q->one_call, err)))
+                return kv_fail(err, st, "tool_choice.disable_parallel_tool_use: must be true or false");
             return take_name(c, "name", q->tool_name, err);
         }
     return kv_fail(err, KV_EINVAL, "tool_choice: must be an object whose type is auto, any, tool or none");

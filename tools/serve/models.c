@@ -1,6 +1,7 @@
 #include "serve/models.h"
 
 #include "base/clock.h"
+#include "base/format.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -69,7 +70,6 @@ static kv_status add_folder(sv_models *s, const char *folder, kv_err *err) {
 kv_status models_init(sv_models *s, const serve_cfg *cfg, kv_err *err) {
     *s = (sv_models){.cfg = cfg};
     pthread_mutex_init(&s->lock, NULL);
-    pthread_mutex_init(&s->loading, NULL);
     pthread_cond_init(&s->moved, NULL);
     kv_status st = cfg->models ? add_folder(s, cfg->models, err) : add(s, cfg->model, cfg->alias, err);
     for (size_t i = 0; i < s->n; i++)
@@ -123,25 +123,46 @@ static void unload(sv_model *m) {
     m->m = (serve_model){0};
 }
 
-/* The one to go, so that m fits; NULL: it does, or *st says why not. Under the lock. */
+/* ---- room ---- */
+
+uint64_t models_takes(const sv_model *m) {
+    sched_facts f;
+    sched_get_facts(m->engine.s, &f);
+    return rt_model_bytes(m->m.model) + f.memory;
+}
+
+/* Of one that is on its way it is known since the last time; before that, its file is the best guess. */
+static uint64_t needs(const sv_model *m) {
+    return m->where == SV_THERE ? models_takes(m) : m->takes ? m->takes : (uint64_t)m->bytes;
+}
+
+static kv_status too_large(const sv_model *m, uint64_t limit, kv_err *err) {
+    char takes[FORMAT_BYTES], may[FORMAT_BYTES];
+    return kv_fail(err, KV_EINVAL,
+                   "model: '%s' alone takes %s%s, more than the %s that models may take (--memory); fewer --slots or a "
+                   "shorter --ctx make its caches smaller",
+                   m->name, format_bytes((double)needs(m), takes), m->takes ? " with its caches" : "",
+                   format_bytes((double)limit, may));
+}
+
+/* The one to go, so that m, which is on its way, fits; NULL: it does, or *st says why not. Under the lock. */
 static sv_model *in_the_way(const sv_model *m, kv_status *st, kv_err *err) {
     const sv_models *s = m->all;
     const uint64_t limit = s->cfg->memory;
-    uint64_t all = (uint64_t)m->bytes;
+    uint64_t all = needs(m);
     sv_model *oldest = NULL;
     *st = KV_OK;
     if (!limit)
         return NULL;
     if (all > limit) {
-        *st =
-            kv_fail(err, KV_ENOMEM, "the model '%s' alone takes more than the memory that models may take (--memory)", m->name);
+        *st = too_large(m, limit, err);
         return NULL;
     }
     for (size_t i = 0; i < s->n; i++) {
         sv_model *o = &s->v[i];
-        if (o->where == SV_AWAY)
+        if (o->where == SV_AWAY || o == m)
             continue;
-        all += (uint64_t)o->bytes;
+        all += needs(o);
         if (o->where == SV_THERE && !o->users && (!oldest || o->used < oldest->used))
             oldest = o;
     }
@@ -150,36 +171,80 @@ static sv_model *in_the_way(const sv_model *m, kv_status *st, kv_err *err) {
     return all > limit ? oldest : NULL;
 }
 
-/* Load or unload, without the lock, which is held before and after. */
+/* ---- moving: the lock is held before and after, and not meanwhile ---- */
+
 static kv_status move(sv_model *m, bool in, kv_err *err) {
-    sv_models *s = m->all;
     kv_status st = KV_OK;
     m->where = SV_MOVING;
-    pthread_mutex_unlock(&s->lock);
-    pthread_mutex_lock(&s->loading);
+    pthread_mutex_unlock(&m->all->lock);
     if (in)
         st = load(m, err);
     else
         unload(m);
-    pthread_mutex_unlock(&s->loading);
-    pthread_mutex_lock(&s->lock);
-    m->where = in && !st ? SV_THERE : SV_AWAY;
-    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_lock(&m->all->lock);
     return st;
 }
 
-kv_status models_take(sv_model *m, kv_err *err) {
+static void take_out(sv_model *m) {
+    move(m, false, NULL);
+    m->where = SV_AWAY;
+}
+
+static kv_status make_room(sv_model *m, kv_err *err) {
+    kv_status st;
+    for (sv_model *out; (out = in_the_way(m, &st, err));)
+        take_out(out);
+    return st;
+}
+
+/* What it really takes is known once it is there: then others may have to go, too, or it itself. */
+static kv_status bring_in(sv_model *m, kv_err *err) {
+    sv_models *s = m->all;
+    s->moving = true;
+    m->where = SV_MOVING;
+    kv_status st = make_room(m, err);
+    bool in = !st && !(st = move(m, true, err));
+    if (in) {
+        m->takes = models_takes(m);
+        if ((st = make_room(m, err))) {
+            move(m, false, NULL);
+            in = false;
+        }
+    }
+    m->where = in ? SV_THERE : SV_AWAY;
+    s->moving = false;
+    pthread_cond_broadcast(&s->moved);
+    for (sv_waiting *w; (w = s->waiting);) {
+        s->waiting = w->next;
+        w->again(w->user);
+    }
+    return st;
+}
+
+void models_wait(sv_models *s, sv_waiting *w) {
+    pthread_mutex_lock(&s->lock);
+    const bool waits = s->moving;
+    w->next = s->waiting;
+    if (waits)
+        s->waiting = w;
+    pthread_mutex_unlock(&s->lock);
+    if (!waits)
+        w->again(w->user);
+}
+
+kv_status models_take(sv_model *m, bool *later, kv_err *err) {
     sv_models *s = m->all;
     kv_status st = KV_OK;
     pthread_mutex_lock(&s->lock);
     while (!st && m->where != SV_THERE) {
-        if (m->where == SV_MOVING) {
+        if (!s->moving) {
+            st = bring_in(m, err);
+        } else if (later) {
+            *later = true;
+            st = kv_fail(err, KV_EBUSY, "another model is being loaded");
+        } else {
             pthread_cond_wait(&s->moved, &s->lock);
-            continue;
         }
-        sv_model *out = in_the_way(m, &st, err);
-        if (!st)
-            st = out ? move(out, false, err) : move(m, true, err);
     }
     if (!st) {
         m->users++;
@@ -205,13 +270,15 @@ void models_leave(sv_model *m) {
 
 /* ---- the end ---- */
 
-void models_drain(sv_models *s, double seconds) {
+bool models_drain(sv_models *s, double seconds) {
     const double until = clock_now() + seconds;
+    bool done = true;
     for (size_t i = 0; i < s->n; i++)
         if (models_peek(&s->v[i])) {
-            sched_drain(s->v[i].engine.s, until > clock_now() ? until - clock_now() : 0);
+            done &= sched_drain(s->v[i].engine.s, until > clock_now() ? until - clock_now() : 0);
             models_leave(&s->v[i]);
         }
+    return done;
 }
 
 void models_unload(sv_models *s) {
@@ -227,7 +294,6 @@ void models_free(sv_models *s) {
         free(s->v[i].path);
     free(s->v);
     pthread_cond_destroy(&s->moved);
-    pthread_mutex_destroy(&s->loading);
     pthread_mutex_destroy(&s->lock);
     *s = (sv_models){0};
 }

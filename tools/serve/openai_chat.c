@@ -40,7 +40,8 @@ static kv_status read_chat(const json_t *o, sv_request *q, kv_err *err) {
     int64_t top = 0;
     kv_status st = openai_common(q, o, err);
     if (st || (st = read_messages(q, o, err)) || (st = read_tools(q, o, err)) || (st = openai_tool_choice(q, o, err)) ||
-        (st = take_bool(o, "logprobs", &q->logprobs, err)) || (st = take_int(o, "top_logprobs", 0, SV_MOST_TOP, &top, err)))
+        (st = request_parallel(q, o, err)) || (st = take_bool(o, "logprobs", &q->logprobs, err)) ||
+        (st = take_int(o, "top_logprobs", 0, SV_MOST_TOP, &top, err)))
         return st;
     if (top && !q->logprobs)
         return kv_fail(err, KV_EINVAL, "top_logprobs: needs logprobs to be true");

@@ -115,9 +115,13 @@ static json_t *whole_completions(sv_writer *w) {
         sv_choice *c = &w->choices[i];
         json_t *text = collected(&c->content);
         if (w->q->echo && text) {
-            json_t *answer = text;
-            text = json_sprintf("%s%s", json_string_value(echoed(w, i)), json_string_value(answer));
-            json_decref(answer);
+            const json_t *before = echoed(w, i);
+            sv_out both = {0};
+            out_add(&both, json_string_value(before), json_string_length(before));
+            out_add(&both, json_string_value(text), json_string_length(text));
+            json_decref(text);
+            text = collected(&both);
+            out_free(&both);
         }
         json_array_append_new(choices,
                               json_pack("{s:I,s:o,s:o?,s:s}", "index", (json_int_t)i, "text", text, "logprobs",

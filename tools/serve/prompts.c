@@ -66,7 +66,6 @@ static const char place[] = "\x1a";
 static json_t *behind_context(const json_t *messages) {
     const json_t *first = json_array_get(messages, 0), *second = json_array_get(messages, 1), *told = NULL;
     const char *role = json_string_value(json_object_get(first, "role"));
-    json_t *all = json_array();
     size_t from = 0;
     if (role && !strcmp(role, "system")) {
         told = json_object_get(first, "content");
@@ -74,14 +73,17 @@ static json_t *behind_context(const json_t *messages) {
         from = 1;
     }
     role = json_string_value(json_object_get(first, "role"));
-    if (!role || strcmp(role, "user")) {
-        json_decref(all);
+    if (!role || strcmp(role, "user"))
         return NULL;
-    }
-    json_array_append_new(all,
-                          json_pack("{s:s,s:o}", "role", "user", "content",
-                                    json_sprintf("%s\n\n%s%s%s", place, told ? json_string_value(told) : "", told ? "\n\n" : "",
-                                                 json_string_value(json_object_get(first, "content")))));
+    const json_t *asked = json_object_get(first, "content");
+    sv_out text = {0};
+    out_text(&text, place);
+    out_text(&text, "\n\n");
+    out_add(&text, json_string_value(told), json_string_length(told));
+    out_text(&text, told ? "\n\n" : "");
+    out_add(&text, json_string_value(asked), json_string_length(asked));
+    json_t *all = json_pack("[{s:s,s:o}]", "role", "user", "content", collected(&text));
+    out_free(&text);
     for (size_t i = from + 1; i < json_array_size(messages); i++)
         json_array_append(all, json_array_get(messages, i));
     return all;
@@ -93,7 +95,7 @@ static kv_status onward_ids(const sv_engine *e, const sv_request *q, sv_prompts 
     if (!(changed.messages = behind_context(q->messages)))
         return kv_fail(err, KV_EINVAL, "messages: the first one about a stored context must be the user's");
     kv_status st = prompts_render(e, &changed, &text, &out->thinking, err);
-    const char *at = st ? NULL : strstr(text.s, place);
+    const char *at = st ? NULL : memmem(text.s, text.len, place, strlen(place));
     if (!st && !at)
         st = kv_fail(err, KV_EUNSUPP, "kv_context: the model's chat template loses the text of a turn");
     if (!st)

@@ -315,6 +315,13 @@ kv_status request_prompts(sv_request *q, const json_t *o, const char *key, kv_er
     return KV_OK;
 }
 
+kv_status request_parallel(sv_request *q, const json_t *o, kv_err *err) {
+    bool parallel = true;
+    kv_status st = take_bool(o, "parallel_tool_calls", &parallel, err);
+    q->one_call = !parallel;
+    return st;
+}
+
 kv_status request_extra(sv_request *q, const char *key, json_t *value, kv_err *err) {
     if (!q->extra)
         q->extra = json_object();

@@ -23,6 +23,7 @@ typedef struct sv_request {
     json_t *prompts;       /* array of texts and arrays of ids; or NULL */
     sv_tools tool_choice;
     char tool_name[SV_NAME]; /* of SV_TOOLS_ONE */
+    bool one_call;           /* the answer ends with its first call */
     rt_sampling sampling;    /* bias is ours */
     bool seeded;             /* the client gave a seed; else one is drawn */
     char **stops;            /* (n_stops) */
@@ -66,6 +67,8 @@ kv_status request_stops(sv_request *q, const json_t *o, const char *key, kv_err 
 kv_status request_rules(sv_request *q, sv_rules kind, const json_t *text_or_schema, kv_err *err);
 /* response_format, grammar, json_schema, as OpenAI and llama.cpp have them. */
 kv_status request_format(sv_request *q, const json_t *o, kv_err *err);
+/* parallel_tool_calls, as OpenAI has it. */
+kv_status request_parallel(sv_request *q, const json_t *o, kv_err *err);
 /* A list of prompts: a text, ids, or an array of these. */
 kv_status request_prompts(sv_request *q, const json_t *o, const char *key, kv_err *err);
 /* kv_context and chat_template_kwargs, which all dialects know. */

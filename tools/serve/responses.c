@@ -16,8 +16,8 @@ static kv_status add_call(sv_request *q, const json_t *item, const char *where, 
     json_t *last = json_array_get(q->messages, json_array_size(q->messages) ? json_array_size(q->messages) - 1 : 0);
     if (!json_is_string(name) || (arguments && !json_is_string(arguments)))
         return kv_fail(err, KV_EINVAL, "%s: a call needs a name, and arguments as text", where);
-    json_t *call = json_pack("{s:s,s:{s:O,s:s}}", "type", "function", "function", "name", name, "arguments",
-                             arguments ? json_string_value(arguments) : "{}");
+    json_t *call = json_pack("{s:s,s:{s:O,s:o}}", "type", "function", "function", "name", name, "arguments",
+                             arguments ? json_incref((json_t *)arguments) : json_string("{}"));
     if (json_is_string(id))
         json_object_set(call, "id", (json_t *)id);
     const char *role = json_string_value(json_object_get(last, "role"));
@@ -129,7 +129,7 @@ static kv_status read_responses(const json_t *o, sv_request *q, kv_err *err) {
         (st = request_stops(q, o, "stop", err)) || (st = request_own(q, o, err)) ||
         (st = take_int(o, "max_output_tokens", 1, 1 << 30, &q->n_predict, err)) ||
         (st = take_bool(o, "stream", &q->stream, err)) || (st = read_input(q, o, err)) || (st = read_tools(q, o, err)) ||
-        (st = read_choice(q, o, err)) || (st = read_format(q, o, err)))
+        (st = read_choice(q, o, err)) || (st = request_parallel(q, o, err)) || (st = read_format(q, o, err)))
         return st;
     return request_check(q, err);
 }

@@ -52,7 +52,7 @@ static json_t *response(const sv_writer *w, json_t *output, bool done) {
     json_object_set_new(j, "instructions", json_null());
     json_object_set_new(j, "metadata", json_object());
     json_object_set_new(j, "max_output_tokens", q->n_predict > 0 ? json_integer(q->n_predict) : json_null());
-    json_object_set_new(j, "parallel_tool_calls", json_true());
+    json_object_set_new(j, "parallel_tool_calls", json_boolean(!w->q->one_call));
     json_object_set_new(j, "previous_response_id", json_null());
     json_object_set_new(j, "store", json_false());
     json_object_set_new(j, "temperature", json_real(q->sampling.temp));

@@ -1,5 +1,6 @@
 #include "serve/server.h"
 
+#include "base/clock.h"
 #include "cli/cli.h"
 
 #include <malloc.h>
@@ -49,19 +50,36 @@ static int wait_for_signal(void) {
 
 /* ---- the model ---- */
 
-/* A single one is there from the beginning on. */
+typedef struct opening {
+    sv_model *m;
+    kv_status st;
+    kv_err *err;
+} opening;
+
+static void *take_first(void *user) {
+    opening *o = user;
+    o->st = models_take(o->m, NULL, o->err);
+    return NULL;
+}
+
+/* A single one is there from the beginning on. Until there is something to end well, signals end it as everywhere; but the
+ * threads that a model has must not take any later, so that it is opened by one in which they are blocked. */
 static kv_status open_first(sv_server *sv, kv_err *err) {
+    opening o = {.m = sv->models.v, .err = err};
+    pthread_t opener;
     sigset_t set;
     if (sv->cfg->models) {
         atomic_store(&sv->ready, true);
         return KV_OK;
     }
+    if (pthread_create(&opener, NULL, take_first, &o))
+        return kv_fail(err, KV_ENOMEM, "the system gives no more threads");
     wanted(&set);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* until there is something to end well, signals end it as everywhere */
-    kv_status st = models_take(sv->models.v, err);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    pthread_join(opener, NULL);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (st)
-        return st;
+    if (o.st)
+        return o.st;
     models_leave(sv->models.v);
     if (cli_interrupted()) /* the handler took a signal that nobody will wait for again */
         return kv_fail(err, KV_ECANCEL, "interrupted");
@@ -96,10 +114,21 @@ static void wake_all(sv_server *sv) {
     pthread_mutex_unlock(&sv->lock);
 }
 
+/* What runs gets to end; whoever is impatient says so by another signal. */
+static void drain(sv_server *sv) {
+    const double until = clock_now() + sv->cfg->drain;
+    double left;
+    int sig;
+    do
+        left = until - clock_now();
+    while (left > 0 && !models_drain(&sv->models, left < 0.1 ? left : 0.1) && !came(&sig));
+    models_drain(&sv->models, 0); /* at least, nothing more is taken */
+}
+
 static void stop_all(sv_server *sv) {
     atomic_store(&sv->stopping, true);
     http_quiesce(sv);
-    models_drain(&sv->models, sv->cfg->drain);
+    drain(sv);
     work_stop(sv);
     models_unload(&sv->models); /* what did not end in time is told so */
     for (int ms = 0; ms < LINGER_MS && any_exchange(sv); ms += 10)

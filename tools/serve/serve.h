@@ -23,7 +23,7 @@ typedef struct serve_cfg {
     const char *tool;   /* for notes */
     const char *model;  /* path of its file, or */
     const char *models; /* a folder of them, which are loaded when they are asked for */
-    uint64_t memory;    /* bytes that files of models may take together which are loaded; 0: any */
+    uint64_t memory;    /* bytes that loaded models may take together, with caches and workspaces; 0: any */
     const char *alias;  /* what it is called; NULL: as its file */
     const char *host;
     int port;                /* 0: any that is free */

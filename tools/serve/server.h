@@ -53,6 +53,8 @@ typedef struct sv_exchange {
     sv_out body;
     sv_model *model; /* while a worker has it: taken, or NULL */
     bool too_large, watched;
+    bool later; /* its handler could not go on, and is to be called again */
+    sv_waiting waiting;
     /* the answer */
     int http; /* 0: 200, or what the error says */
     const char *type;
@@ -130,7 +132,8 @@ void http_stop(sv_server *sv);    /* no exchange may be suspended any more */
 
 /* ---- answer.c, too ---- */
 /* x->model from now on until the worker is done with it, by the name that the client gave. KV_EINVAL, with x->http 404: there
- * is none; errors of models_take. */
+ * is none; errors of models_take. Where another one is being loaded, x->later is set: the handler returns, leaving the body as
+ * it is, and is called again. */
 kv_status answer_model(sv_exchange *x, const char *name, kv_err *err);
 
 /* ---- work.c ---- */

@@ -58,7 +58,12 @@ static bool embeds(const sv_speech *s) {
 static kv_status make_voice(sv_speech *s, uint32_t i, kv_err *err) {
     sv_voice *v = &s->voices[i];
     const bool chat = s->q.messages != NULL;
-    *v = (sv_voice){.speech = s, .index = i, .prompt = i / s->q.n, .t = rt_model_tok(s->cfg.e->m), .logprobs = s->q.logprobs};
+    *v = (sv_voice){.speech = s,
+                    .index = i,
+                    .prompt = i / s->q.n,
+                    .t = rt_model_tok(s->cfg.e->m),
+                    .logprobs = s->q.logprobs,
+                    .one_call = s->q.one_call};
     v->stop.texts = s->q.stops;
     v->stop.n = s->q.n_stops;
     if (embeds(s) && !(v->embedding = calloc(rt_model_hparams(s->cfg.e->m)->n_embd, sizeof *v->embedding)))

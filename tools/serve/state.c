@@ -47,7 +47,7 @@ kv_status handle_slots(sv_exchange *x, kv_err *err) {
     return st;
 }
 
-/* Of all models that are loaded. What those that were unloaded have done is forgotten. */
+/* Of all models that are loaded; memory: with their weights. What those that were unloaded have done is forgotten. */
 static void sum_facts(sv_server *sv, sched_facts *all, unsigned *loaded) {
     *all = (sched_facts){0};
     *loaded = 0;
@@ -57,6 +57,7 @@ static void sum_facts(sv_server *sv, sched_facts *all, unsigned *loaded) {
         if (!models_peek(m))
             continue;
         sched_get_facts(m->engine.s, &f);
+        all->memory += models_takes(m);
         models_leave(m);
         ++*loaded;
         all->slots += f.slots;
@@ -101,6 +102,7 @@ kv_status handle_metrics(sv_exchange *x, kv_err *err) {
     metric(o, "tokens_predicted_seconds_total", "counter", "Seconds that answering took, summed over requests.", f.decode_s);
     metric(o, "jobs_total", "counter", "Answers that were begun.", (double)f.requests);
     metric(o, "models_loaded", "gauge", "Models that are loaded.", loaded);
+    metric(o, "memory_bytes", "gauge", "Bytes that loaded models take, with their caches and workspaces.", (double)f.memory);
     metric(o, "slots", "gauge", "Answers that can be at work at the same time.", f.slots);
     metric(o, "requests_processing", "gauge", "Answers at work.", f.busy);
     metric(o, "requests_deferred", "gauge", "Answers that wait for a slot.", f.waiting);

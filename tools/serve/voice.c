@@ -42,6 +42,8 @@ static void tell(sv_voice *v, sv_event e) {
 
 static void on_content(void *user, const char *text, size_t len) {
     sv_voice *v = user;
+    if (v->called)
+        len = 0;
     if (!len && !v->n_tokens)
         return;
     tell(v, (sv_event){.kind = SV_CONTENT, .text = text, .len = len, .tokens = v->tokens, .n_tokens = v->n_tokens});
@@ -49,24 +51,31 @@ static void on_content(void *user, const char *text, size_t len) {
 }
 
 static void on_thought(void *user, const char *text, size_t len) {
-    if (len)
+    const sv_voice *v = user;
+    if (len && !v->called)
         tell(user, (sv_event){.kind = SV_THOUGHT, .text = text, .len = len});
 }
 
 static void on_call(void *user, uint32_t index, const char *name) {
     sv_voice *v = user;
+    if (v->called)
+        return;
     v->n_calls = index + 1;
     tell(v, (sv_event){.kind = SV_CALL, .call = index, .text = name, .len = strlen(name)});
 }
 
 static void on_arguments(void *user, uint32_t index, const char *text, size_t len) {
-    if (len)
+    const sv_voice *v = user;
+    if (len && !v->called)
         tell(user, (sv_event){.kind = SV_ARGUMENTS, .call = index, .text = text, .len = len});
 }
 
 static void on_call_end(void *user, uint32_t index, bool whole) {
+    sv_voice *v = user;
     (void)whole; /* the client sees it by what the arguments are */
-    tell(user, (sv_event){.kind = SV_CALL_END, .call = index});
+    if (!v->called)
+        tell(v, (sv_event){.kind = SV_CALL_END, .call = index});
+    v->called |= v->one_call;
 }
 
 static void show(sv_voice *v, const char *text, size_t len) {
@@ -116,7 +125,7 @@ bool voice_token(sv_voice *v, const sched_token *t) {
         v->st = KV_ENOMEM;
     if (!v->st && len && !(v->st = tok_writer_push(&v->text, piece, len, &text, &n, NULL)) && n)
         push(v, text, n);
-    return !v->st && !v->stop.found;
+    return !v->st && !v->stop.found && !v->called;
 }
 
 void voice_end(sv_voice *v) {

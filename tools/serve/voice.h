@@ -21,6 +21,7 @@ typedef struct sv_voice {
     sv_stop stop;
     reply *answer; /* or NULL: all is content */
     uint32_t n_calls;
+    bool one_call, called; /* it ends with its first call; which was said: what comes behind it is not told */
     /* tokens whose text was not shown yet */
     bool logprobs;
     sv_token *tokens; /* (n_tokens), with their texts */

@@ -14,7 +14,7 @@ void work_do(sv_exchange *x) {
         answer_refuse(x, 503, "the server is stopping");
         return;
     }
-    if ((st = x->r->handle(x, &err)))
+    if ((st = x->r->handle(x, &err)) && !x->later)
         answer_error(x, st, err.msg);
     if (x->model)
         models_leave(x->model);
@@ -37,11 +37,21 @@ static sv_exchange *next_one(sv_server *sv) {
     return x;
 }
 
+static void add_again(void *x) {
+    work_add(x);
+}
+
 static void *worker(void *user) {
     sv_server *sv = user;
     sv_exchange *x;
     while ((x = next_one(sv))) {
         work_do(x);
+        if (x->later) { /* whoever loads a model has a worker; those who wait for it must not have all others */
+            x->later = false;
+            x->waiting = (sv_waiting){.again = add_again, .user = x};
+            models_wait(&sv->models, &x->waiting);
+            continue;
+        }
         atomic_fetch_sub(&sv->body_bytes, x->body.cap);
         out_free(&x->body);
         pthread_mutex_lock(&x->lock);
@@ -57,6 +67,7 @@ static void *worker(void *user) {
 
 void work_add(sv_exchange *x) {
     sv_server *sv = x->sv;
+    x->queued = NULL;
     pthread_mutex_lock(&sv->queue_lock);
     *(sv->queue_last ? &sv->queue_last->queued : &sv->queue_first) = x;
     sv->queue_last = x;

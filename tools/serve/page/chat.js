@@ -1,17 +1,17 @@
-/* The conversation: messages, what they look like, and asking for the next. It is kept in this browser while it grows.
+/* The conversation: messages, what they look like, and asking for the next. It is kept in this browser (chats.js) while it grows.
  *
  * A message is {role, content, thought, error, stopped, note}; what a model says is shown by markdown.js, what a user says as it
  * is. Only one answer comes at a time: `now`. */
 
 const chat = (() => {
     const KEEP_MS = 1000, NEAR_END = 120;
-    let messages = kept.get("chat", []).filter((m) => m && (m.role === "user" || m.role === "assistant")), now = null, dirty = 0;
+    let messages = chats.messages(), now = null, dirty = 0;
     const nodes = new Map(); /* message: its parts */
 
     function keep() {
         clearTimeout(dirty);
         dirty = 0;
-        if (!kept.set("chat", messages) && messages.length)
+        if (!chats.keep(messages))
             say("This browser has no room to keep the chat.");
     }
     const keepSoon = () => dirty = dirty || setTimeout(keep, KEEP_MS);
@@ -86,11 +86,9 @@ const chat = (() => {
 
     /* ---- asking ---- */
 
-    const sendable = (text) => text.replaceAll("\0", "\ufffd"); /* models may say it, and servers do not take it */
-
     function request() {
         const system = settings.system(), d = documents.chosen(), model = settings.model();
-        const all = messages.filter((m) => m !== now.message && m.content).map((m) => ({role: m.role, content: sendable(m.content)}));
+        const all = messages.filter((m) => m !== now.message && m.content).map((m) => ({role: m.role, content: m.content}));
         return {...settings.request(), ...(model && {model}), ...(d && {kv_context: d.name}), stream: true, return_progress: true,
             messages: system ? [{role: "system", content: system}, ...all] : all};
     }
@@ -180,6 +178,23 @@ const chat = (() => {
         meter.busy(false);
     }
 
+    /* What was said so far stays in the chat that is left. */
+    function leave() {
+        if (now)
+            now.message.stopped = true;
+        drop();
+        keep();
+    }
+
+    function enter() {
+        messages = chats.messages();
+        nodes.clear();
+        $("chat").replaceChildren();
+        messages.forEach(show);
+        showButtons();
+        toEnd();
+    }
+
     function ask(text) {
         const m = {role: "user", content: text};
         messages.push(m);
@@ -240,7 +255,7 @@ const chat = (() => {
     }
 
     return {
-        ask, stop, grow, showButtons,
+        ask, stop, grow, showButtons, keep,
         running: () => Boolean(now),
         editLast() {
             const last = messages.findLast((m) => m.role === "user");
@@ -248,19 +263,18 @@ const chat = (() => {
                 edit(last);
         },
         fresh() {
-            drop();
-            messages = [];
-            nodes.clear();
-            $("chat").replaceChildren();
-            keep();
-            showButtons();
+            leave();
+            chats.begin();
+            enter();
             $("say").focus();
             say("A new chat.");
         },
-        start() {
-            messages.forEach(show);
-            showButtons();
-            toEnd();
+        open(id) {
+            leave();
+            chats.open(id);
+            enter();
+            say("Another chat.");
         },
+        start: enter,
     };
 })();

@@ -23,23 +23,15 @@ const documents = (() => {
         say(d ? `Questions are about ${d.title || d.name} now.` : "Questions are about no document now.");
     }
 
-    function removeButton(d) {
-        const b = el("button", {type: "button", class: "quiet", text: "Remove", "aria-label": `Remove ${d.title || d.name}`, click: async () => {
-            if (b.textContent === "Remove") {
-                b.textContent = "Really?";
-                setTimeout(() => b.textContent = "Remove", 3000);
-                return;
-            }
-            try {
-                await api.request("DELETE", "/v1/contexts/" + encodeURIComponent(d.name));
-                if (chosen && chosen.name === d.name)
-                    choose(null);
-            } catch (e) {
-                wrong(e.message);
-            }
-            list();
-        }});
-        return b;
+    async function remove(d) {
+        try {
+            await api.request("DELETE", "/v1/contexts/" + encodeURIComponent(d.name));
+            if (chosen && chosen.name === d.name)
+                choose(null);
+        } catch (e) {
+            wrong(e.message);
+        }
+        list();
     }
 
     /* What is the same stays as it is: the focus, and a button that asks whether it was meant. */
@@ -58,7 +50,7 @@ const documents = (() => {
                 $("docs").close();
                 $("say").focus();
             }}, el("span", {class: "title", text: d.title || d.name}), el("span", {class: "facts", text: facts(d)}));
-            return el("li", {class: is ? "is" : null}, use, removeButton(d));
+            return el("li", {class: is ? "is" : null}, use, sureButton("Remove", d.title || d.name, () => remove(d)));
         }));
     }
 

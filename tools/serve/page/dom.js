@@ -32,6 +32,22 @@ function button(name, label, act) {
     return el("button", {type: "button", class: "icon small", "aria-label": label, title: label, click: act}, icon(name));
 }
 
+/* A button for what cannot be taken back: pressed, it asks whether it was meant, for a while. */
+function sureButton(label, what, act) {
+    const ask = (asks) => {
+        b.textContent = asks ? "Really?" : label;
+        b.setAttribute("aria-label", asks ? `Really ${label.toLowerCase()} ${what}?` : `${label} ${what}`);
+    };
+    const b = el("button", {type: "button", class: "quiet", click: () => {
+        if (b.textContent !== label)
+            return act();
+        ask(true);
+        setTimeout(ask, 3000, false);
+    }});
+    ask(false);
+    return b;
+}
+
 function say(text) {
     $("status").textContent = text;
 }
@@ -90,6 +106,27 @@ const kept = {
             return true;
         } catch {
             return false;
+        }
+    },
+    remove(name) {
+        try {
+            localStorage.removeItem("kvrun." + name);
+        } catch { /* there is nothing, then */ }
+    },
+    text(name) {
+        try {
+            return localStorage.getItem("kvrun." + name) ?? "";
+        } catch {
+            return "";
+        }
+    },
+    holds: (name, value) => kept.text(name) === JSON.stringify(value),
+    size: (name) => kept.text(name).length,
+    names(prefix) {
+        try {
+            return Object.keys(localStorage).filter((n) => n.startsWith("kvrun." + prefix)).map((n) => n.slice("kvrun.".length));
+        } catch {
+            return [];
         }
     },
 };
