@@ -346,7 +346,7 @@ def planes(values, n):
 
 def packed_profiles():
     zeros = [0.0] * 32
-    for v in (0, 6, (1 << 32) - 1):
+    for v in (0, 7, (1 << 32) - 1):
         changed(f"packed, version {v}", lambda f, v=v: f.set("kvcalib.version", U32, v).set("kvcalib.profile", STR, yaml()) and None,
                 ["kvcalib.version", "reads versions 1 to"])
     packed("packed without its text", None, frame(blob()), "key 'kvcalib.profile' is missing")
