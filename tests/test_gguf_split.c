@@ -140,6 +140,42 @@ static int files_here(void) {
     return n;
 }
 
+/* Of every part a tensor is edited: copies hold those as they are now, and all others as they were. */
+static void split_copy_writes_what_was_edited(void **state) {
+    (void)state;
+    static const char *const targets[] = {"whole.gguf", "e-00001-of-00002.gguf"};
+    gguf *g = must_open(SPLIT "00001-of-00002.gguf");
+    const size_t n = gguf_n_tensors(g), edited[] = {1, n - 2};
+    for (int i = 0; i < 2; i++) {
+        const gguf_tensor *t = gguf_tensor_at(g, edited[i]);
+        char name[64];
+        uint8_t *data, *again;
+        snprintf(name, sizeof name, "%.*s", (int)t->name.len, t->name.s);
+        assert_int_equal(gguf_edit(g, name, &data, NULL), KV_OK);
+        memset(data, 17 + i, t->nbytes);
+        assert_int_equal(gguf_edit(g, name, &again, NULL), KV_OK);
+        assert_ptr_equal(data, again);
+        gguf_tensor_rest(t); /* must leave it alone */
+        assert_true(t->edited && t->data[t->nbytes - 1] == 17 + i);
+    }
+    assert_int_equal(gguf_edit(g, "no.such.tensor", (uint8_t *[]){NULL}, NULL), KV_EINVAL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(gguf_copy(g, targets[i], NULL, NULL, 0, NULL), KV_OK);
+        gguf *copy = must_open(targets[i]);
+        assert_int_equal(gguf_n_tensors(copy), n);
+        for (size_t j = 0; j < n; j++) {
+            const gguf_tensor *t = gguf_tensor_at(copy, j);
+            assert_false(t->edited);
+            assert_memory_equal(t->data, gguf_tensor_at(g, j)->data, t->nbytes);
+        }
+        gguf_close(copy);
+    }
+    unlink("whole.gguf");
+    unlink("e-00001-of-00002.gguf");
+    unlink("e-00002-of-00002.gguf");
+    gguf_close(g);
+}
+
 static void copy_refuses(const gguf *g, const char *path, const char *problem) {
     kv_err err = {0};
     assert_int_not_equal(gguf_copy(g, path, NULL, NULL, 0, &err), KV_OK);
@@ -305,6 +341,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(split_any_part_opens_all, setup, teardown),
         cmocka_unit_test_setup_teardown(split_copy_is_one_file, setup, teardown),
         cmocka_unit_test_setup_teardown(split_copy_keeps_parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(split_copy_writes_what_was_edited, setup, teardown),
         cmocka_unit_test_setup_teardown(split_copy_is_all_or_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(split_wrong_parts_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(split_names_must_be_those_of_parts, setup, teardown),
