@@ -407,7 +407,9 @@ def leaving(s):
 
 def crowded():
     s = Server("--slots", "1", "--queue", "1")
-    first, second = s.begin(ENDLESS), s.begin(ENDLESS)
+    first = s.begin(ENDLESS)
+    s.until("requests_processing", 1)
+    second = s.begin(ENDLESS)
     s.until("requests_deferred", 1)
     status, body, headers = s.post("/v1/chat/completions", CHAT)
     assert status == 429 and int(headers["Retry-After"]) > 0 and body["error"]["type"] == "rate_limit_error", (status, body)
