@@ -2,8 +2,8 @@
  * cal_fold, rounded in two ways. Each is folded into a model of its own, with fast products, and measured on text that was
  * fitted on; the best are measured on the text that is held out, with exact ones.
  *
- * Measured are several texts as long as there are: what scales lose differs from text to text, and by the positions that are
- * read, far more than standard errors over tokens say (docs/lab/fold.md).
+ * Measured are several short texts: what scales lose differs from text to text, and by the positions that are read, far more
+ * than standard errors over tokens say (docs/lab/fold.md).
  */
 #include "calibrate/calibrate_fold.h"
 
@@ -18,7 +18,7 @@
 static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
 enum { CACHES = sizeof caches / sizeof *caches };
 enum { SHIFTS = 2, TRIED = SHIFTS * CAL_FOLD_WAYS, FINALISTS = 3 };
-enum { TEXTS = 3 };                  /* chunks that are measured on, at most */
+enum { TEXTS = 8, SCREENED = 256, HELD_OUT = 512 };
 static const double SCREENING = 0.6; /* of the time */
 
 /* Caches of a model, and what they lose. */
@@ -36,7 +36,7 @@ typedef struct candidate {
 
 /* What is measured on: n texts of ctx tokens. */
 typedef struct sample {
-    const int32_t *ids;
+    int32_t *ids;
     uint32_t n, ctx;
 } sample;
 
@@ -63,6 +63,17 @@ static losses caches_of(const folding *f, uint32_t among) {
         kv_coder_free(&c);
     }
     return out;
+}
+
+/* Texts of ctx tokens, or one where there are not as many, from all of n ids. Caller frees ids. */
+static kv_status take_sample(const int32_t *ids, size_t n, uint32_t ctx, sample *out, kv_err *err) {
+    ctx = ctx < n ? ctx : (uint32_t)n;
+    *out = (sample){NULL, n / ctx < TEXTS ? (uint32_t)(n / ctx) : TEXTS, ctx};
+    if (!(out->ids = malloc((size_t)out->n * ctx * sizeof *out->ids)))
+        return kv_fail(err, KV_ENOMEM, "out of memory to find scales");
+    for (uint32_t i = 0; i < out->n; i++)
+        memcpy(out->ids + (size_t)i * ctx, ids + (n / ctx) * i / out->n * ctx, ctx * sizeof *out->ids);
+    return KV_OK;
 }
 
 static kv_status measure(const rt_model *m, const sample *text, calibrate_progress progress, losses *out, kv_err *err) {
@@ -209,12 +220,17 @@ kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progr
     f->before = caches_of(f, job->wanted);
     for (uint32_t l = 0; l < hp->n_layer; l++)
         shared[l] = rt_fold_shared(rt_model_gguf(job->exact), hp, l);
-    f->fit = (sample){job->text->fit, job->text->n_fit < TEXTS ? job->text->n_fit : TEXTS, job->text->ctx};
-    f->held = (sample){job->text->held, job->text->n_held < TEXTS ? job->text->n_held : TEXTS, job->text->ctx};
+    if ((st = take_sample(job->text->fit, (size_t)job->text->n_fit * job->text->ctx, SCREENED, &f->fit, err)) ||
+        (st = take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, HELD_OUT, &f->held, err)))
+        goto done;
     if (f->before.n && !(st = screen(f, job->stats, &cfg, progress, room, err)))
         st = choose(f, progress, p, err);
     prof_round(p);
 done:
+    if (f) {
+        free(f->fit.ids);
+        free(f->held.ids);
+    }
     free(f);
     free(room);
     return st;
