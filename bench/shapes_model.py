@@ -44,7 +44,7 @@ class Shape:
     llama3: float = 0  # stretches slow rotations as Llama 3.1 does, by so much
 
 
-# Qwen2.5: huggingface.co/Qwen/Qwen2.5-1.5B and -7B; Llama 3.2: meta-llama/Llama-3.2-3B; Qwen3: Qwen/Qwen3-4B.
+# Qwen/Qwen2.5-1.5B and -7B, meta-llama/Llama-3.2-3B, Qwen/Qwen3-4B.
 SHAPES = {
     "qwen2.5-1.5b": Shape("qwen2", 28, 1536, 8960, 12, 2, 128, 151936, 151643, True, 1e6, 1e-6, 131072),
     "llama-3.2-3b": Shape("llama", 28, 3072, 8192, 24, 8, 128, 128256, 128000, True, 5e5, 1e-5, 131072, 32),
