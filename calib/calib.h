@@ -91,21 +91,22 @@ typedef enum cal_fold_way {
     CAL_FOLD_BETWEEN, /* halfway between the latter two */
     CAL_FOLD_WAYS
 } cal_fold_way;
-extern const char *const cal_fold_names[CAL_FOLD_WAYS];
 
 /* What must have the same scale. */
 typedef struct cal_fold_cfg {
-    const uint16_t
-        *unit; /* (head_dim) dimensions of a head with the same number; UINT16_MAX: those that are always 0. Borrowed */
+    /* (head_dim) Dimensions of a head with the same number; UINT16_MAX: those that are always 0. Borrowed. */
+    const uint16_t *unit;
     uint32_t n_units;
     const bool *shared; /* (n_layer) all heads of the layer alike. Borrowed */
     cal_team team;
 } cal_fold_cfg;
 
-/* Whole exponents of 2, e (n_layer, n_kv_head, head_dim), 0 where there are no keys. They are rounded after `shift` was added:
- * that of all together changes nothing, so that every shift of 0..1 is another way to round. KV_EINVAL: statistics without
- * queries. */
-kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, double shift, int8_t *e, kv_err *err);
+/* log2 of the scales by every way: u (CAL_FOLD_WAYS, n_layer, n_kv_head, head_dim), 0 where there are no keys. KV_EINVAL:
+ * statistics without queries. */
+kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, double *u, kv_err *err);
+/* n of them as whole exponents, rounded after `shift` was added: that of all together changes nothing, so that every shift of
+ * 0..0.5 is another way to round. */
+void cal_fold_round(const double *u, size_t n, double shift, int8_t *e);
 
 /* ---- how many tokens each layer and head keeps: docs/budgets.md ---- */
 

@@ -56,6 +56,11 @@ struct cal_stats {
     bool has_queries;    /* Batches bring queries, for every layer that is to have them. */
 };
 
+/* Doubles of a head: four matrices and two vectors. */
+static inline size_t cal_head_doubles(const cal_stats *s) {
+    return 4 * (size_t)s->pad * s->pad + 2 * s->pad;
+}
+
 /* How many samples of a head there are after `seen` tokens. */
 uint32_t cal_n_kept(const cal_shape *sh, uint64_t seen);
 

@@ -4,9 +4,10 @@
  * keys times s and queries divided by s, the expected squared error of a score is, but for that constant,
  *     J(s) = mean over tokens of  sum over runs b of  max over i in b of (s_i k_i)^2  *  sum over i in b of q_i^2 / s_i^2
  * where q_i^2 is the mean over all queries that read the head. After a rotation H every run is as wrong everywhere:
- *     J(s) = mean over tokens of  sum over runs b of  max over i in b of (H s k)_i^2  *  32 / dim * sum over all i of q_i^2 /
- * s_i^2 J is least where its gradient by log s vanishes: found by Adam (Kingma & Ba, arXiv:1412.6980) from the closed form on,
- * which is what minimises the product of the lengths of both. All tokens at every step, so that the answer is one.
+ *     J(s) = mean over tokens of  sum over runs b of  max over i in b of (H s k)_i^2  *  32 / dim * sum of q_i^2 / s_i^2
+ *
+ * J is least where its gradient by log s vanishes: found by Adam (Kingma & Ba, arXiv:1412.6980) from the closed form on, which
+ * is what minimises the product of the lengths of both. All tokens at every step, so that the answer is one.
  */
 #include "calib_internal.h"
 
@@ -14,10 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUN = 32, SAMPLES = 1024, ROUNDS = 300, MOST = 30 };
+enum { RUN = 32, SAMPLES = 1024, ROUNDS = 300 };
 static const double FIRST_STEP = 0.06, LAST_STEP = 0.002;
-
-const char *const cal_fold_names[CAL_FOLD_WAYS] = {"closed form", "by runs of 32", "by runs of 32, rotated", "between the two"};
 
 /* Heads that have the same scales: one, or all of a layer. */
 typedef struct problem {
@@ -156,63 +155,65 @@ static void descend(problem *p) {
 typedef struct fold_job {
     const cal_stats *s;
     const cal_fold_cfg *cfg;
-    cal_fold_way way;
-    double shift;
-    int8_t *e;
+    double *u;
 } fold_job;
 
-static void solve(problem *p, uint32_t pad, cal_fold_way way) {
-    closed_form(p, pad);
-    if (way == CAL_FOLD_CLOSED)
-        return;
-    double from[PROF_MAX_DIM], other[PROF_MAX_DIM];
-    memcpy(from, p->u, sizeof from);
-    p->rotate = way != CAL_FOLD_BLOCKS;
-    descend(p);
-    if (way != CAL_FOLD_BETWEEN)
-        return;
-    memcpy(other, p->u, sizeof other);
-    memcpy(p->u, from, sizeof from);
-    p->rotate = false;
-    descend(p);
-    for (uint32_t i = 0; i < p->cfg->n_units; i++)
-        p->u[i] = (p->u[i] + other[i]) / 2;
-}
-
-/* Exponents of the heads of a problem, all alike, about their mean. */
-static void write_exponents(const problem *p, double shift, int8_t *e) {
+/* p->u as log2 of the scales of its heads, all alike, about their mean. */
+static void write_logs(const problem *p, double *to) {
     double mean = 0;
     for (uint32_t i = 0; i < p->cfg->n_units; i++)
         mean += p->u[i] / p->cfg->n_units;
     for (uint32_t h = 0; h < p->n_heads; h++)
-        for (uint32_t i = 0; i < p->dim; i++, e++) {
+        for (uint32_t i = 0; i < p->dim; i++, to++) {
             const uint16_t u = p->cfg->unit[i];
-            const double x = u < p->cfg->n_units ? rint((p->u[u] - mean) / log(2) + shift) : 0;
-            *e = (int8_t)fmax(-MOST, fmin(MOST, x));
+            *to = u < p->cfg->n_units ? (p->u[u] - mean) / log(2) : 0;
         }
+}
+
+/* By every way: at `to` and, for the others, `all` numbers further on each. */
+static void solve(problem *p, uint32_t pad, double *to, size_t all) {
+    double closed[PROF_MAX_DIM], plain[PROF_MAX_DIM];
+    closed_form(p, pad);
+    memcpy(closed, p->u, sizeof closed);
+    write_logs(p, to + CAL_FOLD_CLOSED * all);
+    descend(p);
+    memcpy(plain, p->u, sizeof plain);
+    write_logs(p, to + CAL_FOLD_BLOCKS * all);
+    memcpy(p->u, closed, sizeof closed);
+    p->rotate = true;
+    descend(p);
+    write_logs(p, to + CAL_FOLD_ROTATED * all);
+    for (uint32_t i = 0; i < p->cfg->n_units; i++)
+        p->u[i] = (p->u[i] + plain[i]) / 2;
+    write_logs(p, to + CAL_FOLD_BETWEEN * all);
 }
 
 static void fold_some(void *arg, int thread, size_t first, size_t end) {
     (void)thread;
     const fold_job *j = arg;
     const cal_shape *sh = &j->s->shape;
+    const size_t all = (size_t)sh->n_layer * sh->n_kv_head * sh->head_dim;
     for (size_t i = first; i < end; i++) {
         const uint32_t layer = (uint32_t)(i / sh->n_kv_head), head = (uint32_t)(i % sh->n_kv_head), n = cal_kv_heads(sh, layer);
         const bool shared = j->cfg->shared[layer];
         if (head >= n || (shared && head))
             continue;
         problem p = {.cfg = j->cfg, .heads = &j->s->heads[i], .n_heads = shared ? n : 1, .dim = sh->head_dim};
-        solve(&p, j->s->pad, j->way);
-        write_exponents(&p, j->shift, j->e + i * sh->head_dim);
+        solve(&p, j->s->pad, j->u + i * sh->head_dim, all);
     }
 }
 
-kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, cal_fold_way way, double shift, int8_t *e, kv_err *err) {
-    const size_t n = (size_t)s->shape.n_layer * s->shape.n_kv_head;
-    fold_job job = {s, cfg, way, shift, e};
+kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, double *u, kv_err *err) {
+    const size_t heads = (size_t)s->shape.n_layer * s->shape.n_kv_head;
+    fold_job job = {s, cfg, u};
     if (!s->has_queries)
         return kv_fail(err, KV_EINVAL, "calibration: scales to fold need statistics of queries");
-    memset(e, 0, n * s->shape.head_dim);
-    cal_for(cfg->team, n, fold_some, &job);
+    memset(u, 0, CAL_FOLD_WAYS * heads * s->shape.head_dim * sizeof *u);
+    cal_for(cfg->team, heads, fold_some, &job);
     return KV_OK;
+}
+
+void cal_fold_round(const double *u, size_t n, double shift, int8_t *e) {
+    for (size_t i = 0; i < n; i++)
+        e[i] = (int8_t)fmax(-PROF_FOLD_MOST, fmin(PROF_FOLD_MOST, rint(u[i] + shift)));
 }

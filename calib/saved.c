@@ -13,7 +13,7 @@ static bool pass_head(const cal_shape *sh, cal_head *h, cal_bytes *pass, void *u
 
 bool cal_stats_pass(cal_stats *s, cal_bytes *pass, void *user) {
     const cal_shape *sh = &s->shape;
-    const size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 4 * (size_t)s->pad * s->pad + 2 * s->pad;
+    const size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = cal_head_doubles(s);
     uint8_t has_queries = s->has_queries;
     bool good = pass(user, s->doubles, n * per_head * sizeof *s->doubles) &&
                 pass(user, s->floats, n * s->pad * sizeof *s->floats) &&

@@ -24,7 +24,7 @@ static void lay_out(cal_stats *s, size_t n_heads) {
         cal_head *h = &s->heads[i];
         h->kk = d, h->vv = d + mat, h->gk = d + 2 * mat, h->gv = d + 3 * mat, h->k = d + 4 * mat;
         h->qq = h->k + s->pad;
-        d += 4 * mat + 2 * s->pad;
+        d += cal_head_doubles(s);
         h->shift = f, f += s->pad;
         h->k_samp = x, h->v_samp = x + samp, x += 2 * samp;
     }
@@ -49,7 +49,7 @@ kv_status cal_stats_new(const cal_shape *sh, cal_stats **out, kv_err *err) {
     if (s->shape.n_samples > sh->n_tokens)
         s->shape.n_samples = sh->n_tokens;
     s->pad = (sh->head_dim + TILE_J - 1) / TILE_J * TILE_J;
-    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = 4 * (size_t)s->pad * s->pad + 2 * s->pad;
+    size_t n = (size_t)sh->n_layer * sh->n_kv_head, per_head = cal_head_doubles(s);
     s->heads = calloc(n, sizeof *s->heads);
     s->doubles = calloc(n, per_head * sizeof *s->doubles);
     s->floats = calloc(n, s->pad * sizeof *s->floats);

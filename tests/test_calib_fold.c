@@ -50,8 +50,10 @@ static void fold(const cal_stats *s, cal_fold_way way, bool shared, int8_t e[LAY
     for (uint16_t i = 0; i < DIM; i++)
         unit[i] = i % (DIM / 2);
     const cal_fold_cfg cfg = {unit, DIM / 2, all, {0}};
-    if (cal_fold(s, &cfg, way, 0, **e, &err))
+    static double u[CAL_FOLD_WAYS][LAYERS * KV * DIM];
+    if (cal_fold(s, &cfg, *u, &err))
         fail_msg("%s", err.msg);
+    cal_fold_round(u[way], LAYERS * KV * DIM, 0, **e);
 }
 
 /* (rms q / rms k)^1/2: a pair 16 times as large gets a quarter, one that is asked for 4 times as much twice. */

@@ -258,7 +258,7 @@ static void rt_fold_apply_stays_within_range(void **state) {
     assert_int_equal(rt_hparams_read(g, &hp, &err), KV_OK);
     const size_t n = rt_fold_count(&hp);
     int8_t *e = malloc(n);
-    memset(e, RT_FOLD_MOST, n);
+    memset(e, PROF_FOLD_MOST, n);
     uint8_t *data;
     char name[] = "blk.0.attn_q.weight";
     const gguf_tensor *t = gguf_tensor_find(g, name);
@@ -268,7 +268,7 @@ static void rt_fold_apply_stays_within_range(void **state) {
         fail_msg("%s", err.msg);
     int least, most, nearer = 0;
     for (size_t i = 0; i < n; i++)
-        nearer += e[i] < RT_FOLD_MOST;
+        nearer += e[i] < PROF_FOLD_MOST;
     assert_true(nearer > 0);
     qtype_scale_room(t->type, t->data, t->dims[0] * t->dims[1], &least, &most);
     float *w = malloc(t->dims[0] * t->dims[1] * sizeof *w);

@@ -42,8 +42,8 @@ typedef struct calibrate_cfg {
     prof_evict evict;         /* what the profile is to say of eviction; its budget: what budgets of heads are made for */
     prof_budget_by budget_by; /* by loss takes a pass over long texts, and only where there is a budget */
     calibrate_keep keep;
-    uint32_t
-        fold_for; /* also find scales to fold (calibration_fold) for these caches: bits 1 << KV_Q4_0 and so on; 0: do not */
+    /* Also find scales to fold (calibration_fold) for these caches: bits 1 << KV_Q4_0 and so on; 0: do not. */
+    uint32_t fold_for;
 } calibrate_cfg;
 
 enum {
@@ -98,7 +98,7 @@ kv_status calibration_measure_also(const calibration *c, const rt_model *m, cons
 enum { CALIBRATE_FOLDS = 1 << KV_Q4_0 | 1 << KV_Q4_0H | 1 << KV_Q8_0 };
 /* Scales of keys with which caches of cfg's fold_for lose least, by the geometric mean of what they lose of what they lost
  * before, and none of CALIBRATE_FOLDS that the model can have loses more. Many are tried, each with a model of its own that has
- * them folded in, loaded from the file that m came from, with m's products; what the best are worth is measured on a chunk of
+ * them folded in, loaded from the file that m came from, with m's products; what the best are worth is measured on
  * the held-out text. exact: m with exact products. p gets the scales and what was measured; neither where nothing is gained.
  * KV_EUNSUPP: the file cannot be folded, or is. */
 kv_status calibration_fold(const calibration *c, const rt_model *m, const rt_model *exact, calibrate_progress progress, prof *p,

@@ -142,8 +142,8 @@ static kv_status add(folding *f, int8_t *e, calibrate_progress progress, kv_err 
     return KV_OK;
 }
 
-static kv_status screen(folding *f, const cal_stats *stats, const cal_fold_cfg *cfg, calibrate_progress progress, int8_t *room,
-                        kv_err *err) {
+/* u: what cal_fold found; room: for all candidates. */
+static kv_status screen(folding *f, const double *u, calibrate_progress progress, int8_t *room, kv_err *err) {
     const size_t n = rt_fold_count(f->hp);
     const double steps = TRIED + 1;
     kv_progress_part part = {progress.call, progress.user, 0, SCREENING / steps};
@@ -151,9 +151,8 @@ static kv_status screen(folding *f, const cal_stats *stats, const cal_fold_cfg *
     kv_status st = measure(f->fast, &f->fit, here, &f->before, err);
     for (uint32_t i = 0; i < TRIED && !st; i++, room += n) {
         part = (kv_progress_part){progress.call, progress.user, SCREENING * (i + 1) / steps, SCREENING * (i + 2) / steps};
-        st = cal_fold(stats, cfg, (cal_fold_way)(i / SHIFTS), (double)(i % SHIFTS) / SHIFTS, room, err);
-        if (!st)
-            st = add(f, room, here, err);
+        cal_fold_round(u + i / SHIFTS * n, n, (double)(i % SHIFTS) / SHIFTS, room);
+        st = add(f, room, here, err);
     }
     return st;
 }
@@ -211,9 +210,11 @@ kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progr
     bool shared[PROF_MAX_LAYERS];
     uint16_t unit[PROF_MAX_DIM];
     const cal_fold_cfg cfg = {unit, rt_fold_units(hp, unit), shared, job->team};
-    int8_t *room = malloc((TRIED)*rt_fold_count(hp));
+    const size_t n = rt_fold_count(hp);
+    int8_t *room = malloc(TRIED * n);
+    double *u = malloc(CAL_FOLD_WAYS * n * sizeof *u);
     folding *f = calloc(1, sizeof *f);
-    kv_status st = room && f ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory to find scales");
+    kv_status st = room && u && f ? KV_OK : kv_fail(err, KV_ENOMEM, "out of memory to find scales");
     if (st)
         goto done;
     *f = (folding){.fast = job->fast, .exact = job->exact, .hp = hp, .wanted = job->wanted};
@@ -223,7 +224,7 @@ kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progr
     if ((st = take_sample(job->text->fit, (size_t)job->text->n_fit * job->text->ctx, SCREENED, &f->fit, err)) ||
         (st = take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, HELD_OUT, &f->held, err)))
         goto done;
-    if (f->before.n && !(st = screen(f, job->stats, &cfg, progress, room, err)))
+    if (f->before.n && !(st = cal_fold(job->stats, &cfg, u, err)) && !(st = screen(f, u, progress, room, err)))
         st = choose(f, progress, p, err);
     prof_round(p);
 done:
@@ -232,6 +233,7 @@ done:
         free(f->held.ids);
     }
     free(f);
+    free(u);
     free(room);
     return st;
 }

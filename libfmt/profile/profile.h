@@ -24,8 +24,9 @@ enum {
     PROF_MAX_DIM = 512,               /* head_dim */
     PROF_MAX_LAYERS = 512,
     PROF_MAX_HEADS = 256,
-    PROF_FRAME = 64,   /* RoPE frames are multiples of so many positions */
-    PROF_QUERIES = 16, /* that a profile keeps of a KV head */
+    PROF_FRAME = 64,     /* RoPE frames are multiples of so many positions */
+    PROF_QUERIES = 16,   /* that a profile keeps of a KV head */
+    PROF_FOLD_MOST = 30, /* of exponents of scales to fold, either way */
     PROF_MAX_WINDOWS = 4,
 };
 

@@ -111,7 +111,7 @@ kv_status prof_pack_with(const gguf *src, const prof *p, const gguf_set *more, s
     if (n_more > MOST_KEPT)
         st = kv_fail(err, KV_EINVAL, "%s: more than %d keys beside a profile", path, MOST_KEPT);
     if (st || (p && (st = packed_make(p, &k, err))))
-        return st;
+        goto done;
     if (more)
         memcpy(others.sets + 3, more, (others.n = n_more) * sizeof *more);
     gguf_set *sets = others.sets + 3;
@@ -122,6 +122,7 @@ kv_status prof_pack_with(const gguf *src, const prof *p, const gguf_set *more, s
         *--sets = (gguf_set){KEY_VERSION, GGUF_U32, &k.version, sizeof k.version};
     }
     st = gguf_copy(src, path, PREFIX, sets, (size_t)(others.sets + 3 + others.n - sets), err);
+done:
     packed_free(&k);
     return st;
 }

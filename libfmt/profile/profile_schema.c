@@ -145,7 +145,7 @@ static const prof_field layer_fields[] = {
     {"losses", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, losses), .count = offsetof(prof, n_kv_head), .per = KV_CUTS,
      RANGE(0, 1e6), .digits = 4},
     {"fold", PK_F32S, PF_FLOW | PF_STORED, AT(prof_layer, fold), .count = offsetof(prof, n_kv_head), .per = PROF_PER_DIM,
-     RANGE(-30, 30), .digits = 2},
+     RANGE(-PROF_FOLD_MOST, PROF_FOLD_MOST), .digits = 2},
     {0},
 };
 

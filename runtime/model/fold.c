@@ -238,8 +238,8 @@ static void tie(const gguf *g, const pass *p) {
         const bool shared = rt_fold_shared(g, hp, l);
         const size_t row = hp->head_dim, all = hp->n_kv_head * row, from = l * all, n = shared ? all : row;
         for (size_t at = from; at < from + all; at += n) {
-            memset(low, -RT_FOLD_MOST, sizeof low);
-            memset(high, RT_FOLD_MOST, sizeof high);
+            memset(low, -PROF_FOLD_MOST, sizeof low);
+            memset(high, PROF_FOLD_MOST, sizeof high);
             for (size_t i = 0; i < n; i++) {
                 const uint16_t u = unit[i % row];
                 if (u == RT_FOLD_NONE)
@@ -262,8 +262,8 @@ static kv_status settle(gguf *g, pass *p, kv_err *err) {
     p->high = malloc(n);
     kv_status st = p->low && p->high ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory", gguf_path(g));
     if (!st) {
-        memset(p->low, -RT_FOLD_MOST, n);
-        memset(p->high, RT_FOLD_MOST, n);
+        memset(p->low, -PROF_FOLD_MOST, n);
+        memset(p->high, PROF_FOLD_MOST, n);
         if (!(st = walk(g, p, WORK_NARROW, err)))
             tie(g, p);
     }

@@ -12,8 +12,6 @@
 
 #include "model/model.h"
 
-enum { RT_FOLD_MOST = 30 /* of e, either way */ };
-
 #define RT_FOLD_PREFIX "kvcalib.fold."
 /* Keys of a folded file: the hash of the model before (string); e (n_layer, n_kv_head, head_dim), signed bytes; and what else
  * is needed to undo it, a zstd frame. */
