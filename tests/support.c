@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include "base/atomic_file.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -162,4 +164,16 @@ void read_test_ids(rt_session *s, const int32_t *ids, size_t n) {
     kv_err err = {0};
     if (rt_session_add(s, ids, n, &err) || rt_session_read(s, NULL, NULL, &err))
         fail_msg("%s", err.msg);
+}
+
+void assert_same_files(const char *a, const char *b) {
+    char *x = NULL, *y = NULL;
+    size_t n = 0, m = 0;
+    kv_err err;
+    if (file_read(a, 1 << 30, &x, &n, &err) || file_read(b, 1 << 30, &y, &m, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
 }

@@ -63,5 +63,7 @@ rt_session *new_test_session(const rt_model *m, const rt_ctx_cfg *cfg);
 bool cache_suits(const rt_model *m, const rt_ctx_cfg *cfg);
 /* Add n ids and read them, which must not fail. */
 void read_test_ids(rt_session *s, const int32_t *ids, size_t n);
+/* Both hold the same bytes. */
+void assert_same_files(const char *a, const char *b);
 
 #endif

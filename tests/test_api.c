@@ -992,17 +992,6 @@ static char *long_text(void) {
     return text;
 }
 
-static void same_file(const char *a, const char *b) {
-    char *x, *y;
-    size_t n_x, n_y;
-    OK(file_read(a, 1 << 30, &x, &n_x, e));
-    OK(file_read(b, 1 << 30, &y, &n_y, e));
-    assert_int_equal(n_x, n_y);
-    assert_memory_equal(x, y, n_x);
-    free(x);
-    free(y);
-}
-
 static void api_calibrates_packs_and_applies(void **state) {
     (void)state;
     kv_model *m = load("qwen2"), *packed = NULL, *other = load("llama");
@@ -1042,7 +1031,7 @@ static void api_calibrates_packs_and_applies(void **state) {
     OK(kv_profile_save(p, "api.yaml", e));
     OK(kv_profile_load("api.yaml", &again, e));
     OK(kv_profile_save(again, "api-again.yaml", e));
-    same_file("api.yaml", "api-again.yaml");
+    assert_same_files("api.yaml", "api-again.yaml");
     kv_profile_free(again);
 
     assert_int_equal(kv_profile_pack(p, tiny_path("llama"), "api.gguf", &err), KV_EMISMATCH);
@@ -1051,7 +1040,7 @@ static void api_calibrates_packs_and_applies(void **state) {
     OK(kv_model_load("api.gguf", NULL, &packed, e));
     OK(kv_profile_of_model(packed, &again, e));
     OK(kv_profile_save(again, "api-again.yaml", e));
-    same_file("api.yaml", "api-again.yaml");
+    assert_same_files("api.yaml", "api-again.yaml");
     OK(kv_session_new(packed, NULL, &s, e));
     OK(kv_session_get_facts(s, &sf, e));
     assert_int_equal(sf.has_profile, 1);
@@ -1068,7 +1057,7 @@ static void api_calibrates_packs_and_applies(void **state) {
     assert_int_equal(kv_session_new(other, &so, &s, &err), KV_EMISMATCH);
     kv_profile_free(again);
     OK(kv_profile_strip("api.gguf", "api-plain.gguf", e));
-    same_file("api-plain.gguf", tiny_path("qwen2"));
+    assert_same_files("api-plain.gguf", tiny_path("qwen2"));
 
     kv_profile *none = p;
     assert_int_equal(kv_calibrate(m, &o, stop_in_the_middle, &calls, &none, &err), KV_ECANCEL);

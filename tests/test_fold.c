@@ -147,17 +147,6 @@ static void write_folded(const char *name, const char *out, char original[33]) {
     gguf_close(g);
 }
 
-static void assert_same_files(const char *a, const char *b) {
-    char *x, *y;
-    size_t n, m;
-    assert_int_equal(file_read(a, 64 << 20, &x, &n, NULL), KV_OK);
-    assert_int_equal(file_read(b, 64 << 20, &y, &m, NULL), KV_OK);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 static void rt_fold_take_back_gives_the_same_bytes(void **state) {
     (void)state;
     for (int i = 0; i < N_MODELS; i++) {

@@ -1,6 +1,7 @@
 /* Models in several files: any part stands for all of them, and what does not fit together is named. */
 #include "base/atomic_file.h"
 #include "gguf_text.h"
+#include "support.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -100,17 +101,6 @@ static void split_copy_is_one_file(void **state) {
     free(want);
 }
 
-static void same_bytes(const char *a, const char *b) {
-    char *one, *two;
-    size_t n_one, n_two;
-    assert_int_equal(file_read(a, 1 << 20, &one, &n_one, NULL), KV_OK);
-    assert_int_equal(file_read(b, 1 << 20, &two, &n_two, NULL), KV_OK);
-    assert_int_equal(n_one, n_two);
-    assert_memory_equal(one, two, n_one);
-    free(one);
-    free(two);
-}
-
 /* Under the name of a part it stays several files: only the first changes, and only its keys. */
 static void split_copy_keeps_parts(void **state) {
     (void)state;
@@ -118,17 +108,17 @@ static void split_copy_keeps_parts(void **state) {
     const gguf_set set = {"kvcalib.version", GGUF_U32, &(uint32_t){7}, 4};
     gguf *g = must_open(SPLIT "00001-of-00002.gguf");
     assert_int_equal(gguf_copy(g, "new-00002-of-00002.gguf", NULL, NULL, 0, NULL), KV_OK);
-    same_bytes("new-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
-    same_bytes("new-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
+    assert_same_files("new-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
+    assert_same_files("new-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
     assert_int_equal(gguf_copy(g, "set-00001-of-00002.gguf", "kvcalib.", &set, 1, NULL), KV_OK);
     gguf_close(g);
-    same_bytes("set-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
+    assert_same_files("set-00002-of-00002.gguf", SPLIT "00002-of-00002.gguf");
     g = must_open("set-00002-of-00002.gguf");
     assert_int_equal(gguf_get_u32(g, "kvcalib.version", true, &version, NULL), KV_OK);
     assert_int_equal(version, 7);
     assert_int_equal(gguf_copy(g, "old-00001-of-00002.gguf", "kvcalib.", NULL, 0, NULL), KV_OK);
     gguf_close(g);
-    same_bytes("old-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
+    assert_same_files("old-00001-of-00002.gguf", SPLIT "00001-of-00002.gguf");
 }
 
 static int files_here(void) {

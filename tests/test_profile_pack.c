@@ -4,6 +4,7 @@
 #include "profile/blob.h"
 #include "profile/profile_internal.h"
 #include "profile_fixture.h"
+#include "support.h"
 
 #include <unistd.h>
 
@@ -61,15 +62,6 @@ static char *read_all(const char *path, size_t *len) {
     kv_err err;
     must(file_read(path, 1 << 20, &bytes, len, &err), &err);
     return bytes;
-}
-
-static void assert_same_files(const char *a, const char *b) {
-    size_t na, nb;
-    char *x = read_all(a, &na), *y = read_all(b, &nb);
-    assert_int_equal(na, nb);
-    assert_memory_equal(x, y, na);
-    free(x);
-    free(y);
 }
 
 static void assert_same_profile(const prof *a, const prof *b) {
