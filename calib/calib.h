@@ -81,33 +81,6 @@ typedef struct cal_cfg {
  * says so. */
 kv_status cal_solve(const cal_stats *s, const cal_cfg *cfg, prof *p, kv_progress progress, void *user, kv_err *err);
 
-/* ---- scales of keys that can be folded into the weights: docs/fold.md ---- */
-
-/* How they are found. */
-typedef enum cal_fold_way {
-    CAL_FOLD_CLOSED,  /* (rms q / rms k)^1/2 of what has the same scale */
-    CAL_FOLD_BLOCKS,  /* least expected error of scores where runs of 32 share a step that their largest number sets */
-    CAL_FOLD_ROTATED, /* the same, after a Hadamard rotation of the head */
-    CAL_FOLD_BETWEEN, /* halfway between the latter two */
-    CAL_FOLD_WAYS
-} cal_fold_way;
-
-/* What must have the same scale. */
-typedef struct cal_fold_cfg {
-    /* (head_dim) Dimensions of a head with the same number; UINT16_MAX: those that are always 0. Borrowed. */
-    const uint16_t *unit;
-    uint32_t n_units;
-    const bool *shared; /* (n_layer) all heads of the layer alike. Borrowed */
-    cal_team team;
-} cal_fold_cfg;
-
-/* log2 of the scales by every way: u (CAL_FOLD_WAYS, n_layer, n_kv_head, head_dim), 0 where there are no keys. KV_EINVAL:
- * statistics without queries. */
-kv_status cal_fold(const cal_stats *s, const cal_fold_cfg *cfg, double *u, kv_err *err);
-/* n of them as whole exponents, rounded after `shift` was added: that of all together changes nothing, so that every shift of
- * 0..0.5 is another way to round. */
-void cal_fold_round(const double *u, size_t n, double shift, int8_t *e);
-
 /* ---- how many tokens each layer and head keeps: docs/budgets.md ---- */
 
 /* Budgets of layers with KV heads from their entropy (set by cal_solve, which does this with half the context), and where they

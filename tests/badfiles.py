@@ -378,6 +378,7 @@ def packed_profiles():
     packed("packed data of other widths", yaml(), frame(blob(head=struct.pack("<4sIII", b"KVTC", 2, 1 << 31, 2))), "is for 2 heads of width 2147483648")
     packed("a mean that is NaN", yaml(), frame(blob(mean=planes(zeros[:-1] + [NAN], 4))), "mean is not finite")
     packed("a mean that is Inf", yaml(), frame(blob(mean=planes([INF] + zeros[1:], 4))), "mean is not finite")
+    packed("a mean that overflows", yaml(), frame(blob(mean=planes(zeros[:-1] + [1e38], 4))), "mean 15, 1e+38, is not within 1.09951e+12")
     packed("sigma of 0", yaml(), frame(blob(sigma=b"\0" * 64)), "sigma must be above 0")
     packed("sigma of NaN", yaml(), frame(blob(sigma=b"\xff" * 64)), "sigma must be above 0")
     packed("sigma below 0", yaml(), frame(blob(sigma=b"\0" * 32 + b"\xbc" * 32)), "sigma must be above 0")

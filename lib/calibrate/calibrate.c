@@ -269,6 +269,6 @@ kv_status calibration_measure(const calibration *c, const rt_model *m, calibrate
 
 kv_status calibration_fold(const calibration *c, const rt_model *m, const rt_model *exact, calibrate_progress progress, prof *p,
                            kv_err *err) {
-    const calibrate_fold_job job = {c->sums.stats[0], team_of(c), c->text, m, exact, c->cfg->fold_for};
+    const calibrate_fold_job job = {&c->exec, c->text, m, exact, c->cfg->fold_for};
     return calibrate_fold(&job, progress, p, err);
 }

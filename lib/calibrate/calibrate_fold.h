@@ -2,13 +2,11 @@
 #ifndef CALIBRATE_FOLD_H
 #define CALIBRATE_FOLD_H
 
-#include "calib.h"
 #include "calibrate/calibrate_text.h"
 
 /* What calibration_fold goes by. All borrowed. */
 typedef struct calibrate_fold_job {
-    const cal_stats *stats;
-    cal_team team;
+    const rt_exec *exec;
     const calibrate_text *text;
     const rt_model *fast, *exact; /* the same model, by its products */
     uint32_t wanted;              /* caches, as bits */

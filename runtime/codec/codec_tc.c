@@ -45,6 +45,13 @@ static void tc_free(kv_coder *c) {
     free(s);
 }
 
+/* What numbers of a transform may be, so that none of their products with keys and values of a model overflows. */
+static const float MOST = 0x1p40f;
+
+static bool is_size(float x) {
+    return x >= 1 / MOST && x <= MOST;
+}
+
 static kv_status check(const kv_coder *c, const prof_tc *p, kv_err *err) {
     if (!p)
         return kv_fail(err, KV_EINVAL, "codec tc needs the transform of a profile");
@@ -53,15 +60,17 @@ static kv_status check(const kv_coder *c, const prof_tc *p, kv_err *err) {
     for (uint32_t i = 0; i < p->dim; i++) {
         if (p->bits[i] > PROF_MAX_BITS || (i && p->bits[i] > p->bits[i - 1]))
             return kv_fail(err, KV_ERANGE, "coefficient %u: %u bits (at most %d, never rising)", i, p->bits[i], PROF_MAX_BITS);
-        if (!isfinite(p->mean[i]))
-            return kv_fail(err, KV_ERANGE, "mean %u is not finite", i);
+        if (!(fabsf(p->mean[i]) <= MOST))
+            return kv_fail(err, KV_ERANGE, "mean %u, %g, is not within %g", i, (double)p->mean[i], (double)MOST);
         if (!p->bits[i])
             continue;
-        if (!isfinite(p->sigma[i]) || p->sigma[i] <= 0)
-            return kv_fail(err, KV_ERANGE, "coefficient %u: sigma %g is not a positive number", i, (double)p->sigma[i]);
+        if (!is_size(p->sigma[i]))
+            return kv_fail(err, KV_ERANGE, "coefficient %u: sigma %g is not within %g .. %g", i, (double)p->sigma[i],
+                           (double)(1 / MOST), (double)MOST);
         float step = p->step[p->bits[i]];
-        if (!isfinite(step) || step <= 0)
-            return kv_fail(err, KV_ERANGE, "levels of %u bits: step %g is not a positive number", p->bits[i], (double)step);
+        if (!is_size(step))
+            return kv_fail(err, KV_ERANGE, "levels of %u bits: step %g is not within %g .. %g", p->bits[i], (double)step,
+                           (double)(1 / MOST), (double)MOST);
     }
     unsigned falling = trellis_falling(p->levels);
     if (falling)
@@ -120,6 +129,9 @@ static kv_status fill_forward(const kv_coder *c, tc_state *s, const double *f, k
         for (size_t i = 0; i < n; i++)
             sum += f[i * dim + j] * f[i * dim + j];
         even[j] = sum > 0 ? (float)sqrt(sum) : 1;
+        if (!is_size(even[j]))
+            return kv_fail(err, KV_ERANGE, "dimension %zu: its %g is not within %g .. %g: calibrate again", j, (double)even[j],
+                           (double)(1 / MOST), (double)MOST);
     }
     for (size_t i = 0; i < n; i++) {
         const double most_sum = (double)INT32_MAX / RT_TC_INPUT - (double)dim; /* rounding may add to each */
