@@ -16,9 +16,10 @@
 static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
 enum { CACHES = sizeof caches / sizeof *caches };
 _Static_assert((int)CACHES <= (int)SCALES_MOST_CACHES, "all of them may be wanted");
-enum { FITTED = 2, FIT_TOKENS = 2048, LEAST_TOKENS = 256, MEASURED = 4, MEASURED_TOKENS = 1024 };
-static const size_t FIT_BYTES = (size_t)512 << 20; /* of keys, values and queries */
-static const double READ = 0.05, SEARCHED = 0.6;   /* of the time */
+/* Long texts to fit on, for all positions; and short ones, for what begins differently: much hangs on the first tokens. */
+enum { LONG = 2, LONG_TOKENS = 2048, LONG_LEAST = 256, SHORT = 8, SHORT_TOKENS = 128, MEASURED = 4, MEASURED_TOKENS = 1024 };
+static const size_t LONG_BYTES = (size_t)512 << 20; /* of keys, values and queries */
+static const double READ = 0.05, SEARCHED = 0.6;    /* of the time */
 
 /* Caches of a model, and what they lose. */
 typedef struct losses {
@@ -58,36 +59,38 @@ static kv_status take_sample(const int32_t *ids, size_t n, uint32_t most, uint32
 
 /* ---- scales ---- */
 
-/* Texts that are read at once must fit into memory: fewer of them, then shorter ones. */
-static kv_status texts_to_fit(const rt_hparams *hp, const calibrate_text *text, sample *out, kv_err *err) {
-    uint32_t n = FITTED, ctx = FIT_TOKENS;
-    while (scales_text_bytes(hp, ctx) > FIT_BYTES / n && ctx > LEAST_TOKENS) {
-        if (n > 1)
-            n--;
+/* What is read at once must fit into memory: fewer long texts, then shorter ones. */
+static void fit_memory(const rt_hparams *hp, uint32_t *n, uint32_t *ctx) {
+    for (*n = LONG, *ctx = LONG_TOKENS; scales_text_bytes(hp, *ctx) > LONG_BYTES / *n && *ctx > LONG_LEAST;) {
+        if (*n > 1)
+            --*n;
         else
-            ctx /= 2;
+            *ctx /= 2;
     }
-    return take_sample(text->fit, (size_t)text->n_fit * text->ctx, n, ctx, out, err);
 }
 
-static kv_status read_texts(const rt_model *m, const sample *from, calibrate_progress progress, scales_text *to, kv_err *err) {
-    for (uint32_t i = 0; i < from->n; i++) {
-        if (progress.call && !progress.call(progress.user, (double)i / from->n))
-            return kv_fail(err, KV_ECANCEL, "interrupted");
-        const kv_status st = scales_text_read(m, from->ids + (size_t)i * from->ctx, from->ctx, &to[i], err);
-        if (st)
-            return st;
+/* Read up to `most` texts of ctx tokens and add them to texts (n). */
+static kv_status read_texts(const calibrate_fold_job *job, uint32_t most, uint32_t ctx, calibrate_progress progress,
+                            scales_text *texts, uint32_t *n, kv_err *err) {
+    sample from;
+    kv_status st = take_sample(job->text->fit, (size_t)job->text->n_fit * job->text->ctx, most, ctx, &from, err);
+    for (uint32_t i = 0; i < from.n && !st; i++) {
+        if (!progress.call(progress.user, (double)i / from.n))
+            st = kv_fail(err, KV_ECANCEL, "interrupted");
+        else
+            st = scales_text_read(job->fast, from.ids + (size_t)i * from.ctx, from.ctx, &texts[(*n)++], err);
     }
-    return KV_OK;
+    free(from.ids);
+    return st;
 }
 
 static kv_status find(const calibrate_fold_job *job, const losses *wanted, calibrate_progress progress, int8_t *e,
                       kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(job->exact);
-    scales_text texts[FITTED] = {0};
+    scales_text texts[LONG + SHORT] = {0};
     bool shared[PROF_MAX_LAYERS];
     uint16_t unit[PROF_MAX_DIM];
-    sample fit = {0};
+    uint32_t n_long, ctx;
     scales_job search = {.hp = hp,
                          .exec = job->exec,
                          .texts = texts,
@@ -99,15 +102,15 @@ static kv_status find(const calibrate_fold_job *job, const losses *wanted, calib
     for (uint32_t l = 0; l < hp->n_layer; l++)
         shared[l] = rt_fold_shared(rt_model_gguf(job->exact), hp, l);
     kv_progress_part part = {progress.call, progress.user, 0, READ};
-    kv_status st = texts_to_fit(hp, job->text, &fit, err);
-    search.n_texts = fit.n;
-    if (!st && !(st = read_texts(job->fast, &fit, (calibrate_progress){kv_progress_of_part, &part}, texts, err))) {
+    const calibrate_progress here = {kv_progress_of_part, &part};
+    fit_memory(hp, &n_long, &ctx);
+    kv_status st = read_texts(job, n_long, ctx, here, texts, &search.n_texts, err);
+    if (!st && !(st = read_texts(job, SHORT, SHORT_TOKENS, here, texts, &search.n_texts, err))) {
         part = (kv_progress_part){progress.call, progress.user, READ, 1};
         st = scales_search(&search, kv_progress_of_part, &part, e, err);
     }
-    for (uint32_t i = 0; i < fit.n; i++)
+    for (uint32_t i = 0; i < search.n_texts; i++)
         scales_text_free(&texts[i]);
-    free(fit.ids);
     return st;
 }
 

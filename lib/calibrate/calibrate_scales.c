@@ -73,15 +73,15 @@ static const float *stored_keys(const problem *p, const kv_coder *c, const float
     return c->ops->decode(c, kernels, p->block, n, p->tile);
 }
 
-/* Scores become weights, 0 for what a query does not read; returns their sum. */
-static float weigh(const problem *p, float *s, uint32_t pos) {
+/* Scores s (n) become weights, 0 for what a query at pos does not read; returns their sum. */
+static float weigh(const problem *p, float *s, uint32_t n, uint32_t pos) {
     const rt_kernels *k = p->all->job->exec->k;
     const rt_hparams *hp = p->all->job->hp;
     const uint32_t from = rt_layer_swa(hp, p->layer) && pos >= hp->swa ? pos + 1 - hp->swa : 0, end = pos + 1;
     if (hp->attn_cap > 0)
         rt_cap(k, s + from, end - from, hp->attn_cap, NULL);
     memset(s, 0, from * sizeof *s);
-    memset(s + end, 0, (p->all->padded - end) * sizeof *s);
+    memset(s + end, 0, (n - end) * sizeof *s);
     return k->exp_sum(s + from, end - from, k->max(s + from, end - from));
 }
 
@@ -110,7 +110,7 @@ static void attend(const problem *p, const scales_text *t, uint32_t head, const 
             k->attn_scores(qc + (size_t)r * c->cdim, rows - r, c->cdim, tile, p->s + (size_t)r * a->padded + from, a->padded);
     }
     for (uint32_t r = 0; r < rows; r++)
-        p->row[r] = weigh(p, p->s + (size_t)r * a->padded, t->at[r / p->group]);
+        p->row[r] = weigh(p, p->s + (size_t)r * a->padded, t->n, t->at[r / p->group]);
     memset(out, 0, (size_t)rows * dim * sizeof *out);
     for (uint32_t from = 0; from < t->n; from += KV_BLOCK) {
         const uint32_t n = t->n - from < KV_BLOCK ? t->n - from : KV_BLOCK, r = first_row(p, t, from);

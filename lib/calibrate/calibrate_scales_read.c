@@ -1,15 +1,16 @@
 /* Texts as attention sees them, kept while a model reads them. */
 #include "calibrate/calibrate_scales.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Rows of queries of a head that are kept, for several queries read it; and so many of a text at least. */
-enum { ROWS = 224, LEAST_QUERIES = 32 };
+enum { ROWS = 448, LEAST_QUERIES = 64 };
 
 static uint32_t queries_of(const rt_hparams *hp, uint32_t n) {
     const uint32_t wanted = ROWS / (hp->n_head / hp->n_kv_head), most = wanted > LEAST_QUERIES ? wanted : LEAST_QUERIES;
-    return most < n ? most : n;
+    return most < (n + 3) / 4 ? most : (n + 3) / 4;
 }
 
 static size_t keys_of(const rt_hparams *hp, uint32_t n) {
@@ -57,6 +58,15 @@ static void tap(void *user, const rt_tap_view *v) {
     }
 }
 
+/* The closer together the earlier: what the first tokens get becomes what all later ones read of them, and where attention
+ * rests that has nothing to do. */
+static void choose_queries(scales_text *t) {
+    for (uint32_t i = 0; i < t->n_q; i++) {
+        const uint32_t at = (uint32_t)pow(t->n, (i + 1.0) / t->n_q) - 1;
+        t->at[i] = i && at <= t->at[i - 1] ? t->at[i - 1] + 1 : at;
+    }
+}
+
 kv_status scales_text_read(const rt_model *m, const int32_t *ids, uint32_t n, scales_text *out, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(m);
     reader r = {hp, out};
@@ -69,8 +79,7 @@ kv_status scales_text_read(const rt_model *m, const int32_t *ids, uint32_t n, sc
     out->q = malloc(query_floats(hp, out->n_q) * sizeof *out->q);
     if (!out->at || !out->k || !out->v || !out->q)
         return kv_fail(err, KV_ENOMEM, "out of memory to find scales");
-    for (uint32_t i = 0; i < out->n_q; i++)
-        out->at[i] = (uint32_t)((2 * (uint64_t)i + 1) * n / (2 * out->n_q));
+    choose_queries(out);
     cfg.n_ctx = n;
     cfg.ctk = cfg.ctv = KV_F32;
     kv_status st = rt_ctx_new(m, &cfg, &ctx, err);
