@@ -84,6 +84,8 @@ def main():
     run("kvpack", "--strip", "folded.gguf", "--fold", "--out", "never.gguf", code=2, says="--fold goes with --out")
     run("kvcalib", "folded.gguf", "--text", "text", "--ctx", "512", "--chunks", "4", "--fold-for", "q8_0", "--out", "never.yaml", "-q", "-t", "1", code=1,
         says="is folded already")
+    run("kvcalib", MODEL, "--rope-freq-base", "20000", "--text", "text", "--ctx", "512", "--chunks", "4", "--fold-for", "q8_0", "--out", "never.yaml", "-q", "-t", "1",
+        code=2, says="leave out --override-kv")
     run("kvcalib", MXFP4, "--text", "text", "--ctx", "512", "--chunks", "4", "--out", "m.yaml", "-q", "-t", "1")
     pathlib.Path("ms.yaml").write_text(with_scales(pathlib.Path("m.yaml").read_text(), lambda layer, i: 1))
     run("kvpack", MXFP4, "ms.yaml", "--fold", "--out", "never.gguf", code=1, says="'blk.1.attn_k.weight' is of type MXFP4")

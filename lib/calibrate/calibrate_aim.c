@@ -1,7 +1,7 @@
 /* From what a user wants (a loss, a memory) to bits per number, and to a profile. */
 #include "base/format.h"
+#include "calibrate/calibrate_fold.h"
 #include "calibrate/calibrate_text.h"
-#include "model/fold.h"
 
 #include <math.h>
 
@@ -198,7 +198,7 @@ kv_status calibrate_run(const rt_model *m, const calibrate_cfg *cfg, const calib
     calibrate_cfg settled = *cfg;
     calibrate_verdict own;
     kv_status st = cfg->ctx ? calibrate_check(rt_model_hparams(m), cfg, aim, err) : KV_OK;
-    if (st || (cfg->fold_for && (st = rt_fold_check(rt_model_gguf(m), rt_model_hparams(m), err))) ||
+    if (st || (cfg->fold_for && (st = calibrate_can_fold(m, err))) ||
         (st = calibrate_text_load(rt_model_tok(m), cfg, rt_model_hparams(m)->n_ctx_train, &text, err)))
         goto done;
     settled.ctx = text.ctx;

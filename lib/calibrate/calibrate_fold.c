@@ -48,6 +48,9 @@ static losses caches_of(const rt_hparams *hp, uint32_t among) {
 
 /* As many as `most` texts of ctx tokens, or one where there are not as many tokens, from all of n ids. Caller frees ids. */
 static kv_status take_sample(const int32_t *ids, size_t n, uint32_t most, uint32_t ctx, sample *out, kv_err *err) {
+    *out = (sample){0};
+    if (!n)
+        return kv_fail(err, KV_ERANGE, "no text to find scales with");
     ctx = ctx < n ? ctx : (uint32_t)n;
     *out = (sample){NULL, n / ctx < most ? (uint32_t)(n / ctx) : most, ctx};
     if (!(out->ids = malloc((size_t)out->n * ctx * sizeof *out->ids)))
@@ -143,12 +146,8 @@ static kv_status measure_folded(const rt_model *m, int8_t *e, const sample *text
                                 kv_err *err) {
     folding f = {rt_model_hparams(m), e};
     const rt_load_cfg cfg = {.edit = edit, .edit_user = &f};
-    const char *path = gguf_path(rt_model_gguf(m));
     rt_model *folded = NULL;
-    kv_status st = rt_model_load_cfg(path, rt_model_exec(m), &cfg, &folded, err);
-    if (!st && memcmp(rt_model_hparams(folded), f.hp, sizeof *f.hp))
-        st = kv_fail(err, KV_EINVAL,
-                     "%s: scales to fold are found for a model as its file has it: without keys that are set by hand", path);
+    kv_status st = rt_model_load_cfg(gguf_path(rt_model_gguf(m)), rt_model_exec(m), &cfg, &folded, err);
     if (!st)
         st = measure(folded, text, progress, out, err);
     rt_model_free(folded);
@@ -213,6 +212,16 @@ static kv_status judge(const calibrate_fold_job *job, int8_t *e, calibrate_progr
 done:
     free(held.ids);
     return st;
+}
+
+kv_status calibrate_can_fold(const rt_model *m, kv_err *err) {
+    const gguf *g = rt_model_gguf(m);
+    if (gguf_overridden(g))
+        return kv_fail(err, KV_EINVAL,
+                       "%s: scales to fold are found for a model as its file has it: leave out --override-kv and other options "
+                       "that set keys",
+                       gguf_path(g));
+    return rt_fold_check(g, rt_model_hparams(m), err);
 }
 
 kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progress, prof *p, kv_err *err) {

@@ -91,7 +91,7 @@ static void attend(const problem *p, const scales_text *t, uint32_t head, const 
     const rt_kernels *k = a->job->exec->k;
     const uint32_t dim = c->dim, rows = t->n_q * p->group;
     const float *q = queries(p, t, head), *keys = of_head(p, t, t->k, head), *v = of_head(p, t, t->v, head), *qc = p->q;
-    float scale[PROF_MAX_DIM], inverse[PROF_MAX_DIM];
+    float scale[PROF_MAX_DIM] = {0}, inverse[PROF_MAX_DIM] = {0};
     for (uint32_t i = 0; i < dim; i++) {
         const uint16_t u = a->job->unit[i];
         scale[i] = ldexpf(1, u < a->job->n_units ? p->e[u] : 0);

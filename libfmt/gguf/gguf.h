@@ -68,6 +68,7 @@ void gguf_close(gguf *g); /* NULL is fine */
 /* Set a key for those who look into g; the file stays as it is. set: KEY=TYPE:VALUE, TYPE one of int, float, bool, str.
  * KV_EINVAL: another form; KV_ENOMEM. */
 kv_status gguf_override(gguf *g, const char *set, kv_err *err);
+bool gguf_overridden(const gguf *g); /* any was set */
 
 /* Change a tensor for those who look into g, and what gguf_copy writes; the file stays as it is. *data: a copy of its bytes,
  * borrowed, to be written to; the same one the next time. KV_EINVAL: g has no such tensor; KV_ENOMEM. */

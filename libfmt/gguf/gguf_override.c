@@ -100,3 +100,7 @@ kv_status gguf_override(gguf *g, const char *set, kv_err *err) {
     *old = kv;
     return KV_OK;
 }
+
+bool gguf_overridden(const gguf *g) {
+    return g->n_own;
+}
