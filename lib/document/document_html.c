@@ -172,6 +172,18 @@ static void text(void *user, const xmlChar *s, int n) {
         markup_text(p->m, (const char *)s, (size_t)n);
 }
 
+/* After a request for memory has failed, libxml2 takes no more characters, and some of its loops (2.9.14) wait for one that
+ * they will never see: so they are shown the end of the text. document_memory_failed tells the rest. */
+#if LIBXML_VERSION >= 21200
+static void failed(void *user, const xmlError *e) {
+#else
+static void failed(void *user, xmlErrorPtr e) {
+#endif
+    const page *p = user;
+    if (e->code == XML_ERR_NO_MEMORY && p->parser && p->parser->input)
+        p->parser->input->cur = p->parser->input->end;
+}
+
 /* htmlParseChunk's own verdict says nothing: pages with errors are read as browsers read them. */
 static kv_status feed(page *p, const char *s, size_t len, kv_err *err) {
     kv_status st = KV_OK;
@@ -191,8 +203,12 @@ static kv_status feed(page *p, const char *s, size_t len, kv_err *err) {
 }
 
 kv_status document_html_append(const document_input *in, const char *s, size_t len, markup *m, char **title, kv_err *err) {
-    htmlSAXHandler sax = {
-        .startElement = begin, .endElement = end, .characters = text, .ignorableWhitespace = text, .initialized = 1};
+    htmlSAXHandler sax = {.startElement = begin,
+                          .endElement = end,
+                          .characters = text,
+                          .ignorableWhitespace = text,
+                          .serror = failed,
+                          .initialized = XML_SAX2_MAGIC}; /* which makes serror count */
     page p = {.in = in, .m = m, .title = {.max = DOCUMENT_TITLE}};
     const size_t crowded = document_crowded_tag(s, len);
     if (crowded < len)
