@@ -124,7 +124,7 @@ static void attend(const problem *p, const scales_text *t, uint32_t head, const 
 
 /* ---- the error of scales, and the least ---- */
 
-static const float *exact_of(const problem *p, uint32_t text, uint32_t head) {
+static float *exact_of(const problem *p, uint32_t text, uint32_t head) {
     const size_t rows = p->all->rows, dim = p->all->job->hp->head_dim;
     return p->exact + ((size_t)text * p->n_heads + head) * rows * dim;
 }
@@ -154,7 +154,7 @@ static void see_exactly(problem *p) {
     memset(p->e, 0, sizeof p->e);
     for (uint32_t i = 0; i < p->all->job->n_texts; i++)
         for (uint32_t h = 0; h < p->n_heads; h++)
-            attend(p, &p->all->job->texts[i], p->head + h, &p->all->float32, (float *)exact_of(p, i, h));
+            attend(p, &p->all->job->texts[i], p->head + h, &p->all->float32, exact_of(p, i, h));
 }
 
 /* Adds the squares of n vectors x, by units. */
@@ -165,6 +165,10 @@ static void add_squares(const scales_job *j, const float *x, size_t n, double *t
                 to[j->unit[i]] += (double)x[i] * x[i];
 }
 
+static int8_t exponent(double x) {
+    return (int8_t)fmax(-PROF_FOLD_MOST, fmin(PROF_FOLD_MOST, x));
+}
+
 /* All exponents times a number of their own change nothing: their mean becomes 0, or nearly so. */
 static void centre(problem *p) {
     const uint32_t n = p->all->job->n_units;
@@ -173,7 +177,7 @@ static void centre(problem *p) {
         sum += p->e[u];
     const int mean = (int)rint((double)sum / n);
     for (uint32_t u = 0; u < n; u++)
-        p->e[u] = (int8_t)fmax(-PROF_FOLD_MOST, fmin(PROF_FOLD_MOST, p->e[u] - mean));
+        p->e[u] = exponent(p->e[u] - mean);
 }
 
 /* (rms q / rms k)^1/2, which minimises the product of both lengths. */
@@ -191,7 +195,7 @@ static void closed_form(problem *p) {
         mean += kk[u] / j->n_units;
     }
     for (uint32_t u = 0; u < j->n_units; u++)
-        p->e[u] = (int8_t)fmax(-PROF_FOLD_MOST, fmin(PROF_FOLD_MOST, rint(kk[u] - mean)));
+        p->e[u] = exponent(rint(kk[u] - mean));
 }
 
 /* As far as unit u may go one way; returns the error there. */

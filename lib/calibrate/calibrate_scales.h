@@ -33,8 +33,8 @@ typedef struct scales_job {
     const rt_exec *exec;
     const scales_text *texts;
     uint32_t n_texts;
-    kv_codec_id
-        cache[SCALES_MOST_CACHES]; /* the mean of the logarithms of their errors is to be least; none needs calibration */
+    /* The mean of the logarithms of their errors is to be least; none needs calibration. */
+    kv_codec_id cache[SCALES_MOST_CACHES];
     uint32_t n_caches;
     const uint16_t *unit; /* (head_dim) rt_fold_units */
     uint32_t n_units;

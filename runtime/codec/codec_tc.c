@@ -130,8 +130,9 @@ static kv_status fill_forward(const kv_coder *c, tc_state *s, const double *f, k
             sum += f[i * dim + j] * f[i * dim + j];
         even[j] = sum > 0 ? (float)sqrt(sum) : 1;
         if (!is_size(even[j]))
-            return kv_fail(err, KV_ERANGE, "dimension %zu: its %g is not within %g .. %g: calibrate again", j, (double)even[j],
-                           (double)(1 / MOST), (double)MOST);
+            return kv_fail(err, KV_ERANGE,
+                           "dimension %zu: the transform multiplies it by %g, not within %g .. %g: calibrate again", j,
+                           (double)even[j], (double)(1 / MOST), (double)MOST);
     }
     for (size_t i = 0; i < n; i++) {
         const double most_sum = (double)INT32_MAX / RT_TC_INPUT - (double)dim; /* rounding may add to each */
