@@ -174,6 +174,22 @@ static void facts_answers_stand_in_one_place(void **state) {
         assert_true(quarter[i] > 40 && quarter[i] < 100);
 }
 
+/* Every entry of every family is asked for. */
+static void facts_ask_for_near_misses(void **state) {
+    const facts_cfg cfg = {.tokens = {4000}, .n_tokens = 1, .docs = 20, .seed = 11, .near_misses = true};
+    for (size_t i = 0; i < cfg.docs; i++) {
+        facts_doc d = make(*state, &cfg, 0, i);
+        assert_int_equal(d.n, d.style == FACTS_TABLE ? 3 * FACTS_QUESTIONS : 2 * FACTS_QUESTIONS - 1);
+        for (size_t k = 0; k < d.n; k++) {
+            check_question(&d, &d.q[k]);
+            for (size_t l = 0; l < k; l++)
+                if (!strcmp(d.q[k].text, d.q[l].text) || !strcmp(d.q[k].wanted, d.q[l].wanted))
+                    fail_msg("%s: asked twice: %s", facts_styles[d.style]->name, d.q[k].text);
+        }
+        facts_doc_free(&d);
+    }
+}
+
 /* ---- facts ---- */
 
 static bool holds(const char *text, const char *s) {
@@ -183,14 +199,14 @@ static bool holds(const char *text, const char *s) {
 /* What leads to the answer is needed: the question names only the bridge, which the second fact does not hold; and both facts
  * say something of one key. */
 static void facts_two_hops_need_both(const facts_builder *b, const facts_doc *d, size_t q) {
-    const facts_placed *hop[2] = {NULL, NULL};
+    char said[2][FACTS_PIECE] = {"", ""};
     for (size_t i = 0; i < b->n_facts; i++)
-        if (b->fact[i].question == (int)q)
-            hop[b->fact[i].hop] = &b->fact[i];
-    assert_true(hop[0] && hop[1]);
-    char first[FACTS_PIECE], second[FACTS_PIECE];
-    snprintf(first, sizeof first, "%.*s", (int)hop[0]->len, hop[0]->text + hop[0]->at);
-    snprintf(second, sizeof second, "%.*s", (int)hop[1]->len, hop[1]->text + hop[1]->at);
+        for (size_t k = 0; k < b->fact[i].n_parts; k++)
+            if (b->fact[i].part[k].question == q)
+                snprintf(said[b->fact[i].hop], FACTS_PIECE, "%.*s", (int)b->fact[i].part[k].len,
+                         b->fact[i].text + b->fact[i].part[k].at);
+    const char *first = said[0], *second = said[1];
+    assert_true(*first && *second);
     size_t bridges = 0, keys = 0;
     for (size_t i = 0; i < b->n_used; i++) {
         const char *v = b->used[i].shown;
@@ -207,10 +223,10 @@ static void facts_two_hops_need_both(const facts_builder *b, const facts_doc *d,
 
 /* Values are in the order in which they were drawn: of every entry key, bridge if there is one, answer. Answers and bridges
  * differ from everything, keys of a family from each other. */
-static void check_values(const facts_builder *b, const facts_doc *d) {
-    for (size_t q = 0, first = 0, n; q < d->n; q++, first += n) {
-        const size_t per = 1 + d->q[q].hops;
-        n = per * facts_entries(b->style, q);
+static void check_values(const facts_builder *b) {
+    for (size_t f = 0, first = 0, n; f < FACTS_QUESTIONS; f++, first += n) {
+        const size_t per = f < FACTS_ONE_HOP ? 2 : 3;
+        n = per * facts_entries(b->style, f);
         for (size_t i = first; i < first + n; i++)
             for (size_t k = (i - first) % per ? 0 : first; k < i; k++)
                 if (!strcmp(b->used[i].shown, b->used[k].shown))
@@ -222,18 +238,23 @@ static void facts_have_near_misses(void **state) {
     tiny *t = *state;
     for (int style = 0; style < FACTS_STYLES; style++)
         for (uint64_t seed = 1; seed < 200; seed++) {
-            facts_builder b = {.style = facts_styles[style], .frame = &t->f, .seed = seed, .rng = seed};
+            facts_builder b = {
+                .style = facts_styles[style], .frame = &t->f, .seed = seed, .rng = seed, .near_misses = seed % 2};
             facts_doc d = {.style = style};
             bool good = true;
             assert_int_equal(facts_draw(&b, &d, &good, NULL), KV_OK);
             if (!good)
                 fail_msg("%s: words run out", b.style->name);
-            size_t facts = 0;
-            for (size_t q = 0; q < d.n; q++)
-                facts += d.q[q].hops * (b.style->layout == FACTS_TABLES ? 1 : facts_entries(b.style, q));
+            size_t facts = 0, asked = 0;
+            for (size_t i = 0; i < FACTS_QUESTIONS; i++) {
+                const size_t n = facts_entries(b.style, i);
+                facts += (i < FACTS_ONE_HOP ? 1 : 2) * (b.style->layout == FACTS_TABLES ? 1 : n);
+                asked += b.near_misses ? n : 1;
+            }
             assert_int_equal(b.n_facts, facts);
+            assert_int_equal(d.n, asked);
             assert_true(facts_entries(b.style, 0) >= 2 && facts_entries(b.style, FACTS_ONE_HOP) >= 2);
-            check_values(&b, &d);
+            check_values(&b);
             for (size_t i = 0; i < b.n_facts; i++)
                 if (strpbrk(b.fact[i].text, "{}") && style != FACTS_CODE)
                     fail_msg("%s: a rule that does not exist: %s", b.style->name, b.fact[i].text);
@@ -422,10 +443,15 @@ static void facts_run_and_compare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_are_the_same_everywhere), cmocka_unit_test(facts_differ_with_seed_index_and_length),
-        cmocka_unit_test(facts_are_as_long_as_wanted),   cmocka_unit_test(facts_answers_stand_in_one_place),
-        cmocka_unit_test(facts_have_near_misses),        cmocka_unit_test(facts_filler_gives_nothing_away),
-        cmocka_unit_test(facts_take_filler_from_a_text), cmocka_unit_test(facts_refuse_texts),
+        cmocka_unit_test(facts_are_the_same_everywhere),
+        cmocka_unit_test(facts_differ_with_seed_index_and_length),
+        cmocka_unit_test(facts_are_as_long_as_wanted),
+        cmocka_unit_test(facts_answers_stand_in_one_place),
+        cmocka_unit_test(facts_ask_for_near_misses),
+        cmocka_unit_test(facts_have_near_misses),
+        cmocka_unit_test(facts_filler_gives_nothing_away),
+        cmocka_unit_test(facts_take_filler_from_a_text),
+        cmocka_unit_test(facts_refuse_texts),
         cmocka_unit_test(facts_run_and_compare),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);

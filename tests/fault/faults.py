@@ -6,7 +6,7 @@ is the old file or the new one as a whole, and nothing is left beside it.
 usage: faults.py BIN_DIR DATA_DIR FAULT_LIBRARY [--quick] [--most N] [--jobs N] [--only WORD]
 
 Faults come from a library that is preloaded (fault.c). --quick: some of them, in seconds. --most: so many of each kind and program,
-spread evenly where there are more.
+spread evenly where there are more, and fewer where a run takes more than a tenth of a second.
 """
 import argparse
 import collections
@@ -37,6 +37,7 @@ PARSER.add_argument("--only", default="")
 ARGS = PARSER.parse_args()
 
 OLD = b"what was there before\n"
+BRIEF = 0.1  # seconds; of programs that run longer, fewer faults are tried
 PATIENCE = 600  # seconds; a run takes a small part of one, but machines may be busy
 
 # What a program is called with; OUT/ is the folder that it writes to, IN/ that of its inputs, + a blank. Then the files that it writes.
@@ -62,6 +63,8 @@ CASES = {
                   ["q.json", "q.csv", "q.html"]),
     "kveval niah": ("kveval niah IN/qwen2.gguf --ctx 1536 --depths 50 --repeats 1 -q -t 1 --setting h:+-ctk+f16 --json OUT/n.json --csv "
                     "OUT/n.csv --html OUT/n.html", ["n.json", "n.csv", "n.html"]),
+    "kveval facts": ("kveval facts IN/qwen2.gguf --docs 1 --tokens 2400 --near-misses -q -t 1 --setting h:+-ctk+f16 --json OUT/f.json --csv "
+                     "OUT/f.csv --html OUT/f.html", ["f.json", "f.csv", "f.html"]),
     "kveval tokens": ("kveval tokens IN/qwen2.gguf --in IN/texts.json", []),
 }
 
@@ -132,7 +135,9 @@ class Wanted:
 
     def __init__(self, case):
         place = Place(case, False)
+        began = time.monotonic()
         r = run(place)
+        self.took = time.monotonic() - began
         assert r.returncode == 0, (case, r)
         self.stdout = volatile(r.stdout)
         self.files = {n: volatile(d) for n, d in place.files().items()}
@@ -181,6 +186,10 @@ lock = threading.Lock()
 losses = []
 
 
+def tried():
+    return sum(n for k, n in tally.items() if isinstance(k, str))
+
+
 def note(kind, case, what, problem, r):
     with lock:
         tally[kind] += 1
@@ -209,15 +218,16 @@ def spread(n, most):
 
 
 def faults(pool, cases, most):
-    jobs = []
     for case in cases:
+        began, before = time.monotonic(), tried()
         wanted = Wanted(case)
-        for kind, ways in WAYS.items():
-            for how, on in ways:
-                share = most if kind == "alloc" else max(2, most // 4)
-                jobs += [pool.submit(one_fault, case, wanted, kind, n, how, on) for n in spread(wanted.counts[kind], share)]
-    for j in jobs:
-        j.result()
+        share = max(2, int(most * min(1, BRIEF / wanted.took)))
+        jobs = [pool.submit(one_fault, case, wanted, kind, n, how, on) for kind, ways in WAYS.items() for how, on in ways
+                for n in spread(wanted.counts[kind], share if kind == "alloc" else max(2, share // 4))]
+        for j in jobs:
+            j.result()
+        print(f"{case:16s} {tried() - before:6d} faults, {time.monotonic() - began:5.0f} s; {wanted.counts['alloc']} allocations, "
+              f"{wanted.took:.2f} s a run", flush=True)
 
 
 # ---- what needs no library ----
@@ -254,8 +264,10 @@ def full_stdout(case, wanted):
     note("stdout", case, "standard output is full", problem or ("exit 0" if r.returncode == 0 else None), r)
     place.close()
     place = Place(case, True)
-    p = subprocess.Popen(place.command(), env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    p.stdout.close()  # a reader that leaves before the first word
+    nobody, end = os.pipe()
+    os.close(nobody)  # a reader that leaves before the first word
+    p = subprocess.Popen(place.command(), env=ENV, stdin=subprocess.DEVNULL, stdout=end, stderr=subprocess.PIPE)
+    os.close(end)
     err = p.stderr.read()
     r = subprocess.CompletedProcess([], p.wait(), b"", err)
     problem = judge(place, wanted, r, [-signal.SIGPIPE])
@@ -265,6 +277,11 @@ def full_stdout(case, wanted):
     place.close()
 
 
+def catches(pid, sig):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return "State:\tZ" in status or int(re.search(r"SigCgt:\s*(\w+)", status).group(1), 16) >> (sig - 1) & 1
+
+
 def cut_short(case, wanted, seconds, sig):
     place = Place(case, True)
     p = subprocess.Popen(place.command(), env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -272,6 +289,8 @@ def cut_short(case, wanted, seconds, sig):
     try:
         out, err = p.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        while sig != signal.SIGKILL and p.poll() is None and not catches(p.pid, sig):
+            pass  # it is not in main() yet
         sent = time.monotonic()
         p.send_signal(sig)
         out, err = p.communicate()
@@ -304,7 +323,7 @@ def mishaps(pool, cases, rounds):
         jobs += [pool.submit(tiny_disk, case, wanted, kib) for kib in (4, 64) if wanted.files]
         jobs.append(pool.submit(full_stdout, case, wanted))
         signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-        for sig in signals[:2] if case == "kvrun" else signals[:1] if case.startswith("kvrun text") else signals:  # text: over before it begins
+        for sig in signals[:2] if case == "kvrun" else signals[:1] if case.startswith("kvrun text") else signals:  # text has nothing to clean up
             jobs += [pool.submit(cut_short, case, wanted, chance.uniform(0.2, 1) * took, sig) for _ in range(rounds if wanted.files else 2)]
     for j in jobs:
         j.result()
@@ -348,6 +367,7 @@ try:
     with concurrent.futures.ThreadPoolExecutor(ARGS.jobs) as pool:
         if ARGS.quick:
             faults(pool, [c for c in cases if c in ("kvrun", "kvpack", "kveval ppl")], 12)
+            faults(pool, [c for c in cases if c in ("kvrun text epub", "kveval qa")], 60)
             faults(pool, [c for c in cases if c in ("kvcalib", "kveval sweep")], 2)
             mishaps(pool, [c for c in cases if c in ("kvpack", "kveval sweep")], 2)
         else:

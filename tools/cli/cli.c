@@ -7,6 +7,7 @@
 
 #include "base/format.h"
 #include "cli/cli_internal.h"
+#include "cli/cli_json.h"
 #include "cli/cli_models.h"
 #include "cli/cli_near.h"
 #include "profile/evict_id.h"
@@ -365,14 +366,24 @@ static kv_status find_models(const cli_spec *spec, int argc, char **argv, kv_err
     return st;
 }
 
+/* What can be lost without a sign is watched from here on. */
+static void begin(const char *tool) {
+    cli_watch_stdout(tool);
+    cli_json_watch();
+}
+
 int cli_parse(const cli_spec *spec, int argc, char **argv) {
     kv_err err = {0};
+    if (!spec->err)
+        begin(spec->tool);
     int code = parse_words(spec, argc, argv);
     kv_status st = code < 0 ? find_models(spec, argc, argv, &err) : KV_OK;
     if (code < 0 && !st)
         st = cli_check_files(spec, &err);
     if (st) {
         refuse(spec, "%s", err.msg);
+        if (spec->err)
+            spec->err->code = st;
         code = st == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
     }
     for (const cli_opt *o = spec->opts; code >= 0 && cli_opt_at(o); o++)
@@ -398,6 +409,7 @@ static int run_command(const cli_command *c, int argc, char **argv) {
 
 int cli_dispatch(const char *tool, const char *summary, const cli_command *commands, int argc, char **argv) {
     const char *word = argc > 1 ? argv[1] : NULL;
+    begin(tool);
     if (!word || !strcmp(word, "--help") || !strcmp(word, "-h")) {
         cli_command_help(tool, summary, commands, word ? stdout : stderr);
         return word ? CLI_OK : CLI_USAGE;

@@ -6,6 +6,24 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static _Thread_local bool lost;
+
+static void *allocate(size_t n) {
+    void *p = malloc(n);
+    lost |= !p;
+    return p;
+}
+
+void cli_json_watch(void) {
+    json_set_alloc_funcs(allocate, free);
+}
+
+bool cli_json_lost(void) {
+    const bool was = lost;
+    lost = false;
+    return was;
+}
+
 json_t *cli_json_text(const char *s) {
     char *clean = s ? eval_utf8(s) : NULL;
     json_t *j = clean ? json_string(clean) : s ? NULL : json_null();
@@ -53,7 +71,7 @@ json_t *cli_json(json_t *j) {
 kv_status cli_json_print(json_t *j, size_t flags, kv_err *err) {
     json_t *all = cli_json(j);
     kv_status st = KV_OK;
-    if (!all)
+    if (!all || cli_json_lost())
         st = kv_fail(err, KV_ENOMEM, "out of memory for the result");
     else if (json_dumpf(all, stdout, flags | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0)) || putchar('\n') == EOF ||
              fflush(stdout))

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -22,6 +23,10 @@ json_t *cli_json_text(const char *s);
  * NULL: what is not complete is not printed. */
 void cli_json_add(json_t **list, json_t *item);
 void cli_json_set(json_t **object, const char *key, json_t *value);
+/* Programs that write JSON begin with cli_json_watch. Then cli_json_lost says whether jansson was refused memory in this thread
+ * since it was asked last: a value may lack something, whoever looked or not. */
+void cli_json_watch(void);
+bool cli_json_lost(void);
 /* cli_json on stdout, with flags of json_dumpf, and a newline. Takes the reference; NULL: KV_ENOMEM. */
 kv_status cli_json_print(json_t *j, size_t flags, kv_err *err);
 

@@ -2,6 +2,7 @@
 
 #include "base/printable.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,10 @@ void cli_complain(const char *tool, const char *fmt, ...) {
     va_end(ap);
 }
 
+static bool reported;
+
 int cli_report(const char *tool, const kv_err *err) {
+    reported = true;
     cli_complain(tool, "%s", err->msg);
     return err->code == KV_ECANCEL ? CLI_INTERRUPTED : err->code == KV_EINVAL ? CLI_USAGE : CLI_FAIL;
 }
@@ -107,6 +111,25 @@ void cli_note(const char *tool, const char *fmt, ...) {
     put(stderr, NULL, (int)(strlen(tool) + strlen(": ")), fmt, ap);
     va_end(ap);
     fputc('\n', stderr);
+}
+
+/* ---- standard output ---- */
+
+static const char *watching;
+
+static void close_stdout(void) {
+    errno = 0;
+    const bool lost = fflush(stdout) || ferror(stdout);
+    if (!lost || reported)
+        return;
+    cli_complain(watching, "standard output could not be written: %s", errno ? strerror(errno) : "some of it is lost");
+    _exit(CLI_FAIL);
+}
+
+void cli_watch_stdout(const char *tool) {
+    if (!watching)
+        atexit(close_stdout);
+    watching = tool;
 }
 
 /* ---- width ---- */

@@ -17,6 +17,10 @@ void cli_complain(const char *tool, const char *fmt, ...) __attribute__((format(
 void cli_vcomplain(const char *tool, const char *fmt, va_list ap);
 void cli_note(const char *tool, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* one line on stderr */
 
+/* From now on a program whose standard output could not be written ends with CLI_FAIL and says so, if nothing was reported
+ * before; the tool is named so. Again: under another name, which is kept. */
+void cli_watch_stdout(const char *tool);
+
 /* As fprintf, of text that may be from files: what could act on a terminal is escaped (base/printable.h), but line ends and
  * tabs. */
 void cli_say(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

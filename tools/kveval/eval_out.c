@@ -48,10 +48,6 @@ json_t *eval_tally_json(json_t *j, ask_tally t) {
                                        t.n ? json_real(ask_share(t)) : json_null(), "lo", lo, "hi", hi));
 }
 
-bool eval_json_add(json_t *list, json_t *item) {
-    return !json_array_append_new(list, item);
-}
-
 report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv) {
     return (report_origin){.tool = tool,
                            .argc = argc,
@@ -77,12 +73,16 @@ kv_status eval_write_json(json_t *j, const char *path, kv_err *err) {
     if (is_stdout(path))
         return cli_json_print(j, how, err);
     j = cli_json(j);
-    kv_status st = j ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
+    kv_status st = j && !cli_json_lost() ? KV_OK : kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
     if (!st && !(st = atomic_file_open(path, &f, err))) {
-        /* What could not be written shows when the file is committed. */
-        json_dumpf(j, atomic_file_stream(f), how);
-        fputc('\n', atomic_file_stream(f));
-        st = atomic_file_commit(f, err);
+        FILE *to = atomic_file_stream(f);
+        if (json_dumpf(j, to, how) && !ferror(to)) /* what could not be written shows when the file is committed */
+            st = kv_fail(err, KV_ENOMEM, "%s: out of memory for the result", path);
+        fputc('\n', to);
+        if (st)
+            atomic_file_abort(f);
+        else
+            st = atomic_file_commit(f, err);
     }
     json_decref(j);
     return st;

@@ -24,8 +24,6 @@ json_t *eval_json_join(json_t *a, json_t *b);
 /* Add n, hits, share (null for none) and its 95 % confidence interval lo, hi. Takes j, which may be NULL; NULL when out of
  * memory. */
 json_t *eval_tally_json(json_t *j, ask_tally t);
-/* Append and take the reference; false: out of memory, or item was NULL. */
-bool eval_json_add(json_t *list, json_t *item);
 /* How results of the model at `path` come about; borrows all. */
 report_origin eval_origin(const rt_model *m, const char *path, const char *tool, int argc, char **argv);
 /* tool, version, date, command and model: path, name, hash. NULL when out of memory. */

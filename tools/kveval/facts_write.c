@@ -184,65 +184,50 @@ static json_t *setting_json(const facts_report *r, size_t i) {
     const size_t last = r->set->cfg.n_tokens - 1;
     json_t *parts = json_array(), *answers = json_array();
     facts_part part[FACTS_PARTS];
-    bool good = parts && answers;
     const size_t n = facts_parts(r->set, part);
-    for (size_t k = 0; k < n && good; k++)
-        good = eval_json_add(parts, figures(r, i, json_pack("{s:s}", "part", part[k].name), part[k].where));
-    for (size_t k = 0; k < r->set->n_questions && good; k++)
-        good = eval_json_add(
-            answers, json_pack("{s:o, s:b}", "said", cli_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
+    for (size_t k = 0; k < n; k++)
+        cli_json_add(&parts, figures(r, i, json_pack("{s:s}", "part", part[k].name), part[k].where));
+    for (size_t k = 0; k < r->set->n_questions; k++)
+        cli_json_add(&answers,
+                     json_pack("{s:o, s:b}", "said", cli_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
     json_t *rest = json_pack("{s:b, s:f, s:f, s:I, s:I, s:f, s:o, s:o}", "reference", (int)(i == r->reference), "bits_k",
                              x->bits_k, "bits_v", x->bits_v, "kv_bytes", (json_int_t)x->kv_bytes[last], "kv_bytes_f16",
                              (json_int_t)x->kv_bytes_f16[last], "seconds", x->seconds, "parts", parts, "answers", answers);
-    if (!good) {
-        json_decref(rest);
-        rest = NULL;
-    }
     return eval_json_join(figures(r, i, sweep_setting_json(&r->settings->v[i]), FACTS_ANYWHERE), rest);
 }
 
 static json_t *document_json(const facts_report *r, size_t i) {
     const facts_doc *d = &r->set->v[i];
     json_t *questions = json_array();
-    bool good = questions != NULL;
-    for (size_t k = 0; k < d->n && good; k++) {
+    for (size_t k = 0; k < d->n; k++) {
         json_t *at = json_array();
-        for (unsigned h = 0; at && h < d->q[k].hops; h++)
-            good = eval_json_add(at, json_integer((json_int_t)d->q[k].fact[h].at)) && good;
-        good = eval_json_add(questions, json_pack("{s:s, s:s, s:i, s:o}", "question", d->q[k].text, "wanted", d->q[k].wanted,
-                                                  "hops", (int)d->q[k].hops, "at", at)) &&
-               good;
+        for (unsigned h = 0; h < d->q[k].hops; h++)
+            cli_json_add(&at, json_integer((json_int_t)d->q[k].fact[h].at));
+        cli_json_add(&questions, json_pack("{s:s, s:s, s:i, s:o}", "question", d->q[k].text, "wanted", d->q[k].wanted, "hops",
+                                           (int)d->q[k].hops, "at", at));
     }
-    json_t *j = json_pack("{s:i, s:s, s:i, s:i, s:i, s:o}", "document", (int)i, "kind", facts_styles[d->style]->name, "tokens",
-                          (int)r->set->cfg.tokens[d->i_length], "document_tokens", (int)d->n_tokens, "bytes", (int)d->len,
-                          "questions", questions);
-    if (good)
-        return j;
-    json_decref(j);
-    return NULL;
+    return json_pack("{s:i, s:s, s:i, s:i, s:i, s:o}", "document", (int)i, "kind", facts_styles[d->style]->name, "tokens",
+                     (int)r->set->cfg.tokens[d->i_length], "document_tokens", (int)d->n_tokens, "bytes", (int)d->len,
+                     "questions", questions);
 }
 
 static json_t *whole(const facts_report *r) {
     const facts_cfg *cfg = &r->set->cfg;
     json_t *tokens = json_array(), *documents = json_array(), *settings = json_array();
-    bool good = tokens && documents && settings;
-    for (size_t i = 0; i < cfg->n_tokens && good; i++)
-        good = eval_json_add(tokens, json_integer(cfg->tokens[i]));
-    for (size_t i = 0; i < r->set->n && good; i++)
-        good = eval_json_add(documents, document_json(r, i));
-    for (size_t i = 0; i < r->settings->n && good; i++)
-        good = eval_json_add(settings, setting_json(r, i));
+    for (size_t i = 0; i < cfg->n_tokens; i++)
+        cli_json_add(&tokens, json_integer(cfg->tokens[i]));
+    for (size_t i = 0; i < r->set->n; i++)
+        cli_json_add(&documents, document_json(r, i));
+    for (size_t i = 0; i < r->settings->n; i++)
+        cli_json_add(&settings, setting_json(r, i));
     json_t *text = r->origin.text ? json_pack("{s:o, s:s}", "path", cli_json_text(r->origin.text), "hash", r->origin.text_hash)
                                   : json_null();
-    json_t *j = eval_json_join(eval_origin_json(&r->origin),
-                               json_pack("{s:o, s:o, s:b, s:I, s:o, s:i, s:i, s:o, s:o}", "text", text, "chat",
-                                         cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
-                                         (json_int_t)cfg->seed, "tokens", tokens, "docs", (int)cfg->docs, "answer_tokens",
-                                         FACTS_ANSWER_TOKENS, "documents", documents, "settings", settings));
-    if (good)
-        return j;
-    json_decref(j);
-    return NULL;
+    return eval_json_join(eval_origin_json(&r->origin),
+                          json_pack("{s:o, s:o, s:b, s:I, s:o, s:i, s:b, s:i, s:o, s:o}", "text", text, "chat",
+                                    cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "seed",
+                                    (json_int_t)cfg->seed, "tokens", tokens, "docs", (int)cfg->docs, "near_misses",
+                                    (int)cfg->near_misses, "answer_tokens", FACTS_ANSWER_TOKENS, "documents", documents,
+                                    "settings", settings));
 }
 
 kv_status facts_write_json(const facts_report *r, const char *path, kv_err *err) {

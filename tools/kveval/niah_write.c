@@ -80,54 +80,48 @@ kv_status niah_print(const niah_test *t, kv_err *err) {
 
 static json_t *cells_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
-    bool good = list != NULL;
     for (size_t c = 0; c < t->cfg.n_ctx; c++)
-        for (size_t d = 0; d < t->cfg.n_depth && good; d++)
-            good = eval_json_add(list,
-                                 eval_tally_json(json_pack("{s:i, s:f}", "ctx", (int)t->cfg.ctx[c], "depth", t->cfg.depth[d]),
-                                                 niah_tally(r, (niah_where){(int)c, (int)d, -1, known})));
+        for (size_t d = 0; d < t->cfg.n_depth; d++)
+            cli_json_add(&list, eval_tally_json(json_pack("{s:i, s:f}", "ctx", (int)t->cfg.ctx[c], "depth", t->cfg.depth[d]),
+                                                niah_tally(r, (niah_where){(int)c, (int)d, -1, known})));
     return list;
 }
 
 static json_t *lengths_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
-    bool good = list != NULL;
-    for (size_t c = 0; c < t->cfg.n_ctx && good; c++)
-        good = eval_json_add(
-            list, eval_tally_json(json_pack("{s:i, s:I, s:I}", "ctx", (int)t->cfg.ctx[c], "kv_bytes",
-                                            (json_int_t)r->kv_bytes[c], "kv_bytes_f16", (json_int_t)r->kv_bytes_f16[c]),
-                                  niah_tally(r, (niah_where){(int)c, -1, -1, known})));
+    for (size_t c = 0; c < t->cfg.n_ctx; c++)
+        cli_json_add(&list,
+                     eval_tally_json(json_pack("{s:i, s:I, s:I}", "ctx", (int)t->cfg.ctx[c], "kv_bytes",
+                                               (json_int_t)r->kv_bytes[c], "kv_bytes_f16", (json_int_t)r->kv_bytes_f16[c]),
+                                     niah_tally(r, (niah_where){(int)c, -1, -1, known})));
     return list;
 }
 
 static json_t *depths_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
-    bool good = list != NULL;
-    for (size_t d = 0; d < t->cfg.n_depth && good; d++)
-        good = eval_json_add(list, eval_tally_json(json_pack("{s:f}", "depth", t->cfg.depth[d]),
-                                                   niah_tally(r, (niah_where){-1, (int)d, -1, known})));
+    for (size_t d = 0; d < t->cfg.n_depth; d++)
+        cli_json_add(&list, eval_tally_json(json_pack("{s:f}", "depth", t->cfg.depth[d]),
+                                            niah_tally(r, (niah_where){-1, (int)d, -1, known})));
     return list;
 }
 
 static json_t *kinds_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
-    bool good = list != NULL;
-    for (size_t i = 0; i < t->cfg.n_template && good; i++)
-        good = eval_json_add(list, eval_tally_json(json_pack("{s:s}", "template", niah_templates[t->cfg.templates[i]].name),
-                                                   niah_tally(r, (niah_where){-1, -1, t->cfg.templates[i], known})));
+    for (size_t i = 0; i < t->cfg.n_template; i++)
+        cli_json_add(&list, eval_tally_json(json_pack("{s:s}", "template", niah_templates[t->cfg.templates[i]].name),
+                                            niah_tally(r, (niah_where){-1, -1, t->cfg.templates[i], known})));
     return list;
 }
 
 static json_t *answers_json(const niah_test *t, const niah_result *r, int known) {
     json_t *list = json_array();
-    bool good = list != NULL;
-    for (size_t i = 0; i < r->n && good; i++) {
+    for (size_t i = 0; i < r->n; i++) {
         const niah_answer *a = &r->answers[i];
         if (a->known == known)
-            good = eval_json_add(list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx],
-                                                 "depth", t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
-                                                 niah_templates[a->template].name, "wanted", a->wanted, "said",
-                                                 cli_json_text(a->said), "right", (int)a->right));
+            cli_json_add(&list, json_pack("{s:i, s:f, s:i, s:s, s:s, s:o, s:b}", "ctx", (int)t->cfg.ctx[a->i_ctx], "depth",
+                                          t->cfg.depth[a->i_depth], "haystack", (int)a->hay, "template",
+                                          niah_templates[a->template].name, "wanted", a->wanted, "said", cli_json_text(a->said),
+                                          "right", (int)a->right));
     }
     return list;
 }
@@ -144,9 +138,9 @@ static json_t *setting_json(const niah_test *t, size_t i) {
     const sweep_setting *x = &t->settings->v[i];
     const niah_result *r = &t->results[i];
     json_t *runs = json_array();
-    bool good = runs != NULL;
-    for (int known = 0; known < 2 && good; known++)
-        good = !asked(t, known) || eval_json_add(runs, way_json(t, r, known));
+    for (int known = 0; known < 2; known++)
+        if (asked(t, known))
+            cli_json_add(&runs, way_json(t, r, known));
     return eval_json_join(sweep_setting_json(x),
                           json_pack("{s:f, s:f, s:I, s:I, s:f, s:o}", "bits_k", r->bits_k, "bits_v", r->bits_v, "kv_bytes",
                                     (json_int_t)r->kv_bytes[t->cfg.n_ctx - 1], "kv_bytes_f16",
@@ -155,11 +149,10 @@ static json_t *setting_json(const niah_test *t, size_t i) {
 
 static json_t *templates_json(const niah_cfg *cfg) {
     json_t *list = json_array();
-    bool good = list != NULL;
-    for (size_t i = 0; i < cfg->n_template && good; i++) {
+    for (size_t i = 0; i < cfg->n_template; i++) {
         const niah_template *x = &niah_templates[cfg->templates[i]];
-        good = eval_json_add(list, json_pack("{s:s, s:s, s:s, s:s}", "name", x->name, "fact", x->fact, "question", x->question,
-                                             "prime", x->prime));
+        cli_json_add(&list, json_pack("{s:s, s:s, s:s, s:s}", "name", x->name, "fact", x->fact, "question", x->question,
+                                      "prime", x->prime));
     }
     return list;
 }
@@ -167,23 +160,18 @@ static json_t *templates_json(const niah_cfg *cfg) {
 static json_t *document(const niah_test *t) {
     const niah_cfg *cfg = &t->cfg;
     json_t *ctx = json_array(), *depths = json_array(), *settings = json_array();
-    bool good = true;
     for (size_t i = 0; i < cfg->n_ctx; i++)
-        good = eval_json_add(ctx, json_integer(cfg->ctx[i])) && good;
+        cli_json_add(&ctx, json_integer(cfg->ctx[i]));
     for (size_t i = 0; i < cfg->n_depth; i++)
-        good = eval_json_add(depths, json_real(cfg->depth[i])) && good;
+        cli_json_add(&depths, json_real(cfg->depth[i]));
     for (size_t i = 0; i < t->settings->n; i++)
-        good = eval_json_add(settings, setting_json(t, i)) && good;
-    json_t *j =
-        eval_json_join(eval_origin_json(&t->origin),
-                       json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", cli_json_text(t->chat), "exact",
-                                 (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx, "depths", depths,
-                                 "needles", (int)niah_needles(cfg), "repeats", (int)cfg->repeats, "answer_tokens",
-                                 NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings", settings));
-    if (good)
-        return j;
-    json_decref(j);
-    return NULL;
+        cli_json_add(&settings, setting_json(t, i));
+    return eval_json_join(eval_origin_json(&t->origin),
+                          json_pack("{s:o, s:b, s:I, s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "chat", cli_json_text(t->chat),
+                                    "exact", (int)rt_model_exec(t->m)->exact, "seed", (json_int_t)cfg->seed, "ctx", ctx,
+                                    "depths", depths, "needles", (int)niah_needles(cfg), "repeats", (int)cfg->repeats,
+                                    "answer_tokens", NIAH_ANSWER_TOKENS, "templates", templates_json(cfg), "settings",
+                                    settings));
 }
 
 kv_status niah_write_json(const niah_test *t, const char *path, kv_err *err) {

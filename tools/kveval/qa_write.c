@@ -58,28 +58,22 @@ kv_status qa_print(const qa_report *r, kv_err *err) {
 static json_t *setting_json(const qa_report *r, size_t i) {
     const qa_result *x = &r->results[i];
     json_t *answers = json_array();
-    bool good = answers != NULL;
-    for (size_t q = 0; q < r->test->questions->n && good; q++) {
+    for (size_t q = 0; q < r->test->questions->n; q++) {
         const qa_question *k = &r->test->questions->v[q];
-        good = eval_json_add(answers, json_pack("{s:i, s:s, s:s, s:o, s:b}", "line", (int)k->line, "question", k->text,
-                                                "wanted", k->wanted, "said", cli_json_text(x->answers[q].said), "right",
-                                                (int)x->answers[q].right));
+        cli_json_add(&answers,
+                     json_pack("{s:i, s:s, s:s, s:o, s:b}", "line", (int)k->line, "question", k->text, "wanted", k->wanted,
+                               "said", cli_json_text(x->answers[q].said), "right", (int)x->answers[q].right));
     }
     json_t *figures = json_pack("{s:f, s:f, s:I, s:I, s:f, s:o}", "bits_k", x->cache.bits_k, "bits_v", x->cache.bits_v,
                                 "kv_bytes", (json_int_t)x->cache.bytes, "kv_bytes_f16", (json_int_t)x->cache.bytes_f16,
                                 "seconds", x->seconds, "answers", answers);
-    if (!good) {
-        json_decref(figures);
-        return NULL;
-    }
     return eval_json_join(eval_tally_json(sweep_setting_json(&r->settings->v[i]), x->tally), figures);
 }
 
 kv_status qa_write_json(const qa_report *r, const char *path, kv_err *err) {
     json_t *settings = json_array();
-    bool good = settings != NULL;
-    for (size_t i = 0; i < r->settings->n && good; i++)
-        good = eval_json_add(settings, setting_json(r, i));
+    for (size_t i = 0; i < r->settings->n; i++)
+        cli_json_add(&settings, setting_json(r, i));
     json_t *j = eval_json_join(eval_origin_json(&r->origin),
                                json_pack("{s:{s:o, s:s}, s:{s:o, s:s}, s:o, s:b, s:i, s:i, s:i, s:o}", "document", "path",
                                          cli_json_text(r->origin.text), "hash", r->test->hash, "questions", "path",
@@ -87,10 +81,6 @@ kv_status qa_write_json(const qa_report *r, const char *path, kv_err *err) {
                                          cli_json_text(r->chat), "exact", (int)rt_model_exec(r->m)->exact, "document_tokens",
                                          (int)r->test->n_document, "ctx", (int)r->test->n_ctx, "answer_tokens",
                                          QA_ANSWER_TOKENS, "settings", settings));
-    if (!good) {
-        json_decref(j);
-        j = NULL;
-    }
     return eval_write_json(j, path, err);
 }
 

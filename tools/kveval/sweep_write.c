@@ -86,10 +86,7 @@ static json_t *setting_json(const sweep_setting *x, const eval_result *r) {
 static json_t *document(const sweep *s) {
     json_t *list = json_array();
     for (size_t i = 0; i < s->settings->n; i++)
-        if (json_array_append_new(list, setting_json(&s->settings->v[i], &s->results[i]))) {
-            json_decref(list);
-            return NULL;
-        }
+        cli_json_add(&list, setting_json(&s->settings->v[i], &s->results[i]));
     const report_origin *o = &s->origin;
     return eval_json_join(eval_origin_json(o),
                           json_pack("{s:{s:o, s:o}, s:i, s:s, s:b, s:o}", "text", "path", cli_json_text(o->text), "hash",

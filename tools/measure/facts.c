@@ -57,7 +57,7 @@ static kv_status open_asker(run *r, const eval_setting *s, uint32_t ctx, asker *
 }
 
 static kv_status ask_document_of(run *r, asker *a, const facts_doc *d, qa_answer *answers, kv_err *err) {
-    qa_question q[FACTS_QUESTIONS] = {{0}};
+    qa_question q[FACTS_MOST_QUESTIONS] = {{0}};
     const qa_list list = {.v = q, .n = d->n, .how = FACTS_HOW};
     qa_test t = {0};
     for (size_t i = 0; i < d->n; i++)

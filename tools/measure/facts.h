@@ -16,7 +16,9 @@ enum {
     FACTS_ANSWER_TOKENS = 64,
     FACTS_ONE_HOP = 5,
     FACTS_TWO_HOPS = 2,
-    FACTS_QUESTIONS = FACTS_ONE_HOP + FACTS_TWO_HOPS,
+    FACTS_QUESTIONS = FACTS_ONE_HOP + FACTS_TWO_HOPS, /* one for each family of facts */
+    FACTS_MOST_ENTRIES = 4,                           /* of a family: what is asked for, and near misses */
+    FACTS_MOST_QUESTIONS = FACTS_QUESTIONS * FACTS_MOST_ENTRIES,
     FACTS_MOST_LENGTHS = 16
 };
 
@@ -47,6 +49,7 @@ typedef struct facts_cfg {
     size_t n_tokens;
     uint32_t docs; /* of every length; kinds take turns */
     uint64_t seed;
+    bool near_misses;           /* are asked for, too */
     const facts_source *source; /* NULL: filler of our own; borrowed */
 } facts_cfg;
 
@@ -61,7 +64,7 @@ typedef struct facts_doc {
     size_t i_length; /* of cfg->tokens */
     char *text;
     size_t len, n_tokens; /* of the document alone */
-    facts_question q[FACTS_QUESTIONS];
+    facts_question q[FACTS_MOST_QUESTIONS];
     size_t n;
 } facts_doc; /* free with facts_doc_free */
 

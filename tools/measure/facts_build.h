@@ -4,7 +4,7 @@
 
 #include "measure/facts.h"
 
-enum { FACTS_MOST_ENTRIES = 8, FACTS_MOST_FACTS = 64, FACTS_MOST_VALUES = 3 * FACTS_MOST_ENTRIES * FACTS_QUESTIONS };
+enum { FACTS_MOST_FACTS = 64, FACTS_MOST_VALUES = 3 * FACTS_MOST_QUESTIONS };
 
 typedef struct facts_piece {
     char *text;
@@ -15,10 +15,13 @@ typedef struct facts_piece {
 /* A fact, or a table of them. */
 typedef struct facts_placed {
     char *text;
-    size_t before;  /* goes in front of this piece */
-    int question;   /* that needs it, or -1 */
-    unsigned hop;   /* 0 or 1 */
-    size_t at, len; /* where in the text that fact is */
+    size_t before; /* goes in front of this piece */
+    unsigned hop;  /* 0 or 1 */
+    struct facts_part {
+        size_t question; /* that needs it */
+        size_t at, len;  /* where in the text that fact is */
+    } part[FACTS_MOST_ENTRIES];
+    size_t n_parts;
 } facts_placed;
 
 typedef struct facts_builder {
@@ -26,6 +29,7 @@ typedef struct facts_builder {
     const ask_frame *frame;
     const facts_source *source;
     uint64_t seed, rng;
+    bool near_misses; /* are asked for, too */
     facts_filler filler;
     size_t paragraph, in_paragraph; /* of the source: which, and how much of it was taken */
     bool begun;                     /* to take from it */
@@ -37,9 +41,9 @@ typedef struct facts_builder {
     size_t n_used;
 } facts_builder;
 
-/* Entries of the family that a question is about. The last question, which is one of two hops, has no near miss outside tables:
- * small models would hardly answer any. */
-size_t facts_entries(const facts_style *s, size_t question);
+/* Entries of the i-th family of a document. The last, which takes two hops, has no near miss outside tables: small models would
+ * hardly answer any. */
+size_t facts_entries(const facts_style *s, size_t i_family);
 /* Draw the facts and their questions. *good is false where words ran out: draw with another seed. */
 kv_status facts_draw(facts_builder *b, facts_doc *d, bool *good, kv_err *err);
 

@@ -149,8 +149,8 @@ static kv_status write_text(const facts_builder *b, facts_doc *d, kv_err *err) {
             if (x->before != i)
                 continue;
             const size_t at = append(&w, x->text, brk);
-            if (x->question >= 0)
-                d->q[x->question].fact[x->hop] = (struct facts_span){at + x->at, x->len};
+            for (size_t p = 0; p < x->n_parts; p++)
+                d->q[x->part[p].question].fact[x->hop] = (struct facts_span){at + x->part[p].at, x->part[p].len};
         }
         if (i < b->n)
             append(&w, b->piece[i].text, b->piece[i].brk);
@@ -267,7 +267,12 @@ static kv_status fill(facts_builder *b, size_t tokens, uint32_t ctx, facts_doc *
 
 static kv_status build(const facts_cfg *cfg, const ask_frame *f, uint64_t seed, uint32_t ctx, facts_doc *d, bool *good,
                        kv_err *err) {
-    facts_builder b = {.style = facts_styles[d->style], .frame = f, .source = cfg->source, .seed = seed, .rng = seed};
+    facts_builder b = {.style = facts_styles[d->style],
+                       .frame = f,
+                       .source = cfg->source,
+                       .seed = seed,
+                       .rng = seed,
+                       .near_misses = cfg->near_misses};
     size_t tokens = 0;
     b.filler.style = b.style;
     kv_status st = facts_draw(&b, d, good, err);

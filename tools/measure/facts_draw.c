@@ -49,8 +49,8 @@ static bool draw_new(facts_builder *b, const char *kind, size_t from, facts_valu
 
 /* ---- families ---- */
 
-size_t facts_entries(const facts_style *s, size_t question) {
-    return question + 1 == FACTS_QUESTIONS && s->layout != FACTS_TABLES ? 1 : s->entries;
+size_t facts_entries(const facts_style *s, size_t i_family) {
+    return i_family + 1 == FACTS_QUESTIONS && s->layout != FACTS_TABLES ? 1 : s->entries;
 }
 
 typedef struct entry {
@@ -59,9 +59,9 @@ typedef struct entry {
 
 typedef struct family {
     const facts_family *f;
-    entry e[FACTS_MOST_ENTRIES]; /* the first is asked for */
-    size_t n;
-    int question;
+    entry e[FACTS_MOST_ENTRIES];
+    size_t n, n_asked; /* for the first ones */
+    size_t question;   /* for the very first; others follow */
 } family;
 
 /* Bridges and answers are unlike everything before. Something may be the key of several families, so that there are near misses
@@ -98,7 +98,8 @@ static kv_status add_scattered(facts_builder *b, const family *x, unsigned hop, 
     kv_status st = KV_OK;
     for (size_t i = 0; i < x->n && !st; i++) {
         write_entry(b, &x->e[i], hop ? x->f->second : x->f->fact, text);
-        st = add_fact(b, (facts_placed){.question = i ? -1 : x->question, .hop = hop, .len = strlen(text)}, text, err);
+        st = add_fact(b, (facts_placed){.hop = hop, .part = {{x->question + i, 0, strlen(text)}}, .n_parts = i < x->n_asked},
+                      text, err);
     }
     return st;
 }
@@ -107,22 +108,20 @@ static kv_status add_scattered(facts_builder *b, const family *x, unsigned hop, 
 static kv_status add_table(facts_builder *b, const family *x, unsigned hop, kv_err *err) {
     size_t order[FACTS_MOST_ENTRIES];
     char text[FACTS_MOST_ENTRIES * FACTS_PIECE], row[FACTS_PIECE], *to = stpcpy(text, hop ? x->f->second_head : x->f->head);
-    facts_placed fact = {.question = x->question, .hop = hop};
+    facts_placed fact = {.hop = hop};
     shuffle(order, x->n, &b->rng);
     for (size_t i = 0; i < x->n; i++) {
         write_entry(b, &x->e[order[i]], hop ? x->f->second : x->f->fact, row);
         to = stpcpy(to, "\n");
-        if (!order[i]) {
-            fact.at = (size_t)(to - text);
-            fact.len = strlen(row);
-        }
+        if (order[i] < x->n_asked)
+            fact.part[fact.n_parts++] = (struct facts_part){x->question + order[i], (size_t)(to - text), strlen(row)};
         to = stpcpy(to, row);
     }
     return add_fact(b, fact, text, err);
 }
 
-static void write_question(facts_builder *b, const family *x, facts_question *q) {
-    const entry *e = &x->e[0];
+static void write_question(facts_builder *b, const family *x, size_t i_entry, facts_question *q) {
+    const entry *e = &x->e[i_entry];
     char text[FACTS_PIECE];
     facts_expand(b->style, x->f->question, &(facts_slots){.k = e->k.shown, .b = e->b.shown}, &b->rng, text);
     snprintf(q->text, sizeof q->text, "%.*s", (int)sizeof q->text - 1, text);
@@ -130,17 +129,20 @@ static void write_question(facts_builder *b, const family *x, facts_question *q)
     q->hops = x->f->bridge ? 2 : 1;
 }
 
-static kv_status draw_families(facts_builder *b, const facts_family *of, size_t wanted, facts_doc *d, bool *good, kv_err *err) {
+static kv_status draw_families(facts_builder *b, const facts_family *of, size_t wanted, size_t n_before, facts_doc *d,
+                               bool *good, kv_err *err) {
     size_t order[32], n = 0;
     while (of[n].key)
         n++;
     shuffle(order, n, &b->rng);
     kv_status st = KV_OK;
     for (size_t i = 0; i < wanted && i < n && *good && !st; i++) {
-        family x = {.f = &of[order[i]], .question = (int)d->n};
-        if (!(*good = draw_entries(b, facts_entries(b->style, d->n), &x)))
+        family x = {.f = &of[order[i]], .question = d->n};
+        if (!(*good = draw_entries(b, facts_entries(b->style, n_before + i), &x)))
             break;
-        write_question(b, &x, &d->q[d->n++]);
+        x.n_asked = b->near_misses ? x.n : 1;
+        for (size_t k = 0; k < x.n_asked; k++)
+            write_question(b, &x, k, &d->q[d->n++]);
         for (unsigned hop = 0; hop < (x.f->bridge ? 2 : 1) && !st; hop++)
             st = b->style->layout == FACTS_TABLES ? add_table(b, &x, hop, err) : add_scattered(b, &x, hop, err);
     }
@@ -148,8 +150,8 @@ static kv_status draw_families(facts_builder *b, const facts_family *of, size_t 
 }
 
 kv_status facts_draw(facts_builder *b, facts_doc *d, bool *good, kv_err *err) {
-    kv_status st = draw_families(b, b->style->one, FACTS_ONE_HOP, d, good, err);
-    return st ? st : draw_families(b, b->style->two, FACTS_TWO_HOPS, d, good, err);
+    kv_status st = draw_families(b, b->style->one, FACTS_ONE_HOP, 0, d, good, err);
+    return st ? st : draw_families(b, b->style->two, FACTS_TWO_HOPS, FACTS_ONE_HOP, d, good, err);
 }
 
 /* ---- filler from a text ---- */

@@ -1,5 +1,7 @@
 #include "serve/body.h"
 
+#include "cli/cli_json.h"
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -65,6 +67,10 @@ kv_status body_read(const char *bytes, size_t n, json_t **out, kv_err *err) {
     if (too_many_values(bytes, n))
         return kv_fail(err, KV_EINVAL, "the JSON of the request has more than %d values", MOST_VALUES);
     json_t *j = json_loadb(bytes, n, JSON_ALLOW_NUL, &e);
+    if (cli_json_lost()) {
+        json_decref(j);
+        return kv_fail(err, KV_ENOMEM, "out of memory for the request");
+    }
     if (!j)
         return kv_fail(err, KV_EINVAL, "the request is no JSON: %s (line %d, column %d)", e.text, e.line, e.column);
     const char *bad = json_is_object(j) ? misplaced("", j) : NULL;

@@ -1,5 +1,6 @@
 #include "serve/out.h"
 
+#include "cli/cli_json.h"
 #include "text/tok.h"
 
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static int take_piece(const char *s, size_t len, void *out) {
 }
 
 void out_json(sv_out *o, json_t *j) {
-    if (!j || json_dump_callback(j, take_piece, o, JSON_COMPACT | JSON_ENCODE_ANY))
+    if (!j || json_dump_callback(j, take_piece, o, JSON_COMPACT | JSON_ENCODE_ANY) || cli_json_lost())
         o->failed = true;
     json_decref(j);
 }
