@@ -35,15 +35,17 @@ typedef struct sample {
 } sample;
 
 /* Those of `among`, as bits, that suit the model's heads. */
-static losses caches_of(const rt_hparams *hp, uint32_t among) {
-    losses out = {0};
-    for (uint32_t i = 0; i < CACHES; i++) {
-        kv_coder c = {0};
-        if (among >> caches[i] & 1 && !kv_coder_init(&c, kv_codec_get(caches[i]), KV_SIDE_K, hp->head_dim, NULL, NULL))
-            out.cache[out.n++] = caches[i];
-        kv_coder_free(&c);
+static kv_status caches_of(const rt_hparams *hp, uint32_t among, losses *out, kv_err *err) {
+    kv_status st = KV_OK;
+    *out = (losses){0};
+    for (uint32_t i = 0; i < CACHES && !st; i++) {
+        bool suits = false;
+        if (among >> caches[i] & 1)
+            st = kv_codec_suits(kv_codec_get(caches[i]), hp->head_dim, &suits, err);
+        if (suits)
+            out->cache[out->n++] = caches[i];
     }
-    return out;
+    return st;
 }
 
 /* As many as `most` texts of ctx tokens, or one where there are not as many tokens, from all of n ids. Caller frees ids. */
@@ -196,12 +198,14 @@ static kv_status keep(const rt_hparams *hp, const int8_t *e, prof *p, kv_err *er
 /* Keep them if they hold on the text that is held out. */
 static kv_status judge(const calibrate_fold_job *job, int8_t *e, calibrate_progress progress, prof *p, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(job->exact);
-    losses before = caches_of(hp, CALIBRATE_FOLDS), after = before;
+    losses before, after;
     kv_progress_part part = {progress.call, progress.user, 0, 0.5};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    sample held;
-    kv_status st =
-        take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, MEASURED, MEASURED_TOKENS, &held, err);
+    sample held = {0};
+    kv_status st = caches_of(hp, CALIBRATE_FOLDS, &before, err);
+    after = before;
+    if (!st)
+        st = take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, MEASURED, MEASURED_TOKENS, &held, err);
     if (st || (st = measure(job->exact, &held, here, &before, err)))
         goto done;
     part = (kv_progress_part){progress.call, progress.user, 0.5, 1};
@@ -226,15 +230,16 @@ kv_status calibrate_can_fold(const rt_model *m, kv_err *err) {
 
 kv_status calibrate_fold(const calibrate_fold_job *job, calibrate_progress progress, prof *p, kv_err *err) {
     const rt_hparams *hp = rt_model_hparams(job->exact);
-    const losses wanted = caches_of(hp, job->wanted);
-    if (!wanted.n)
-        return KV_OK;
+    losses wanted;
+    kv_status st = caches_of(hp, job->wanted, &wanted, err);
+    if (st || !wanted.n)
+        return st;
     int8_t *e = malloc(rt_fold_count(hp));
     if (!e)
         return kv_fail(err, KV_ENOMEM, "out of memory to find scales");
     kv_progress_part part = {progress.call, progress.user, 0, SEARCHED};
     const calibrate_progress here = {kv_progress_of_part, &part};
-    kv_status st = find(job, &wanted, here, e, err);
+    st = find(job, &wanted, here, e, err);
     if (!st) {
         part = (kv_progress_part){progress.call, progress.user, SEARCHED, 1};
         st = judge(job, e, here, p, err);

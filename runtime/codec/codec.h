@@ -106,6 +106,8 @@ const kv_codec *kv_codec_get(kv_codec_id id); /* NULL: no such row */
 /* Set up a coder; free with kv_coder_free (also after a failure; a zeroed coder is fine). tc: borrowed, or NULL. */
 kv_status kv_coder_init(kv_coder *c, const kv_codec *codec, kv_side side, uint32_t dim, const prof_tc *tc, kv_err *err);
 void kv_coder_free(kv_coder *c);
+/* Whether a codec that needs no profile can store keys and values of heads of this width. KV_ENOMEM. */
+kv_status kv_codec_suits(const kv_codec *codec, uint32_t dim, bool *suits, kv_err *err);
 
 /* ---- codec_parts.c ---- */
 

@@ -89,7 +89,7 @@ def volatile(data):
     """Without figures that are others every time, and without the folder's name."""
     data = re.sub(rb"/[^\s'\"<>]*/kv-fault-[\w/]*(IN|OUT)\w*", rb"\1", data)
     data = re.sub(rb",[-\d.e+]*\r\n", b"\r\n", data)  # the last column of a table
-    return re.sub(rb'("seconds": )[-\d.e+]+|(written in|chunks: \d+\), ) *[\d.]+ s', b"", data)
+    return re.sub(rb'("seconds": )[-\d.e+]+|(written in|[\w)], ) *[\d.]+ s\b', b"", data)
 
 
 class Place:
@@ -163,7 +163,9 @@ def judge(place, wanted, r, leaves):
     for name in place.outputs:
         data = files.pop(name, None)
         if data is not None and data != (OLD if place.old else None) and volatile(data) != wanted.files[name]:
-            return f"{name} is neither old nor new: {data[:80]!r}"
+            is_now, was = volatile(data), wanted.files[name]
+            at = next((i for i, (a, b) in enumerate(zip(is_now, was)) if a != b), min(len(is_now), len(was)))
+            return f"{name} is neither old nor new: {is_now[max(0, at - 40):at + 40]!r}, not {was[max(0, at - 40):at + 40]!r}"
         if data is None and place.old:
             return f"{name} is gone"
     kept = [n for n in files if n.endswith(".resume")]

@@ -146,24 +146,15 @@ kv_status sweep_add_given(sweep_list *l, const char *path, const cli_strs *lines
     return st;
 }
 
-/* An uncalibrated codec can store keys and values of heads of this width. */
-static bool suits(kv_codec_id id, uint32_t head_dim) {
-    bool good = true;
-    for (int side = 0; side < 2; side++) {
-        kv_coder c;
-        good = !kv_coder_init(&c, kv_codec_get(id), side ? KV_SIDE_V : KV_SIDE_K, head_dim, NULL, NULL) && good;
-        kv_coder_free(&c);
-    }
-    return good;
-}
-
 kv_status sweep_add_default(sweep_list *l, uint32_t head_dim, const prof *models_own, int baseline, kv_err *err) {
     static const char own[] = "profile:", bare[] = "profile, window 0: --window 0";
     char line[128];
     kv_status st = models_own ? sweep_add(l, "defaults", own, err) : KV_OK;
     for (int i = 0; i < KV_CODEC_COUNT && !st; i++) {
         const kv_codec_name *c = &kv_codec_names[i];
-        if (c->calibrated || i == baseline || !suits((kv_codec_id)i, head_dim))
+        bool suits;
+        if (c->calibrated || i == baseline || (st = kv_codec_suits(kv_codec_get((kv_codec_id)i), head_dim, &suits, err)) ||
+            !suits)
             continue;
         snprintf(line, sizeof line, "%s: -ctk %s -ctv %s --window 0 --sinks 4", c->name, c->name, c->name);
         st = sweep_add(l, "defaults", line, err);
@@ -229,14 +220,16 @@ kv_status sweep_resolve(sweep_list *l, const rt_model *m, const prof *models_own
     return KV_OK;
 }
 
-/* f16, and nothing is let go of. */
-static bool is_exact(const sweep_setting *s, const rt_model *m) {
+/* Whether it is f16, and nothing is let go of. What else is wrong with a setting is said when it is used. */
+static kv_status is_exact(const sweep_setting *s, const rt_model *m, bool *exact, kv_err *err) {
     kv_cache_cfg cache = {0};
-    const bool f16 = sweep_codec(s, false) == KV_F16 && sweep_codec(s, true) == KV_F16;
-    const bool keeps =
-        f16 && !rt_cache_cfg_new(rt_model_hparams(m), &s->cfg, &cache, NULL) && cache.evict.policy == KV_EVICT_NONE;
+    *exact = false;
+    if (sweep_codec(s, false) != KV_F16 || sweep_codec(s, true) != KV_F16)
+        return KV_OK;
+    const kv_status st = rt_cache_cfg_new(rt_model_hparams(m), &s->cfg, &cache, err);
+    *exact = !st && cache.evict.policy == KV_EVICT_NONE;
     rt_cache_cfg_free(&cache);
-    return keeps;
+    return st == KV_ENOMEM ? st : KV_OK;
 }
 
 kv_status sweep_reference(sweep_list *l, const rt_model *m, size_t *index, bool *added, kv_err *err) {
@@ -245,8 +238,10 @@ kv_status sweep_reference(sweep_list *l, const rt_model *m, size_t *index, bool 
     bool taken = false;
     *added = false;
     for (*index = 0; *index < l->n; ++*index) {
-        if (is_exact(&l->v[*index], m))
-            return KV_OK;
+        bool exact;
+        const kv_status st = is_exact(&l->v[*index], m, &exact, err);
+        if (st || exact)
+            return st;
         taken |= !strcmp(l->v[*index].name, "f16");
     }
     const cli_cache *base = l->base;
