@@ -211,7 +211,7 @@ kv_status cal_gauss_init(cal_gauss *g, trellis_search_fn *search, kv_err *err) {
     f->search = search, f->n = NORMAL_VECTORS, f->dim = f->coded = NORMAL_DIM, f->z = z, f->bits = bits, f->sigma = sigma;
     start(f->level);
     g->distortion[0] = 1;
-    for (uint8_t b = 1; b <= PROF_MAX_BITS; b++) {
+    for (int b = 1; b <= PROF_MAX_BITS; b++) {
         memset(bits, b, sizeof bits);
         for (int round = 0; round < NORMAL_ROUNDS; round++)
             one_round(f, false);

@@ -396,7 +396,7 @@ static void document_xml_of_any_depth_ends(void **state) {
 static void document_tags_have_limits(void **state) {
     (void)state;
     needs("docx");
-    char many[1 << 14] = "<p ", xml[1 << 15], page[1 << 15];
+    char many[1 << 14] = "<p ", xml[1 << 15], page[1 << 16];
     for (int i = 0; i < 300; i++)
         sprintf(many + strlen(many), "a%d=1 ", i);
     snprintf(page, sizeof page, "<p a='>' b>x%s>", many);

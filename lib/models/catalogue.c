@@ -231,6 +231,7 @@ static kv_status add_entry(const reader *r, const yaml_node *n, size_t from) {
     if (st || (st = check_entry(r, n, &e)))
         return st;
     for (size_t i = 0; i < c->n; i++)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): check_entry saw a name */
         if (!strcasecmp(c->entries[i].name, e.name)) {
             if (i >= from || c->entries[i].from == e.from)
                 return kv_fail(r->err, KV_EFORMAT, "%.500s:%u: '%s' is there already, in line %u", r->where, e.line, e.name,

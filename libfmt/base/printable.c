@@ -37,7 +37,7 @@ size_t printable(const char *s, size_t len, const char *keep, char *out, size_t 
     for (size_t i = 0, n; i < len; i += n) {
         char piece[PRINTABLE_GROWTH * 4 + 1];
         uint32_t c = 0;
-        const size_t valid = n = decode(s + i, len - i, &c);
+        const size_t valid = decode(s + i, len - i, &c);
         const bool stays = valid && (!acts(c) || (keep && c && c < 0x80 && strchr(keep, (int)c)));
         const char *letter = valid == 1 && c ? strchr(meant, (int)c) : NULL;
         size_t took = 0;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-kv_status kv_fail(kv_err *err, kv_status code, const char *fmt, ...) {
+kv_status(kv_fail)(kv_err *err, kv_status code, const char *fmt, ...) {
     if (err) {
         char said[sizeof err->msg]; /* names and texts of files as they are */
         va_list ap;

@@ -31,6 +31,7 @@ kv_status prof_check_fold(const prof *p, const char *where, kv_err *err) {
 /* One KV head: x = mean + sum of z[i] * basis[i], every dimension of which becomes s times as large. */
 static void follow_head(prof_tc *t, const double *s) {
     for (uint32_t i = 0; i < t->dim; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): one for each dimension */
         t->mean[i] = (float)(t->mean[i] * s[i]);
         for (uint32_t r = 0; r < t->dim; r++)
             t->basis[(size_t)r * t->dim + i] = (float)(t->basis[(size_t)r * t->dim + i] * s[i]);

@@ -299,7 +299,7 @@ static kv_status read_budget(const reader *r, const prof_field *f, const yaml_no
 }
 
 static kv_status read_budgets(const reader *r, const prof_field *f, const yaml_node *n, const char *path, prof_layer *l) {
-    uint64_t tokens;
+    uint64_t tokens = 0;
     if (n->kind == YAML_TEXT) {
         kv_status st = read_integer(r, f, n, path, &tokens);
         l->budget = st == KV_OK ? (uint32_t)tokens : 0;

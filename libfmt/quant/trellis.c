@@ -152,6 +152,7 @@ static void trace(const trellis_book *b, const float *y, float inv, const uint8_
                   size_t ldc, int16_t *level) {
     for (size_t i = b->n; i-- > 0;) {
         const int8_t *table = b->levels + trellis_table(b->bits[i]);
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): walk has been over all of them */
         unsigned window = state | (taken[i] >> state & 1u) * TRELLIS_STATES;
         unsigned which = nearest(table, b->bits[i], window, quantise(y[i], inv));
         codes[i * ldc] = (uint8_t)(which << 1 | (window & 1));

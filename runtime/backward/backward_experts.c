@@ -71,7 +71,7 @@ static void shared_backward(pass *p, const rt_layer *y, const float *x, const fl
     for (size_t t = 0; t < p->n; t++) {
         const float s = experts_shared_weight(m, y, x + t * d), by = ex->shared_weight ? s * (1 - s) * dot[t] : 0;
         for (size_t i = 0; i < d; i++)
-            d_in[t * d + i] += d_x[t * d + i] + (by != 0 ? by * ex->shared_weight[i] : 0);
+            d_in[t * d + i] += d_x[t * d + i] + (ex->shared_weight ? by * ex->shared_weight[i] : 0);
     }
 }
 
