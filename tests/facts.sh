@@ -14,6 +14,8 @@ S
 grep -q 'four "bits" & <less> .* of 70 ' table || die "no table on stdout"
 grep -q "difference to exact" table || die "the setting with an f16 cache is not the reference"
 grep -q "added" log && die "a reference was added although there is one"
+"$bin/kveval" facts "$model" -t 2 --docs 5 --tokens 5000,4000 --quick --settings settings --json quick.json --csv quick.csv --html quick.html >quick 2>log ||
+    { cat log; die "kveval facts --quick"; }
 # One by one it is the same as together, and without an f16 cache one is added, whatever the options say.
 "$bin/kveval" facts "$model" -t 1 --docs 5 --tokens 4000 -q -ctk q4_0 -ctv q4_0 --window 8 --budget 50% --json >budget.json 2>log ||
     { cat log; die "kveval facts --json"; }
@@ -65,6 +67,12 @@ questions = [(d, q) for d in docs for q in d["questions"]]
 assert len(questions) == 70 and all(len(q["at"]) == q["hops"] for _, q in questions)
 assert [s["name"] for s in settings] == ['four "bits" & <less>', "exact"]
 assert [s["reference"] for s in settings] == [False, True] and "difference" not in settings[1]
+quick = {s["name"]: s for s in json.load(open("quick.json"))["settings"]}
+exact, four = quick["exact"], quick[settings[0]["name"]]
+assert exact["answers"] == settings[1]["answers"] and not four["answers"] and "hits" not in four and "difference" not in four
+assert four["nats"] == settings[0]["nats"] and four["nats"]["mean"] > 0 and four["nats"]["se"] > 0 and "nats" not in exact
+assert [p["nats"] for p in four["parts"]] == [p["nats"] for p in settings[0]["parts"]]
+assert len(list(csv.reader(open("quick.csv")))) == 1 + 70 and tree.parse("quick.html") is not None
 rights = [[a["right"] for a in s["answers"]] for s in settings]
 for s, right in zip(settings, rights):
     assert s["n"] == len(right) == 70 and s["hits"] == sum(right) and 0 <= s["lo"] <= s["share"] <= s["hi"] <= 1

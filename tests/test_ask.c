@@ -149,9 +149,35 @@ static asker *new_asker(const fixture *x, int codec, int window, bool (*progress
 static void ask_question(const fixture *x, asker *a, size_t i, char answer[ASK_ANSWER]) {
     ask_ids tail = tail_of(&x->f, questions[i], NULL);
     kv_err err = {0};
-    if (asker_ask(a, tail.v, tail.n, answer, &err))
+    if (asker_ask(a, tail.v, tail.n, answer, NULL, &err))
         fail_msg("%s", err.msg);
     ask_ids_free(&tail);
+}
+
+/* What an answer is rated at is what its tokens were likely as it was given; of another cache, something else. */
+static void ask_rates_answers(void **state) {
+    (void)state;
+    fixture x;
+    open_fixture(&x, "qwen2");
+    asker *a = new_asker(&x, KV_F16, 0, NULL, NULL), *other = new_asker(&x, KV_Q4_0, 0, NULL, NULL);
+    assert_int_equal(asker_read(a, x.doc.v, x.doc.n, NULL), KV_OK);
+    assert_int_equal(asker_read(other, x.doc.v, x.doc.n, NULL), KV_OK);
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        ask_ids tail = tail_of(&x.f, questions[i], NULL);
+        char answer[ASK_ANSWER];
+        ask_reply given;
+        double same, lossy;
+        assert_int_equal(asker_ask(a, tail.v, tail.n, answer, &given, NULL), KV_OK);
+        assert_true(given.n >= 1 && given.n <= ANSWER && given.logprob < 0);
+        assert_int_equal(asker_rate(a, tail.v, tail.n, &given, &same, NULL), KV_OK);
+        assert_true(same == given.logprob);
+        assert_int_equal(asker_rate(other, tail.v, tail.n, &given, &lossy, NULL), KV_OK);
+        assert_true(lossy < 0 && lossy != same);
+        ask_ids_free(&tail);
+    }
+    asker_free(a);
+    asker_free(other);
+    close_fixture(&x);
 }
 
 /* The first answer after reading needs no restored state; all others must come out as if they were the first, too. */
@@ -309,6 +335,7 @@ int main(void) {
         cmocka_unit_test(ask_known_question_stands_twice),
         cmocka_unit_test(ask_text_is_never_special),
         cmocka_unit_test(ask_restores_the_state_after_reading),
+        cmocka_unit_test(ask_rates_answers),
         cmocka_unit_test(ask_stops_when_told_to),
         cmocka_unit_test(ask_says_when_the_context_is_full),
         cmocka_unit_test(ask_normalises),

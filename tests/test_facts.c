@@ -402,10 +402,11 @@ static void facts_run_and_compare(void **state) {
     assert_true(s.n == 4 && s.n_questions == 4 * FACTS_QUESTIONS && s.v[1].i_length == 0 && s.v[2].i_length == 1);
     eval_setting settings[2] = {{"f16", RT_CTX_CFG_DEFAULT}, {"q4", RT_CTX_CFG_DEFAULT}};
     settings[1].cache.ctk = settings[1].cache.ctv = KV_Q4_0;
-    assert_int_equal(facts_run(t->m, &s, &t->f, settings, 2, never, &last, r, &err), KV_ECANCEL);
+    const facts_job job = {.m = t->m, .set = &s, .frame = &t->f, .settings = settings, .n = 2};
+    assert_int_equal(facts_run(&job, never, &last, r, &err), KV_ECANCEL);
     assert_true(!r[0].answers && !r[1].answers);
     last = 0;
-    if (facts_run(t->m, &s, &t->f, settings, 2, note, &last, r, &err))
+    if (facts_run(&job, note, &last, r, &err))
         fail_msg("%s", err.msg);
     assert_true(last > 0.99 && r[1].kv_bytes[0] < r[0].kv_bytes[0] && r[0].kv_bytes[0] < r[0].kv_bytes[1]);
     assert_int_equal(facts_tally(&s, &r[0], FACTS_ANYWHERE).n, 28);

@@ -176,6 +176,7 @@ static kv_status invert_basis(const kv_coder *c, tc_state *s, kv_err *err) {
     }
     for (size_t i = 0; i < s->book.n; i++)
         for (size_t j = 0; j < dim; j++)
+            /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): dim of them, and no more are coded */
             m[i * dim + j] = inv[j * dim + i] / size[i];
     st = fill_forward(c, s, m, err);
 done:

@@ -42,7 +42,8 @@ char *facts_points(paired p, bool interval, char buf[64]) {
 
 bool facts_differ(const facts_report *r, size_t question) {
     for (size_t i = 1; i < r->settings->n; i++)
-        if (r->results[i].answers[question].right != r->results[0].answers[question].right)
+        if (r->results[i].answered && r->results[0].answered &&
+            r->results[i].answers[question].right != r->results[0].answers[question].right)
             return true;
     return false;
 }
@@ -59,7 +60,7 @@ static size_t name_width(const facts_report *r) {
 }
 
 static void print_summary(const facts_report *r, size_t name) {
-    enum { CODEC = 14, RIGHT = 10, SHARE = 16, POINTS = 22, LOST = 11, P = 6, CACHE = 10 };
+    enum { CODEC = 14, RIGHT = 10, SHARE = 16, POINTS = 22, LOST = 11, P = 6, NATS = 14, CACHE = 10 };
     const char *first = r->settings->v[r->reference].name;
     char buf[64], codecs[48];
     eval_cell("setting", name, true);
@@ -70,6 +71,7 @@ static void print_summary(const facts_report *r, size_t name) {
         eval_cell("points (95 %)", POINTS, false);
         eval_cell("lost, won", LOST, false);
         eval_cell("p", P, false);
+        eval_cell("nats", NATS, false);
     }
     printf("%*s\n", CACHE, "cache");
     for (size_t i = 0; i < r->settings->n; i++) {
@@ -88,6 +90,8 @@ static void print_summary(const facts_report *r, size_t name) {
             eval_cell(same ? "" : buf, LOST, false);
             snprintf(buf, sizeof buf, "%.3f", paired_p(p));
             eval_cell(same ? "" : buf, P, false);
+            const facts_loss lost = facts_lost(r->set, &r->results[r->reference], x, FACTS_ANYWHERE);
+            eval_cell(same ? "" : eval_plus_minus(lost.mean, lost.se, false, buf), NATS, false);
         }
         printf("%*s", CACHE, format_bytes((double)x->kv_bytes[r->set->cfg.n_tokens - 1], buf));
         puts(sweep_remark(&r->settings->v[i], buf));
@@ -95,9 +99,8 @@ static void print_summary(const facts_report *r, size_t name) {
     if (r->settings->n > 1)
         cli_say(stdout,
                 "\npoints: difference to %s, %% of the questions, with Tango's interval; lost, won: right with %s only, right "
-                "with the "
-                "setting only; p: McNemar's exact test\n",
-                first, first);
+                "with the setting only; p: McNemar's exact test; nats: by how much less likely an answer of %s is\n",
+                first, first, first);
 }
 
 static void print_parts(const facts_report *r, size_t name) {
@@ -114,7 +117,7 @@ static void print_parts(const facts_report *r, size_t name) {
         for (size_t k = 0; k < n; k++)
             eval_cell(ask_percent(facts_tally(r->set, &r->results[i], part[k].where), false, buf), PART, false);
         putchar('\n');
-        if (i == r->reference)
+        if (i == r->reference || !r->results[i].answered)
             continue;
         eval_cell("  points", name, true);
         for (size_t k = 0; k < n; k++)
@@ -130,6 +133,8 @@ static void print_question(const facts_report *r, const facts_doc *d, size_t doc
             r->set->cfg.tokens[d->i_length], q->wanted);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = &r->results[i].answers[at];
+        if (!r->results[i].answered)
+            continue;
         printf("    %s ", a->right ? "right" : "wrong");
         eval_cell(r->settings->v[i].name, name, true);
         cli_say(stdout, "%s\n", a->said);
@@ -174,9 +179,19 @@ static json_t *paired_json(json_t *j, paired p) {
                                        (int)p.lost, "won", (int)p.won, "p", paired_p(p)));
 }
 
+static json_t *real_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
 static json_t *figures(const facts_report *r, size_t i, json_t *j, facts_where w) {
-    j = eval_tally_json(j, facts_tally(r->set, &r->results[i], w));
-    return i == r->reference ? j : paired_json(j, facts_compare(r->set, &r->results[r->reference], &r->results[i], w));
+    const facts_result *first = &r->results[r->reference], *x = &r->results[i];
+    if (x->answered)
+        j = eval_tally_json(j, facts_tally(r->set, x, w));
+    if (i == r->reference)
+        return j;
+    const facts_loss lost = facts_lost(r->set, first, x, w);
+    j = eval_json_join(j, json_pack("{s:{s:o, s:o}}", "nats", "mean", real_or_null(lost.mean), "se", real_or_null(lost.se)));
+    return x->answered ? paired_json(j, facts_compare(r->set, first, x, w)) : j;
 }
 
 static json_t *setting_json(const facts_report *r, size_t i) {
@@ -187,7 +202,7 @@ static json_t *setting_json(const facts_report *r, size_t i) {
     const size_t n = facts_parts(r->set, part);
     for (size_t k = 0; k < n; k++)
         cli_json_add(&parts, figures(r, i, json_pack("{s:s}", "part", part[k].name), part[k].where));
-    for (size_t k = 0; k < r->set->n_questions; k++)
+    for (size_t k = 0; k < r->set->n_questions && x->answered; k++)
         cli_json_add(&answers,
                      json_pack("{s:o, s:b}", "said", cli_json_text(x->answers[k].said), "right", (int)x->answers[k].right));
     json_t *rest = json_pack("{s:b, s:f, s:f, s:I, s:I, s:f, s:o, s:o}", "reference", (int)(i == r->reference), "bits_k",
@@ -259,7 +274,7 @@ kv_status facts_write_csv(const facts_report *r, const char *path, kv_err *err) 
     fputs("name,options,document,kind,tokens,hops,question,wanted,said,right\r\n", f);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = r->results[i].answers;
-        for (size_t k = 0; k < r->set->n; k++)
+        for (size_t k = 0; k < r->set->n && r->results[i].answered; k++)
             for (size_t q = 0; q < r->set->v[k].n; q++, a++)
                 csv_row(f, r, i, k, &r->set->v[k].q[q], a);
     }

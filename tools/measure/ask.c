@@ -3,11 +3,12 @@
 
 #include "text/prompt.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 512, LONGEST_CHARACTER = 4 };
+enum { BATCH = 512, LONGEST_CHARACTER = 4, RATED = 16 /* tokens of an answer at once */ };
 
 /* Where the user's text goes in a rendered turn: a control character that no template holds. */
 static const char place[] = "\x1a";
@@ -116,7 +117,7 @@ struct asker {
     const rt_model *m;
     rt_ctx *seen, *asked;
     ask_cfg cfg;
-    float *logits; /* (n_vocab) */
+    float *logits; /* (RATED, n_vocab) */
 };
 
 kv_status asker_new(const rt_model *m, const ask_cfg *cfg, asker **out, kv_err *err) {
@@ -132,7 +133,7 @@ kv_status asker_new(const rt_model *m, const ask_cfg *cfg, asker **out, kv_err *
     kv_status st = rt_ctx_new(m, &ctx, &a->seen, err);
     if (st || (st = rt_ctx_new(m, &ctx, &a->asked, err)))
         goto done;
-    a->logits = malloc(n_vocab * sizeof *a->logits);
+    a->logits = malloc((size_t)RATED * n_vocab * sizeof *a->logits);
     if (!a->logits) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", n_vocab);
         goto done;
@@ -212,18 +213,55 @@ static bool add(reply *r, const char *piece, size_t n) {
     return true;
 }
 
-kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], kv_err *err) {
+/* The log-probability of a token. */
+static double logprob(const float *x, size_t n, int32_t id) {
+    const double top = (double)x[likeliest(x, n)];
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - top);
+    return (double)x[id] - top - log(sum);
+}
+
+static void keep(ask_reply *r, const float *logits, size_t n_vocab, int32_t id) {
+    if (!r || r->n == ASK_REPLY)
+        return;
+    r->ids[r->n++] = id;
+    r->logprob += logprob(logits, n_vocab, id);
+}
+
+static kv_status begin(asker *a, const int32_t *ids, size_t n, kv_err *err) {
+    const kv_status st = kv_cache_copy(rt_ctx_cache(a->asked), rt_ctx_cache(a->seen), err);
+    return st ? st : feed(a, a->asked, ids, n, true, err);
+}
+
+kv_status asker_rate(asker *a, const int32_t *ids, size_t n, const ask_reply *given, double *sum, kv_err *err) {
+    const size_t n_vocab = rt_model_hparams(a->m)->n_vocab;
+    const uint32_t batch = rt_ctx_n_batch(a->asked), most = batch < RATED ? batch : RATED;
+    kv_status st = begin(a, ids, n, err);
+    *sum = st || !given->n ? 0 : logprob(a->logits, n_vocab, given->ids[0]);
+    for (uint32_t at = 1; at < given->n && !st;) {
+        const uint32_t step = given->n - at < most ? given->n - at : most;
+        st = rt_forward(a->asked, given->ids + at - 1, step, step, a->logits, err);
+        for (uint32_t i = 0; i < step && !st; i++)
+            *sum += logprob(a->logits + i * n_vocab, n_vocab, given->ids[at + i]);
+        at += step;
+    }
+    return st;
+}
+
+kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], ask_reply *kept, kv_err *err) {
     const tok *t = rt_model_tok(a->m);
     const uint32_t n_vocab = rt_model_hparams(a->m)->n_vocab;
     reply r = {.text = answer};
     bool open = true;
-    kv_status st = kv_cache_copy(rt_ctx_cache(a->asked), rt_ctx_cache(a->seen), err);
-    if (!st)
-        st = feed(a, a->asked, ids, n, true, err);
+    kv_status st = begin(a, ids, n, err);
+    if (kept)
+        *kept = (ask_reply){0};
     for (uint32_t i = 0; i < a->cfg.answer_tokens && !st; i++) {
         const int32_t id = likeliest(a->logits, n_vocab);
         size_t piece_len;
         const char *piece = tok_piece(t, id, false, &piece_len);
+        keep(kept, a->logits, n_vocab, id);
         if (tok_is_eog(t, id) || !(open = add(&r, piece, piece_len)))
             break;
         if (i + 1 < a->cfg.answer_tokens)

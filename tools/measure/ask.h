@@ -61,10 +61,20 @@ kv_cache_info asker_cache_info(const asker *a); /* of one of the two caches */
 
 /* Forget everything and read n > 0 tokens: head and document. KV_ECANCEL when told to stop. */
 kv_status asker_read(asker *a, const int32_t *ids, size_t n, kv_err *err);
+/* An answer as tokens: what ended it is one of them. */
+enum { ASK_REPLY = 64 };
+typedef struct ask_reply {
+    int32_t ids[ASK_REPLY];
+    uint32_t n;
+    double logprob; /* of all of them together, in nats */
+} ask_reply;
+
 /* Ask n > 0 tokens: a tail, of what was read. The answer is the likeliest token at every step, until the model ends its turn, a
  * line ends or answer_tokens are there; valid UTF-8 without control characters and without white space around it. As often as
- * one likes, in any order. */
-kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], kv_err *err);
+ * one likes, in any order. kept: its first tokens; or NULL. */
+kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], ask_reply *kept, kv_err *err);
+/* How likely an answer that was given elsewhere is after the same n > 0 tokens: its log-probability. */
+kv_status asker_rate(asker *a, const int32_t *ids, size_t n, const ask_reply *given, double *logprob, kv_err *err);
 
 /* ---- scoring ---- */
 

@@ -88,14 +88,23 @@ void facts_set_free(facts_set *s);
 /* Of one setting. */
 typedef struct facts_result {
     qa_answer *answers; /* (n_questions), document by document */
+    bool answered;      /* false: answers are empty, it was only asked how likely those of the reference are */
+    double *logprob;    /* (n_questions) of the answers that the reference gave, in nats */
     size_t kv_bytes[FACTS_MOST_LENGTHS], kv_bytes_f16[FACTS_MOST_LENGTHS];
     double bits_k, bits_v, seconds;
 } facts_result; /* free with facts_result_free */
 
-/* Measure n settings one after the other; out (n). All of them are tried out before anything is read. progress: 0..1; false:
- * KV_ECANCEL. On failure nothing is left to be freed. */
-kv_status facts_run(const rt_model *m, const facts_set *s, const ask_frame *f, const eval_setting *settings, size_t n,
-                    kv_progress progress, void *user, facts_result *out, kv_err *err);
+typedef struct facts_job { /* all borrowed */
+    const rt_model *m;
+    const facts_set *set;
+    const ask_frame *frame;
+    const eval_setting *settings;
+    size_t n, reference; /* settings, and which of them the others are held against */
+    bool quick;          /* only the reference answers, the others rate its answers */
+} facts_job;
+/* Measure settings one after the other, the reference first; out (n). All of them are tried out before anything is read.
+ * progress: 0..1; false: KV_ECANCEL. On failure nothing is left to be freed. */
+kv_status facts_run(const facts_job *job, kv_progress progress, void *user, facts_result *out, kv_err *err);
 void facts_result_free(facts_result *r);
 
 /* Which questions count; -1: all. */
@@ -104,6 +113,11 @@ typedef struct facts_where {
 } facts_where;
 #define FACTS_ANYWHERE ((facts_where){-1, -1, -1})
 ask_tally facts_tally(const facts_set *s, const facts_result *r, facts_where w);
+/* By how much less likely the reference's answers are: mean over answers in nats, and its standard error. NaN for none. */
+typedef struct facts_loss {
+    double mean, se;
+} facts_loss;
+facts_loss facts_lost(const facts_set *s, const facts_result *first, const facts_result *other, facts_where w);
 /* The same questions with two settings: `first` is the reference. */
 paired facts_compare(const facts_set *s, const facts_result *first, const facts_result *other, facts_where w);
 

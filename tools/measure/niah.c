@@ -55,7 +55,7 @@ static kv_status ask_needle(run *r, asker *a, const niah_needle *x, niah_answer 
     strcpy(to->wanted, x->fact.answer);
     kv_status st = ask_tail(&r->frame, x->fact.question, x->fact.prime, &tail, err);
     if (!st)
-        st = asker_ask(a, tail.v, tail.n, to->said, err);
+        st = asker_ask(a, tail.v, tail.n, to->said, NULL, err);
     ask_ids_free(&tail);
     return st ? st : ask_is_right(to->said, to->wanted, &to->right, err);
 }

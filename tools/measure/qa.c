@@ -185,11 +185,11 @@ double qa_work(const qa_test *t) {
     return sum;
 }
 
-kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, kv_err *err) {
+kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, ask_reply *replies, kv_err *err) {
     kv_status st = asker_read(a, t->document.v, t->document.n, err);
     for (size_t i = 0; i < t->questions->n && !st; i++) {
         qa_answer *x = &answers[i];
-        if (!(st = asker_ask(a, t->tails[i].v, t->tails[i].n, x->said, err)))
+        if (!(st = asker_ask(a, t->tails[i].v, t->tails[i].n, x->said, replies ? &replies[i] : NULL, err)))
             st = ask_is_right(x->said, t->questions->v[i].wanted, &x->right, err);
     }
     return st;
@@ -221,7 +221,7 @@ kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, k
         return st;
     out->cache = asker_cache_info(a);
     out->answers = calloc(t->questions->n, sizeof *out->answers);
-    st = out->answers ? qa_ask(a, t, out->answers, err)
+    st = out->answers ? qa_ask(a, t, out->answers, NULL, err)
                       : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", t->questions->n);
     out->tally.n = (uint32_t)t->questions->n;
     for (size_t i = 0; i < t->questions->n && !st; i++)
