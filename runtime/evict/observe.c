@@ -60,6 +60,7 @@ static void look(const view *v, uint32_t range, row_fn *each, float *score) {
         const uint32_t n = min_u32(ROWS, t->rows - r0);
         scores(t, base, r0, n, b0, b1);
         for (uint32_t r = 0; r < n; r++) {
+            /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): every row has an end */
             const uint32_t to = min_u32(v->to[r0 + r], base + KV_RANGE);
             if (from < to)
                 each(v, r0 + r, t->s->s + (size_t)r * KV_RANGE + (from - base), from, to - from, score);

@@ -22,8 +22,9 @@ static const rt_arch *arch_of(const rt_hparams *hp) {
 uint32_t rt_fold_units(const rt_hparams *hp, uint16_t unit[PROF_MAX_DIM]) {
     const uint32_t half = hp->n_rot / 2;
     for (uint32_t i = 0; i < hp->head_dim; i++) {
-        const uint32_t of_pair = arch_of(hp)->rope_neox ? i % half : i / 2;
-        unit[i] = i >= hp->key_dim ? RT_FOLD_NONE : (uint16_t)(i < hp->n_rot ? of_pair : half + i - hp->n_rot);
+        const bool rotates = i < hp->n_rot;
+        const uint32_t own = rotates ? (arch_of(hp)->rope_neox ? i % half : i / 2) : half + i - hp->n_rot;
+        unit[i] = i >= hp->key_dim ? RT_FOLD_NONE : (uint16_t)own;
     }
     return half + hp->key_dim - hp->n_rot;
 }

