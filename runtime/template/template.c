@@ -171,6 +171,20 @@ static kv_status give(const tpl_buf *b, tpl_text *out, kv_err *err) {
     return KV_OK;
 }
 
+kv_status tpl_text_add(tpl_text *t, const char *text, size_t len, kv_err *err) {
+    char *s = realloc(t->s, t->len + len + 1);
+    t->s = s ? s : t->s;
+    tpl_span *span = s ? realloc(t->span, (t->n_spans + 1) * sizeof *span) : NULL;
+    if (!span)
+        return kv_fail(err, KV_ENOMEM, "out of memory for a text of %zu bytes", t->len + len);
+    t->span = span;
+    memcpy(t->s + t->len, text, len);
+    t->len += len;
+    t->s[t->len] = '\0';
+    t->span[t->n_spans++] = (tpl_span){.len = len, .input = true};
+    return KV_OK;
+}
+
 void tpl_text_free(tpl_text *t) {
     free(t->s);
     free(t->span);

@@ -49,6 +49,8 @@ typedef struct tpl_text {
     size_t n_spans;
 } tpl_text; /* starts as {0}; free with tpl_text_free */
 void tpl_text_free(tpl_text *t);
+/* Put a text behind it that is input. KV_ENOMEM. */
+kv_status tpl_text_add(tpl_text *t, const char *text, size_t len, kv_err *err);
 
 /* values: an object, borrowed: "messages", "tools", ... cfg: NULL for the defaults. KV_EINVAL: the template does what it may
  * not, or raises an exception itself; KV_ERANGE: a limit, which is named; KV_ENOMEM. */

@@ -240,21 +240,6 @@ kv_status conversation_feed(conversation *c, const tpl_text *text, size_t docume
     return st;
 }
 
-/* An answer behind a rendering, as text of the model's. */
-static kv_status add_answer(tpl_text *text, const char *answer, kv_err *err) {
-    const size_t len = strlen(answer);
-    char *s = realloc(text->s, text->len + len + 1);
-    tpl_span *span = realloc(text->span, (text->n_spans + 1) * sizeof *span);
-    text->s = s ? s : text->s;
-    text->span = span ? span : text->span;
-    if (!s || !span)
-        return kv_fail(err, KV_ENOMEM, "out of memory for an answer");
-    memcpy(s + text->len, answer, len + 1);
-    span[text->n_spans++] = (tpl_span){.len = len, .input = true};
-    text->len += len;
-    return KV_OK;
-}
-
 kv_status conversation_settle(conversation *c, kv_err *err) {
     const size_t n = c->chat.n;
     tpl_text text = {0}, sent = {0};
@@ -268,7 +253,8 @@ kv_status conversation_settle(conversation *c, kv_err *err) {
     }
     const ctx_turn *last = &c->chat.turns[n - 1];
     if ((st = conversation_render(c, n - 1, last->question, &sent, err)) ||
-        (st = conversation_render(c, n - 1, last->question, &text, err)) || (st = add_answer(&text, last->answer, err)) ||
+        (st = conversation_render(c, n - 1, last->question, &text, err)) ||
+        (st = tpl_text_add(&text, last->answer, strlen(last->answer), err)) ||
         (st = conversation_feed(c, &text, strlen(last->answer), err)))
         goto done;
     conversation_stands(c, &sent, HELD_ANSWER);

@@ -24,21 +24,6 @@ static const json_t *begun_answer(const json_t *messages) {
     return begun && json_string_length(content) ? content : NULL;
 }
 
-/* Put a text of the client's behind. */
-static kv_status append(tpl_text *t, const char *text, size_t len, kv_err *err) {
-    char *s = realloc(t->s, t->len + len + 1);
-    tpl_span *span = s ? realloc(t->span, (t->n_spans + 1) * sizeof *span) : NULL;
-    t->s = s ? s : t->s;
-    if (!span)
-        return kv_fail(err, KV_ENOMEM, "out of memory for a prompt");
-    t->span = span;
-    memcpy(t->s + t->len, text, len);
-    t->len += len;
-    t->s[t->len] = '\0';
-    t->span[t->n_spans++] = (tpl_span){.len = len, .input = true};
-    return KV_OK;
-}
-
 kv_status prompts_render(const sv_engine *e, const sv_request *q, tpl_text *out, bool *thinking, kv_err *err) {
     const json_t *begun = begun_answer(q->messages);
     json_t *messages = begun ? json_copy(q->messages) : json_incref(q->messages);
@@ -52,7 +37,7 @@ kv_status prompts_render(const sv_engine *e, const sv_request *q, tpl_text *out,
     else
         st = chat_render_request(e->format, &(chat_request){messages, q->tools, q->extra, true}, out, thinking, err);
     if (!st && begun)
-        st = append(out, json_string_value(begun), json_string_length(begun), err);
+        st = tpl_text_add(out, json_string_value(begun), json_string_length(begun), err);
     json_decref(messages);
     return st;
 }
