@@ -402,7 +402,7 @@ static void facts_run_and_compare(void **state) {
     assert_true(s.n == 4 && s.n_questions == 4 * FACTS_QUESTIONS && s.v[1].i_length == 0 && s.v[2].i_length == 1);
     eval_setting settings[2] = {{"f16", RT_CTX_CFG_DEFAULT}, {"q4", RT_CTX_CFG_DEFAULT}};
     settings[1].cache.ctk = settings[1].cache.ctv = KV_Q4_0;
-    const facts_job job = {.m = t->m, .set = &s, .frame = &t->f, .settings = settings, .n = 2};
+    const facts_job job = {.m = t->m, .set = &s, .frame = &t->f, .settings = settings, .n = 2, .answers = true};
     assert_int_equal(facts_run(&job, never, &last, r, &err), KV_ECANCEL);
     assert_true(!r[0].answers && !r[1].answers);
     last = 0;

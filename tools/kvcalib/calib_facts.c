@@ -33,7 +33,7 @@ kv_status calib_facts_ask(const rt_model *m, const calib_facts *f, kv_progress p
     eval_setting settings[] = {{"f16", RT_CTX_CFG_DEFAULT}, {"profile", RT_CTX_CFG_DEFAULT}};
     facts_result results[2];
     settings[1].cache.profile = p;
-    const facts_job job = {.m = m, .set = &f->set, .frame = &f->frame, .settings = settings, .n = 2};
+    const facts_job job = {.m = m, .set = &f->set, .frame = &f->frame, .settings = settings, .n = 2, .answers = true};
     kv_status st = facts_run(&job, progress, user, results, err);
     if (st)
         return st;

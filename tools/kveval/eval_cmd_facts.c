@@ -108,7 +108,7 @@ static kv_status measure(const facts_report *r, const ask_frame *frame, const op
     kv_status st = sweep_to_eval(r->settings, &settings, err);
     if (st)
         return st;
-    const facts_job job = {r->m, r->set, frame, settings, r->settings->n, r->reference, o->quick};
+    const facts_job job = {r->m, r->set, frame, settings, r->settings->n, r->reference, !o->quick, true};
     cli_progress_start(&bar, "asking", o->ask.quiet);
     st = facts_run(&job, cli_progress_show, &bar, results, err);
     cli_progress_end(&bar);

@@ -90,7 +90,7 @@ static void question_row(FILE *f, const facts_report *r, size_t doc, const facts
     fputs("</td>", f);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = &r->results[i].answers[at];
-        fprintf(f, "<td class=\"text\" style=\"white-space:normal\">%s ", !r->results[i].answered ? "–" : a->right ? "✓" : "✗");
+        fprintf(f, "<td class=\"text\" style=\"white-space:normal\">%s ", a->right ? "✓" : "✗");
         rep_text(f, a->said);
         fputs("</td>", f);
     }

@@ -133,8 +133,6 @@ static void print_question(const facts_report *r, const facts_doc *d, size_t doc
             r->set->cfg.tokens[d->i_length], q->wanted);
     for (size_t i = 0; i < r->settings->n; i++) {
         const qa_answer *a = &r->results[i].answers[at];
-        if (!r->results[i].answered)
-            continue;
         printf("    %s ", a->right ? "right" : "wrong");
         eval_cell(r->settings->v[i].name, name, true);
         cli_say(stdout, "%s\n", a->said);

@@ -1,9 +1,9 @@
 /* Reading once, asking often. */
 #include "measure/ask.h"
 
+#include "eval/eval.h"
 #include "text/prompt.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,11 +215,7 @@ static bool add(reply *r, const char *piece, size_t n) {
 
 /* The log-probability of a token. */
 static double logprob(const float *x, size_t n, int32_t id) {
-    const double top = (double)x[likeliest(x, n)];
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - top);
-    return (double)x[id] - top - log(sum);
+    return (double)x[id] - eval_log_sum_exp(x, n);
 }
 
 static void keep(ask_reply *r, const float *logits, size_t n_vocab, int32_t id) {

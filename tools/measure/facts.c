@@ -78,7 +78,7 @@ static kv_status ask_document_of(run *r, asker *a, const facts_doc *d, bool refe
         st = qa_ask(a, &t, to->answers + first, reference ? replies : NULL, err);
     else if (!st)
         st = asker_read(a, t.document.v, t.document.n, err);
-    if (!st && !reference)
+    if (!st && !reference && r->job->rates)
         st = rate(a, &t, replies, to->logprob + first, err);
     for (size_t i = 0; i < d->n && !st && reference; i++)
         to->logprob[first + i] = replies[i].logprob;
@@ -97,7 +97,7 @@ static kv_status run_setting(run *r, size_t i_setting, facts_result *out, kv_err
     const double started = clock_now();
     asker *a = NULL;
     size_t at = 0;
-    out->answered = reference || !r->job->quick;
+    out->answered = reference || r->job->answers;
     out->answers = calloc(set->n_questions, sizeof *out->answers);
     out->logprob = calloc(set->n_questions, sizeof *out->logprob);
     kv_status st =

@@ -89,7 +89,7 @@ void facts_set_free(facts_set *s);
 typedef struct facts_result {
     qa_answer *answers; /* (n_questions), document by document */
     bool answered;      /* false: answers are empty, it was only asked how likely those of the reference are */
-    double *logprob;    /* (n_questions) of the answers that the reference gave, in nats */
+    double *logprob;    /* (n_questions) of the answers that the reference gave, in nats; 0 where it was not asked */
     size_t kv_bytes[FACTS_MOST_LENGTHS], kv_bytes_f16[FACTS_MOST_LENGTHS];
     double bits_k, bits_v, seconds;
 } facts_result; /* free with facts_result_free */
@@ -100,7 +100,7 @@ typedef struct facts_job { /* all borrowed */
     const ask_frame *frame;
     const eval_setting *settings;
     size_t n, reference; /* settings, and which of them the others are held against */
-    bool quick;          /* only the reference answers, the others rate its answers */
+    bool answers, rates; /* what is asked of the others: to answer, and how likely the reference's answers are */
 } facts_job;
 /* Measure settings one after the other, the reference first; out (n). All of them are tried out before anything is read.
  * progress: 0..1; false: KV_ECANCEL. On failure nothing is left to be freed. */
