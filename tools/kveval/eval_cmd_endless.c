@@ -23,7 +23,7 @@ typedef struct options {
     int64_t ctx, tokens, part, forget;
     cli_cache cache;
     cli_machine machine;
-    bool exact, quick, json;
+    bool exact, quick, json, quiet;
 } options;
 
 /* What was measured: of each way that was, its parts. */
@@ -50,6 +50,7 @@ static int parse(options *o, int argc, char **argv) {
         {"--exact", NULL, CLI_FLAG, NULL, &o->exact, 0, 0, "exact matrix products instead of those of kvrun: slower"},
         {"--json", NULL, CLI_FLAG, NULL, &o->json, 0, 0,
          "one JSON object on stdout: for each way a list of parts with tokens, ppl and seconds"},
+        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
         {0},
     };
     return cli_parse(
@@ -95,7 +96,7 @@ static kv_status measure(const options *o, found *f, kv_err *err) {
         goto done;
     }
     f->n = ((size_t)o->tokens + cfg.part - 1) / cfg.part;
-    cli_progress_start(&s.bar, "measuring", false);
+    cli_progress_start(&s.bar, "measuring", o->quiet);
     for (; s.way < s.n && !st; s.way++) {
         if (!(f->parts[s.way] = calloc(f->n, sizeof **f->parts)))
             st = kv_fail(err, KV_ENOMEM, "out of memory for %zu parts", f->n);

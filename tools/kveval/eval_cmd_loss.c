@@ -15,7 +15,7 @@ typedef struct options {
     int baseline;
     cli_cache cache;
     cli_machine machine;
-    bool parse_special, fast, json;
+    bool parse_special, fast, json, quiet;
     uint32_t made_for; /* window of the profile, where a narrower one was asked for; else 0 */
 } options;
 
@@ -38,6 +38,7 @@ static int parse(options *o, const cli_spec *about, int argc, char **argv) {
          "one JSON object on stdout: kld, kld_se, kld_p50 to kld_p99_9 and kld_max (nats), top1 and dppl_percent (percent), "
          "ppl, ppl_se, bits_k, bits_v, kv_bytes, kv_bytes_f16, held (tokens), reads_percent, tokens (scored), seconds, and how "
          "it was measured"},
+        {"--quiet", "-q", CLI_FLAG, NULL, &o->quiet, 0, 0, "no progress bar"},
         {0},
     };
     cli_spec spec = *about;
@@ -108,7 +109,7 @@ static kv_status measure(options *o, eval_result *r, kv_err *err) {
         goto done;
     cli_note_specials(o->tool, m.model, o->text, o->parse_special);
     o->made_for = cli_note_window(o->tool, m.profile, o->cache.window);
-    cli_progress_start(&bar, "measuring", false);
+    cli_progress_start(&bar, "measuring", o->quiet);
     st = eval_run(m.model, &cfg, &setting, 1, text.ids, text.n, cli_progress_show, &bar, r, err);
     cli_progress_end(&bar);
 done:
