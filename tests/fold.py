@@ -48,6 +48,12 @@ def main():
         assert row["after"] <= row["before"] + row["before_se"], row
     again = run("kvcalib", MODEL, "--text", "text", "--ctx", "512", "--chunks", "4", "--fold-for", "q8_0", "--out", "again.yaml", "-q", "-t", "2")
     assert pathlib.Path("again.yaml").read_text() == found, again
+    for words, among in ((["q5_1", "--fold-rotation", "on"], ["q5_1h"]), (["iq4_nl"], ["iq4_nl", "iq4_nlh"])):
+        report = json.loads(run("kvcalib", MODEL, "--text", "text", "--ctx", "512", "--chunks", "4", "--fold-for", *words, "--out", "other.yaml", "-q", "-t", "2", "--json"))
+        rows = {row["cache"]: row for row in report["folding"]}
+        assert report["fold_for"] == (", ".join(among) if rows else "")
+        assert not rows or (rows.keys() == {"q8_0", "q4_0", "q4_0h", *among} and all(rows[a]["after"] < rows[a]["before"] for a in among)), rows
+    run("kvcalib", MODEL, "--fold-rotation", "on", "--out", "never.yaml", code=2, says="--fold-rotation says which caches --fold-for means")
 
     # folded: the same answers with caches of floats, a profile of its own, the original again
     pathlib.Path("s.yaml").write_text(with_scales(plain, lambda layer, i: (i + layer) % 5 - 2))

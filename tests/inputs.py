@@ -339,7 +339,7 @@ def foreign():
     for tool, option, said in [
         ("kvrun", "--lora x", "--lora of llama.cpp cannot be had here: adapters have"), ("kvrun", "--sampler-seq x", "here it is called --samplers"),
         ("kvrun read", "-ngl 99", "leave it out: everything runs on the processor"), ("kvrun read", "-fa on", "leave it out: attention never"),
-        ("kvrun", "-ctk bf16", "the nearest one is f16"), ("kvrun", "-ctv iq4_nl", "the nearest one is q4_0h"),
+        ("kvrun", "-ctk bf16", "the nearest one is f16"), ("kvrun", "-ctv iq4_xs", "the nearest one is iq4_nlh"),
         ("kveval ppl", "--ctx-size 99", "here it is called --ctx"), ("kveval ppl", "-ngl 9", "everything runs on the processor"),
         ("kveval speed", "-p 512", "here it is called --prefill"), ("kveval speed", "-r 3", "here it is called --reps"),
         ("kvcalib", "--file x", "here it is called --text"), ("kvcalib", f"-m {MODEL}", "the model is the first argument"),

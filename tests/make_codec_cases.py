@@ -70,12 +70,61 @@ def q4_0(x):
     return ((code - 8) * f16(d)).reshape(x.shape)
 
 
-def q4_0h(x, side):
+def runs_of_32(fit):
+    """ggml's quantisers, in f32 as they are: fit takes (..., 32) and returns what is read back."""
+    return lambda x: fit(x.astype(np.float32).reshape(len(x), -1, 32)).reshape(x.shape)
+
+
+def inverse(d):
+    return np.divide(np.float32(1), d, out=np.zeros_like(d), where=d != 0)
+
+
+def top_of(b):
+    return np.take_along_axis(b, np.abs(b).argmax(-1)[..., None], -1)
+
+
+@runs_of_32
+def q8_0(b):
+    d = np.abs(b).max(-1, keepdims=True) / np.float32(127)
+    scaled = b * inverse(d)
+    return np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) * f16(d)
+
+
+@runs_of_32
+def q5_0(b):
+    d = top_of(b) / np.float32(-16)
+    return (np.minimum(31, np.floor(b * inverse(d) + np.float32(16.5))) - 16) * f16(d)
+
+
+def between(most):
+    @runs_of_32
+    def codec(b):
+        least = b.min(-1, keepdims=True)
+        d = (b.max(-1, keepdims=True) - least) / np.float32(most)
+        return np.floor((b - least) * inverse(d) + np.float32(0.5)) * f16(d) + f16(least)
+
+    return codec
+
+
+q4_1, q5_1 = between(15), between(31)
+IQ4_NL = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+@runs_of_32
+def iq4_nl(b):
+    """quantize_row_iq4_nl_ref: the greatest on level 0, then the scale that is best by weights x^2."""
+    scaled = b * inverse(top_of(b) / IQ4_NL[0])
+    q = IQ4_NL[np.abs(scaled[..., None] - IQ4_NL).argmin(-1)]
+    below, above = (b**3 * q).sum(-1, keepdims=True), (b**2 * q**2).sum(-1, keepdims=True)
+    return q * f16(np.divide(below, above, out=np.zeros_like(below), where=above != 0))
+
+
+def rotated(codec, x, side):
     """llama.cpp, pull request 21038: plain Hadamard; keys over the largest power of two in head_dim, values over 64."""
     d = x.shape[1]
     span = d & -d if side == 0 else 64
     r = np.kron(np.eye(d // span), hadamard(span))
-    return q4_0(x @ r) @ r.T
+    return codec(x @ r) @ r.T
 
 
 def turbo_mse(x, bits):
@@ -140,10 +189,10 @@ def kivi(x, side, bits):
 
 
 CASES = [
-    ("q4_0h", 0, 128, 8, lambda x: q4_0h(x, 0)),
-    ("q4_0h", 0, 64, 8, lambda x: q4_0h(x, 0)),
-    ("q4_0h", 0, 192, 4, lambda x: q4_0h(x, 0)),
-    ("q4_0h", 1, 128, 8, lambda x: q4_0h(x, 1)),
+    ("q4_0h", 0, 128, 8, lambda x: rotated(q4_0, x, 0)),
+    ("q4_0h", 0, 64, 8, lambda x: rotated(q4_0, x, 0)),
+    ("q4_0h", 0, 192, 4, lambda x: rotated(q4_0, x, 0)),
+    ("q4_0h", 1, 128, 8, lambda x: rotated(q4_0, x, 1)),
     ("turbo2", 0, 64, 12, lambda x: turbo_mse(x, 2)),
     ("turbo3", 0, 128, 8, lambda x: turbo_mse(x, 3)),
     ("turbo3", 1, 64, 12, lambda x: turbo_mse(x, 3)),
@@ -156,6 +205,20 @@ CASES = [
     ("kivi2", 1, 64, 12, lambda x: kivi(x, 1, 2)),
     ("kivi4", 0, 80, 32, lambda x: kivi(x, 0, 4)),
     ("kivi4", 1, 96, 8, lambda x: kivi(x, 1, 4)),
+    ("q4_1", 0, 96, 8, q4_1),
+    ("q4_1", 1, 96, 8, q4_1),
+    ("q5_0", 0, 96, 8, q5_0),
+    ("q5_0", 1, 96, 8, q5_0),
+    ("q5_1", 0, 96, 8, q5_1),
+    ("q5_1", 1, 96, 8, q5_1),
+    ("iq4_nl", 0, 96, 8, iq4_nl),
+    ("iq4_nl", 1, 96, 8, iq4_nl),
+    ("q8_0h", 0, 64, 4, lambda x: rotated(q8_0, x, 0)),
+    ("q8_0h", 1, 128, 4, lambda x: rotated(q8_0, x, 1)),
+    ("q4_1h", 0, 64, 4, lambda x: rotated(q4_1, x, 0)),
+    ("q5_0h", 1, 64, 4, lambda x: rotated(q5_0, x, 1)),
+    ("q5_1h", 0, 64, 4, lambda x: rotated(q5_1, x, 0)),
+    ("iq4_nlh", 1, 64, 4, lambda x: rotated(iq4_nl, x, 1)),
 ]
 
 

@@ -89,7 +89,7 @@ for command in commands:
     assert sorted(offered) == sorted([*known, *filter(None, known.values())]), (command, offered)
     if "--cache-type-k" in known:
         assert bash(*command, "-ctk", "") == bash(*command, "--cache-type-v", "") == bash(*command, "-ctv", "=", "") == CODECS
-        assert bash(*command, "-ctk", "=") == CODECS and bash(*command, "-ctk", "=", "q8") == ["q8_0"]
+        assert bash(*command, "-ctk", "=") == CODECS and bash(*command, "-ctk", "=", "q8") == ["q8_0", "q8_0h"]
         assert bash(*command, "--evict", "s") == ["streaming", "snapkv"]
         assert "--equal-budgets" in offered and "--level" not in offered
     if "--cpu" in known:

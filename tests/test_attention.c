@@ -87,7 +87,7 @@ static void check_policies(fixture *f, kv_codec_id k, kv_codec_id v) {
 
 static void attention_equals_plain_for_every_codec_mix(void **state) {
     (void)state;
-    static const kv_codec_id plain[] = {KV_F32, KV_F16, KV_Q8_0, KV_Q4_0, KV_TC};
+    static const kv_codec_id plain[] = {KV_F32, KV_F16, KV_Q8_0, KV_Q4_0, KV_Q4_1, KV_Q5_0, KV_Q5_1, KV_IQ4_NL, KV_TC};
     enum { N = sizeof plain / sizeof *plain };
     fixture f;
     fix_init(&f, 4, 2, 32, 150);
@@ -95,7 +95,7 @@ static void attention_equals_plain_for_every_codec_mix(void **state) {
         check_policies(&f, plain[i / N], plain[i % N]);
     fix_drop(&f);
     fix_init(&f, 2, 1, 64, 150);
-    for (kv_codec_id id = KV_Q4_0H; id < KV_TC; id++) {
+    for (kv_codec_id id = KV_Q8_0H; id < KV_TC; id++) {
         check_policies(&f, id, id);
         check_policies(&f, id, KV_F32);
         check_policies(&f, KV_TC, id);

@@ -195,10 +195,10 @@ static void cli_refuses_numbers_out_of_range(void **state) {
 
 static void cli_refuses_unknown_cache_types(void **state) {
     (void)state;
-    COMPLAINS("probe: error: --cache-type-k: 'q5' is not a cache type; known are f32, f16, q8_0, q4_0, q4_0h, turbo2, turbo3, "
-              "turbo4, turbo3q, "
+    COMPLAINS("probe: error: --cache-type-k: 'q7' is not a cache type; known are f32, f16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, "
+              "q8_0h, q4_0h, q4_1h, q5_0h, q5_1h, iq4_nlh, turbo2, turbo3, turbo4, turbo3q, "
               "polar4, kivi2, kivi4, tc\n",
-              "m", "-ctk", "q5");
+              "m", "-ctk", "q7");
 }
 
 static const char *report_of(int argc, char **argv) {
@@ -332,9 +332,10 @@ static void cli_help_shows_every_row_and_default(void **state) {
                                          "\nWhat to read\n",
                                          "  -c, --ctx N                tokens of context [512]\n",
                                          "  --bits B                   bits per element [4]\n",
-                                         "  -ctk, --cache-type-k TYPE  f32, f16, q8_0, q4_0, q4_0h, turbo2, turbo3,\n"
-                                         "                             turbo4, turbo3q, polar4, kivi2, kivi4, tc: type of\n"
-                                         "                             the keys\n",
+                                         "  -ctk, --cache-type-k TYPE  f32, f16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl,\n"
+                                         "                             q8_0h, q4_0h, q4_1h, q5_0h, q5_1h, iq4_nlh, turbo2,\n"
+                                         "                             turbo3, turbo4, turbo3q, polar4, kivi2, kivi4, tc:\n"
+                                         "                             type of the keys\n",
                                          "\nWhat to make of it\n",
                                          "  -h, --help                 this page\n",
                                          "  probe model.gguf\n",

@@ -39,7 +39,7 @@ static void methods_equal_an_independent_implementation(void **state) {
         close_coder(&b);
         free(x);
     }
-    assert_int_equal(cases, 16);
+    assert_int_equal(cases, 30);
     free(file);
 }
 

@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const kv_codec_id caches[] = {KV_Q4_0, KV_Q4_0H, KV_Q8_0};
-enum { CACHES = sizeof caches / sizeof *caches };
+enum { CACHES = PROF_MAX_FOLDINGS };
 _Static_assert((int)CACHES <= (int)SCALES_MOST_CACHES, "all of them may be wanted");
 /* Long texts to fit on, for all positions; and short ones, for what begins differently: much hangs on the first tokens. */
 enum { LONG = 2, LONG_TOKENS = 2048, LONG_LEAST = 256, SHORT = 8, SHORT_TOKENS = 128, MEASURED = 4, MEASURED_TOKENS = 1024 };
@@ -38,12 +37,12 @@ typedef struct sample {
 static kv_status caches_of(const rt_hparams *hp, uint32_t among, losses *out, kv_err *err) {
     kv_status st = KV_OK;
     *out = (losses){0};
-    for (uint32_t i = 0; i < CACHES && !st; i++) {
+    for (int id = 0; id < KV_CODEC_COUNT && out->n < CACHES && !st; id++) {
         bool suits = false;
-        if (among >> caches[i] & 1)
-            st = kv_codec_suits(kv_codec_get(caches[i]), hp->head_dim, &suits, err);
+        if (among >> id & 1)
+            st = kv_codec_suits(kv_codec_get((kv_codec_id)id), hp->head_dim, &suits, err);
         if (suits)
-            out->cache[out->n++] = caches[i];
+            out->cache[out->n++] = (kv_codec_id)id;
     }
     return st;
 }
@@ -202,7 +201,7 @@ static kv_status judge(const calibrate_fold_job *job, int8_t *e, calibrate_progr
     kv_progress_part part = {progress.call, progress.user, 0, 0.5};
     const calibrate_progress here = {kv_progress_of_part, &part};
     sample held = {0};
-    kv_status st = caches_of(hp, CALIBRATE_FOLDS, &before, err);
+    kv_status st = caches_of(hp, CALIBRATE_FOLDS | job->wanted, &before, err);
     after = before;
     if (!st)
         st = take_sample(job->text->held, (size_t)job->text->n_held * job->text->ctx, MEASURED, MEASURED_TOKENS, &held, err);

@@ -26,7 +26,16 @@ typedef enum kv_codec_family {
     X(F16, f16, FLOAT, "16-bit floats: the reference for size", 16, 0, 0)                                                      \
     X(Q8_0, q8_0, BLOCK, "8-bit codes, one f16 scale per 32 (8.5 bits)", 8.5f, 0, 0)                                           \
     X(Q4_0, q4_0, BLOCK, "4-bit codes, one f16 scale per 32 (4.5 bits)", 4.5f, 0, 0)                                           \
+    X(Q4_1, q4_1, BLOCK, "4-bit codes, an f16 scale and minimum per 32 (5 bits)", 5, 0, 0)                                     \
+    X(Q5_0, q5_0, BLOCK, "5-bit codes, one f16 scale per 32 (5.5 bits)", 5.5f, 0, 0)                                           \
+    X(Q5_1, q5_1, BLOCK, "5-bit codes, an f16 scale and minimum per 32 (6 bits)", 6, 0, 0)                                     \
+    X(IQ4_NL, iq4_nl, BLOCK, "16 uneven levels, one f16 scale per 32 (4.5 bits)", 4.5f, 0, 0)                                  \
+    X(Q8_0H, q8_0h, HADAMARD, "q8_0 after a Hadamard rotation (8.5 bits)", 8.5f, 0, 0)                                         \
     X(Q4_0H, q4_0h, HADAMARD, "q4_0 after a Hadamard rotation (4.5 bits)", 4.5f, 0, 0)                                         \
+    X(Q4_1H, q4_1h, HADAMARD, "q4_1 after a Hadamard rotation (5 bits)", 5, 0, 0)                                              \
+    X(Q5_0H, q5_0h, HADAMARD, "q5_0 after a Hadamard rotation (5.5 bits)", 5.5f, 0, 0)                                         \
+    X(Q5_1H, q5_1h, HADAMARD, "q5_1 after a Hadamard rotation (6 bits)", 6, 0, 0)                                              \
+    X(IQ4_NLH, iq4_nlh, HADAMARD, "iq4_nl after a Hadamard rotation (4.5 bits)", 4.5f, 0, 0)                                   \
     X(TURBO2, turbo2, TURBO, "TurboQuant, 2 bits and a norm", 2, 1, 1)                                                         \
     X(TURBO3, turbo3, TURBO, "TurboQuant, 3 bits and a norm", 3, 1, 1)                                                         \
     X(TURBO4, turbo4, TURBO, "TurboQuant, 4 bits and a norm", 4, 1, 1)                                                         \

@@ -123,6 +123,7 @@ typedef struct prof_folding {
     uint32_t ctx, tokens;
     double before, before_se, after, after_se;
 } prof_folding;
+enum { PROF_MAX_FOLDINGS = 6 };
 
 /* Which layers or heads: "0-10", "0,2-3", "11-". */
 enum { PROF_MAX_RANGES = 8, PROF_MAX_OVERRIDES = 64 };
@@ -178,7 +179,7 @@ typedef struct prof {
     prof_facts facts[4];
     char fold_for[32]; /* the caches that layers[].fold was chosen for: names, with commas */
     uint32_t n_folding;
-    prof_folding folding[4];
+    prof_folding folding[PROF_MAX_FOLDINGS];
     /* The same model's profile for the next narrower window, and so on; or NULL. Owned. All that is said of a profile below,
      * how it is written, read, checked, rounded and freed, is of these as well. */
     struct prof *narrower;

@@ -39,7 +39,7 @@ typedef struct kv_part {
     uint32_t size;     /* An element takes so many bytes; planes and halves have a size of their own. */
 } kv_part;
 
-enum { KV_MAX_PARTS = 3, KV_PART_GROUP = 32 };
+enum { KV_MAX_PARTS = 4, KV_PART_GROUP = 32 };
 
 typedef struct kv_coder {
     const struct kv_codec *ops;  /* The codec, a row of the table; borrowed. */

@@ -320,10 +320,10 @@ static const struct foreign {
 static const struct {
     const char *name, *ours;
 } codecs[] = {
-    {"bf16", "f16"},    {"fp16", "f16"},    {"half", "f16"},    {"fp32", "f32"},   {"float", "f32"},  {"q8", "q8_0"},
-    {"q8_1", "q8_0"},   {"int8", "q8_0"},   {"fp8", "q8_0"},    {"q5_0", "q4_0h"}, {"q5_1", "q4_0h"}, {"q6_k", "q8_0"},
-    {"q4_1", "q4_0h"},  {"q4", "q4_0h"},    {"int4", "q4_0h"},  {"fp4", "q4_0h"},  {"q4_k", "q4_0h"}, {"iq4_nl", "q4_0h"},
-    {"mxfp4", "q4_0h"}, {"q3_k", "turbo3"}, {"q2_k", "turbo2"},
+    {"bf16", "f16"},      {"fp16", "f16"},    {"half", "f16"},    {"fp32", "f32"},  {"float", "f32"},  {"q8", "q8_0"},
+    {"q8_1", "q8_0"},     {"int8", "q8_0"},   {"fp8", "q8_0"},    {"q6_k", "q8_0"}, {"q6_0", "q8_0"},  {"q5", "q5_0h"},
+    {"q5_k", "q5_1h"},    {"q4", "q4_0h"},    {"int4", "q4_0h"},  {"fp4", "q4_0h"}, {"q4_k", "q4_1h"}, {"iq4_xs", "iq4_nlh"},
+    {"mxfp4", "iq4_nlh"}, {"q3_k", "turbo3"}, {"q2_k", "turbo2"},
 };
 
 static bool has(const cli_spec *spec, const char *name) {

@@ -28,7 +28,7 @@ typedef struct options {
     int64_t ctx, chunks, frame, seed, window, sinks;
     double bits, kld;
     int64_t fit_ctx, facts;
-    const char *fit_mem, *preset, *budget_by, *windows, *fold_for;
+    const char *fit_mem, *preset, *budget_by, *windows, *fold_for, *fold_rotation;
     calibrate_window narrower[PROF_MAX_WINDOWS]; /* of --windows, all but the widest, falling */
     uint32_t n_narrower;
     int evict;
@@ -75,10 +75,12 @@ static int parse(options *o, int argc, char **argv) {
          "everything "
          "is kept unless a budget is asked for when the model runs"},
         {.kind = CLI_HEADING, .help = "For other runtimes"},
-        {"--fold-for", NULL, CLI_CHOICE, "q4_0|q4_0-plain|q4_0-rotated|q8_0", &o->fold_for, 0, 0,
+        {"--fold-for", NULL, CLI_CHOICE, "q4_0|q4_1|q5_0|q5_1|iq4_nl|q8_0", &o->fold_for, 0, 0,
          "also find scales of keys that kvpack --fold writes into the weights, so that such a cache loses less in any program "
-         "that runs the file. q4_0: whether that program rotates heads first (llama.cpp does since April 2026) or not, "
-         "-plain: it does not, -rotated: it does. Takes minutes more"},
+         "that runs the file. Takes minutes more"},
+        {"--fold-rotation", NULL, CLI_CHOICE, "off|on|both", &o->fold_rotation, 0, 0,
+         "whether those programs rotate heads before they store them, as llama.cpp does by default since April 2026 (default: "
+         "both)"},
         {.kind = CLI_HEADING, .help = "What to measure on"},
         {"--text", "-f", CLI_INS, "FILE...", &o->text, 0, 0,
          "calibrate on these files, joined; the last 15 % are held out to measure on (without it: text built in)"},
@@ -313,15 +315,14 @@ static void note_text(const calibrate_verdict *v, const prof *p) {
             p->measured[1].kld / p->measured[0].kld);
 }
 
-/* The caches that --fold-for means, as bits. */
+/* The caches that --fold-for and --fold-rotation mean, as bits. */
 static uint32_t fold_for(const options *o) {
-    const uint32_t plain = 1 << KV_Q4_0, rotated = 1 << KV_Q4_0H;
     if (!o->fold_for)
         return 0;
-    return !strcmp(o->fold_for, "q8_0")           ? 1 << KV_Q8_0
-           : !strcmp(o->fold_for, "q4_0-plain")   ? plain
-           : !strcmp(o->fold_for, "q4_0-rotated") ? rotated
-                                                  : plain | rotated;
+    char rotated[16];
+    snprintf(rotated, sizeof rotated, "%sh", o->fold_for);
+    const uint32_t off = UINT32_C(1) << kv_codec_by_name(o->fold_for), on = UINT32_C(1) << kv_codec_by_name(rotated);
+    return !o->fold_rotation || !strcmp(o->fold_rotation, "both") ? off | on : !strcmp(o->fold_rotation, "on") ? on : off;
 }
 
 static kv_status run(const options *o, const report_origin *origin, kv_err *err) {
@@ -454,6 +455,8 @@ static kv_status settle(options *o, kv_err *err) {
         return kv_fail(err, KV_EINVAL, "--fit-ctx and --fit-mem belong together, as --fit-ctx 32768 --fit-mem 256M");
     if (o->fit_mem && !(o->fit_bytes = format_parse_bytes(o->fit_mem)))
         return kv_fail(err, KV_EINVAL, "--fit-mem %s: give a size such as 512M or 1.5G", o->fit_mem);
+    if (o->fold_rotation && !o->fold_for)
+        return kv_fail(err, KV_EINVAL, "--fold-rotation says which caches --fold-for means: give one, as --fold-for q4_0");
     kv_status st = settle_budget(o, err);
     if (!st)
         st = cli_find_profile(o->preset, &preset, NULL, err);
