@@ -81,8 +81,7 @@ def serve_llama_cpp(model, n_ctx, threads, cache, slots="", parallel="1"):
     p.n_batch = p.n_ubatch = 512
     p.n_parallel = int(parallel)
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
-    types = {"f16": xl.ggml_type.GGML_TYPE_F16, "q8_0": xl.ggml_type.GGML_TYPE_Q8_0, "q4_0": xl.ggml_type.GGML_TYPE_Q4_0}
-    p.cache_type_k = p.cache_type_v = types[cache]
+    p.cache_type_k = p.cache_type_v = getattr(xl.ggml_type, f"GGML_TYPE_{cache.upper()}")
     p.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     p.fit_params = False
     p.cache_ram_mib = 0  # it would copy the whole cache aside before every new prompt

@@ -1,6 +1,6 @@
 """A profile of codec `tc` for a model that was never calibrated: of the size and the work of a real one, without its quality.
 
-Every head gets 3.25 true bits per number, window 128, 4 sinks and frames of 1,024 tokens, as kvcalib does by itself. How many of a
+Every head gets 3.25 true bits per number, window 128, 4 sinks and frames of 1,024 tokens, as kvcalib --bits 3.25 does. How many of a
 head's numbers get 6, 5, ... 0 bits is what the profiles in profiles/models have on average. The transform scales every number by
 itself, so that those with more bits vary more, and the levels are quantiles of the normal distribution, which suit any of them alike.
 The layout is docs/profile.md's.

@@ -69,12 +69,13 @@ typedef struct cal_cfg {
     double bits;               /* average true bits per element of K and V, metadata included */
     double damp;               /* of the metric, relative to its mean eigenvalue */
     double exponent;           /* of a coefficient's loss when bits are shared out; 1: what second order predicts */
+    double key_weight;         /* errors of keys count so many times what they lose when bits are shared out */
     trellis_search_fn *search; /* trellis_search or a faster one with the same answers */
     cal_team team;
 } cal_cfg;
 
 /* What worked best: docs/codec.md. */
-#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .search = trellis_search})
+#define CAL_CFG_DEFAULT ((cal_cfg){.bits = 4, .damp = 0.05, .exponent = 0.7, .key_weight = 6, .search = trellis_search})
 
 /* Solve transforms, allocate bits and fit codebooks for every head; fills p's layers (codec tc, bits, entropy, importance,
  * budget, queries), rounded to storage precision. p: from prof_new with the same shape. KV_ECANCEL where progress (or NULL)

@@ -90,8 +90,9 @@ static kv_status find_transform(solver *r, uint32_t unit, kv_err *err) {
         return st;
     if (unit % 2 == 0)
         r->p->layers[unit / 2 / r->p->n_kv_head].importance[unit / 2 % r->p->n_kv_head] = importance(t);
+    const double weight = unit % 2 ? 1 : r->cfg->key_weight;
     for (uint32_t i = 0; i < t->dim; i++)
-        r->weight[(size_t)unit * t->dim + i] = pow(t->cost * t->lambda[i], r->cfg->exponent);
+        r->weight[(size_t)unit * t->dim + i] = weight * pow(t->cost * t->lambda[i], r->cfg->exponent);
     return keep_transform(t, codec_of(r, unit), err);
 }
 
@@ -214,9 +215,9 @@ static kv_status check(const cal_stats *s, const cal_cfg *cfg, const prof *p, kv
     if (!same)
         return kv_fail(err, KV_EINVAL, "calibration: profile and statistics have different shapes");
     if (!(cfg->bits > (double)TRELLIS_GAIN_BITS / sh->head_dim) || cfg->bits > 16 || !(cfg->damp > 0) ||
-        !(cfg->exponent >= 0 && cfg->exponent <= 1))
-        return kv_fail(err, KV_ERANGE, "calibration: bits %g, damping %g, exponent %g out of range", cfg->bits, cfg->damp,
-                       cfg->exponent);
+        !(cfg->exponent >= 0 && cfg->exponent <= 1) || !(cfg->key_weight > 0 && cfg->key_weight <= 1e6))
+        return kv_fail(err, KV_ERANGE, "calibration: bits %g, damping %g, exponent %g, weight of keys %g out of range",
+                       cfg->bits, cfg->damp, cfg->exponent, cfg->key_weight);
     return KV_OK;
 }
 

@@ -18,7 +18,7 @@ int main(int argc, char **argv) {
     kv_status st = argc > 2 ? kv_model_load(argv[1], NULL, &model, &err) : KV_EINVAL;
     if (st)
         goto done;
-    options.bits = 3.25;
+    options.bits = 3.75;
     options.files = (const char *const *)argv + 3;
     options.n_files = (size_t)argc - 3;
     st = kv_calibrate(model, &options, progress, NULL, &profile, &err);

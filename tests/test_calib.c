@@ -420,6 +420,38 @@ static void calib_codecs_reach_theory(void **state) {
     free_data(&fresh);
 }
 
+/* Bits that coefficients of head 0 gain, on average over those that have some, but not all, before and after. */
+static double gained(const prof_kv *before, const prof_kv *after) {
+    double sum = 0, n = 0;
+    for (uint32_t i = 0; i < DIM; i++) {
+        const int b = before->heads[0].bits[i], a = after->heads[0].bits[i];
+        if (b > 0 && b < PROF_MAX_BITS && a > 0 && a < PROF_MAX_BITS)
+            sum += a - b, n++;
+    }
+    assert_true(n >= 4);
+    return sum / n;
+}
+
+/* Keys that count four times as much get a bit more than values that do not. */
+static void calib_weight_of_keys_moves_bits(void **state) {
+    (void)state;
+    data d = make_data(17);
+    cal_stats *s = gather(&d, 512, 1);
+    cal_cfg cfg = config(3, 1);
+    cfg.key_weight = 1;
+    prof *even = solve_with(s, &cfg);
+    cfg.key_weight = 4;
+    prof *keys = solve_with(s, &cfg);
+    for (uint32_t l = 0; l < LAYERS; l++) {
+        const prof_layer *a = &even->layers[l], *b = &keys->layers[l];
+        assert_float_equal(gained(&a->k, &b->k) - gained(&a->v, &b->v), 1, 0.25);
+    }
+    prof_free(even);
+    prof_free(keys);
+    cal_stats_free(s);
+    free_data(&d);
+}
+
 static uint32_t bits_of(const prof_tc *t) {
     return prof_tc_vector_bits(t) - TRELLIS_GAIN_BITS;
 }
@@ -646,6 +678,9 @@ static void calib_errors(void **state) {
     cfg.exponent = NAN;
     assert_int_equal(cal_solve(s, &cfg, p, NULL, NULL, &err), KV_ERANGE);
     cfg.exponent = 1;
+    cfg.key_weight = 0;
+    assert_int_equal(cal_solve(s, &cfg, p, NULL, NULL, &err), KV_ERANGE);
+    cfg.key_weight = 1;
     assert_int_equal(cal_solve(s, &cfg, p, stop_at_once, &seen, &err), KV_ECANCEL);
     assert_true(seen >= 0 && seen < 1);
     prof_free(p);
@@ -666,6 +701,7 @@ int main(void) {
         cmocka_unit_test(calib_tames_heavy_tails),
         cmocka_unit_test(calib_codecs_reach_theory),
         cmocka_unit_test(calib_larger_gradients_get_more_bits),
+        cmocka_unit_test(calib_weight_of_keys_moves_bits),
         cmocka_unit_test(calib_directions_of_gradients_matter),
         cmocka_unit_test(calib_values_keep_no_mean),
         cmocka_unit_test(calib_profile_is_valid_and_near_target),

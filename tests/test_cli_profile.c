@@ -81,7 +81,7 @@ static void find_profile_by_name_or_file(void **state) {
     put(f->second, "small.yaml", POLICY(77, "f16")); /* before the one that is shipped */
     assert_int_equal(sinks_of("small"), 77);
     assert_int_equal(cli_find_profile("tiny", &p, path, &err), KV_OK); /* of the source tree */
-    assert_true(p->aim_bits == 2.25);
+    assert_true(p->aim_bits == 2.75);
     prof_free(p);
     snprintf(want, sizeof want, "%s/mine.yaml", f->second);
     assert_int_equal(cli_find_profile(want, &p, path, &err), KV_OK);

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-static const double DEFAULT_BITS = 3.25;
-
 enum { SHORTEST = 16, LONGEST = 1 << 20 /* tokens */ };
 
 /* What a caller wants, checked. */
@@ -23,7 +21,7 @@ static kv_status settle_aim(kv_calibrate_options *o, kv_err *err) {
     if (o->kld != 0 && o->flags & KV_CALIBRATE_NO_MEASURE)
         return kv_fail(err, KV_EINVAL, "a loss can only be aimed at by measuring");
     if (!aims)
-        o->bits = DEFAULT_BITS;
+        o->bits = CALIBRATE_BITS;
     if (o->bits != 0)
         return api_check_range("the aim of bits", o->bits, CALIBRATE_LEAST_BITS, CALIBRATE_MOST_BITS, err);
     return o->kld != 0 ? api_check_range("the aim of loss", o->kld, 1e-6, 10, err) : KV_OK;

@@ -106,6 +106,7 @@ kv_status calibration_fold(const calibration *c, const rt_model *m, const rt_mod
 
 /* ---- calibrate_aim.c: what size to solve for ---- */
 
+static const double CALIBRATE_BITS = 3.75; /* where nothing is said: what `balanced` aims at, too */
 enum { CALIBRATE_LEAST_BITS = 1 };
 static const double CALIBRATE_MOST_BITS = 6.1; /* what codec tc can store */
 

@@ -11,7 +11,7 @@ static double clamp(double x, double low, double high) {
 
 /* ---- a loss ---- */
 
-static const double FIRST_BITS = 3.25, SLOPE = 2.2 /* a bit divides the divergence by 2^SLOPE, roughly */, NEAR = 0.1;
+static const double SLOPE = 2.2 /* a bit divides the divergence by 2^SLOPE, roughly */, NEAR = 0.1;
 enum { MOST_STEPS = 6 };
 static const double SOLVING = 0.3; /* of a step; the rest is measuring */
 
@@ -34,7 +34,7 @@ static double next_bits(const bracket *over, const bracket *within, double aim) 
 kv_status calibrate_for_kld(const calibration *c, const rt_model *m, double kld, calibrate_progress progress, prof **out,
                             kv_err *err) {
     bracket over = {0}, within = {0};
-    double bits = FIRST_BITS;
+    double bits = CALIBRATE_BITS;
     prof *best = NULL;
     kv_status st = KV_OK;
     for (int i = 0; i < MOST_STEPS; i++) {

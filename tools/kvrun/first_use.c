@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double BITS = 3.25; /* of profiles as kvcalib makes them where nothing is said */
-
 enum { WINDOW = 128, SINKS = 4 };
 
 void engine_say_gain(const engine *e, gen *g) {
@@ -19,7 +17,7 @@ void engine_say_gain(const engine *e, gen *g) {
         e->cfg.tool,
         "there is no profile for this model: with one, its cache would take some %s instead of %s; --calibrate makes it, once, "
         "in some minutes",
-        format_bytes((double)info.bytes_f16 * BITS / 16, then), format_bytes((double)info.bytes, now));
+        format_bytes((double)info.bytes_f16 * CALIBRATE_BITS / 16, then), format_bytes((double)info.bytes, now));
 }
 
 /* "qwen2.5-coder-0.5b-8f2c31d0.yaml": what the model is called, as far as a file can be, and the beginning of its hash. */
@@ -36,7 +34,7 @@ static void name_of(const rt_model *m, char out[96]) {
 
 kv_status engine_calibrate(engine *e, kv_err *err) {
     const calibrate_cfg cfg = {.window = WINDOW, .sinks = SINKS, .frame = CALIBRATE_FRAME, .evict = PROF_EVICT_DEFAULT};
-    const calibrate_aim aim = {.bits = BITS, .measure = true};
+    const calibrate_aim aim = {.bits = CALIBRATE_BITS, .measure = true};
     char folder[CLI_FOLDER], name[96];
     prof *p = NULL;
     cli_progress bar;
