@@ -195,10 +195,11 @@ static void cli_refuses_numbers_out_of_range(void **state) {
 
 static void cli_refuses_unknown_cache_types(void **state) {
     (void)state;
-    COMPLAINS("probe: error: --cache-type-k: 'q7' is not a cache type; known are f32, f16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, "
-              "q8_0h, q4_0h, q4_1h, q5_0h, q5_1h, iq4_nlh, turbo2, turbo3, turbo4, turbo3q, "
-              "polar4, kivi2, kivi4, tc\n",
-              "m", "-ctk", "q7");
+    COMPLAINS(
+        "probe: error: --cache-type-k: 'q7' is not a cache type; known are f32, f16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, "
+        "q8_0h, q4_0h, q4_1h, q5_0h, q5_1h, iq4_nlh, turbo2, turbo3, turbo4, turbo3q, "
+        "polar4, kivi2, kivi4, tc\n",
+        "m", "-ctk", "q7");
 }
 
 static const char *report_of(int argc, char **argv) {
