@@ -63,10 +63,8 @@ def nearest(levels, x):
 
 def q4_0(x):
     b = x.reshape(len(x), -1, 32)
-    top = np.take_along_axis(b, np.abs(b).argmax(-1)[..., None], -1)
-    d = top / -8
-    inv = np.divide(1, d, out=np.zeros_like(d), where=d != 0)
-    code = np.minimum(15, np.floor(b * inv + 8.5))
+    d = top_of(b) / -8
+    code = np.minimum(15, np.floor(b * inverse(d) + 8.5))
     return ((code - 8) * f16(d)).reshape(x.shape)
 
 

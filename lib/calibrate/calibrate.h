@@ -97,10 +97,10 @@ kv_status calibration_measure_also(const calibration *c, const rt_model *m, cons
 /* Caches that must not lose by scales that were found for others. */
 enum { CALIBRATE_FOLDS = 1 << KV_Q4_0 | 1 << KV_Q4_0H | 1 << KV_Q8_0 };
 /* Scales of keys with which caches of cfg's fold_for lose least, by the geometric mean of what they lose of what they lost
- * before, and none of CALIBRATE_FOLDS that the model can have loses more. At most two. Many are tried, each with a model of its
- * own that has them folded in, loaded from the file that m came from, with m's products; what the best are worth is measured on
- * the held-out text. exact: m with exact products. p gets the scales and what was measured; neither where nothing is gained.
- * KV_EUNSUPP: the file cannot be folded, or is. */
+ * before, and none of CALIBRATE_FOLDS that the model can have loses more; fold_for names two at most. Many are tried, each with
+ * a model of its own that has them folded in, loaded from the file that m came from, with m's products; what the best are worth
+ * is measured on the held-out text. exact: m with exact products. p gets the scales and what was measured; neither where
+ * nothing is gained. KV_EUNSUPP: the file cannot be folded, or is. */
 kv_status calibration_fold(const calibration *c, const rt_model *m, const rt_model *exact, calibrate_progress progress, prof *p,
                            kv_err *err);
 

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CACHES = PROF_MAX_FOLDINGS };
-_Static_assert((int)CACHES <= (int)SCALES_MOST_CACHES, "all of them may be wanted");
 /* Long texts to fit on, for all positions; and short ones, for what begins differently: much hangs on the first tokens. */
 enum { LONG = 2, LONG_TOKENS = 2048, LONG_LEAST = 256, SHORT = 8, SHORT_TOKENS = 128, MEASURED = 4, MEASURED_TOKENS = 1024 };
 static const size_t LONG_BYTES = (size_t)512 << 20; /* of keys, values and queries */
@@ -23,8 +21,8 @@ static const double READ = 0.05, SEARCHED = 0.6;    /* of the time */
 /* Caches of a model, and what they lose. */
 typedef struct losses {
     uint32_t n;
-    kv_codec_id cache[CACHES];
-    eval_result got[CACHES];
+    kv_codec_id cache[PROF_MAX_FOLDINGS];
+    eval_result got[PROF_MAX_FOLDINGS];
 } losses;
 
 /* Of several texts, one after the other. */
@@ -37,7 +35,7 @@ typedef struct sample {
 static kv_status caches_of(const rt_hparams *hp, uint32_t among, losses *out, kv_err *err) {
     kv_status st = KV_OK;
     *out = (losses){0};
-    for (int id = 0; id < KV_CODEC_COUNT && out->n < CACHES && !st; id++) {
+    for (int id = 0; id < KV_CODEC_COUNT && out->n < PROF_MAX_FOLDINGS && !st; id++) {
         bool suits = false;
         if (among >> id & 1)
             st = kv_codec_suits(kv_codec_get((kv_codec_id)id), hp->head_dim, &suits, err);
@@ -122,7 +120,7 @@ static kv_status find(const calibrate_fold_job *job, const losses *wanted, calib
 
 static kv_status measure(const rt_model *m, const sample *text, calibrate_progress progress, losses *out, kv_err *err) {
     const eval_cfg how = {.ctx = text->ctx, .chunks = text->n, .baseline = KV_F32};
-    eval_setting settings[CACHES];
+    eval_setting settings[PROF_MAX_FOLDINGS];
     for (uint32_t i = 0; i < out->n; i++) {
         settings[i] = (eval_setting){kv_codec_names[out->cache[i]].name, RT_CTX_CFG_DEFAULT};
         settings[i].cache.ctk = settings[i].cache.ctv = (int)out->cache[i];

@@ -25,7 +25,7 @@ void scales_text_free(scales_text *t);
 /* Bytes that a text of n tokens takes. */
 size_t scales_text_bytes(const rt_hparams *hp, uint32_t n);
 
-enum { SCALES_MOST_CACHES = 6 };
+enum { SCALES_MOST_CACHES = PROF_MAX_FOLDINGS };
 
 /* What to look for. All borrowed. */
 typedef struct scales_job {

@@ -69,7 +69,7 @@ def test_answer_is_that_of_kvrun(smollm2: libkv.Model, smollm2_path: Path, tool:
         answer = s.ask(QUESTION, max_tokens=24, temperature=0)
         assert answer == said.rstrip("\n") and "Paris" in answer
         assert "".join(s.stream(QUESTION, max_tokens=24, temperature=0)) == answer
-        assert s.facts.bits_k < 5  # the profile that is shipped for it, as in kvrun
+        assert s.facts.bits_k == pytest.approx(4.45, abs=0.01)  # the profile that is shipped for it, as in kvrun
         seeded = tool("kvrun", smollm2_path, "-p", QUESTION, "-n", 12, "--seed", 5, "-sys", "You are a pirate.")
         assert s.ask(QUESTION, max_tokens=12, seed=5, system="You are a pirate.") == seeded.rstrip("\n")
 

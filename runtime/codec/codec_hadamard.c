@@ -19,9 +19,10 @@ static kv_status init(kv_coder *c, const kv_codec *as, const char *name, const c
     return as->init(c, NULL, err);
 }
 
-static void encode(const kv_coder *c, const kv_codec *as, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n,
-                   const float *x, void *scratch) {
-    const float limit = 65504; /* so that scales stay finite in f16, whatever the rotation piles up in one place */
+/* reach: the other codec stores what is so many times as large as f16 can hold. */
+static void encode(const kv_coder *c, const kv_codec *as, float reach, const rt_kernels *k, uint8_t *block, uint32_t slot,
+                   uint32_t n, const float *x, void *scratch) {
+    const float limit = reach * 65504.0f; /* so that scales stay finite in f16, whatever the rotation piles up in one place */
     float *y = scratch;
     for (uint32_t t = 0; t < n; t++) {
         kv_rotate(c->state, x + (size_t)t * c->dim, 1, y);
@@ -31,14 +32,14 @@ static void encode(const kv_coder *c, const kv_codec *as, const rt_kernels *k, u
     }
 }
 
-#define ROTATED(of)                                                                                                            \
+#define ROTATED(of, reach)                                                                                                     \
     static kv_status of##h_init(kv_coder *c, const prof_tc *tc, kv_err *err) {                                                 \
         (void)tc;                                                                                                              \
         return init(c, &kv_codec_##of, #of "h", #of, err);                                                                     \
     }                                                                                                                          \
     static void of##h_encode(const kv_coder *c, const rt_kernels *k, uint8_t *block, uint32_t slot, uint32_t n,                \
                              const float *x, void *scratch) {                                                                  \
-        encode(c, &kv_codec_##of, k, block, slot, n, x, scratch);                                                              \
+        encode(c, &kv_codec_##of, reach, k, block, slot, n, x, scratch);                                                       \
     }                                                                                                                          \
     static const float *of##h_decode(const kv_coder *c, const rt_kernels *k, const uint8_t *block, uint32_t n, float *tile) {  \
         return kv_codec_##of.decode(c, k, block, n, tile);                                                                     \
@@ -50,9 +51,9 @@ static void encode(const kv_coder *c, const kv_codec *as, const rt_kernels *k, u
                                        .query = kv_rotated_query,                                                              \
                                        .output = kv_rotated_output};
 
-ROTATED(q8_0)
-ROTATED(q4_0)
-ROTATED(q4_1)
-ROTATED(q5_0)
-ROTATED(q5_1)
-ROTATED(iq4_nl)
+ROTATED(q8_0, 8)
+ROTATED(q4_0, 8)
+ROTATED(q4_1, 1)
+ROTATED(q5_0, 8)
+ROTATED(q5_1, 1)
+ROTATED(iq4_nl, 8)
