@@ -4,6 +4,7 @@ import os
 import pty
 import pathlib
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -152,13 +153,12 @@ def on_terminal(tool, *args, stream="stderr"):
     ours, its = pty.openpty()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: its}
     p = subprocess.Popen([BIN / tool.split()[0], *tool.split()[1:], *args], stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1"}, **streams)
+    said, ended = b"", False
+    while not ended:  # the terminal stays open at our end too: the last that its last writer said may be lost otherwise
+        ended = p.poll() is not None
+        while select.select([ours], [], [], 0.01)[0]:
+            said += os.read(ours, 65536)
     os.close(its)
-    said = b""
-    try:
-        while more := os.read(ours, 65536):
-            said += more
-    except OSError:  # it was closed at the other end
-        pass
     os.close(ours)
     return p.wait(), (p.stdout or p.stderr).read(), said.decode()
 

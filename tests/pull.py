@@ -12,6 +12,7 @@ import pathlib
 import pty
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -480,17 +481,17 @@ assert r.returncode == 0 and "are free" in r.stderr and not [f for f in left() i
 
 
 def at_terminal(words, typed):
-    pid, fd = pty.fork()
-    if not pid:
-        os.execv(BIN / "kvrun", ["kvrun", *words])
-    os.write(fd, typed)
-    said = b""
-    try:
-        while piece := os.read(fd, 4096):
-            said += piece
-    except OSError:
-        pass
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+    ours, its = pty.openpty()
+    child = subprocess.Popen([BIN / "kvrun", *words], stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.write(ours, typed)
+    said, ended = b"", False
+    while not ended:  # the terminal stays open at our end too: the last that is said may be lost otherwise
+        ended = child.poll() is not None
+        while select.select([ours], [], [], 0.01)[0]:
+            said += os.read(ours, 4096)
+    os.close(its)
+    os.close(ours)
+    return child.returncode, said.decode()
 
 
 code, said = at_terminal(["rm", "qwen2"], b"n\n")
