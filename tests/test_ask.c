@@ -148,32 +148,46 @@ static asker *new_asker(const fixture *x, int codec, int window, bool (*progress
 
 static void ask_question(const fixture *x, asker *a, size_t i, char answer[ASK_ANSWER]) {
     ask_ids tail = tail_of(&x->f, questions[i], NULL);
+    ask_turn turn = {.tail = &tail};
     kv_err err = {0};
-    if (asker_ask(a, tail.v, tail.n, answer, NULL, &err))
+    if (asker_ask(a, &turn, 1, &err))
         fail_msg("%s", err.msg);
+    strcpy(answer, turn.answer);
     ask_ids_free(&tail);
 }
 
-/* What an answer is rated at is what its tokens were likely as it was given; of another cache, something else. */
+/* What an answer is rated at is what its tokens were likely as it was given; of another cache, something else. Many at once get
+ * the same as each alone. */
 static void ask_rates_answers(void **state) {
     (void)state;
+    enum { N = 7 * QUESTIONS };
     fixture x;
+    ask_turn given[N] = {0}, same[N] = {0}, lossy[N] = {0};
     open_fixture(&x, "qwen2");
     asker *a = new_asker(&x, KV_F16, 0, NULL, NULL), *other = new_asker(&x, KV_Q4_0, 0, NULL, NULL);
     assert_int_equal(asker_read(a, x.doc.v, x.doc.n, NULL), KV_OK);
     assert_int_equal(asker_read(other, x.doc.v, x.doc.n, NULL), KV_OK);
-    for (size_t i = 0; i < QUESTIONS; i++) {
-        ask_ids tail = tail_of(&x.f, questions[i], NULL);
-        char answer[ASK_ANSWER];
-        ask_reply given;
-        double same, lossy;
-        assert_int_equal(asker_ask(a, tail.v, tail.n, answer, &given, NULL), KV_OK);
-        assert_true(given.n >= 1 && given.n <= ANSWER && given.logprob < 0);
-        assert_int_equal(asker_rate(a, tail.v, tail.n, &given, &same, NULL), KV_OK);
-        assert_true(same == given.logprob);
-        assert_int_equal(asker_rate(other, tail.v, tail.n, &given, &lossy, NULL), KV_OK);
-        assert_true(lossy < 0 && lossy != same);
-        ask_ids_free(&tail);
+    ask_ids tails[N];
+    for (size_t i = 0; i < N; i++) {
+        char question[100];
+        snprintf(question, sizeof question, "%s %zu", questions[i % QUESTIONS], i / QUESTIONS);
+        tails[i] = tail_of(&x.f, question, NULL);
+        given[i].tail = same[i].tail = lossy[i].tail = &tails[i];
+        same[i].given = lossy[i].given = &given[i].reply;
+    }
+    assert_int_equal(asker_ask(a, given, N, NULL), KV_OK);
+    assert_int_equal(asker_ask(a, same, N, NULL), KV_OK);
+    assert_int_equal(asker_ask(other, lossy, N, NULL), KV_OK);
+    for (size_t i = 0; i < N; i++) {
+        const ask_reply *r = &given[i].reply;
+        ask_turn alone = {.tail = &tails[i]};
+        assert_true(r->n >= 1 && r->n <= ANSWER && r->logprob < 0);
+        assert_true(same[i].reply.logprob == r->logprob);
+        assert_true(lossy[i].reply.logprob < 0 && lossy[i].reply.logprob != r->logprob);
+        assert_int_equal(asker_ask(a, &alone, 1, NULL), KV_OK);
+        assert_string_equal(alone.answer, given[i].answer);
+        assert_true(alone.reply.logprob == r->logprob);
+        ask_ids_free(&tails[i]);
     }
     asker_free(a);
     asker_free(other);

@@ -6,9 +6,8 @@
  *   document
  *   tail:      the question, start of the assistant's turn, and words that begin the answer
  *
- * An asker holds two contexts of one configuration: one reads head and document, the other takes its state over
- * (kv_cache_copy) for every tail. So each question finds the cache as reading left it, also where it could not be rewound:
- * windows, tokens that are gone.
+ * An asker reads head and document once; every tail is a sequence of its own that shares what was read (rt_seq_share). So each
+ * question finds the cache as reading left it, also where it could not be rewound: windows, tokens that are gone.
  */
 #ifndef ASK_H
 #define ASK_H
@@ -57,7 +56,7 @@ typedef struct asker asker;
 /* m and the profile in cfg->ctx are borrowed for the life of the asker. Caller frees with asker_free. */
 kv_status asker_new(const rt_model *m, const ask_cfg *cfg, asker **out, kv_err *err);
 void asker_free(asker *a);
-kv_cache_info asker_cache_info(const asker *a); /* of one of the two caches */
+kv_cache_info asker_cache_info(const asker *a); /* of what reads */
 
 /* Forget everything and read n > 0 tokens: head and document. KV_ECANCEL when told to stop. */
 kv_status asker_read(asker *a, const int32_t *ids, size_t n, kv_err *err);
@@ -69,12 +68,17 @@ typedef struct ask_reply {
     double logprob; /* of all of them together, in nats */
 } ask_reply;
 
-/* Ask n > 0 tokens: a tail, of what was read. The answer is the likeliest token at every step, until the model ends its turn, a
- * line ends or answer_tokens are there; valid UTF-8 without control characters and without white space around it. As often as
- * one likes, in any order. kept: its first tokens; or NULL. */
-kv_status asker_ask(asker *a, const int32_t *ids, size_t n, char answer[ASK_ANSWER], ask_reply *kept, kv_err *err);
-/* How likely an answer that was given elsewhere is after the same n > 0 tokens: its log-probability. */
-kv_status asker_rate(asker *a, const int32_t *ids, size_t n, const ask_reply *given, double *logprob, kv_err *err);
+/* A question. */
+typedef struct ask_turn {
+    const ask_ids *tail;     /* n > 0 tokens to be fed after what was read */
+    const ask_reply *given;  /* an answer (n > 0) from elsewhere, to say how likely it is here; or NULL: answer */
+    char answer[ASK_ANSWER]; /* valid UTF-8 without control characters and without white space around it; empty for given */
+    ask_reply reply;         /* its first tokens, or those given */
+} ask_turn;
+/* Ask n questions: fills answer and reply. Each of what was read, and none of the others; with the same bits as alone, though
+ * several go through the model at once. An answer is the likeliest token at every step, until the model ends its turn, a line
+ * ends or answer_tokens are there. As often as one likes. */
+kv_status asker_ask(asker *a, ask_turn *turns, size_t n, kv_err *err);
 
 /* ---- scoring ---- */
 

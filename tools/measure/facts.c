@@ -58,9 +58,13 @@ static kv_status open_asker(run *r, const eval_setting *s, uint32_t ctx, asker *
 
 /* How likely the reference's answers are, of a document that was read. */
 static kv_status rate(asker *a, const qa_test *t, const ask_reply *replies, double *logprob, kv_err *err) {
-    kv_status st = KV_OK;
-    for (size_t i = 0; i < t->questions->n && !st; i++)
-        st = asker_rate(a, t->tails[i].v, t->tails[i].n, &replies[i], &logprob[i], err);
+    ask_turn turns[FACTS_MOST_QUESTIONS] = {0};
+    const size_t n = t->questions->n;
+    for (size_t i = 0; i < n; i++)
+        turns[i] = (ask_turn){.tail = &t->tails[i], .given = &replies[i]};
+    const kv_status st = asker_ask(a, turns, n, err);
+    for (size_t i = 0; i < n; i++)
+        logprob[i] = turns[i].reply.logprob;
     return st;
 }
 
@@ -74,10 +78,10 @@ static kv_status ask_document_of(run *r, asker *a, const facts_doc *d, bool refe
     for (size_t i = 0; i < d->n; i++)
         q[i] = (qa_question){.text = d->q[i].text, .wanted = d->q[i].wanted};
     kv_status st = qa_test_new(r->job->frame, d->text, d->len, &list, &t, err);
+    if (!st)
+        st = asker_read(a, t.document.v, t.document.n, err);
     if (!st && to->answered)
         st = qa_ask(a, &t, to->answers + first, reference ? replies : NULL, err);
-    else if (!st)
-        st = asker_read(a, t.document.v, t.document.n, err);
     if (!st && !reference && r->job->rates)
         st = rate(a, &t, replies, to->logprob + first, err);
     for (size_t i = 0; i < d->n && !st && reference; i++)

@@ -53,9 +53,10 @@ static kv_status ask_needle(run *r, asker *a, const niah_needle *x, niah_answer 
     to->template = x->template;
     to->i_depth = (uint32_t)x->i_depth;
     strcpy(to->wanted, x->fact.answer);
+    ask_turn turn = {.tail = &tail};
     kv_status st = ask_tail(&r->frame, x->fact.question, x->fact.prime, &tail, err);
-    if (!st)
-        st = asker_ask(a, tail.v, tail.n, to->said, NULL, err);
+    if (!st && !(st = asker_ask(a, &turn, 1, err)))
+        strcpy(to->said, turn.answer);
     ask_ids_free(&tail);
     return st ? st : ask_is_right(to->said, to->wanted, &to->right, err);
 }

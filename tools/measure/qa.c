@@ -186,12 +186,20 @@ double qa_work(const qa_test *t) {
 }
 
 kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, ask_reply *replies, kv_err *err) {
-    kv_status st = asker_read(a, t->document.v, t->document.n, err);
-    for (size_t i = 0; i < t->questions->n && !st; i++) {
-        qa_answer *x = &answers[i];
-        if (!(st = asker_ask(a, t->tails[i].v, t->tails[i].n, x->said, replies ? &replies[i] : NULL, err)))
-            st = ask_is_right(x->said, t->questions->v[i].wanted, &x->right, err);
+    const size_t n = t->questions->n;
+    ask_turn *turns = calloc(n, sizeof *turns);
+    if (!turns)
+        return kv_fail(err, KV_ENOMEM, "out of memory for %zu questions", n);
+    for (size_t i = 0; i < n; i++)
+        turns[i].tail = &t->tails[i];
+    kv_status st = asker_ask(a, turns, n, err);
+    for (size_t i = 0; i < n && !st; i++) {
+        strcpy(answers[i].said, turns[i].answer);
+        if (replies)
+            replies[i] = turns[i].reply;
+        st = ask_is_right(answers[i].said, t->questions->v[i].wanted, &answers[i].right, err);
     }
+    free(turns);
     return st;
 }
 
@@ -221,8 +229,10 @@ kv_status qa_run(const rt_model *m, const qa_test *t, const rt_ctx_cfg *cache, k
         return st;
     out->cache = asker_cache_info(a);
     out->answers = calloc(t->questions->n, sizeof *out->answers);
-    st = out->answers ? qa_ask(a, t, out->answers, NULL, err)
+    st = out->answers ? asker_read(a, t->document.v, t->document.n, err)
                       : kv_fail(err, KV_ENOMEM, "out of memory for %zu answers", t->questions->n);
+    if (!st)
+        st = qa_ask(a, t, out->answers, NULL, err);
     out->tally.n = (uint32_t)t->questions->n;
     for (size_t i = 0; i < t->questions->n && !st; i++)
         out->tally.hits += out->answers[i].right;

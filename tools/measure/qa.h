@@ -51,8 +51,8 @@ typedef struct qa_answer {
     char said[ASK_ANSWER];
     bool right;
 } qa_answer;
-/* Read a document and ask everything, with an asker that has room for both and for answers; answers (t->questions->n). replies:
- * as many, or NULL. */
+/* Ask everything of the document, which the asker has read, with room for answers; answers (t->questions->n). replies: as many,
+ * or NULL. */
 kv_status qa_ask(asker *a, const qa_test *t, qa_answer *answers, ask_reply *replies, kv_err *err);
 /* Most tokens that this takes with answers of QA_ANSWER_TOKENS. */
 double qa_work(const qa_test *t);
