@@ -3,12 +3,12 @@
  * one by one, as decode has it without a window. The forward pass is measured with an f16 cache, from an empty context. Best
  * of several rounds, both in turns. The aim is less than a tenth; on a machine with other work to do the share means little.
  */
+#include "base/clock.h"
 #include "cache/state.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -90,11 +90,11 @@ static void encode_some(void *arg, int thread, size_t first, size_t end) {
 
 /* Seconds to encode one token of every head, `step` tokens at a time. */
 static double encode(const bench *b, uint32_t step) {
-    const double t = omp_get_wtime();
+    const double t = clock_now();
     for (int block = 0; block < TOKENS / KV_BLOCK; block++)
         for (uint32_t at = 0; at < KV_BLOCK; at += step)
             rt_for(rt_ctx_exec(b->ctx), b->n, 1, encode_some, &(piece){b, at, step});
-    return (omp_get_wtime() - t) / TOKENS;
+    return (clock_now() - t) / TOKENS;
 }
 
 /* Seconds of a token's forward pass, `step` tokens at a time. */
@@ -103,12 +103,12 @@ static double forward(bench *b, uint32_t step) {
     for (int i = 0; i < TOKENS; i++)
         tokens[i] = i % 256 + 300;
     rt_ctx_clear(b->ctx);
-    const double t = omp_get_wtime();
+    const double t = clock_now();
     const int count = step == 1 ? 64 : TOKENS;
     for (int at = 0; at < count; at += (int)step)
         if (rt_forward(b->ctx, tokens + at, step, 0, NULL, NULL))
             return NAN;
-    return (omp_get_wtime() - t) / count;
+    return (clock_now() - t) / count;
 }
 
 static void compare(bench *b, const char *what, uint32_t tokens_encoded, uint32_t tokens_forward) {

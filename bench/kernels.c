@@ -5,10 +5,10 @@
  * Best of several runs; batches of one matrix take turns, so that what else the machine does slows all of them. TYPEs: those
  * alone.
  */
+#include "base/clock.h"
 #include "kernels/kernels.h"
 #include "mat/mat.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,15 +74,15 @@ static problem open_problem(const rt_exec *e, const qtype_info *type, size_t row
 /* Seconds of products with n_toks[i] tokens, n of them in turns: the best of the runs that fit in about half a second. */
 static void best_times(const problem *p, const size_t *n_toks, size_t n, double *best) {
     double start = 0;
-    for (int run = -1; run < 3 || (run < 1000 && omp_get_wtime() - start < 0.4); run++)
+    for (int run = -1; run < 3 || (run < 1000 && clock_now() - start < 0.4); run++)
         for (size_t i = 0; i < n; i++) {
-            const double from = omp_get_wtime();
+            const double from = clock_now();
             act_set(p->a, &p->e, p->x, n_toks[i], p->cols);
             mat_mul(p->m, &p->e, p->a, p->y, p->rows);
-            const double t = omp_get_wtime() - from;
+            const double t = clock_now() - from;
             if (run < 0) { /* to get going */
                 best[i] = 1e9;
-                start = omp_get_wtime();
+                start = clock_now();
             } else if (t < best[i]) {
                 best[i] = t;
             }
