@@ -139,6 +139,26 @@ static inline size_t rt_tile_n_rows(const rt_mat_tiles *m, size_t tile) {
     return left < RT_TILE_ROWS ? left : RT_TILE_ROWS;
 }
 
+/* Weights are read once and in order: what will be read RT_AHEAD bytes later is asked for. Into the second cache, which can
+ * wait for many more lines at a time than the first; across page boundaries, where the hardware stops; and with the scales,
+ * which lie between the codes of one tile and those of the next. */
+enum { RT_AHEAD = 24 << 10 };
+typedef struct rt_ahead {
+    const uint8_t *line, *upto; /* all before is asked for, or will be with this block */
+    size_t step;                /* bytes of a block of 32 columns, with its share of the scales */
+} rt_ahead;
+
+/* Beside the codes of a tile from its first block on. first: no tokens have passed it yet; later ones find it in the caches. */
+static inline rt_ahead rt_ahead_from(rt_fmt f, const uint8_t *codes, bool first) {
+    const size_t step = rt_fmt_code_bytes(f) + rt_fmt_scale_bytes(f) / (rt_fmt_block_cols(f) / 32);
+    return (rt_ahead){codes + RT_AHEAD, codes + RT_AHEAD, first ? step : 0};
+}
+
+static inline void rt_ahead_go(rt_ahead *a) { /* with the next block */
+    for (a->upto += a->step; a->line < a->upto; a->line += 64)
+        __builtin_prefetch(a->line, 0, 2);
+}
+
 /* 32 quantised activations of one token: x[c] ~ d * q[c], |q| <= 127. Sums are of q, exact in f32.
  *
  * A batch lies in groups of 16 tokens (the last one may be shorter): group g, of n tokens, starts at block 16 * g * (cols/32),

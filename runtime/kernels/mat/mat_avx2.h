@@ -21,11 +21,10 @@
 
 enum {
     LANES = 8,
-    HALVES = 2,   /* of a tile */
-    TOKS = 4,     /* tokens side by side */
-    MANY = 12,    /* tokens for which decoding first pays */
-    CHUNK = 8,    /* blocks that are decoded first: a superblock */
-    AHEAD = 4096, /* bytes to prefetch ahead, at least */
+    HALVES = 2, /* of a tile */
+    TOKS = 4,   /* tokens side by side */
+    MANY = 12,  /* tokens for which decoding first pays */
+    CHUNK = 8,  /* blocks that are decoded first: a superblock */
 };
 
 INLINE __m256i load(const uint8_t *p) {
@@ -273,17 +272,6 @@ INLINE void store_rows(float *y, __m256 v, size_t n) {
         _mm256_maskstore_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), v);
 }
 
-/* How far ahead to ask for weights where a single token makes memory the limit: whole tiles, since codes and scales are read
- * side by side but lie one behind the other; unless a tile is larger than what the second cache would hold for us. */
-INLINE size_t prefetch_distance(const rt_mat_tiles *m) {
-    return m->tile_bytes > 8 * AHEAD ? AHEAD : (AHEAD + m->tile_bytes - 1) / m->tile_bytes * m->tile_bytes;
-}
-
-INLINE void prefetch(const uint8_t *p, size_t bytes) {
-    for (size_t line = 0; line < bytes; line += 64)
-        _mm_prefetch((const char *)p + line, _MM_HINT_T0);
-}
-
 /* Of block b of those that share the scale record rec: (half, group). */
 INLINE void block_scales(rt_fmt f, const rt_mat_tiles *m, const uint8_t *rec, size_t b, scales (*g)[2]) {
     const size_t groups = 32 / (size_t)f.group;
@@ -310,18 +298,18 @@ INLINE void store_tile(const rt_mat_tiles *m, size_t tile, const __m256 (*acc)[H
 
 /* A tile and `toks` <= TOKS tokens of a group of n. */
 INLINE void tile_few(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, int toks, float *y,
-                     size_t ldy, size_t ahead) {
+                     size_t ldy, bool first) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    rt_ahead ahead = rt_ahead_from(f, codes, first);
     const __m256i values = load_values(f, m);
     __m256 acc[TOKS][HALVES];
 #pragma GCC unroll 4
     for (int t = 0; t < toks; t++)
         acc[t][0] = acc[t][1] = _mm256_setzero_ps();
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
-        prefetch(rec + ahead, rt_fmt_scale_bytes(f));
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
-            prefetch(codes + ahead, rt_fmt_code_bytes(f));
+            rt_ahead_go(&ahead);
             scales g[HALVES][2];
             block_scales(f, m, rec, b, g);
             if (toks > 1)
@@ -334,9 +322,10 @@ INLINE void tile_few(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_
 
 /* A tile and `toks` tokens, a multiple of TOKS, of a group of n: CHUNK blocks are decoded at a time. */
 INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, size_t toks, float *y,
-                      size_t ldy, size_t ahead) {
+                      size_t ldy, bool first) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_blocks = m->cols / 32, per_rec = rt_fmt_block_cols(f) / 32;
+    rt_ahead ahead = rt_ahead_from(f, codes, first);
     const __m256i values = load_values(f, m);
     __m256 acc[RT_TOK_GROUP][HALVES];
     __m256i quads[CHUNK][8 * HALVES];
@@ -346,15 +335,13 @@ INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
     for (size_t at = 0; at < n_blocks; at += CHUNK, x += CHUNK * n) {
         const size_t blocks = n_blocks - at < CHUNK ? n_blocks - at : CHUNK;
         for (size_t b = 0; b < blocks; b++, codes += rt_fmt_code_bytes(f)) {
-            prefetch(codes + ahead, rt_fmt_code_bytes(f));
+            rt_ahead_go(&ahead);
 #pragma GCC unroll 16
             for (int k = 0; k < 8 * HALVES; k++)
                 quads[b][k] = load_quad(f, values, codes + k % HALVES * 4 * LANES, k / HALVES);
             block_scales(f, m, rec, b % per_rec, g[b]);
-            if ((b + 1) % per_rec == 0) {
+            if ((b + 1) % per_rec == 0)
                 rec += rt_fmt_scale_bytes(f);
-                prefetch(rec + ahead, rt_fmt_scale_bytes(f));
-            }
         }
 #pragma GCC unroll 1
         for (size_t t = 0; t < toks; t += TOKS) {
@@ -372,24 +359,24 @@ INLINE void tile_many(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
 
 /* A tile is asked for ahead when the first tokens pass; the others find it in the caches. */
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n_tok, float *y, size_t ldy) {
-    size_t ahead = prefetch_distance(m);
+    bool first = true;
     for (size_t t = 0; t < n_tok; t += RT_TOK_GROUP, x += m->cols / 32 * RT_TOK_GROUP) {
         const size_t n = n_tok - t < RT_TOK_GROUP ? n_tok - t : RT_TOK_GROUP;
         const size_t left = n % TOKS;
         size_t i = 0;
         if (n >= MANY) {
             i = n - left;
-            tile_many(f, m, tile, x, n, i, y + t * ldy, ldy, ahead);
-            ahead = 0;
+            tile_many(f, m, tile, x, n, i, y + t * ldy, ldy, first);
+            first = false;
         }
-        for (; n - i >= TOKS; i += TOKS, ahead = 0)
-            tile_few(f, m, tile, x + i, n, TOKS, y + (t + i) * ldy, ldy, ahead);
+        for (; n - i >= TOKS; i += TOKS, first = false)
+            tile_few(f, m, tile, x + i, n, TOKS, y + (t + i) * ldy, ldy, first);
         if (left == 3)
-            tile_few(f, m, tile, x + i, n, 3, y + (t + i) * ldy, ldy, ahead);
+            tile_few(f, m, tile, x + i, n, 3, y + (t + i) * ldy, ldy, first);
         if (left == 2)
-            tile_few(f, m, tile, x + i, n, 2, y + (t + i) * ldy, ldy, ahead);
+            tile_few(f, m, tile, x + i, n, 2, y + (t + i) * ldy, ldy, first);
         if (left == 1)
-            tile_few(f, m, tile, x + i, n, 1, y + (t + i) * ldy, ldy, ahead);
+            tile_few(f, m, tile, x + i, n, 1, y + (t + i) * ldy, ldy, first);
     }
 }
 

@@ -20,10 +20,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    ABREAST = 4,  /* tokens whose sums run side by side */
-    AHEAD = 2048, /* bytes to prefetch ahead */
+    ABREAST = 4, /* tokens whose sums run side by side */
 };
-
 /* Shift the bytes' fields left (right where n < 0) and keep those under the mask: n and mask are such that no bit crosses. */
 INLINE __m512i field(__m512i v, int n, int mask) {
     __m512i shifted = n > 0 ? _mm512_slli_epi16(v, (unsigned)n) : n < 0 ? _mm512_srli_epi16(v, (unsigned)-n) : v;
@@ -194,11 +192,12 @@ INLINE void step(rt_fmt f, const __m512i *quads, const scales *g, const rt_act_b
     }
 }
 
-/* One tile and `toks` tokens of a group of n: 1, 2, 3 or a multiple of ABREAST. Codes are asked for `ahead` bytes before. */
+/* One tile and `toks` tokens of a group of n: 1, 2, 3 or a multiple of ABREAST. first: the first to pass it. */
 INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act_block *x, size_t n, int toks, float *y,
-                      size_t ldy, size_t ahead) {
+                      size_t ldy, bool first) {
     const uint8_t *codes = rt_tile_codes(m, tile), *rec = rt_tile_scales(m, tile, f);
     const size_t n_rec = m->cols / rt_fmt_block_cols(f), per_rec = rt_fmt_block_cols(f) / 32;
+    rt_ahead ahead = rt_ahead_from(f, codes, first);
     const __m512i values = load_values(f, m);
     __m512 acc[RT_TOK_GROUP];
 #pragma GCC unroll 16
@@ -207,8 +206,7 @@ INLINE void tile_toks(rt_fmt f, const rt_mat_tiles *m, size_t tile, const rt_act
     for (size_t i = 0; i < n_rec; i++, rec += rt_fmt_scale_bytes(f)) {
         for (size_t b = 0; b < per_rec; b++, codes += rt_fmt_code_bytes(f), x += n) {
             __m512i quads[8];
-            for (size_t line = 0; line < rt_fmt_code_bytes(f); line += 64)
-                _mm_prefetch((const char *)codes + ahead + line, _MM_HINT_T0);
+            rt_ahead_go(&ahead);
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++)
                 quads[k] = load_quad(f, values, codes, k);
@@ -232,14 +230,13 @@ INLINE void mat_i8(rt_fmt f, const rt_mat_tiles *m, size_t tile, size_t n_tiles,
     const size_t n_blocks = m->cols / 32, full = n_tok / RT_TOK_GROUP * RT_TOK_GROUP, n = n_tok - full;
     const rt_act_block *rest = x + full * n_blocks;
     for (size_t i = 0; i < n_tiles; i++, y += RT_TILE_ROWS) {
-        size_t t = 0, ahead = AHEAD;
-        for (; t < full; t += RT_TOK_GROUP, ahead = 0)
-            tile_toks(f, m, tile + i, x + t * n_blocks, RT_TOK_GROUP, RT_TOK_GROUP, y + t * ldy, ldy, ahead);
+        size_t t = 0;
+        for (; t < full; t += RT_TOK_GROUP)
+            tile_toks(f, m, tile + i, x + t * n_blocks, RT_TOK_GROUP, RT_TOK_GROUP, y + t * ldy, ldy, !t);
 #define SOME(toks)                                                                                                             \
     if (n_tok - t >= (toks)) {                                                                                                 \
-        tile_toks(f, m, tile + i, rest + (t - full), n, toks, y + t * ldy, ldy, ahead);                                        \
+        tile_toks(f, m, tile + i, rest + (t - full), n, toks, y + t * ldy, ldy, !t);                                           \
         t += (toks);                                                                                                           \
-        ahead = 0;                                                                                                             \
     }
         SOME(8)
         SOME(4)
