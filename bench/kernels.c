@@ -5,8 +5,8 @@
  * Best of several runs; batches of one matrix take turns, so that what else the machine does slows all of them. TYPEs: those
  * alone.
  */
-#include "base/clock.h"
 #include "kernels/kernels.h"
+#include "base/clock.h"
 #include "mat/mat.h"
 
 #include <stdio.h>
