@@ -110,6 +110,11 @@ static void values(const float *p, size_t ldp, size_t n_q, size_t n, const float
 
 static void f16_load(const uint16_t *src, size_t n, float *dst) {
     size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __builtin_prefetch(src + i + F16_AHEAD, 0, 2);
+        for (size_t j = i; j < i + 32; j += 8)
+            _mm256_storeu_ps(dst + j, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + j))));
+    }
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + i))));
     for (; i < n; i++)

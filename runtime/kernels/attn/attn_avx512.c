@@ -107,6 +107,8 @@ static void values(const float *p, size_t ldp, size_t n_q, size_t n, const float
 
 static void f16_load(const uint16_t *src, size_t n, float *dst) {
     for (size_t i = 0; i < n; i += 16) {
+        if (i % 32 == 0)
+            __builtin_prefetch(src + i + F16_AHEAD, 0, 2);
         __mmask16 m = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
         _mm512_mask_storeu_ps(dst + i, m, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, src + i)));
     }

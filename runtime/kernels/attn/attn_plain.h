@@ -6,6 +6,10 @@
 
 #include "kernels/kernels.h"
 
+/* Elements that f16_load asks for ahead, into the second cache: a block of 64 tokens and 64 dimensions. Blocks of a head lie
+ * one behind the other. */
+enum { F16_AHEAD = 64 * 64 };
+
 static void q8_cols(const int8_t *restrict q, const float *restrict d, size_t rows, float *restrict out) {
     for (size_t r = 0; r < rows; r++, q += 64, out += 64)
         for (int t = 0; t < 64; t++)
