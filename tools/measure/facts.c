@@ -91,7 +91,7 @@ static kv_status ask_document_of(run *r, asker *a, const facts_doc *d, bool refe
 }
 
 static double work(const facts_doc *d) {
-    enum { QUESTION_COST = 100 }; /* tokens that a question with its answer costs about as much time as */
+    enum { QUESTION_COST = 50 }; /* tokens that a question with its answer costs about as much time as */
     return (double)d->n_tokens + (double)d->n * QUESTION_COST;
 }
 
