@@ -11,7 +11,6 @@ OURS, PLAIN = "kvcalib, packed", "kvcalib, f16"
 F16_OPTIONS = ["--profile", "none", "-ctk", "f16", "-ctv", "f16"]
 
 
-
 def options(doc):
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)

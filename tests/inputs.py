@@ -4,10 +4,11 @@ import os
 import pty
 import pathlib
 import re
-import select
 import struct
 import subprocess
 import sys
+
+from terminal import said_on
 
 BIN = pathlib.Path(sys.argv[1])
 
@@ -153,14 +154,8 @@ def on_terminal(tool, *args, stream="stderr"):
     ours, its = pty.openpty()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: its}
     p = subprocess.Popen([BIN / tool.split()[0], *tool.split()[1:], *args], stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1"}, **streams)
-    said, ended = b"", False
-    while not ended:  # the terminal stays open at our end too: the last that its last writer said may be lost otherwise
-        ended = p.poll() is not None
-        while select.select([ours], [], [], 0.01)[0]:
-            said += os.read(ours, 65536)
-    os.close(its)
-    os.close(ours)
-    return p.wait(), (p.stdout or p.stderr).read(), said.decode()
+    said = said_on(ours, its, p)
+    return p.returncode, (p.stdout or p.stderr).read(), said.decode()
 
 
 CALIBRATE = f"kvcalib {MODEL} --out new.yaml --ctx 128 --window 16 --chunks 24 --text text -t 1"

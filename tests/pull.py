@@ -12,7 +12,6 @@ import pathlib
 import pty
 import random
 import re
-import select
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ import time
 
 import gguf_make
 from pull_server import Server
+from terminal import said_on
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("bin", type=pathlib.Path)
@@ -484,13 +484,7 @@ def at_terminal(words, typed):
     ours, its = pty.openpty()
     child = subprocess.Popen([BIN / "kvrun", *words], stdin=its, stdout=its, stderr=its, start_new_session=True)
     os.write(ours, typed)
-    said, ended = b"", False
-    while not ended:  # the terminal stays open at our end too: the last that is said may be lost otherwise
-        ended = child.poll() is not None
-        while select.select([ours], [], [], 0.01)[0]:
-            said += os.read(ours, 4096)
-    os.close(its)
-    os.close(ours)
+    said = said_on(ours, its, child)
     return child.returncode, said.decode()
 
 

@@ -22,8 +22,7 @@ typedef struct lane {
     size_t fed;        /* tokens of tail and answer */
     uint32_t in, outs; /* of this step: rows, and of how many of them logits are wanted */
     reply r;
-    int32_t next;      /* token of the answer */
-    uint32_t answered; /* tokens */
+    int32_t next; /* token of the answer */
 } lane;
 
 struct asker {
@@ -32,8 +31,8 @@ struct asker {
     rt_seq *seen;
     lane lanes[LANES];
     ask_cfg cfg;
-    uint32_t batch, n_vocab;
-    rt_row *rows;  /* (batch) */
+    uint32_t n_vocab;
+    rt_row *rows;  /* (cfg.ctx.n_batch) */
     float *logits; /* (OUTS, n_vocab) */
 };
 
@@ -44,12 +43,13 @@ kv_status asker_new(const rt_model *m, const ask_cfg *cfg, asker **out, kv_err *
     a->m = m;
     a->cfg = *cfg;
     a->n_vocab = rt_model_hparams(m)->n_vocab;
-    a->batch = cfg->ctx.n_batch ? cfg->ctx.n_batch : RT_BATCH;
-    a->cfg.ctx.n_batch = cfg->ctx.n_ctx && cfg->ctx.n_ctx < a->batch ? cfg->ctx.n_ctx : a->batch;
-    kv_status st = rt_work_new(m, a->batch, &a->work, err);
+    const uint32_t wanted = cfg->ctx.n_batch ? cfg->ctx.n_batch : RT_BATCH;
+    const uint32_t batch = cfg->ctx.n_ctx && cfg->ctx.n_ctx < wanted ? cfg->ctx.n_ctx : wanted;
+    a->cfg.ctx.n_batch = batch;
+    kv_status st = rt_work_new(m, batch, &a->work, err);
     if (st || (st = rt_seq_new(a->work, &a->cfg.ctx, &a->seen, err)))
         goto done;
-    a->rows = malloc(a->batch * sizeof *a->rows);
+    a->rows = malloc(batch * sizeof *a->rows);
     a->logits = malloc((size_t)OUTS * a->n_vocab * sizeof *a->logits);
     if (!a->rows || !a->logits) {
         st = kv_fail(err, KV_ENOMEM, "out of memory for a vocabulary of %u", a->n_vocab);
@@ -148,8 +148,8 @@ static void finish(lane *l, bool cut) {
     l->turn = NULL;
 }
 
-/* The next token of an answer. */
-static void go_on(asker *a, lane *l, const float *logits) {
+/* The next token of an answer, after `at` others. */
+static void go_on(asker *a, lane *l, const float *logits, size_t at) {
     const tok *t = rt_model_tok(a->m);
     ask_reply *r = &l->turn->reply;
     size_t piece_len;
@@ -163,7 +163,7 @@ static void go_on(asker *a, lane *l, const float *logits) {
         finish(l, false);
     else if (!add(&l->r, piece, piece_len))
         finish(l, true);
-    else if (++l->answered == a->cfg.answer_tokens)
+    else if (at + 1 == a->cfg.answer_tokens)
         finish(l, false);
 }
 
@@ -220,7 +220,7 @@ static void take(asker *a, lane *l, const float *logits) {
         if (l->turn->given)
             rate(a, l, logits, first + i);
         else
-            go_on(a, l, logits);
+            go_on(a, l, logits, first + i);
     if (!l->turn)
         rt_seq_clear(l->seq);
 }

@@ -22,6 +22,7 @@
 enum {
     ABREAST = 4, /* tokens whose sums run side by side */
 };
+
 /* Shift the bytes' fields left (right where n < 0) and keep those under the mask: n and mask are such that no bit crosses. */
 INLINE __m512i field(__m512i v, int n, int mask) {
     __m512i shifted = n > 0 ? _mm512_slli_epi16(v, (unsigned)n) : n < 0 ? _mm512_srli_epi16(v, (unsigned)-n) : v;
